@@ -1,0 +1,207 @@
+// See model.h.
+#include "model.h"
+
+#include "ggml-backend.h"
+
+#include <algorithm>
+#include <array>
+#include <cstdio>
+#include <cstring>
+#include <mutex>
+#include <stdexcept>
+#include <utility>
+
+namespace ppldelta {
+
+namespace {
+
+// llama.cpp logs from any thread and in fragments that end without a line break.
+class log_buffer {
+  public:
+    void append(ggml_log_level level, const char * text) {
+        const std::lock_guard<std::mutex> lock(mutex_);
+        if (level != GGML_LOG_LEVEL_CONT) {
+            flush();
+            level_ = level;
+        }
+        pending_ += text;
+        size_t start = 0;
+        for (size_t end; (end = pending_.find('\n', start)) != std::string::npos; start = end + 1) {
+            push(pending_.substr(start, end - start));
+        }
+        pending_.erase(0, start);
+    }
+
+    std::vector<log_line> drain() {
+        const std::lock_guard<std::mutex> lock(mutex_);
+        flush();
+        return std::exchange(lines_, {});
+    }
+
+  private:
+    void flush() {
+        if (!pending_.empty()) {
+            push(std::exchange(pending_, {}));
+        }
+    }
+
+    void push(std::string text) {
+        constexpr size_t max_lines = 4096; // nobody drains while a model runs for hours
+        if (lines_.size() >= max_lines) {
+            lines_.erase(lines_.begin(), lines_.begin() + max_lines / 2);
+        }
+        lines_.push_back({ static_cast<int>(level_), std::move(text) });
+    }
+
+    std::mutex            mutex_;
+    ggml_log_level        level_ = GGML_LOG_LEVEL_INFO;
+    std::string           pending_;
+    std::vector<log_line> lines_;
+};
+
+log_buffer & the_log() {
+    static log_buffer * buffer = new log_buffer; // never destroyed: backends may log while the process ends
+    return *buffer;
+}
+
+void initialize_backend() {
+    static std::once_flag once;
+    std::call_once(once, [] {
+        llama_log_set([](ggml_log_level level, const char * text, void *) { the_log().append(level, text); }, nullptr);
+        llama_backend_init();
+    });
+}
+
+std::string meta_value(const llama_model * model, const char * key) {
+    std::array<char, 512> value;
+    const int32_t n = llama_model_meta_val_str(model, key, value.data(), value.size());
+    return n < 0 ? std::string() : std::string(value.data());
+}
+
+// FNV-1a with 64 bits
+class hasher {
+  public:
+    void add(const void * data, size_t size) {
+        for (size_t i = 0; i < size; i++) {
+            state_ = (state_ ^ static_cast<const unsigned char *>(data)[i]) * 0x100000001b3ULL;
+        }
+    }
+
+    std::string hex() const {
+        std::array<char, 17> text;
+        std::snprintf(text.data(), text.size(), "%016llx", static_cast<unsigned long long>(state_));
+        return text.data();
+    }
+
+  private:
+    uint64_t state_ = 0xcbf29ce484222325ULL;
+};
+
+} // namespace
+
+std::vector<log_line> drain_log() {
+    return the_log().drain();
+}
+
+std::vector<std::string> devices() {
+    initialize_backend();
+    std::vector<std::string> names;
+    for (size_t i = 0; i < ggml_backend_dev_count(); i++) {
+        ggml_backend_dev_t device = ggml_backend_dev_get(i);
+        names.push_back(std::string(ggml_backend_dev_name(device)) + ": " + ggml_backend_dev_description(device));
+    }
+    return names;
+}
+
+model::model(const std::string & path, int32_t n_gpu_layers, bool use_mmap, bool vocab_only) {
+    initialize_backend();
+    llama_model_params params = llama_model_default_params();
+    params.n_gpu_layers = n_gpu_layers;
+    params.load_mode    = use_mmap ? LLAMA_LOAD_MODE_MMAP : LLAMA_LOAD_MODE_NONE;
+    params.vocab_only   = vocab_only;
+    handle_.reset(llama_model_load_from_file(path.c_str(), params));
+    if (!handle_) {
+        throw std::runtime_error("llama.cpp cannot load the model");
+    }
+}
+
+const llama_vocab * model::vocab() const {
+    return llama_model_get_vocab(handle_.get());
+}
+
+int32_t model::n_vocab() const {
+    return llama_vocab_n_tokens(vocab());
+}
+
+model_info model::info() const {
+    const llama_model * m = handle_.get();
+    const llama_vocab * v = vocab();
+
+    hasher     hash;
+    const auto type = static_cast<int32_t>(llama_vocab_type(v));
+    hash.add(&type, sizeof(type));
+    for (int32_t token = 0; token < n_vocab(); token++) {
+        const char * text = llama_vocab_get_text(v, token);
+        const auto   attr = static_cast<int32_t>(llama_vocab_get_attr(v, token));
+        hash.add(text, std::strlen(text) + 1);
+        hash.add(&attr, sizeof(attr));
+    }
+
+    model_info info;
+    info.architecture = meta_value(m, "general.architecture");
+    info.name         = meta_value(m, "general.name");
+    info.file_type    = llama_ftype_name(llama_model_ftype(m));
+    info.n_vocab      = n_vocab();
+    info.n_ctx_train  = llama_model_n_ctx_train(m);
+    info.n_params     = llama_model_n_params(m);
+    info.size_bytes   = llama_model_size(m);
+    info.bos          = llama_vocab_bos(v);
+    info.eos          = llama_vocab_eos(v);
+    info.add_bos      = llama_vocab_get_add_bos(v);
+    info.add_eos      = llama_vocab_get_add_eos(v);
+    info.recurrent    = llama_model_is_recurrent(m) || llama_model_is_hybrid(m);
+    info.has_encoder  = llama_model_has_encoder(m);
+    info.vocab_hash   = hash.hex();
+    return info;
+}
+
+std::vector<int32_t> model::tokenize(std::string_view text) const {
+    const llama_vocab * v = vocab();
+
+    std::vector<int32_t> tokens(text.size() + 8);
+    const auto run = [&] {
+        return llama_tokenize(v, text.data(), static_cast<int32_t>(text.size()), tokens.data(),
+                              static_cast<int32_t>(tokens.size()), /*add_special*/ true, /*parse_special*/ false);
+    };
+    int32_t n = run();
+    if (n < 0) { // a vocabulary that makes more tokens than bytes says how many
+        if (n == INT32_MIN) {
+            throw std::runtime_error("the text is too long for llama.cpp's tokenizer");
+        }
+        tokens.resize(static_cast<size_t>(-n));
+        n = run();
+    }
+    tokens.resize(static_cast<size_t>(n));
+
+    if (llama_vocab_get_add_bos(v) && !tokens.empty() && tokens.front() == llama_vocab_bos(v)) {
+        tokens.erase(tokens.begin());
+    }
+    return tokens;
+}
+
+std::string model::piece(int32_t token) const {
+    std::string bytes(64, '\0');
+    const auto  run = [&] {
+        return llama_token_to_piece(vocab(), token, bytes.data(), static_cast<int32_t>(bytes.size()), /*lstrip*/ 0,
+                                    /*special*/ true);
+    };
+    int32_t n = run();
+    if (n < 0) {
+        bytes.resize(static_cast<size_t>(-n));
+        n = run();
+    }
+    bytes.resize(static_cast<size_t>(std::max(n, 0)));
+    return bytes;
+}
+
+} // namespace ppldelta

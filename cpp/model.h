@@ -1,0 +1,71 @@
+// RAII over llama_model: loading, the vocabulary, and what a model says of itself.
+// llama.cpp's log lines are collected here and handed out by drain_log(), never printed.
+#pragma once
+
+#include "llama.h"
+
+#include <cstdint>
+#include <memory>
+#include <string>
+#include <string_view>
+#include <vector>
+
+namespace ppldelta {
+
+struct log_line {
+    int         level; // enum ggml_log_level
+    std::string text;  // without the line break
+};
+
+// Lines that llama.cpp and ggml logged since the last call, oldest first. Thread safe.
+std::vector<log_line> drain_log();
+
+// The devices that the backends of this build find on this machine, such as "CPU: AMD EPYC" or "CUDA0: NVIDIA H200".
+std::vector<std::string> devices();
+
+struct model_info {
+    std::string architecture;
+    std::string name;
+    std::string file_type;  // llama.cpp's name of the quantisation, such as "Q8_0"
+    int32_t     n_vocab;
+    int32_t     n_ctx_train;
+    uint64_t    n_params;
+    uint64_t    size_bytes; // of all tensors
+    int32_t     bos;        // -1 where the vocabulary has none
+    int32_t     eos;
+    bool        add_bos;
+    bool        add_eos;
+    bool        recurrent;  // recurrent or hybrid: state beside the KV cache
+    bool        has_encoder;
+    std::string vocab_hash; // 16 hexadecimal digits over type, text and attributes of every token
+};
+
+class model {
+  public:
+    // Throws std::runtime_error when llama.cpp cannot load the file; the reason is in the log.
+    // With `vocab_only` the weights stay on disk: such a model tokenizes, but no scorer can be made from it.
+    model(const std::string & path, int32_t n_gpu_layers, bool use_mmap, bool vocab_only);
+
+    model_info info() const;
+
+    // Tokens of `text`, with what the vocabulary puts around a text (an EOS, say) but without a leading BOS, which
+    // the window rules place themselves. Special tokens that are spelt out in the text are read as plain text.
+    std::vector<int32_t> tokenize(std::string_view text) const;
+
+    // The bytes that a token stands for.
+    std::string piece(int32_t token) const;
+
+    int32_t n_vocab() const;
+
+    llama_model * get() const { return handle_.get(); }
+
+  private:
+    const llama_vocab * vocab() const;
+
+    struct deleter {
+        void operator()(llama_model * ptr) const { llama_model_free(ptr); }
+    };
+    std::unique_ptr<llama_model, deleter> handle_;
+};
+
+} // namespace ppldelta

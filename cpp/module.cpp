@@ -1,0 +1,145 @@
+// The extension module ppldelta._core, and the only file that knows pybind11.
+// Python validates and decides; what arrives here is trusted. Long calls release the GIL. Nothing here returns a
+// sentinel: failures are C++ exceptions, which pybind11 turns into Python's RuntimeError.
+#include "model.h"
+#include "scorer.h"
+#include "signed-deltas.h"
+#include "softmax.h"
+
+#include <pybind11/numpy.h>
+#include <pybind11/pybind11.h>
+#include <pybind11/stl.h>
+
+#include <memory>
+#include <string_view>
+
+namespace py = pybind11;
+
+namespace {
+
+template <typename T> using array = py::array_t<T, py::array::c_style | py::array::forcecast>;
+
+py::dict info_dict(const ppldelta::model & model) {
+    ppldelta::model_info info;
+    {
+        const py::gil_scoped_release release;
+        info = model.info();
+    }
+    py::dict d;
+    d["architecture"] = info.architecture;
+    d["name"]         = info.name;
+    d["file_type"]    = info.file_type;
+    d["n_vocab"]      = info.n_vocab;
+    d["n_ctx_train"]  = info.n_ctx_train;
+    d["n_params"]     = info.n_params;
+    d["size_bytes"]   = info.size_bytes;
+    d["bos"]          = info.bos < 0 ? py::object(py::none()) : py::int_(info.bos);
+    d["eos"]          = info.eos < 0 ? py::object(py::none()) : py::int_(info.eos);
+    d["add_bos"]      = info.add_bos;
+    d["add_eos"]      = info.add_eos;
+    d["recurrent"]    = info.recurrent;
+    d["has_encoder"]  = info.has_encoder;
+    d["vocab_hash"]   = info.vocab_hash;
+    return d;
+}
+
+array<int32_t> tokenize(const ppldelta::model & model, const py::bytes & text) {
+    const auto           view = static_cast<std::string_view>(text);
+    std::vector<int32_t> tokens;
+    {
+        const py::gil_scoped_release release;
+        tokens = model.tokenize(view);
+    }
+    return array<int32_t>(static_cast<py::ssize_t>(tokens.size()), tokens.data());
+}
+
+py::list pieces(const ppldelta::model & model, const array<int32_t> & tokens) {
+    py::list list;
+    for (py::ssize_t i = 0; i < tokens.size(); i++) {
+        list.append(py::bytes(model.piece(tokens.data()[i])));
+    }
+    return list;
+}
+
+void check_signals() {
+    const py::gil_scoped_acquire acquire;
+    if (PyErr_CheckSignals() != 0) {
+        throw py::error_already_set();
+    }
+}
+
+array<float> score(ppldelta::scorer & scorer, const array<int32_t> & tokens, size_t first_output,
+                   const array<int32_t> & targets) {
+    array<float> logp(targets.size());
+    float *      out = logp.mutable_data();
+    {
+        const py::gil_scoped_release release;
+        scorer.score(tokens.data(), static_cast<size_t>(tokens.size()), first_output, targets.data(), out,
+                     check_signals);
+    }
+    return logp;
+}
+
+array<float> log_softmax(const array<float> & logits, const array<int32_t> & targets, int n_threads) {
+    array<float> logp(targets.size());
+    float *      out = logp.mutable_data();
+    {
+        const py::gil_scoped_release release;
+        ppldelta::log_softmax_rows(logits.data(), static_cast<size_t>(logits.shape(1)), targets.data(),
+                                   static_cast<size_t>(targets.size()), n_threads, out);
+    }
+    return logp;
+}
+
+py::tuple signed_sums(const array<float> & logp_ref, const array<float> & logp_cmp) {
+    signed_delta_sums sums;
+    for (py::ssize_t i = 0; i < logp_ref.size(); i++) {
+        sums.add(logp_ref.data()[i], logp_cmp.data()[i]);
+    }
+    return py::make_tuple(sums.gain, sums.loss, sums.count);
+}
+
+py::list drain_log() {
+    py::list list;
+    for (const auto & line : ppldelta::drain_log()) {
+        // a fragment may end inside a multi-byte character
+        list.append(py::make_tuple(line.level, py::bytes(line.text).attr("decode")("utf-8", "replace")));
+    }
+    return list;
+}
+
+} // namespace
+
+PYBIND11_MODULE(_core, m) {
+    m.doc() = "Native half of ppldelta: llama.cpp models, tokenization, log-probabilities of targets.";
+    m.attr("__version__")       = PPLDELTA_VERSION;
+    m.attr("llama_cpp_commit")  = PPLDELTA_LLAMA_CPP_COMMIT;
+    m.attr("patches_hash")      = PPLDELTA_PATCHES_HASH;
+
+    PYBIND11_NUMPY_DTYPE(signed_delta_record, chunk, pos, token, logp_ref, logp_cmp, kld);
+    m.attr("record_dtype") = py::dtype::of<signed_delta_record>();
+
+    py::class_<ppldelta::model, std::shared_ptr<ppldelta::model>>(m, "Model")
+        .def(py::init<const std::string &, int32_t, bool, bool>(), py::arg("path"), py::arg("n_gpu_layers"),
+             py::arg("use_mmap"), py::arg("vocab_only"), py::call_guard<py::gil_scoped_release>())
+        .def("info", &info_dict)
+        .def("tokenize", &tokenize, py::arg("text"))
+        .def("pieces", &pieces, py::arg("tokens"));
+
+    py::class_<ppldelta::scorer>(m, "Scorer")
+        .def(py::init([](std::shared_ptr<ppldelta::model> model, uint32_t n_ctx, uint32_t n_ubatch, int32_t n_threads) {
+                 const py::gil_scoped_release release;
+                 return std::make_unique<ppldelta::scorer>(std::move(model),
+                                                           ppldelta::scorer_params{ n_ctx, n_ubatch, n_threads });
+             }),
+             py::arg("model"), py::arg("n_ctx"), py::arg("n_ubatch"), py::arg("n_threads"))
+        .def_property_readonly("n_ctx", &ppldelta::scorer::n_ctx)
+        .def("score", &score, py::arg("tokens"), py::arg("first_output"), py::arg("targets"));
+
+    m.def("log_softmax", &log_softmax, py::arg("logits"), py::arg("targets"), py::arg("n_threads"));
+    m.def("signed_sums", &signed_sums, py::arg("logp_ref"), py::arg("logp_cmp"));
+    m.def("drain_log", &drain_log);
+    m.def("devices", &ppldelta::devices);
+    m.def("system_info", [] { return std::string(llama_print_system_info()); });
+    m.def("supports_gpu_offload", &llama_supports_gpu_offload);
+}

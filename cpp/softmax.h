@@ -1,0 +1,19 @@
+// The numerics of scoring: log-probability of one target under one row of logits.
+// Knows neither llama.cpp nor Python, so that it can be tested and timed on its own.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+
+namespace ppldelta {
+
+// ln softmax(logits)[target] = logits[target] - max - ln(sum_i exp(logits[i] - max)), in nats.
+// The exponentials are float32 (error about 1 ulp), their sum is float64. A row that holds NaN or +inf, or a
+// target whose logit is -inf, gives a result that is not finite: the caller counts those.
+double log_softmax_at(const float * logits, size_t n_vocab, size_t target);
+
+// The same for n_rows contiguous rows, one target each, spread over up to n_threads threads.
+void log_softmax_rows(const float * logits, size_t n_vocab, const int32_t * targets, size_t n_rows, int n_threads,
+                      float * logp);
+
+} // namespace ppldelta

@@ -1,0 +1,305 @@
+"""The numbers of documents and models, from the log-probabilities of their tokens.
+
+Per token, in nats: ``delta = logp_cmp - logp_ref``; up means that the comparison predicted the real text better.
+
+Per document, over its N scored tokens whose text has B bytes:
+
+    ln ppl = -(1/N) Σ logp                         perplexity (Jelinek et al. 1977), per token
+    gain   =  (1/N) Σ max(delta, 0)                nats per token, >= 0
+    loss   =  (1/N) Σ max(-delta, 0)               nats per token, >= 0
+    delta  =  (1/N) Σ delta = gain - loss = ln ppl_ref - ln ppl_cmp = -d
+    ppl_gain = exp(min(d, 0)) <= 1                 the first definition of the post the project grew from
+    ppl_loss = exp(max(d, 0)) >= 1
+    bpb    = -Σ logp / ln 2 / B                    bits per byte (Gao et al. 2020, The Pile, section 3.1)
+    gain_bpb = gain N / ln 2 / B                   and the same for loss; gain_bpb - loss_bpb = bpb_ref - bpb_cmp
+
+``gain`` and ``loss`` keep apart what ``delta`` lets cancel. Nats and perplexity compare models of one tokenizer; only
+bits per byte compare across tokenizers.
+
+Per model, twice, over all its documents and over those of each category:
+
+    weighting "tokens"      the formulas above over all tokens at once: Σ over all tokens / all N or all B
+    weighting "documents"   each document counts the same: the plain mean of the documents' values; ppl_ref and
+                            ppl_cmp are exp of the mean of ln ppl (the geometric mean)
+
+Intervals come from a bootstrap over documents (`uncertainty`); the comparisons of a family share their resamples.
+
+How other tools differ:
+
+- llama-perplexity prints exp of the mean over all scored tokens of *one* text: our "tokens" weighting of a corpus of
+  one document. Its --kl-divergence prints ``ln(PPL(Q)/PPL(base))``, our ``-delta``, from a reference rounded to 16
+  bits; it has nothing like gain and loss.
+- lm-evaluation-harness's ``bits_per_byte`` divides by the bytes of the whole document and scores each token: our
+  "tokens" weighting with ``windows="every"``. We divide by the bytes of the scored tokens, also where half is scored.
+- Its ``word_perplexity`` divides by words and is not given here.
+
+Sums are taken in float64 from the float32 log-probabilities, not from the rounded ``delta`` column, so the
+identities hold to about 1e-12. A log-probability that is not finite makes the document's and the model's values NaN.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+
+import numpy as np
+import polars as pl
+
+from ppldelta.analysis.uncertainty import percentile_interval, resampled_sums
+from ppldelta.errors import ResultError
+from ppldelta.schema import DOCUMENTS, INTERVALS, MODELS, WEIGHTINGS
+
+_SLICE = 1 << 20  # tokens at a time: the float64 columns of one slice, not of 100 million tokens
+_LN2 = float(np.log(2.0))
+_KEYS = ["family", "model", "document"]
+_SUMS = ["n_scored", "n_bytes", "nats_ref", "nats_cmp", "nats_gain", "nats_loss"]
+_MEANS = [
+    "ln_ppl_ref",
+    "ln_ppl_cmp",
+    "gain",
+    "loss",
+    "ppl_gain",
+    "ppl_loss",
+    "bpb_ref",
+    "bpb_cmp",
+    "gain_bpb",
+    "loss_bpb",
+]
+
+
+def document_metrics(tokens: pl.DataFrame, pieces: pl.DataFrame, corpus: pl.DataFrame) -> pl.DataFrame:
+    """Values of each document under each comparison.
+
+    Args:
+        tokens: the token records, columns of `schema.TOKENS`; of the log-probabilities only ``logp_ref`` and
+            ``logp_cmp`` are read.
+        pieces: bytes of each family's tokens, `schema.PIECES`; a row for every token that occurs.
+        corpus: `schema.CORPUS`; a row for every document that occurs. Documents without a token are left out.
+
+    Returns:
+        A frame with exactly `schema.DOCUMENTS`; (family, model) in the order in which `tokens` first has them, then
+        by document name. Bits per byte are null where the scored tokens have no bytes.
+
+    Raises:
+        ResultError: a token or a document is missing in `pieces` or `corpus`, or stands there twice.
+    """
+    _require_unique(pieces, ["family", "token"], "pieces")
+    _require_unique(corpus, ["family", "document"], "corpus")
+    if tokens.is_empty():
+        return pl.DataFrame(schema=DOCUMENTS)
+    n_bytes = {family: _piece_bytes(rows) for (family,), rows in pieces.group_by("family")}
+    parts = [
+        _slice_sums(part, n_bytes.get(family, pl.Series([], dtype=pl.UInt64())), family)
+        for rows in tokens.iter_slices(_SLICE)
+        for (family,), part in rows.partition_by("family", as_dict=True, maintain_order=True).items()
+    ]
+    sums = pl.concat(parts).group_by(_KEYS, maintain_order=True).agg(pl.col(_SUMS).sum())
+    sums = sums.with_columns(pl.col(_KEYS).cast(pl.String()))
+
+    documents = sums.join(corpus, on=["family", "document"], how="left")
+    if documents["n_tokens"].null_count():
+        missing = documents.filter(pl.col("n_tokens").is_null())["document"][0]
+        raise ResultError(f"`corpus` lacks the document `{missing}`, which has token records")
+    order = sums.select("family", "model").unique(maintain_order=True).with_row_index("order")
+    return (
+        documents.join(order, on=["family", "model"], how="left")
+        .sort("order", "document")
+        .with_columns(**_from_sums())
+        .select(pl.col(name).cast(dtype) for name, dtype in DOCUMENTS.items())
+    )
+
+
+def _piece_bytes(pieces: pl.DataFrame) -> pl.Series:
+    """Bytes of one family's tokens, at the token's place; null for tokens that do not occur."""
+    n_bytes = pieces.select("token", n_bytes=pl.col("piece").bin.size().cast(pl.UInt64()))
+    places = pl.DataFrame({"token": np.arange(pieces["token"].max() + 1, dtype=np.int32)})
+    return places.join(n_bytes, on="token", how="left", maintain_order="left")["n_bytes"]
+
+
+def _slice_sums(tokens: pl.DataFrame, n_bytes: pl.Series, family: str) -> pl.DataFrame:
+    """Sums for each document in a slice of one family's records; what belongs together is added up by the caller.
+
+    The records of a document usually follow one another, and adding up such runs first is several times faster than
+    grouping by names; where they do not, the second step puts them together all the same.
+    """
+    lengths = n_bytes.gather(tokens["token"].clip(upper_bound=len(n_bytes)), null_on_oob=True)
+    if lengths.null_count():
+        token = tokens["token"].filter(lengths.is_null())[0]
+        raise ResultError(f"`pieces` lacks token {token} of family `{family}`, which has token records")
+    logp_ref, logp_cmp = (pl.col(name).cast(pl.Float64()) for name in ("logp_ref", "logp_cmp"))
+    delta = logp_cmp - logp_ref
+    return (
+        tokens.select(
+            *_KEYS,
+            run=pl.struct(_KEYS).rle_id(),
+            n_scored=pl.lit(1, pl.UInt64()),
+            n_bytes=lengths,
+            nats_ref=-logp_ref,
+            nats_cmp=-logp_cmp,
+            nats_gain=delta.clip(lower_bound=0.0),
+            nats_loss=(-delta).clip(lower_bound=0.0),
+        )
+        .group_by("run", maintain_order=True)
+        .agg(pl.col(_KEYS).first(), pl.col(_SUMS).sum())
+        .group_by(_KEYS, maintain_order=True)
+        .agg(pl.col(_SUMS).sum())
+    )
+
+
+def _from_sums() -> dict[str, pl.Expr]:
+    """The formulas of a document, as in the head of this file."""
+    n, gain, loss = pl.col("n_scored"), pl.col("nats_gain"), pl.col("nats_loss")
+    d = (loss - gain) / n
+    bits_per_byte = pl.when(pl.col("n_bytes") > 0).then(1.0 / (_LN2 * pl.col("n_bytes")))
+    return {
+        "ppl_ref": (pl.col("nats_ref") / n).exp(),
+        "ppl_cmp": (pl.col("nats_cmp") / n).exp(),
+        "delta": -d,
+        "gain": gain / n,
+        "loss": loss / n,
+        "ppl_gain": d.clip(upper_bound=0.0).exp(),
+        "ppl_loss": d.clip(lower_bound=0.0).exp(),
+        "bpb_ref": pl.col("nats_ref") * bits_per_byte,
+        "bpb_cmp": pl.col("nats_cmp") * bits_per_byte,
+        "gain_bpb": gain * bits_per_byte,
+        "loss_bpb": loss * bits_per_byte,
+    }
+
+
+def model_metrics(
+    documents: pl.DataFrame, models: pl.DataFrame, *, n_resamples: int = 2000, seed: int = 0, level: float = 0.95
+) -> pl.DataFrame:
+    """Values of each comparison over all documents and over each category.
+
+    Args:
+        documents: what `document_metrics` gives, `schema.DOCUMENTS`.
+        models: columns ``family, model, size_bytes, bits_per_weight, n_params`` with a row for each comparison; one
+            that is missing, or a null in it, gives nulls.
+        n_resamples: resamples of the bootstrap.
+        seed: seed of the bootstrap; the same seed gives the same intervals.
+        level: part of the resamples between ``*_low`` and ``*_high``.
+
+    Returns:
+        A frame with exactly `schema.MODELS`: for each (family, model), in the order of `documents`, first all
+        documents (category null) and then each category by name, for each the two weightings. Intervals are null
+        where there are fewer than two documents. A value that is not finite in the documents is NaN here.
+
+    Raises:
+        ResultError: a comparison stands twice in `models`.
+        PpldeltaError: `n_resamples` is below 1, or `level` not between 0 and 1.
+    """
+    _require_unique(models, ["family", "model"], "models")
+    rows = [
+        row
+        for (_,), family in documents.group_by("family", maintain_order=True)
+        for category in (None, *family["category"].unique().sort())
+        for row in _category_rows(family, category, n_resamples, seed, level)
+    ]
+    if not rows:
+        return pl.DataFrame(schema=MODELS)
+    described = models.select("family", "model", "size_bytes", "bits_per_weight", "n_params")
+    order = documents.select("family", "model").unique(maintain_order=True).with_row_index("order")
+    weighting = pl.col("weighting").cast(pl.Enum(WEIGHTINGS))
+    return (
+        pl.DataFrame(rows, infer_schema_length=None)
+        .join(order, on=["family", "model"], how="left")
+        .join(described, on=["family", "model"], how="left")
+        .sort(pl.col("order"), pl.col("category"), weighting, nulls_last=False)
+        .select(pl.col(name).cast(dtype) for name, dtype in MODELS.items())
+    )
+
+
+def _category_rows(
+    family: pl.DataFrame, category: str | None, n_resamples: int, seed: int, level: float
+) -> Iterator[dict[str, object]]:
+    """Rows of all models of a family; those that have the same documents are resampled together."""
+    chosen = family if category is None else family.filter(pl.col("category") == category)
+    alike: dict[tuple[str, ...], list[pl.DataFrame]] = {}
+    for frame in chosen.partition_by("model", maintain_order=True):
+        alike.setdefault(tuple(frame["document"]), []).append(frame)
+    for names, frames in alike.items():
+        statistics = np.stack([_statistics(frame) for frame in frames], axis=1)  # (documents, models, columns)
+        sums = _by_name(statistics.sum(axis=0))
+        if len(names) > 1:
+            flat = statistics.reshape(len(names), -1)
+            drawn = resampled_sums(flat, n_resamples=n_resamples, seed=seed)
+            resampled = _by_name(drawn.reshape(n_resamples, len(frames), -1))
+        for weighting, scores_of in (("tokens", _token_scores), ("documents", _document_scores)):
+            values = scores_of(sums)
+            if len(names) > 1:
+                scores = scores_of(resampled)
+                for name in INTERVALS:
+                    values[f"{name}_low"], values[f"{name}_high"] = percentile_interval(scores[name], level=level)
+            else:
+                values |= {f"{name}_{end}": [None] * len(frames) for name in INTERVALS for end in ("low", "high")}
+            for i, frame in enumerate(frames):
+                yield {
+                    "family": frame["family"][0],
+                    "model": frame["model"][0],
+                    "category": category,
+                    "weighting": weighting,
+                    "n_documents": len(names),
+                    "n_scored": int(frame["n_scored"].sum()),
+                    "n_bytes": int(frame["n_bytes"].sum()),
+                    **{name: None if value[i] is None else float(value[i]) for name, value in values.items()},
+                }
+
+
+def _statistics(documents: pl.DataFrame) -> np.ndarray:
+    """What a resample adds up: a row for each document, its columns as named in `_by_name`."""
+    n = pl.col("n_scored")
+    ln_ppl = {f"ln_{name}": pl.col(name).log() for name in ("ppl_ref", "ppl_cmp")}
+    return (
+        documents.with_columns(**ln_ppl)
+        .with_columns(
+            n_documents=pl.lit(1.0),
+            nats_ref=pl.col("ln_ppl_ref") * n,
+            nats_cmp=pl.col("ln_ppl_cmp") * n,
+            nats_gain=pl.col("gain") * n,
+            nats_loss=pl.col("loss") * n,
+        )
+        .select(pl.col(name).cast(pl.Float64()).fill_null(float("nan")) for name in ("n_documents", *_SUMS, *_MEANS))
+        .to_numpy()
+    )
+
+
+def _by_name(sums: np.ndarray) -> dict[str, np.ndarray]:
+    return {name: sums[..., i] for i, name in enumerate(("n_documents", *_SUMS, *_MEANS))}
+
+
+def _token_scores(sums: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """Weighting "tokens": sums over all tokens over all of them."""
+    n, n_bytes = sums["n_scored"], sums["n_bytes"]
+    bits = 1.0 / (_LN2 * np.where(n_bytes > 0, n_bytes, np.nan))
+    gain, loss = sums["nats_gain"] / n, sums["nats_loss"] / n
+    return {
+        "ppl_ref": np.exp(sums["nats_ref"] / n),
+        "ppl_cmp": np.exp(sums["nats_cmp"] / n),
+        "delta": gain - loss,
+        "gain": gain,
+        "loss": loss,
+        "ppl_gain": np.exp(np.minimum(loss - gain, 0.0)),
+        "ppl_loss": np.exp(np.maximum(loss - gain, 0.0)),
+        "bpb_ref": sums["nats_ref"] * bits,
+        "bpb_cmp": sums["nats_cmp"] * bits,
+        "gain_bpb": sums["nats_gain"] * bits,
+        "loss_bpb": sums["nats_loss"] * bits,
+    }
+
+
+def _document_scores(sums: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """Weighting "documents": plain means of the documents' values."""
+    means = {name: sums[name] / sums["n_documents"] for name in _MEANS}
+    return {
+        "ppl_ref": np.exp(means.pop("ln_ppl_ref")),
+        "ppl_cmp": np.exp(means.pop("ln_ppl_cmp")),
+        "delta": means["gain"] - means["loss"],
+        **means,
+    }
+
+
+def _require_unique(frame: pl.DataFrame, keys: list[str], name: str) -> None:
+    twice = frame.select(keys).is_duplicated()
+    if twice.any():
+        raise ResultError(
+            f"`{name}` must hold each {' and '.join(keys)} once, got {frame.filter(twice).row(0)[:2]} twice"
+        )

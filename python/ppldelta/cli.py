@@ -1,0 +1,214 @@
+"""The command line: arguments in, the Python API called, one clear line out when something is wrong.
+
+Data goes to stdout, logs and progress to stderr. Exit status: 0 done, 1 failed, 2 wrong use.
+"""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import os
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+import ppldelta
+from ppldelta import demo
+from ppldelta.models.references import resolve
+from ppldelta.scoring import DEFAULT_N_UBATCH
+from ppldelta.text.windows import RULES
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Runs the command line and returns the exit status (2 for wrong use is raised by argparse as SystemExit)."""
+    arguments = list(sys.argv[1:] if argv is None else argv)
+    if arguments[:1] == ["perplexity"]:  # all its own flags, `--help` included
+        return _perplexity(arguments[1:])
+    parser = _parser()
+    options = parser.parse_args(arguments)
+    logging.basicConfig(
+        level=logging.DEBUG if options.verbose else logging.ERROR,
+        format="%(levelname)s %(name)s: %(message)s" if options.verbose else "%(message)s",
+    )
+    try:
+        return options.run(options)
+    except ppldelta.PpldeltaError as error:
+        print(f"ppldelta: error: {error}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        print("ppldelta: interrupted; nothing was written", file=sys.stderr)
+        return 1
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="ppldelta",
+        description="What did a change do to a GGUF language model? Gain and loss against a reference, token by token.",
+    )
+    parser.add_argument("--version", action="version", version=f"ppldelta {ppldelta.__version__}")
+    commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
+
+    common = argparse.ArgumentParser(add_help=False)
+    common.add_argument("-v", "--verbose", action="store_true", help="show log lines, llama.cpp's included, on stderr")
+
+    score = commands.add_parser(
+        "score",
+        parents=[common],
+        help="compare models with a reference on documents",
+        description="Compares models with a reference, token by token, and writes a report and tables into a folder.",
+    )
+    score.add_argument(
+        "corpus",
+        nargs="+",
+        metavar="CORPUS",
+        help="a folder, files, or a quoted glob; a document's category is its first folder",
+    )
+    score.add_argument("--ref", required=True, metavar="GGUF", help="the reference model")
+    score.add_argument(
+        "--cmp",
+        required=True,
+        action="append",
+        metavar="[LABEL=]GGUF",
+        help="a comparison model; may be given several times",
+    )
+    score.add_argument(
+        "-o",
+        "--output",
+        required=True,
+        metavar="OUT",
+        type=Path,
+        help="folder for report.html, parquet tables and run.json",
+    )
+    score.add_argument(
+        "--windows",
+        choices=RULES,
+        default="perplexity",
+        help="which tokens are scored: the second half of each window, as llama-perplexity does, or every token once (default: %(default)s)",
+    )
+    score.add_argument(
+        "-c",
+        "--ctx-size",
+        dest="n_ctx",
+        type=int,
+        metavar="N",
+        help="tokens evaluated together (default: the reference's training context, at most 8192)",
+    )
+    score.add_argument(
+        "--chunks", dest="max_windows", type=int, metavar="N", help="at most N windows of each document (default: all)"
+    )
+    score.add_argument(
+        "-ub",
+        "--ubatch-size",
+        dest="n_ubatch",
+        type=int,
+        metavar="N",
+        default=DEFAULT_N_UBATCH,
+        help="tokens computed at once (default: %(default)s)",
+    )
+    score.add_argument("-t", "--threads", type=int, metavar="N", help="CPU threads (default: the physical cores)")
+    score.add_argument(
+        "-ngl",
+        "--n-gpu-layers",
+        dest="n_gpu_layers",
+        type=int,
+        metavar="N",
+        help="layers on the GPU (default: all, where a GPU backend is built in)",
+    )
+    score.add_argument("-q", "--quiet", action="store_true", help="no progress bar")
+    score.set_defaults(run=_score)
+
+    report = commands.add_parser(
+        "report",
+        parents=[common],
+        help="draw saved results again, several into one report",
+        description="Draws one report of saved results.",
+    )
+    report.add_argument("results", nargs="+", metavar="OUT", help="folders that `ppldelta score -o` wrote")
+    report.add_argument("-o", "--output", required=True, metavar="FILE", type=Path, help="the HTML file to write")
+    report.set_defaults(run=_report)
+
+    show = commands.add_parser(
+        "demo",
+        parents=[common],
+        help="compare four tiny models on 36 short documents, all in the package",
+        description="Runs the main job on the models and documents that the package carries, and shows the report.",
+    )
+    show.add_argument(
+        "-o",
+        "--output",
+        metavar="OUT",
+        type=Path,
+        default=Path("ppldelta-demo"),
+        help="folder to write (default: %(default)s)",
+    )
+    show.add_argument("--no-open", action="store_true", help="do not open the report in a browser")
+    show.set_defaults(run=_demo)
+
+    commands.add_parser("perplexity", help="the patched llama-perplexity, with all its own flags", add_help=False)
+    return parser
+
+
+def _score(options: argparse.Namespace) -> int:
+    labelled = [_labelled(text) for text in options.cmp]
+    cmp: object = [path for _, path in labelled]
+    if any(label for label, _ in labelled):
+        cmp = {label or resolve(path).label: path for label, path in labelled}
+        if len(cmp) < len(labelled):
+            raise ppldelta.PpldeltaError(
+                "two comparisons have the same label", hint="give each `--cmp` a LABEL of its own"
+            )
+    result = ppldelta.score(
+        options.corpus[0] if len(options.corpus) == 1 else options.corpus,
+        options.ref,
+        cmp,
+        n_ctx=options.n_ctx,
+        windows=options.windows,
+        max_windows=options.max_windows,
+        n_gpu_layers=options.n_gpu_layers,
+        n_ubatch=options.n_ubatch,
+        threads=options.threads,
+        progress=not options.quiet,
+    )
+    _show(result, result.save(options.output))
+    return 0
+
+
+def _labelled(text: str) -> tuple[str | None, str]:
+    """`LABEL=PATH` in two parts; a path that exists is taken whole, whatever it holds."""
+    label, equals, path = text.partition("=")
+    return (label, path) if equals and label and not os.path.exists(text) else (None, text)
+
+
+def _report(options: argparse.Namespace) -> int:
+    path = ppldelta.report([ppldelta.load(folder) for folder in options.results], options.output)
+    print(path)
+    return 0
+
+
+def _demo(options: argparse.Namespace) -> int:
+    result = demo.run()
+    folder = result.save(options.output)
+    _show(result, folder)
+    if not options.no_open:
+        demo.open_in_browser(folder / "report.html")
+    return 0
+
+
+def _show(result: ppldelta.Result, folder: Path) -> None:
+    for warning in result.warnings:
+        print(f"warning: {warning}", file=sys.stderr)
+    print(result)
+    print(f"\nreport: {folder / 'report.html'}")
+
+
+def _perplexity(arguments: list[str]) -> int:
+    """Replaces this process by the patched llama-perplexity that lies in the package."""
+    program = Path(ppldelta.__file__).parent / "bin" / "llama-perplexity"
+    if not program.exists():
+        print(f"ppldelta: error: `{program}` is missing\nhint: install ppldelta again", file=sys.stderr)
+        return 1
+    os.execv(program, [str(program), *arguments])
+
+
+if __name__ == "__main__":
+    sys.exit(main())

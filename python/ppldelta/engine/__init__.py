@@ -1,0 +1,1 @@
+"""One model, many windows → arrays of log-probabilities."""

@@ -1,0 +1,174 @@
+"""The Python side of the native border: validates, calls `_core`, and forwards llama.cpp's log to `logging`.
+
+One `Model` holds the weights; one `Scorer` holds a context of fixed size and turns windows into
+log-probabilities, one window per call, so that a document's numbers never depend on its neighbours.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+from collections import deque
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ppldelta import _core
+from ppldelta.errors import ModelError, PpldeltaError
+from ppldelta.text.windows import Window
+
+logger = logging.getLogger("ppldelta.llama_cpp")
+
+# enum ggml_log_level (ggml.h) → logging; llama.cpp's INFO is some hundred lines per model
+_LEVELS = {1: logging.DEBUG, 2: logging.DEBUG, 3: logging.WARNING, 4: logging.ERROR}
+_recent: deque[str] = deque(maxlen=8)
+
+
+def forward_log() -> None:
+    """Passes what llama.cpp logged since the last call to the logger `ppldelta.llama_cpp`."""
+    for level, text in _core.drain_log():
+        level = _LEVELS.get(level, logging.DEBUG)
+        if level >= logging.WARNING:
+            _recent.append(text.strip())
+        logger.log(level, "%s", text)
+
+
+@contextmanager
+def _guard(what: str, hint: str | None = None) -> Iterator[None]:
+    """Turns a failure of the extension into a `ModelError` that carries llama.cpp's last words."""
+    forward_log()
+    _recent.clear()
+    try:
+        yield
+    except RuntimeError as error:
+        forward_log()
+        said = [line for line in dict.fromkeys(_recent) if line]
+        reason = said[0] if said else str(error)
+        raise ModelError(f"{what}: {reason}", hint=hint) from error
+    finally:
+        forward_log()
+
+
+@dataclass(frozen=True)
+class ModelInfo:
+    """What a model says of itself. Sizes in bytes; `bos`, `eos` are None where the vocabulary has none."""
+
+    architecture: str
+    name: str
+    file_type: str
+    n_vocab: int
+    n_ctx_train: int
+    n_params: int
+    size_bytes: int
+    bos: int | None
+    eos: int | None
+    add_bos: bool
+    add_eos: bool
+    recurrent: bool
+    has_encoder: bool
+    vocab_hash: str
+
+    @property
+    def bits_per_weight(self) -> float:
+        """Bits of tensor data per parameter."""
+        return 8 * self.size_bytes / self.n_params
+
+
+class Model:
+    """A GGUF model, loaded.
+
+    Args:
+        path: the GGUF file (of several, the first).
+        n_gpu_layers: layers to put on the GPU; None for all where a GPU backend is built in, else 0.
+        use_mmap: map the file instead of reading it into memory.
+        vocab_only: leave the weights on disk; such a model tokenizes and has no `Scorer`.
+
+    Raises:
+        ModelError: llama.cpp cannot load the file; the message carries its reason.
+    """
+
+    def __init__(
+        self, path: Path | str, *, n_gpu_layers: int | None = None, use_mmap: bool = True, vocab_only: bool = False
+    ) -> None:
+        self.path = Path(path)
+        if n_gpu_layers is None:
+            n_gpu_layers = -1 if _core.supports_gpu_offload() else 0
+        with _guard(
+            f"cannot load the model `{path}`",
+            "the file may be truncated (compare its size with the original's), "
+            "or made for an architecture that this llama.cpp does not know",
+        ):
+            self._core = _core.Model(os.fspath(path), n_gpu_layers, use_mmap, vocab_only)
+        self.info = ModelInfo(**self._core.info())
+
+    def tokenize(self, text: bytes) -> NDArray[np.int32]:
+        """Tokens of a UTF-8 text, shape [n_tokens], without the BOS that the vocabulary may add."""
+        return self._core.tokenize(text)
+
+    def pieces(self, tokens: NDArray[np.int32]) -> list[bytes]:
+        """The bytes of each token; one character may be spread over several tokens.
+
+        Raises:
+            ValueError: a token lies outside the vocabulary.
+        """
+        _check_tokens(tokens, self.info.n_vocab)
+        return self._core.pieces(tokens)
+
+
+class Scorer:
+    """A context on a model that scores one window per call.
+
+    Args:
+        model: the model.
+        n_ctx: most tokens that a window may feed.
+        n_ubatch: tokens evaluated together; bounds memory (n_ubatch × n_vocab float32 logits) and determines
+            the numbers in their last digits.
+        threads: CPU threads.
+
+    Raises:
+        ModelError: the context cannot be made, for example for lack of memory.
+    """
+
+    def __init__(self, model: Model, *, n_ctx: int, n_ubatch: int, threads: int) -> None:
+        for name, value in (("n_ctx", n_ctx), ("n_ubatch", n_ubatch), ("threads", threads)):
+            if value < 1:
+                raise PpldeltaError(f"`{name}` must be at least 1, not {value}")
+        self.model = model
+        self.n_ctx = n_ctx
+        with _guard(
+            f"cannot make a context of {n_ctx} tokens for `{model.path}`",
+            "a smaller `n_ctx` or `n_ubatch` needs less memory",
+        ):
+            self._core = _core.Scorer(model._core, n_ctx, min(n_ubatch, n_ctx), threads)
+
+    def score(self, window: Window) -> NDArray[np.float32]:
+        """Log-probabilities of a window's targets.
+
+        Returns:
+            float32 of shape [len(window.targets)], in nats; values are not finite where the model's logits are not.
+
+        Raises:
+            ValueError: the window does not fit the context or the vocabulary.
+            ModelError: llama.cpp fails to evaluate it.
+            KeyboardInterrupt: between two micro-batches; the scorer stays usable.
+        """
+        n_rows = len(window.tokens) - window.first_output
+        if not 0 < len(window.tokens) <= self.n_ctx:
+            raise ValueError(f"window of {len(window.tokens)} tokens in a context of {self.n_ctx}")
+        if window.first_output < 0 or len(window.targets) != n_rows:
+            raise ValueError(f"{len(window.targets)} targets for {n_rows} rows")
+        _check_tokens(window.tokens, self.model.info.n_vocab)
+        _check_tokens(window.targets, self.model.info.n_vocab)
+        with _guard(f"cannot evaluate `{self.model.path}`"):
+            return self._core.score(window.tokens, window.first_output, window.targets)
+
+
+def _check_tokens(tokens: NDArray[np.int32], n_vocab: int) -> None:
+    if tokens.ndim != 1 or tokens.dtype != np.int32:
+        raise ValueError(f"tokens must be int32 of one dimension, not {tokens.dtype} of shape {tokens.shape}")
+    if tokens.size and (tokens.min() < 0 or tokens.max() >= n_vocab):
+        raise ValueError(f"tokens outside the vocabulary of {n_vocab}: {tokens.min()} … {tokens.max()}")

@@ -1,0 +1,1 @@
+"""Which models: a reference as the user writes it → a file on disk → what that file is."""

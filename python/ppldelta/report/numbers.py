@@ -1,0 +1,80 @@
+"""How numbers are written in the report: sensible digits, a true minus sign, thin spaces in thousands."""
+
+from __future__ import annotations
+
+import math
+
+MINUS = "\N{MINUS SIGN}"
+THIN = "\N{NARROW NO-BREAK SPACE}"
+NONE = "\N{EN DASH}"
+
+
+def known(value: float | None) -> bool:
+    """Whether there is a number to write: neither null nor NaN nor infinite."""
+    return value is not None and math.isfinite(value)
+
+
+def decimals(*values: float | None) -> int:
+    """Digits after the point that give the largest of some values three significant ones, within 2 to 5."""
+    largest = max((abs(value) for value in values if known(value)), default=0.0)
+    if largest == 0:
+        return 3
+    return min(max(2 - math.floor(math.log10(largest)), 2), 5)
+
+
+def fixed(value: float | None, digits: int = 3) -> str:
+    """A number with so many digits after the point."""
+    if not known(value):
+        return NONE
+    text = f"{value:,.{digits}f}".replace(",", THIN)
+    if text.startswith("-"):
+        return (MINUS if text.strip("-0.") else "") + text[1:]
+    return text
+
+
+def signed(value: float | None, digits: int = 3) -> str:
+    """A number with its sign, but 0 bare."""
+    text = fixed(value, digits)
+    return text if not known(value) or text.startswith(MINUS) or not text.strip("0.") else f"+{text}"
+
+
+def perplexity(value: float | None) -> str:
+    """Four significant digits, none after the point from 1000 on."""
+    if not known(value):
+        return NONE
+    return fixed(value, 3 if value < 10 else 2 if value < 100 else 1 if value < 1000 else 0)
+
+
+def count(value: int | None) -> str:
+    """A whole number in groups of three."""
+    return NONE if value is None else f"{value:,}".replace(",", THIN)
+
+
+def size(value: int | None) -> str:
+    """Bytes in decimal units, as model hubs show them."""
+    return _scaled(value, (" B", " kB", " MB", " GB", " TB"))
+
+
+def params(value: int | None) -> str:
+    """A number of parameters: 3.2 M, 4.02 B."""
+    return _scaled(value, ("", " k", " M", " B", " T"))
+
+
+def interval(low: float | None, high: float | None, digits: int = 3, *, sign: bool = False) -> str:
+    """Both ends of an interval, or nothing when there is none."""
+    if not (known(low) and known(high)):
+        return ""
+    write = signed if sign else fixed
+    return f"{write(low, digits)} to {write(high, digits)}"
+
+
+def _scaled(value: int | None, suffixes: tuple[str, ...]) -> str:
+    if value is None:
+        return NONE
+    step = 0
+    scaled = float(value)
+    while scaled >= 999.5 and step < len(suffixes) - 1:
+        scaled /= 1000
+        step += 1
+    digits = 0 if step == 0 or scaled >= 100 else 1 if scaled >= 10 else 2
+    return f"{scaled:.{digits}f}{suffixes[step]}".replace(" ", "\N{NO-BREAK SPACE}")

@@ -1,0 +1,114 @@
+"""What the numbers say, in plain English: one line on what was compared, one sentence for each model.
+
+A sentence claims "better" or "worse" only where the 95 % interval of the mean delta excludes 0. Sentences
+are lists of `Piece`, not strings, so that the page can set names as code and escape every part.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import polars as pl
+
+from ppldelta.report import numbers
+
+SHOWN = 3
+"""Categories named on either side of a sentence; the rest are counted."""
+
+
+@dataclass(frozen=True)
+class Piece:
+    """A stretch of a sentence: plain text, a `name` set as code, or a `number` (with its interval)."""
+
+    text: str
+    kind: str = "text"
+
+
+def corpus(documents: pl.DataFrame) -> str:
+    """`36 documents (12 code, 12 multilingual, 12 prose)`: the documents of one family, each counted once."""
+    unique = documents.unique(["document"], keep="first", maintain_order=True)
+    total = unique.height
+    groups = unique.group_by("category", maintain_order=True).len().rows()
+    head = f"{numbers.count(total)} {'document' if total == 1 else 'documents'}"
+    if len(groups) < 2:
+        return head
+    named = [f"{numbers.count(n)} {category or 'without category'}" for category, n in groups[:6]]
+    if len(groups) > 6:
+        named.append(f"{len(groups) - 6} more categories")
+    return f"{head} ({', '.join(named)})"
+
+
+def finding(rows: Sequence[dict[str, Any]]) -> list[Piece]:
+    """The sentence about one model.
+
+    Args:
+        rows: the model's rows of `schema.MODELS` under one weighting: a row for each category and one with
+            category null for all documents.
+    """
+    overall = next(row for row in rows if row["category"] is None)
+    by_category = [row for row in rows if row["category"] is not None and numbers.known(row["delta"])]
+    name = Piece(overall["model"], "name")
+    if not numbers.known(overall["delta"]):
+        return [name, Piece(" gave numbers that are not finite, so nothing can be said about it.")]
+    if len(by_category) < 2:
+        verdict = {1: "predicts the documents better", -1: "predicts the documents worse"}
+        text = verdict.get(_direction(overall), "predicts the documents about as well")
+        return [name, Piece(f" {text} than the reference "), *_amount(overall, unit=True), Piece(".")]
+
+    better, worse, even = (
+        sorted((row for row in by_category if _direction(row) == way), key=lambda row: -abs(row["delta"]))
+        for way in (1, -1, 0)
+    )
+    pieces = [name, Piece(" predicts ")]
+    unit = True
+    for group, word, joint in ((better, " better", ""), (worse, " worse", ""), (even, " about as well", "")):
+        if not group:
+            continue
+        if len(pieces) > 2:
+            pieces.append(Piece(", "))
+        for i, row in enumerate(group[:SHOWN]):
+            last = i == len(group[:SHOWN]) - 1
+            if i:
+                pieces.append(Piece(" and " if last and len(group) <= SHOWN else ", "))
+            pieces += [Piece(row["category"] or "documents without category", "category")]
+            if i == 0:
+                pieces.append(Piece(word))
+            pieces += [Piece(" "), *_amount(row, unit=unit)]
+            unit = False
+        if len(group) > SHOWN:
+            rest = len(group) - SHOWN
+            pieces.append(Piece(f" and {rest} more {'category' if rest == 1 else 'categories'}"))
+    pieces += [Piece(". Over all tokens: "), *_amount(overall, unit=False, bare=True), Piece(".")]
+    return pieces
+
+
+def marked(text: str) -> list[Piece]:
+    """A message with `names` between backticks, as ppldelta writes them, with the names told apart."""
+    parts = text.split("`")
+    if len(parts) % 2 == 0:
+        return [Piece(text)]
+    return [Piece(part, "name" if i % 2 else "text") for i, part in enumerate(parts) if part]
+
+
+def _direction(row: dict[str, Any]) -> int:
+    """1 better, -1 worse, 0 when the interval spans 0 or when there is none to tell by."""
+    low, high = row["delta_low"], row["delta_high"]
+    if not (numbers.known(low) and numbers.known(high)):
+        return 0
+    return 1 if low > 0 else -1 if high < 0 else 0
+
+
+def _amount(row: dict[str, Any], *, unit: bool, bare: bool = False) -> list[Piece]:
+    digits = max(numbers.decimals(row["delta"]) - 1, 2)
+    text = numbers.signed(row["delta"], digits) + (" nats/token" if unit else "")
+    interval = numbers.interval(row["delta_low"], row["delta_high"], digits, sign=True)
+    if not interval:
+        interval = "no interval"
+    elif unit:
+        interval = f"95\N{NO-BREAK SPACE}% interval {interval}"
+    number = Piece(text, "number")
+    if bare:
+        return [number, Piece(" "), Piece(f"({interval})", "interval")]
+    return [Piece("("), number, Piece(", "), Piece(f"{interval})", "interval")]

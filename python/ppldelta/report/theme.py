@@ -1,0 +1,102 @@
+"""Colours, symbols and type of the report, light and dark, said once for figures, page and script.
+
+Figures are built in light colours. The page turns them dark by exchanging each colour of `LIGHT` for the
+one of the same role in `DARK`, so every light colour occurs once. The model colours keep 3:1 contrast
+with their background and stay apart for people who see red and green alike (tests/test_figures.py).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+import plotly.graph_objects as go
+
+FONT = 'system-ui, -apple-system, "Segoe UI", Roboto, "Helvetica Neue", "Noto Sans", "Liberation Sans", sans-serif'
+
+CHROME = {  # role: (light, dark)
+    "page": ("#f7f6f3", "#111316"),
+    "surface": ("#fffffe", "#191c20"),
+    "sunken": ("#f0eeea", "#22262b"),
+    "ink": ("#1c1e21", "#eceae6"),
+    "muted": ("#62666d", "#a2a7ae"),
+    "line": ("#dddad4", "#343a41"),
+    "grid": ("#eceae5", "#272c32"),
+    "iso": ("#d6d3cc", "#3b424a"),
+    "better": ("#e7f1ec", "#17251f"),
+    "accent": ("#1f5fa8", "#7db6f2"),
+}
+
+MODEL_COLORS = (  # (light, dark), in the order in which models take them
+    ("#0072b2", "#4aa8f0"),
+    ("#d55e00", "#ff8a3d"),
+    ("#008f68", "#2fcf9f"),
+    ("#b0418f", "#ee92d2"),
+    ("#8f6b00", "#f2c744"),
+    ("#3b3f8f", "#a9acff"),
+    ("#3f9fbf", "#9be4f7"),
+    ("#8c2d19", "#d9785f"),
+)
+
+LIGHT = {role: pair[0] for role, pair in CHROME.items()}
+DARK = {role: pair[1] for role, pair in CHROME.items()}
+DARK_OF_LIGHT = {light: dark for light, dark in (*CHROME.values(), *MODEL_COLORS)}
+
+SYMBOLS = {  # plotly's name: the same mark as an SVG path in a box of 16 × 16, for the key in the page
+    "circle": "M8 2.5a5.5 5.5 0 1 0 0 11a5.5 5.5 0 1 0 0-11z",
+    "diamond": "M8 1l6 7-6 7-6-7z",
+    "square": "M3 3h10v10H3z",
+    "triangle-up": "M8 2l6.5 11.5h-13z",
+    "x": "M4.5 2L8 5.5 11.5 2 14 4.5 10.5 8l3.5 3.5-2.5 2.5L8 10.5 4.5 14 2 11.5 5.5 8 2 4.5z",
+    "star": "M8 1l1.9 4.7 5.1.4-3.9 3.3 1.2 5L8 11.7l-4.3 2.7 1.2-5L1 6.1l5.1-.4z",
+    "cross": "M6 2h4v4h4v4h-4v4H6v-4H2V6h4z",
+    "triangle-down": "M8 14L1.5 2.5h13z",
+}
+
+
+@dataclass(frozen=True)
+class Style:
+    """Which colour each model has and which symbol each category, the same in every figure of a family."""
+
+    colors: dict[str, str]
+    symbols: dict[str, str]
+
+    @classmethod
+    def of(cls, models: Iterable[str], categories: Iterable[str]) -> Style:
+        """Hands out colours and symbols in the order given; beyond the last one they start again."""
+        names = tuple(SYMBOLS)
+        return cls(
+            colors={model: MODEL_COLORS[i % len(MODEL_COLORS)][0] for i, model in enumerate(models)},
+            symbols={category: names[i % len(names)] for i, category in enumerate(categories)},
+        )
+
+
+def template() -> go.layout.Template:
+    """The quiet look that all figures share, so that each figure says only what is its own."""
+    axis = dict(
+        gridcolor=LIGHT["grid"],
+        linecolor=LIGHT["line"],
+        tickcolor=LIGHT["line"],
+        tickfont=dict(color=LIGHT["muted"], size=12),
+        title=dict(font=dict(color=LIGHT["ink"], size=13), standoff=10),
+        zeroline=False,
+        showline=True,
+        ticks="outside",
+        ticklen=4,
+        automargin=True,
+    )
+    return go.layout.Template(
+        layout=dict(
+            font=dict(family=FONT, size=13, color=LIGHT["ink"]),
+            paper_bgcolor=LIGHT["surface"],
+            plot_bgcolor=LIGHT["surface"],
+            margin=dict(l=12, r=18, t=18, b=12),
+            hovermode="closest",
+            hoverlabel=dict(
+                bgcolor=LIGHT["surface"], align="left", font=dict(family=FONT, size=13, color=LIGHT["ink"])
+            ),
+            legend=dict(orientation="h", yanchor="bottom", y=1.02, xanchor="left", x=0, font=dict(size=12)),
+            xaxis=axis,
+            yaxis=axis,
+        )
+    )

@@ -1,0 +1,244 @@
+"""What a run gives: frames, a summary, a folder on disk, a report. Nothing here needs the models again."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+
+from ppldelta import _core, schema
+from ppldelta.analysis.metrics import document_metrics, model_metrics
+from ppldelta.errors import ResultError
+from ppldelta.report.render import render_report
+
+FORMAT = 1
+"""Version of the folder that `Result.save` writes, in `run.json`."""
+
+_FRAMES = {
+    "tokens": schema.TOKENS,
+    "documents": schema.DOCUMENTS,
+    "models": schema.MODELS,
+    "pieces": schema.PIECES,
+}
+
+
+@dataclass(frozen=True, repr=False)
+class Result:
+    """Comparisons with one reference, or with several (a family each).
+
+    Attributes:
+        tokens: a row per scored token and model, columns of `schema.TOKENS`; log-probabilities in nats.
+        documents: a row per document and model, columns of `schema.DOCUMENTS`.
+        models: a row per model, category (null: all documents) and weighting, columns of `schema.MODELS`.
+        pieces: the bytes of each token that occurs in the documents, columns of `schema.PIECES`.
+        families: for each family its name, `ref` and `cmp` (what was known of the model files), and signature.
+        warnings: what the reader of the numbers should know, in sentences.
+    """
+
+    tokens: pl.DataFrame
+    documents: pl.DataFrame
+    models: pl.DataFrame
+    pieces: pl.DataFrame
+    families: list[dict[str, Any]]
+    warnings: list[str] = field(default_factory=list)
+
+    @property
+    def signature(self) -> str:
+        """Versions and settings that determine the numbers; a line per family where they differ."""
+        return "\n".join(dict.fromkeys(str(family["signature"]) for family in self.families))
+
+    @property
+    def summary(self) -> pl.DataFrame:
+        """The token-weighted values of each model over all documents: the table that `repr` shows."""
+        columns = ["family"] if len(self.families) > 1 else []
+        columns += ["model", "n_documents", "n_scored", "ppl_ref", "ppl_cmp", "gain", "loss", "delta"]
+        columns += ["gain_bpb", "loss_bpb"]
+        return self.models.filter(pl.col("category").is_null(), pl.col("weighting") == "tokens").select(columns)
+
+    def report(self, path: str | os.PathLike[str]) -> Path:
+        """Writes the interactive report, one HTML file that needs no network, and returns its path.
+
+        Raises:
+            ResultError: the file cannot be written.
+        """
+        html = render_report(
+            documents=self.documents,
+            models=self.models,
+            families=self.families,
+            signature=self.signature,
+            warnings=self.warnings,
+            version=_core.__version__,
+        )
+        path = Path(path)
+        _write(path, html.encode())
+        return path
+
+    def save(self, folder: str | os.PathLike[str]) -> Path:
+        """Writes `report.html`, the four frames as parquet, and `run.json` into a folder, and returns it.
+
+        Raises:
+            ResultError: something cannot be written.
+        """
+        folder = Path(folder)
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            for name in _FRAMES:
+                getattr(self, name).write_parquet(folder / f"{name}.parquet")
+        except OSError as error:
+            raise ResultError(
+                f"cannot write to `{folder}`: {error}", hint="free some space or name another folder"
+            ) from error
+        run = {
+            "format": FORMAT,
+            "ppldelta": _core.__version__,
+            "families": self.families,
+            "warnings": self.warnings,
+        }
+        _write(folder / "run.json", json.dumps(run, indent=2, ensure_ascii=False).encode() + b"\n")
+        self.report(folder / "report.html")
+        return folder
+
+    def __repr__(self) -> str:
+        references = ", ".join(f"`{family['ref']['label']}`" for family in self.families)
+        with pl.Config(
+            tbl_rows=-1,
+            tbl_cols=-1,
+            tbl_width_chars=160,
+            tbl_hide_dataframe_shape=True,
+            tbl_hide_column_data_types=True,
+            float_precision=4,
+            tbl_formatting="UTF8_HORIZONTAL_ONLY",
+            tbl_cell_numeric_alignment="RIGHT",
+        ):
+            table = str(self.summary)
+        note = "gain, loss, delta: nats per token; *_bpb: bits per byte; every token weighs the same"
+        return f"Compared with {references}:\n{table}\n{note}"
+
+    def _repr_html_(self) -> str:
+        return self.summary._repr_html_()
+
+
+def make_result(
+    tokens: pl.DataFrame,
+    pieces: pl.DataFrame,
+    corpus: pl.DataFrame,
+    families: list[dict[str, Any]],
+    warnings: list[str],
+) -> Result:
+    """Computes the frames of documents and models from token records.
+
+    Args:
+        tokens: columns of `schema.TOKENS`.
+        pieces: columns of `schema.PIECES`, for every token that occurs in `tokens`.
+        corpus: columns of `schema.CORPUS`, for every document that occurs in `tokens`.
+        families: a dict per family with `family`, `ref`, `cmp` (label, size_bytes, bits_per_weight, n_params …)
+            and `signature`.
+        warnings: sentences for the reader.
+    """
+    documents = document_metrics(tokens, pieces, corpus)
+    columns = ("size_bytes", "bits_per_weight", "n_params")
+    facts = pl.DataFrame(
+        [
+            {"family": family["family"], "model": cmp["label"], **{column: cmp[column] for column in columns}}
+            for family in families
+            for cmp in family["cmp"]
+        ],
+        schema={"family": pl.String(), "model": pl.String(), **{column: schema.MODELS[column] for column in columns}},
+    )
+    return Result(tokens, documents, model_metrics(documents, facts), pieces, families, warnings)
+
+
+def load(folder: str | os.PathLike[str]) -> Result:
+    """Reads what `Result.save` wrote.
+
+    Raises:
+        ResultError: the folder holds no result, a damaged one, or one of a newer format.
+    """
+    folder = Path(folder)
+    try:
+        run = json.loads((folder / "run.json").read_bytes())
+        version = run["format"]
+        if version > FORMAT:
+            raise ResultError(
+                f"`{folder}` was written in format {version}; this version reads up to {FORMAT}",
+                hint="upgrade ppldelta",
+            )
+        frames = {name: pl.read_parquet(folder / f"{name}.parquet") for name in _FRAMES}
+        for name, columns in _FRAMES.items():
+            missing = set(columns) - set(frames[name].columns)
+            if missing:
+                raise ResultError(f"`{folder / name}.parquet` lacks the columns {', '.join(sorted(missing))}")
+        return Result(**frames, families=run["families"], warnings=run["warnings"])
+    except FileNotFoundError as error:
+        raise ResultError(
+            f"`{folder}` holds no result: there is no `{Path(error.filename or 'run.json').name}`",
+            hint="name a folder that `ppldelta score -o` or `Result.save` wrote",
+        ) from error
+    except (OSError, ValueError, KeyError, TypeError, pl.exceptions.PolarsError) as error:
+        raise ResultError(
+            f"`{folder}` holds a damaged result: {error}", hint="score again into a new folder"
+        ) from error
+
+
+def report(results: Iterable[Result] | Result, path: str | os.PathLike[str]) -> Path:
+    """Writes one report of several results, a family each, and returns its path.
+
+    Raises:
+        ResultError: no result is given, or the file cannot be written.
+    """
+    results = [results] if isinstance(results, Result) else list(results)
+    if not results:
+        raise ResultError("no result is given", hint="name at least one saved result")
+    return _merge(results).report(path)
+
+
+def _merge(results: list[Result]) -> Result:
+    """Puts results side by side; families of the same name get a number, nothing is merged."""
+    taken: set[str] = set()
+    parts = []
+    for result in results:
+        renamed = {}
+        for family in result.families:
+            name, number = family["family"], 1
+            while name in taken:
+                number += 1
+                name = f"{family['family']} ({number})"
+            taken.add(name)
+            renamed[family["family"]] = name
+        parts.append(_rename_families(result, renamed))
+    return Result(
+        **{name: pl.concat(getattr(part, name) for part in parts) for name in _FRAMES},
+        families=[family for part in parts for family in part.families],
+        warnings=list(dict.fromkeys(warning for part in parts for warning in part.warnings)),
+    )
+
+
+def _rename_families(result: Result, names: dict[str, str]) -> Result:
+    def rename(name: str) -> pl.DataFrame:
+        dtype = _FRAMES[name]["family"]
+        return getattr(result, name).with_columns(pl.col("family").cast(pl.String).replace(names).cast(dtype))
+
+    return Result(
+        **{name: rename(name) for name in _FRAMES},
+        families=[{**family, "family": names[family["family"]]} for family in result.families],
+        warnings=result.warnings,
+    )
+
+
+def _write(path: Path, content: bytes) -> None:
+    """Writes a file so that a reader, or a full disk, never leaves half of one in its place."""
+    temporary = path.with_name(f".{path.name}.part")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        temporary.write_bytes(content)
+        temporary.replace(path)
+    except OSError as error:
+        temporary.unlink(missing_ok=True)
+        raise ResultError(
+            f"cannot write `{path}`: {error.strerror}", hint="free some space or name another file"
+        ) from error

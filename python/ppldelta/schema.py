@@ -1,0 +1,81 @@
+"""Columns of every frame that ppldelta hands out: name, dtype, unit and sign, said once.
+
+Log-probabilities are natural logs (nats, never positive). ``delta = logp_cmp - logp_ref``: up means that
+the comparison predicted the real text better. ``gain`` and ``loss`` are both >= 0 and
+``gain - loss = mean(delta)``. Columns that end in ``_bpb`` are bits per byte of the scored tokens' text.
+"""
+
+from __future__ import annotations
+
+import polars as pl
+
+NAMES = pl.Categorical()
+"""dtype of names in `TOKENS`, where one name stands in millions of rows."""
+
+TOKENS: dict[str, pl.DataType] = {
+    "family": NAMES,
+    "model": NAMES,
+    "document": NAMES,
+    "pos": pl.UInt32(),  # index of the target in the document's own tokens; a BOS that the vocabulary adds is not counted
+    "token": pl.Int32(),
+    "logp_ref": pl.Float32(),  # nats
+    "logp_cmp": pl.Float32(),  # nats
+    "delta": pl.Float32(),  # nats, logp_cmp - logp_ref
+}
+
+PIECES: dict[str, pl.DataType] = {
+    "family": pl.String(),
+    "token": pl.Int32(),
+    "piece": pl.Binary(),  # the token's bytes; several tokens may share one multi-byte character
+}
+
+CORPUS: dict[str, pl.DataType] = {
+    "family": pl.String(),
+    "document": pl.String(),  # path below the corpus root, forward slashes
+    "category": pl.String(),  # first folder below the corpus root, "" for files that lie in the root itself
+    "n_tokens": pl.UInt32(),  # of the whole document, without BOS
+}
+
+_METRICS: dict[str, pl.DataType] = {
+    "n_scored": pl.UInt32(),  # scored tokens
+    "n_bytes": pl.UInt64(),  # bytes of the scored tokens' text
+    "ppl_ref": pl.Float64(),
+    "ppl_cmp": pl.Float64(),
+    "delta": pl.Float64(),  # nats per token, mean(delta) = gain - loss
+    "gain": pl.Float64(),  # nats per token
+    "loss": pl.Float64(),  # nats per token
+    "ppl_gain": pl.Float64(),  # exp(min(d, 0)) <= 1 with d = ln ppl_cmp - ln ppl_ref
+    "ppl_loss": pl.Float64(),  # exp(max(d, 0)) >= 1
+    "bpb_ref": pl.Float64(),  # bits per byte
+    "bpb_cmp": pl.Float64(),
+    "gain_bpb": pl.Float64(),
+    "loss_bpb": pl.Float64(),
+}
+
+DOCUMENTS: dict[str, pl.DataType] = {
+    "family": pl.String(),
+    "model": pl.String(),
+    "document": pl.String(),
+    "category": pl.String(),
+    "n_tokens": pl.UInt32(),
+    **_METRICS,
+}
+
+INTERVALS = ("delta", "gain", "loss", "ppl_gain", "ppl_loss", "gain_bpb", "loss_bpb")
+"""Metrics of `MODELS` that carry a confidence interval, in columns ``*_low`` and ``*_high``."""
+
+WEIGHTINGS = ("tokens", "documents")
+"""How a model's value is put together: every token counts the same, or every document does."""
+
+MODELS: dict[str, pl.DataType] = {
+    "family": pl.String(),
+    "model": pl.String(),
+    "category": pl.String(),  # null: all documents
+    "weighting": pl.String(),  # one of `WEIGHTINGS`
+    "n_documents": pl.UInt32(),
+    **_METRICS,
+    **{f"{name}_{end}": pl.Float64() for name in INTERVALS for end in ("low", "high")},
+    "size_bytes": pl.UInt64(),  # of the comparison's tensors
+    "bits_per_weight": pl.Float64(),
+    "n_params": pl.UInt64(),
+}

@@ -1,0 +1,263 @@
+"""From files to documents: what is read, what it is called, what is left out and why.
+
+A document's bytes go to the tokenizer as they are: no newline is converted and a byte order mark stays (and is
+scored), because that is what stock llama-perplexity does with ``-bf FILE``; only then do the numbers match.
+(With ``-f FILE`` llama.cpp drops one final newline.)
+"""
+
+from __future__ import annotations
+
+import codecs
+import fnmatch
+import os
+import stat
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Union
+
+from ppldelta.errors import CorpusError
+
+Files = Union[str, "os.PathLike[str]", Iterable[Union[str, "os.PathLike[str]"]], Mapping[str, Union[str, bytes]]]
+"""What `load_documents` takes."""
+
+_KINDS = "a folder, a file, a glob such as `corpus/**/*.txt`, a list of paths, or a mapping from names to texts"
+
+
+@dataclass(frozen=True)
+class Document:
+    """One text of the corpus.
+
+    Attributes:
+        name: path below the corpus root with forward slashes (``code/13.txt``); unique in its corpus.
+        category: first folder of the name, ``""`` for a file that lies in the root itself.
+        text: valid UTF-8, never empty, exactly as in the file.
+    """
+
+    name: str
+    category: str
+    text: bytes
+
+
+def load_documents(files: Files) -> tuple[list[Document], list[str]]:
+    """Reads the corpus.
+
+    What `files` may be, and what the names are relative to (the root):
+
+    - a folder: every file below it, at any depth; the root is the folder. Each folder is read once, however many
+      symbolic links lead to it;
+    - a glob (``*``, ``?``, ``[…]``, ``**`` for any number of folders): every file that it matches; the root is the
+      part before the first wildcard. A path that exists is taken as it stands, wildcards or not;
+    - one file: the root is the folder that holds it;
+    - several paths, files or folders: the root is the folder common to all. A list of one path is that path;
+    - a mapping from names to texts (str or UTF-8 bytes), for texts that are in no file.
+
+    Hidden files and folders (a leading dot) are skipped below the root; a path given by its own name is not. Every
+    other regular file counts, whatever its ending. Empty, binary (with a NUL byte), non-UTF-8 and unreadable ones are
+    left out with a warning. Bytes of a name that are not UTF-8 are written as ``\\xNN``.
+
+    Args:
+        files: the corpus, as above.
+
+    Returns:
+        The documents sorted by name, and the warnings: one sentence for each thing left out or worth knowing.
+
+    Raises:
+        CorpusError: a path does not exist, nothing matched, or nothing that matched can be scored.
+        TypeError: `files`, a path in it, or a text in it is of another type.
+    """
+    warnings: list[str] = []
+    if isinstance(files, Mapping):
+        found = [(name, _encoded(name, text)) for name, text in files.items()]
+        where = "the mapping"
+    elif isinstance(files, (str, os.PathLike)):
+        found = _below_path(files, warnings)
+        where = f"`{_printable(os.fspath(files))}`"
+    elif isinstance(files, Iterable) and not isinstance(files, (bytes, bytearray)):
+        paths = list(files)
+        found = _below_path(paths[0], warnings) if len(paths) == 1 else _below_paths(paths, warnings)
+        where = "the paths given"
+    else:
+        raise TypeError(f"`files` must be {_KINDS}, got {type(files).__name__}")
+    if not found:
+        raise CorpusError(
+            f"no document in {where}" + "".join(f"\n  {warning}" for warning in warnings[:3]),
+            hint="hidden files are not read; in a glob, `**/*` reaches files in subfolders",
+        )
+
+    documents: dict[str, Document] = {}
+    for raw_name, source in sorted(found, key=lambda item: item[0]):
+        name = raw_name.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
+        text, reason = _read(source)
+        if text is None:
+            warnings.append(f"`{_printable(name)}` is left out: {reason}.")
+            continue
+        if name in documents:
+            name = _unique(name, documents)
+            warnings.append(f"Two documents have the same name; the second is called `{_printable(name)}`.")
+        if text.startswith(codecs.BOM_UTF8):
+            warnings.append(f"`{_printable(name)}` starts with a byte order mark, which is scored like any other text.")
+        documents[name] = Document(name, name.split("/")[0] if "/" in name else "", text)
+    if not documents:
+        shown = "".join(f"\n  {warning}" for warning in warnings[:3])
+        more = f"\n  … and {len(warnings) - 3} more" if len(warnings) > 3 else ""
+        raise CorpusError(
+            f"no document in {where} can be scored:{shown}{more}", hint="a document is a UTF-8 text that is not empty"
+        )
+    return [documents[name] for name in sorted(documents)], warnings
+
+
+_Found = list[tuple[str, Union[Path, bytes]]]  # name (may hold surrogates) and where its text is
+
+
+def _below_path(given: str | os.PathLike[str], warnings: list[str]) -> _Found:
+    """Files of a folder, a glob or one file."""
+    path = _path(given)
+    if path.is_dir():
+        return [("/".join(parts), file) for parts, file in _walk(path, warnings)]
+    if os.path.lexists(path):
+        return [(path.name, path)]
+    first = next((i for i, part in enumerate(path.parts) if any(c in part for c in "*?[")), None)
+    if first is None:
+        raise CorpusError(f"`{_printable(str(given))}` does not exist", hint=f"give {_KINDS}")
+    root, pattern = Path(*path.parts[:first]), path.parts[first:]
+    if not root.is_dir():
+        raise CorpusError(
+            f"the glob `{_printable(str(given))}` starts in `{_printable(str(root))}`, which is not a folder"
+        )
+    below = _walk(root, warnings, enter=lambda parts: _may_lead(parts, pattern))
+    return [("/".join(parts), file) for parts, file in below if _matches(parts, pattern)]
+
+
+def _below_paths(given: list[str | os.PathLike[str]], warnings: list[str]) -> _Found:
+    """Files of several paths; the root is the folder common to all of them."""
+    paths = [Path(os.path.abspath(_path(item))) for item in given]
+    for item, path in zip(given, paths):
+        if not os.path.lexists(path):
+            raise CorpusError(
+                f"`{_printable(str(item))}` does not exist",
+                hint="in a list every item is a path; a glob is given on its own",
+            )
+    if not paths:
+        return []
+    try:
+        root = Path(os.path.commonpath([path.parent for path in paths]))
+    except ValueError as error:  # Windows: paths on several drives
+        raise CorpusError("the paths given have no common folder", hint="give a mapping from names to texts") from error
+    found: dict[Path, str] = {}
+    for path in paths:
+        files = [file for _, file in _walk(path, warnings)] if path.is_dir() else [path]
+        for file in files:
+            name = file.relative_to(root).as_posix()
+            if file in found:
+                warnings.append(f"`{_printable(name)}` is given more than once; it is read once.")
+            found[file] = name
+    return [(name, file) for file, name in found.items()]
+
+
+def _walk(
+    root: Path, warnings: list[str], enter: Callable[[tuple[str, ...]], bool] = lambda parts: True
+) -> Iterator[tuple[tuple[str, ...], Path]]:
+    """Every file below `root` with the parts of its path below it; hidden ones and folders not to `enter` are skipped.
+
+    Linked folders wait until all real ones are read, so that a folder keeps its real name. A folder is read once:
+    links that lead back up, or to one another, come to an end.
+    """
+    folders: list[tuple[tuple[str, ...], Path]] = [((), root)]
+    links: list[tuple[tuple[str, ...], Path]] = []
+    seen: set[str] = set()
+    while folders or links:
+        parts, folder = folders.pop() if folders else links.pop(0)
+        label = _printable("/".join(parts) or str(root))
+        try:
+            real = os.path.realpath(folder)
+            if real in seen:
+                warnings.append(f"`{label}` leads to a folder that is read already; it is left out.")
+                continue
+            seen.add(real)
+            with os.scandir(folder) as entries:
+                names = sorted(entry.name for entry in entries if not entry.name.startswith("."))
+        except OSError as error:
+            warnings.append(f"The folder `{label}` is left out: {_said(error)}.")
+            continue
+        for name in names:
+            path, below = folder / name, (*parts, name)
+            if not os.path.isdir(path):  # Path.is_dir() raises where a folder may be listed but not entered
+                yield below, path
+            elif enter(below):
+                (links if path.is_symlink() else folders).append((below, path))
+
+
+def _matches(parts: tuple[str, ...], pattern: tuple[str, ...]) -> bool:
+    if not pattern:
+        return not parts
+    if pattern[0] == "**":
+        return len(pattern) == 1 or any(_matches(parts[i:], pattern[1:]) for i in range(len(parts)))
+    return bool(parts) and fnmatch.fnmatch(parts[0], pattern[0]) and _matches(parts[1:], pattern[1:])
+
+
+def _may_lead(parts: tuple[str, ...], pattern: tuple[str, ...]) -> bool:
+    """Whether a file below this folder can match, so that `/data/*.txt` does not read all of `/data`."""
+    for part, segment in zip(parts, pattern):
+        if segment == "**":
+            return True
+        if not fnmatch.fnmatch(part, segment):
+            return False
+    return len(parts) < len(pattern)
+
+
+def _read(source: Path | bytes) -> tuple[bytes, None] | tuple[None, str]:
+    """The text, or why there is none."""
+    if isinstance(source, Path):
+        try:
+            if not stat.S_ISREG(os.stat(source).st_mode):  # opening a pipe would wait for ever
+                return None, "it is not a regular file"
+            source = source.read_bytes()
+        except OSError as error:
+            return None, _said(error)
+    if not source:
+        return None, "it is empty"
+    nul = source.find(b"\0")
+    try:
+        source.decode("utf-8")
+    except UnicodeDecodeError as error:
+        if source.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
+            return None, "it is UTF-16, not UTF-8, by the byte order mark at byte offset 0"
+        if nul < 0 or error.start < nul:
+            return None, f"it is not UTF-8, byte 0x{source[error.start]:02x} at byte offset {error.start}"
+    if nul >= 0:
+        return None, f"it is binary, a NUL byte at byte offset {nul}"
+    return source, None
+
+
+def _path(given: str | os.PathLike[str]) -> Path:
+    if not isinstance(given, (str, os.PathLike)):
+        raise TypeError(f"a path must be str or os.PathLike, got {type(given).__name__}")
+    if not os.fspath(given):
+        raise CorpusError("a path must not be empty", hint=f"give {_KINDS}; `.` is the current folder")
+    return Path(given).expanduser()
+
+
+def _encoded(name: str, text: str | bytes) -> bytes:
+    if not isinstance(name, str) or not isinstance(text, (str, bytes)):
+        raise TypeError(
+            f"the mapping must be from str to str or bytes, got {type(name).__name__} to {type(text).__name__}"
+        )
+    # A lone surrogate becomes bytes that are not UTF-8, which `_read` then names with their offset.
+    return text.encode("utf-8", "surrogatepass") if isinstance(text, str) else text
+
+
+def _unique(name: str, taken: Mapping[str, object]) -> str:
+    number = 2
+    while f"{name} ({number})" in taken:
+        number += 1
+    return f"{name} ({number})"
+
+
+def _printable(name: str) -> str:
+    """A file's name for one line of a terminal: control characters and stray bytes escaped."""
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode("ascii") for c in name)
+
+
+def _said(error: OSError) -> str:
+    return f"it cannot be read ({error.strerror or type(error).__name__})"

@@ -1,0 +1,38 @@
+"""What several test modules share: the demo's files, the demo's result, and the built llama-perplexity."""
+
+from __future__ import annotations
+
+import subprocess
+from pathlib import Path
+
+import pytest
+
+import ppldelta
+from ppldelta import demo
+
+LLAMA_PERPLEXITY = Path(ppldelta.__file__).parent / "bin" / "llama-perplexity"
+
+
+@pytest.fixture(scope="session")
+def demo_result() -> ppldelta.Result:
+    """The demo, as `ppldelta demo` runs it."""
+    return demo.run(progress=False)
+
+
+@pytest.fixture(scope="session")
+def document() -> Path:
+    """A real text of the corpus, with several windows at small `n_ctx`."""
+    return demo.CORPUS / "prose" / "a_history_of_nether_wick.txt"
+
+
+def llama_perplexity(*arguments: object, check: bool = True) -> subprocess.CompletedProcess[str]:
+    """Runs the patched llama-perplexity of the package; stdout and stderr come back as one text."""
+    return subprocess.run(
+        [str(LLAMA_PERPLEXITY), *map(str, arguments)],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        errors="replace",
+        timeout=300,
+        check=check,
+    )

@@ -1,0 +1,91 @@
+"""Full logits straight from libllama, by another path than the engine's: C structs through ctypes, one batch that
+holds the whole window, an output row for every token. Slow and hungry, which is fine for an oracle.
+"""
+
+from __future__ import annotations
+
+import ctypes
+from ctypes import POINTER, c_float, c_int8, c_int32, c_uint8, c_uint32, c_void_p
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+import ppldelta
+
+
+class _Opaque(ctypes.Structure):
+    """Parameters passed by value, larger than llama.h's; only the first three fields of a context's are touched."""
+
+    _fields_ = (("n_ctx", c_uint32), ("n_batch", c_uint32), ("n_ubatch", c_uint32), ("rest", c_uint8 * 1012))
+
+
+class _Batch(ctypes.Structure):
+    """`struct llama_batch` of llama.h."""
+
+    _fields_ = (
+        ("n_tokens", c_int32),
+        ("token", POINTER(c_int32)),
+        ("embd", POINTER(c_float)),
+        ("pos", POINTER(c_int32)),
+        ("n_seq_id", POINTER(c_int32)),
+        ("seq_id", POINTER(POINTER(c_int32))),
+        ("logits", POINTER(c_int8)),
+    )
+
+
+def _library() -> ctypes.CDLL:
+    folder = Path(ppldelta.__file__).parent / "lib"
+    lib = ctypes.CDLL(str(next(folder.glob("libllama.*"))))
+    lib.llama_model_default_params.restype = _Opaque
+    lib.llama_context_default_params.restype = _Opaque
+    lib.llama_model_load_from_file.argtypes = [ctypes.c_char_p, _Opaque]
+    lib.llama_model_load_from_file.restype = c_void_p
+    lib.llama_init_from_model.argtypes = [c_void_p, _Opaque]
+    lib.llama_init_from_model.restype = c_void_p
+    lib.llama_batch_init.argtypes = [c_int32, c_int32, c_int32]
+    lib.llama_batch_init.restype = _Batch
+    lib.llama_batch_free.argtypes = [_Batch]
+    lib.llama_decode.argtypes = [c_void_p, _Batch]
+    lib.llama_get_logits.argtypes = [c_void_p]
+    lib.llama_get_logits.restype = POINTER(c_float)
+    lib.llama_model_get_vocab.argtypes = [c_void_p]
+    lib.llama_model_get_vocab.restype = c_void_p
+    lib.llama_vocab_n_tokens.argtypes = [c_void_p]
+    lib.llama_free.argtypes = [c_void_p]
+    lib.llama_model_free.argtypes = [c_void_p]
+    return lib
+
+
+def full_logits(path: Path, tokens: NDArray[np.int32], n_ubatch: int) -> NDArray[np.float32]:
+    """Logits after every token of one sequence, float32 of shape [n_tokens, n_vocab]."""
+    lib = _library()
+    model = lib.llama_model_load_from_file(str(path).encode(), lib.llama_model_default_params())
+    assert model
+    params = lib.llama_context_default_params()
+    params.n_ctx = params.n_batch = len(tokens)
+    params.n_ubatch = min(n_ubatch, len(tokens))
+    context = lib.llama_init_from_model(model, params)
+    assert context
+    batch = lib.llama_batch_init(len(tokens), 0, 1)
+    batch.n_tokens = len(tokens)
+    for i, token in enumerate(tokens):
+        batch.token[i] = int(token)
+        batch.pos[i] = i
+        batch.n_seq_id[i] = 1
+        batch.seq_id[i][0] = 0
+        batch.logits[i] = 1
+    assert lib.llama_decode(context, batch) == 0
+    n_vocab = lib.llama_vocab_n_tokens(lib.llama_model_get_vocab(model))
+    logits = np.ctypeslib.as_array(lib.llama_get_logits(context), (len(tokens), n_vocab)).copy()
+    lib.llama_batch_free(batch)
+    lib.llama_free(context)
+    lib.llama_model_free(model)
+    return logits
+
+
+def log_softmax(logits: NDArray[np.float32]) -> NDArray[np.float64]:
+    """Log-softmax over the last axis in float64."""
+    x = logits.astype(np.float64)
+    x -= x.max(axis=-1, keepdims=True)
+    return x - np.log(np.exp(x).sum(axis=-1, keepdims=True))

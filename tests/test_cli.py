@@ -1,0 +1,78 @@
+"""The command line as a user meets it: real processes, real files, exit statuses, one clear line on failure."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import ppldelta
+from ppldelta import demo
+
+
+def run(*arguments: object, cwd: Path | None = None) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", "ppldelta.cli", *map(str, arguments)],
+        capture_output=True,
+        text=True,
+        timeout=300,
+        cwd=cwd,
+    )
+
+
+def test_score_then_report(tmp_path: Path) -> None:
+    scored = run(
+        "score", demo.CORPUS, "--ref", demo.REFERENCE, "--cmp", demo.COMPARISONS[0], "--cmp", f"tiny={demo.COMPARISONS[2]}",
+        "-o", tmp_path / "out", "-c", 256, "--windows", "every",
+    )  # fmt: skip
+    assert scored.returncode == 0, scored.stderr
+    assert "tiny-code.Q8_0" in scored.stdout
+    assert "tiny-code.Q8_0" in scored.stderr, "a progress bar for each model"
+    assert str(tmp_path / "out" / "report.html") in scored.stdout
+    assert ppldelta.load(tmp_path / "out").models["model"].unique().sort().to_list() == ["tiny", "tiny-code.Q8_0"]
+    drawn = run("report", tmp_path / "out", "-o", tmp_path / "again.html")
+    assert drawn.returncode == 0, drawn.stderr
+    assert (tmp_path / "again.html").read_bytes() == (tmp_path / "out" / "report.html").read_bytes()
+
+
+def test_demo_writes_its_report(tmp_path: Path) -> None:
+    shown = run("demo", "--no-open", cwd=tmp_path)
+    assert shown.returncode == 0, shown.stderr
+    assert "ppldelta-demo/report.html" in shown.stdout
+    assert (tmp_path / "ppldelta-demo" / "report.html").stat().st_size > 1_000_000
+
+
+@pytest.mark.parametrize(
+    "arguments", [[], ["score"], ["score", "x", "--ref", "y"], ["nonsense"], ["score", ".", "--windows", "all"]]
+)
+def test_wrong_use_is_status_2(arguments: list[str]) -> None:
+    used = run(*arguments)
+    assert used.returncode == 2
+    assert "usage: ppldelta" in used.stderr
+
+
+def test_failure_is_status_1_and_one_clear_message(tmp_path: Path) -> None:
+    failed = run(
+        "score", tmp_path / "nowhere", "--ref", demo.REFERENCE, "--cmp", demo.REFERENCE, "-o", tmp_path / "out"
+    )
+    assert failed.returncode == 1
+    assert failed.stderr.startswith("ppldelta: error: ")
+    assert "nowhere" in failed.stderr
+    assert "hint: " in failed.stderr
+    assert "Traceback" not in failed.stderr
+    assert failed.stdout == ""
+
+
+def test_help_names_the_commands() -> None:
+    text = run("--help").stdout
+    for command in ("score", "report", "demo", "perplexity"):
+        assert command in text
+
+
+def test_perplexity_is_the_patched_tool(document: Path) -> None:
+    used = run("perplexity", "-m", demo.REFERENCE, "-bf", document, "-c", 256)
+    assert used.returncode == 0
+    assert "Final estimate: PPL" in used.stdout + used.stderr
+    assert "--signed-deltas" in run("perplexity", "--help").stdout

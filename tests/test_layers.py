@@ -1,0 +1,111 @@
+"""A module imports only what stands above it in DESIGN's list of parts: this reads the imports and holds that."""
+
+from __future__ import annotations
+
+import ast
+from pathlib import Path
+
+import pytest
+
+import ppldelta
+
+PACKAGE = Path(ppldelta.__file__).parent
+LOWEST_FIRST = (
+    ("errors", "schema", "_core"),
+    ("text", "models"),
+    ("engine",),
+    ("analysis",),
+    ("report",),
+    ("result",),
+    ("scoring",),
+    ("demo",),
+    ("cli",),
+)
+RANK = {name: rank for rank, names in enumerate(LOWEST_FIRST) for name in names}
+COMPUTES, SHOWS = {"text", "models", "engine"}, {"analysis", "report"}
+THIRD_PARTY = {
+    "analysis": {"numpy", "polars"},
+    "text": {"numpy"},
+    "schema": {"polars"},
+    "report": {"jinja2", "numpy", "plotly", "polars"},
+}
+
+
+def modules() -> list[tuple[str, Path]]:
+    """The package's modules as (top-level name, file), without what the demo's corpus holds."""
+    found = []
+    for path in sorted(PACKAGE.rglob("*.py")):
+        parts = path.relative_to(PACKAGE).with_suffix("").parts
+        if parts[:2] != ("demo", "corpus") and parts != ("__init__",):
+            found.append((parts[0], path))
+    return found
+
+
+def imports(source: str) -> set[str]:
+    """Dotted names that a module imports; `from ppldelta import x` counts as `ppldelta.x`."""
+    names = set()
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, ast.Import):
+            names |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, "imports are absolute"
+            if node.module == "ppldelta":
+                names |= {f"ppldelta.{alias.name}" for alias in node.names}
+            elif node.module:
+                names.add(node.module)
+    return names
+
+
+def violations(part: str, source: str) -> list[str]:
+    """What a module of `part` imports and should not."""
+    found = []
+    for name in sorted(imports(source)):
+        top, _, rest = name.partition(".")
+        if top == "ppldelta":
+            target = rest.split(".")[0]
+            if target in RANK and target != part:
+                crosses = (part in SHOWS and target in {*COMPUTES, "_core"}) or (part in COMPUTES and target in SHOWS)
+                if RANK[target] > RANK[part] or crosses:
+                    found.append(name)
+        elif (
+            part in THIRD_PARTY
+            and top not in THIRD_PARTY[part]
+            and top in {"numpy", "polars", "plotly", "jinja2", "tqdm", "loky"}
+        ):
+            found.append(name)
+    return found
+
+
+@pytest.mark.parametrize(
+    ("part", "path"), modules(), ids=lambda value: value.stem if isinstance(value, Path) else value
+)
+def test_module_imports_only_what_stands_above_it(part: str, path: Path) -> None:
+    assert part in RANK, f"{path.name}: give the new part a rank"
+    assert violations(part, path.read_text()) == []
+
+
+@pytest.mark.parametrize(
+    ("part", "source"),
+    [
+        ("analysis", "from ppldelta import _core"),
+        ("analysis", "import plotly.graph_objects as go"),
+        ("report", "from ppldelta.engine.native import Model"),
+        ("text", "from ppldelta.scoring import score"),
+        ("engine", "from ppldelta.report.render import render_report"),
+    ],
+)
+def test_the_check_sees_a_violation(part: str, source: str) -> None:
+    assert violations(part, source)
+
+
+def test_only_engine_scoring_and_what_stands_on_them_load_the_extension() -> None:
+    users = {part for part, path in modules() if "ppldelta._core" in imports(path.read_text())}
+    assert users <= {"engine", "result", "scoring"}
+
+
+def test_figures_compute_nothing() -> None:
+    """No aggregation, no NumPy: figures draw what frames hold."""
+    source = (PACKAGE / "report" / "figures.py").read_text()
+    assert "numpy" not in imports(source)
+    calls = {node.attr for node in ast.walk(ast.parse(source)) if isinstance(node, ast.Attribute)}
+    assert not calls & {"group_by", "agg", "mean", "median", "quantile", "std", "sum"}

@@ -1,0 +1,90 @@
+"""Results on disk and in print: what is saved comes back, damage is named, families stay apart."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import polars as pl
+import pytest
+
+import ppldelta
+
+
+def test_what_is_saved_comes_back(demo_result: ppldelta.Result, tmp_path: Path) -> None:
+    folder = demo_result.save(tmp_path / "out")
+    names = ["documents.parquet", "models.parquet", "pieces.parquet", "report.html", "run.json", "tokens.parquet"]
+    assert sorted(path.name for path in folder.iterdir()) == names
+    again = ppldelta.load(folder)
+    for name in ("tokens", "documents", "models", "pieces"):
+        assert getattr(again, name).equals(getattr(demo_result, name))
+        assert getattr(again, name).schema == getattr(demo_result, name).schema
+    assert again.signature == demo_result.signature
+    assert again.families == demo_result.families
+
+
+def test_the_same_result_gives_the_same_bytes(demo_result: ppldelta.Result, tmp_path: Path) -> None:
+    one = demo_result.report(tmp_path / "a.html")
+    two = ppldelta.load(demo_result.save(tmp_path / "out")).report(tmp_path / "b.html")
+    assert one.read_bytes() == two.read_bytes()
+
+
+def test_repr_is_a_table_of_models(demo_result: ppldelta.Result) -> None:
+    text = repr(demo_result)
+    for name in ("tiny-code.Q8_0", "tiny-multilingual.Q8_0", "tiny-ref.Q2_K", "tiny-ref.Q8_0", "gain", "loss"):
+        assert name in text
+    assert max(map(len, text.splitlines())) <= 160
+    assert "<table" in demo_result._repr_html_()
+
+
+def test_families_of_one_name_are_numbered(demo_result: ppldelta.Result, tmp_path: Path) -> None:
+    html = ppldelta.report([demo_result, demo_result], tmp_path / "two.html").read_text()
+    assert "tiny-ref.Q8_0 (2)" in html
+
+
+def test_a_folder_without_a_result_is_an_error(tmp_path: Path) -> None:
+    with pytest.raises(ppldelta.ResultError, match=r"run\.json"):
+        ppldelta.load(tmp_path)
+    with pytest.raises(ppldelta.ResultError, match="no result is given"):
+        ppldelta.report([], tmp_path / "x.html")
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "message"),
+    [
+        ("run.json", b"{", "damaged"),
+        ("run.json", b'{"format": 99}', "format 99"),
+        ("tokens.parquet", b"PAR1 no", "damaged"),
+    ],
+)
+def test_damage_is_named(demo_result: ppldelta.Result, tmp_path: Path, name: str, content: bytes, message: str) -> None:
+    folder = demo_result.save(tmp_path / "out")
+    (folder / name).write_bytes(content)
+    with pytest.raises(ppldelta.ResultError, match=message):
+        ppldelta.load(folder)
+
+
+def test_a_missing_column_is_named(demo_result: ppldelta.Result, tmp_path: Path) -> None:
+    folder = demo_result.save(tmp_path / "out")
+    demo_result.documents.drop("gain").write_parquet(folder / "documents.parquet")
+    with pytest.raises(ppldelta.ResultError, match="gain"):
+        ppldelta.load(folder)
+
+
+def test_a_report_that_cannot_be_written_is_an_error(demo_result: ppldelta.Result, tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(ppldelta.ResultError, match="cannot write"):
+        demo_result.report(tmp_path / "file" / "report.html")
+    with pytest.raises(ppldelta.ResultError, match="cannot write"):
+        demo_result.save(tmp_path / "file")
+
+
+def test_run_json_says_what_was_compared(demo_result: ppldelta.Result, tmp_path: Path) -> None:
+    run = json.loads((demo_result.save(tmp_path / "out") / "run.json").read_text())
+    family = run["families"][0]
+    assert len(family["ref"]["sha256"]) == 64
+    assert [model["label"] for model in family["cmp"]] == demo_result.models["model"].unique(
+        maintain_order=True
+    ).to_list()
+    assert family["ref"]["size_bytes"] > family["cmp"][-1]["size_bytes"]
+    assert demo_result.models.filter(pl.col("model") == "tiny-ref.Q2_K")["bits_per_weight"][0] < 5

@@ -1,0 +1,172 @@
+"""The main job: what comes out, what is left out and said, and what is refused before time is spent."""
+
+from __future__ import annotations
+
+import struct
+from pathlib import Path
+
+import numpy as np
+import polars as pl
+import pytest
+
+import ppldelta
+from ppldelta import demo, schema
+from ppldelta.scoring import Settings
+
+QUIET = {"ref": demo.REFERENCE, "progress": False}
+TEXT = (demo.CORPUS / "prose" / "mudflats_in_november.txt").read_text()
+
+
+def test_frames_have_the_documented_columns(demo_result: ppldelta.Result) -> None:
+    for name, columns in (
+        ("tokens", schema.TOKENS),
+        ("documents", schema.DOCUMENTS),
+        ("models", schema.MODELS),
+        ("pieces", schema.PIECES),
+    ):
+        assert dict(getattr(demo_result, name).schema) == columns
+
+
+def test_every_document_meets_every_model(demo_result: ppldelta.Result) -> None:
+    documents = demo_result.documents
+    assert documents["category"].unique().sort().to_list() == ["code", "multilingual", "prose"]
+    assert documents.group_by("model").len()["len"].to_list() == [36, 36, 36]
+    assert documents["n_scored"].sum() == len(demo_result.tokens)
+    assert demo_result.warnings == []
+
+
+def test_numbers_do_not_depend_on_the_documents_around(demo_result: ppldelta.Result) -> None:
+    alone = ppldelta.score({"prose/mudflats_in_november.txt": TEXT}, cmp=demo.COMPARISONS[0], **QUIET)
+    name = demo.COMPARISONS[0].name.removesuffix(".gguf")
+    within = demo_result.tokens.filter(
+        pl.col("document").cast(pl.String) == "prose/mudflats_in_november.txt", pl.col("model").cast(pl.String) == name
+    )
+    assert alone.tokens.drop("family", "model", "document").equals(within.drop("family", "model", "document"))
+
+
+def test_max_windows_limits_each_document() -> None:
+    one = ppldelta.score({"a": TEXT}, cmp=demo.COMPARISONS[0], n_ctx=64, max_windows=1, **QUIET)
+    assert len(one.tokens) == 64 - 1 - 32
+
+
+def test_bytes_are_those_of_the_scored_tokens(demo_result: ppldelta.Result) -> None:
+    every = ppldelta.score({"a": TEXT}, cmp=demo.COMPARISONS[0], windows="every", **QUIET)
+    assert every.documents["n_bytes"][0] == len(TEXT.encode())
+
+
+def test_short_and_unreadable_documents_are_named_and_left_out(tmp_path: Path) -> None:
+    (tmp_path / "long.txt").write_text(TEXT)
+    (tmp_path / "short.txt").write_text("a")
+    (tmp_path / "empty.txt").write_text("")
+    (tmp_path / "binary.txt").write_bytes(b"\xff\xfe\x00")
+    result = ppldelta.score(tmp_path, cmp=demo.COMPARISONS[0], **QUIET)
+    assert result.documents["document"].to_list() == ["long.txt"]
+    for name in ("short.txt", "empty.txt", "binary.txt"):
+        assert any(f"`{name}`" in warning for warning in result.warnings), name
+
+
+def test_nothing_long_enough_is_an_error() -> None:
+    with pytest.raises(ppldelta.CorpusError, match="`tiny`"):
+        ppldelta.score({"tiny": "a"}, cmp=demo.COMPARISONS[0], **QUIET)
+
+
+@pytest.mark.parametrize(
+    ("argument", "value"), [("n_ctx", 1), ("max_windows", 0), ("n_ubatch", 0), ("threads", 0), ("windows", "strided")]
+)
+def test_arguments_out_of_range_are_refused(argument: str, value: object) -> None:
+    with pytest.raises(ppldelta.PpldeltaError, match=f"`{argument}`"):
+        ppldelta.score({"a": TEXT}, cmp=demo.COMPARISONS[0], **QUIET, **{argument: value})
+
+
+def test_a_context_beyond_training_is_said() -> None:
+    result = ppldelta.score({"a": TEXT}, cmp=demo.COMPARISONS[0], n_ctx=100_000, **QUIET)
+    assert any("trained on contexts of" in warning for warning in result.warnings)
+
+
+def test_a_truncated_model_is_refused_before_anything_is_evaluated(tmp_path: Path) -> None:
+    path = tmp_path / "half.gguf"
+    path.write_bytes(demo.REFERENCE.read_bytes()[:20_000])
+    with pytest.raises(ppldelta.ModelError, match=r"half\.gguf") as caught:
+        ppldelta.score({"a": TEXT}, cmp=path, **QUIET)
+    assert "truncated" in caught.value.hint
+
+
+def _gguf_string(text: bytes) -> bytes:
+    return struct.pack("<Q", len(text)) + text
+
+
+def _with_replaced(source: Path, path: Path, old: bytes, new: bytes) -> Path:
+    """A copy of a GGUF in which one string of the metadata or vocabulary is another one of the same length."""
+    assert len(old) == len(new)
+    data = source.read_bytes()
+    at = data.index(_gguf_string(old))
+    path.write_bytes(data[: at + 8] + new + data[at + 8 + len(old) :])
+    return path
+
+
+def test_an_architecture_that_llama_cpp_does_not_know(tmp_path: Path) -> None:
+    path = _with_replaced(demo.REFERENCE, tmp_path / "alien.gguf", b"llama", b"alien")
+    with pytest.raises(ppldelta.ModelError, match="unknown model architecture") as caught:
+        ppldelta.score({"a": TEXT}, cmp=path, **QUIET)
+    assert "alien" in caught.value.message
+
+
+def test_other_tokens_are_refused_and_the_first_difference_named(tmp_path: Path) -> None:
+    """Swaps two vocabulary entries, so that the same text gets other token numbers."""
+    data = demo.REFERENCE.read_bytes()
+    a, b = (_gguf_string(token) for token in ("Ġthe".encode(), "Ġand".encode()))
+    i, j = sorted((data.index(a), data.index(b)))
+    first, second = data[i : i + len(a)], data[j : j + len(b)]
+    path = tmp_path / "swapped.gguf"
+    path.write_bytes(data[:i] + second + data[i + len(a) : j] + first + data[j + len(b) :])
+    with pytest.raises(ppldelta.TokenizerMismatchError, match="first difference at token 1") as caught:
+        ppldelta.score({"prose/a.txt": "and" + " the" * 30}, cmp=[demo.COMPARISONS[0], path], **QUIET)
+    assert "swapped" in caught.value.message
+    assert "prose/a.txt" in caught.value.message
+
+
+def _with_nan_weights(source: Path, path: Path) -> Path:
+    """A copy of a GGUF whose last bytes, the data of its last tensor, are all ones: NaN in every float format."""
+    data = bytearray(source.read_bytes())
+    data[-4096:] = b"\xff" * 4096
+    path.write_bytes(bytes(data))
+    return path
+
+
+def test_a_model_with_nan_is_left_out_and_the_others_stay(tmp_path: Path) -> None:
+    path = _with_nan_weights(demo.REFERENCE, tmp_path / "broken.gguf")
+    result = ppldelta.score({"a": TEXT}, cmp=[path, demo.COMPARISONS[0]], **QUIET)
+    assert result.models["model"].unique().to_list() == [demo.COMPARISONS[0].name.removesuffix(".gguf")]
+    assert any("broken" in warning and "not finite" in warning for warning in result.warnings)
+    with pytest.raises(ppldelta.ModelError, match="not finite"):
+        ppldelta.score({"a": TEXT}, cmp=path, **QUIET)
+
+
+def test_the_signature_tells_what_determines_the_numbers(demo_result: ppldelta.Result) -> None:
+    assert demo_result.signature.startswith("ppldelta:")
+    for part in ("llama.cpp:", "patches:", "windows:perplexity", "n_ctx:", "n_ubatch:", "backend:"):
+        assert part in demo_result.signature
+    a = Settings("perplexity", 512, None, None, 128, 2).signature()
+    b = Settings("every", 512, None, None, 128, 2).signature()
+    assert a != b
+
+
+def test_the_reference_may_share_a_comparison_s_name() -> None:
+    result = ppldelta.score({"a": TEXT}, cmp={"tiny-ref.Q8_0": demo.COMPARISONS[0]}, **QUIET)
+    assert result.models["model"].unique().to_list() == ["tiny-ref.Q8_0"]
+    assert result.families[0]["family"] == "models/tiny-ref.Q8_0"
+
+
+def test_the_code_finetune_does_what_it_should(demo_result: ppldelta.Result) -> None:
+    """What the README says of the demo: gains on code, loses elsewhere; the quantised copy mostly loses."""
+    by = {
+        (row["model"], row["category"]): row
+        for row in demo_result.models.filter(pl.col("weighting") == "tokens").iter_rows(named=True)
+    }
+    assert by["tiny-code.Q8_0", "code"]["delta_low"] > 0
+    assert by["tiny-code.Q8_0", "prose"]["delta_high"] < 0
+    assert by["tiny-code.Q8_0", "multilingual"]["delta_high"] < 0
+    assert by["tiny-multilingual.Q8_0", "multilingual"]["delta_low"] > 0
+    quantised = by["tiny-ref.Q2_K", None]
+    assert quantised["loss"] > 1.5 * quantised["gain"]
+    assert np.isfinite(demo_result.documents["gain"].to_numpy()).all()

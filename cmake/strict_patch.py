@@ -96,7 +96,7 @@ def parse(name: str, content: bytes) -> Patch:
                 at += 1
             if len(old) != n_old or len(new) != n_new:
                 raise broken(at - 1, f"{n_old} old and {n_new} new lines in hunk {len(hunks) + 1} of `{path}`")
-            if not old and not creates:
+            if not (old and new) and not creates:
                 raise broken(at - 1, f"context around hunk {len(hunks) + 1} of `{path}`")
             hunks.append(Hunk(len(hunks) + 1, start - 1 if n_old else start, old, new))
         if not hunks:
@@ -169,13 +169,14 @@ def locate(hunk: Hunk, lines: list[bytes], done: int, expected: int, where: str)
     def alike(at: int) -> tuple[int, int]:
         return sum(a == b for a, b in zip(lines[at : at + n], hunk.old, strict=False)), -abs(at - expected)
 
-    best = max(range(done, max(len(lines) - n, done) + 1), key=alike)
-    found = [*lines[best : best + n], b"(end of file)"]
-    differs = next((i for i, (a, b) in enumerate(zip(found, hunk.old, strict=False)) if a != b), 0)
-    text = [
-        (line[differs] if line[differs:] else b"").decode(errors="replace").rstrip("\r\n") for line in (hunk.old, found)
-    ]
-    raise Failure(f"{where}: line {best + differs + 1} differs\n  expected: {text[0]}\n  found:    {text[1]}", REMEDY)
+    best = max(range(done, len(lines) + 1), key=alike)
+    differs = next(i for i in range(n) if lines[best + i : best + i + 1] != [hunk.old[i]])
+    expected_line, found_line = hunk.old[differs], (lines[best + differs :] or [b"(end of file)"])[0]
+    show = repr if expected_line.strip() == found_line.strip() else str.strip  # differing white space must be seen
+    text = "\n  expected: {}\n  found:    {}".format(
+        *(show(t.decode(errors="replace")) for t in (expected_line, found_line))
+    )
+    raise Failure(f"{where}: line {best + differs + 1} differs{text}", REMEDY)
 
 
 def apply_series(patches: list[Patch], tree: Tree, notes: list[str]) -> Tree:

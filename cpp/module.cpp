@@ -61,21 +61,20 @@ py::list pieces(const ppldelta::model & model, const array<int32_t> & tokens) {
     return list;
 }
 
-void check_signals() {
-    const py::gil_scoped_acquire acquire;
-    if (PyErr_CheckSignals() != 0) {
-        throw py::error_already_set();
-    }
-}
-
 array<float> score(ppldelta::scorer & scorer, const array<int32_t> & tokens, size_t first_output,
-                   const array<int32_t> & targets) {
+                   const array<int32_t> & targets, const py::function & on_step) {
     array<float> logp(targets.size());
-    float *      out = logp.mutable_data();
+    float *      out  = logp.mutable_data();
+    const auto   step = [&on_step](size_t n_tokens) {
+        const py::gil_scoped_acquire acquire;
+        if (PyErr_CheckSignals() != 0) {
+            throw py::error_already_set();
+        }
+        on_step(n_tokens);
+    };
     {
         const py::gil_scoped_release release;
-        scorer.score(tokens.data(), static_cast<size_t>(tokens.size()), first_output, targets.data(), out,
-                     check_signals);
+        scorer.score(tokens.data(), static_cast<size_t>(tokens.size()), first_output, targets.data(), out, step);
     }
     return logp;
 }
@@ -134,7 +133,8 @@ PYBIND11_MODULE(_core, m) {
              }),
              py::arg("model"), py::arg("n_ctx"), py::arg("n_ubatch"), py::arg("n_threads"))
         .def_property_readonly("n_ctx", &ppldelta::scorer::n_ctx)
-        .def("score", &score, py::arg("tokens"), py::arg("first_output"), py::arg("targets"));
+        .def("score", &score, py::arg("tokens"), py::arg("first_output"), py::arg("targets"),
+             py::arg("on_step"));
 
     m.def("log_softmax", &log_softmax, py::arg("logits"), py::arg("targets"), py::arg("n_threads"));
     m.def("signed_sums", &signed_sums, py::arg("logp_ref"), py::arg("logp_cmp"));

@@ -55,7 +55,7 @@ scorer::scorer(std::shared_ptr<const model> m, const scorer_params & params) :
 }
 
 void scorer::score(const int32_t * tokens, size_t n_tokens, size_t first_output, const int32_t * targets, float * logp,
-                   const std::function<void()> & check_interrupt) {
+                   const std::function<void(size_t)> & on_step) {
     llama_context * ctx     = context_.get();
     const size_t    n_vocab = static_cast<size_t>(model_->n_vocab());
     const size_t    n_step  = std::min<size_t>(params_.n_ubatch, llama_n_batch(ctx));
@@ -64,7 +64,6 @@ void scorer::score(const int32_t * tokens, size_t n_tokens, size_t first_output,
 
     batch step(n_step);
     for (size_t begin = 0; begin < n_tokens; begin += n_step) {
-        check_interrupt();
         const size_t end = std::min(begin + n_step, n_tokens);
 
         step.clear();
@@ -83,8 +82,9 @@ void scorer::score(const int32_t * tokens, size_t n_tokens, size_t first_output,
             log_softmax_rows(llama_get_logits(ctx), n_vocab, targets + i_target, end - begin_output, params_.n_threads,
                              logp + i_target);
         } else {
-            llama_synchronize(ctx); // so that an interrupt is noticed where the time is spent
+            llama_synchronize(ctx); // so that progress and interrupts are seen where the time is spent
         }
+        on_step(end - begin);
     }
 }
 

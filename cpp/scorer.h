@@ -22,9 +22,10 @@ class scorer {
 
     // Feeds `tokens` as one fresh sequence and writes to logp[i], for each i in 0 … n_tokens - first_output - 1, the
     // log-probability (nats) of targets[i] after tokens[0 … first_output + i].
-    // `check_interrupt` is called between micro-batches and may throw; the scorer stays usable.
+    // `on_step` is called after every micro-batch with the number of tokens in it and may throw; the scorer stays
+    // usable.
     void score(const int32_t * tokens, size_t n_tokens, size_t first_output, const int32_t * targets, float * logp,
-               const std::function<void()> & check_interrupt);
+               const std::function<void(size_t)> & on_step);
 
     uint32_t n_ctx() const { return params_.n_ctx; }
     const model & get_model() const { return *model_; }

@@ -33,7 +33,7 @@ class Recipe:
     n_steps: int
     lr_muon: float = 0.02
     lr_adam: float = 0.004
-    tokens_per_step: int = 6144
+    tokens_per_step: int = 4608
     long_rows_from: float = 0.7
     seed: int = 1
 

@@ -108,7 +108,8 @@ def test_series_fits_the_pin_line_by_line(staged, unpatched):
     tree, output = staged
     assert "note:" not in output, "a hunk moved: refresh the patch"
     assert "llama.cpp commit: 0c1e57098\n" in output
-    changed = {name for name, content in contents(tree).items() if content != contents(unpatched).get(name)}
+    original = contents(unpatched)
+    changed = {name for name, content in contents(tree).items() if content != original.get(name)}
     touched = {
         name
         for patch in series(PATCHES)
@@ -323,8 +324,8 @@ def test_apply(apply):
         (b"a\nb\nc\n", "found:    (end of file)"),
         (b"", "found:    (end of file)"),
         (b"a\nb\nc\nd", "line 4 differs"),
-        (b"a\r\nb\r\nc\r\nd\r\n", "line 2 differs"),
-        (b"a\nb\nc \nd\n", "line 3 differs\n  expected: c\n  found:    c "),
+        (b"a\r\nb\r\nc\r\nd\r\n", "expected: 'b\\n'\n  found:    'b\\r\\n'"),
+        (b"a\nb\nc \nd\n", "line 3 differs\n  expected: 'c\\n'\n  found:    'c \\n'"),
         (b"b\nc\nd\n#\nb\nc\nd\n", "occur 2 times, first at lines [1, 5]"),
     ],
     ids=["end missing", "empty", "no line end", "carriage returns", "trailing space", "ambiguous"],

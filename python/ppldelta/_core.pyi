@@ -1,5 +1,6 @@
 """Types of the native extension (cpp/module.cpp). Arguments are trusted: `engine.native` validates them."""
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -22,7 +23,11 @@ class Scorer:
     @property
     def n_ctx(self) -> int: ...
     def score(
-        self, tokens: NDArray[np.int32], first_output: int, targets: NDArray[np.int32]
+        self,
+        tokens: NDArray[np.int32],
+        first_output: int,
+        targets: NDArray[np.int32],
+        on_step: Callable[[int], object],
     ) -> NDArray[np.float32]: ...
 
 def log_softmax(logits: NDArray[np.float32], targets: NDArray[np.int32], n_threads: int) -> NDArray[np.float32]: ...

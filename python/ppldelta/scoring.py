@@ -285,11 +285,7 @@ def _evaluate(
         dynamic_ncols=True,
     ) as bar:
         for plan in planned:
-            parts = []
-            for window in plan.windows:
-                parts.append(scorer.score(window))
-                bar.update(len(window.tokens))
-            values = np.concatenate(parts)
+            values = np.concatenate([scorer.score(window, bar.update) for window in plan.windows])
             if not np.isfinite(values).all():
                 n_bad = int(np.count_nonzero(~np.isfinite(values)))
                 raise ModelError(

@@ -76,9 +76,10 @@ def density_grid(
     roots = np.sqrt(points)
     bandwidths = _bandwidths(roots, n_grid)
     grids = [
-        np.linspace(max(0.0, root.min() - 3 * h), root.max() + 3 * h, n_grid) for root, h in zip(roots, bandwidths)
+        np.linspace(max(0.0, root.min() - 3 * h), root.max() + 3 * h, n_grid)
+        for root, h in zip(roots, bandwidths, strict=True)
     ]
-    kernel_x, kernel_y = (_kernel(grid, root, h) for grid, root, h in zip(grids, roots, bandwidths))
+    kernel_x, kernel_y = (_kernel(grid, root, h) for grid, root, h in zip(grids, roots, bandwidths, strict=True))
     z = kernel_y @ kernel_x.T / points.shape[1]
     at_points = _interpolate(z, grids, roots)
     levels = tuple(float(np.quantile(at_points, 1.0 - part)) for part in coverage)
@@ -108,7 +109,7 @@ def _kernel(grid: np.ndarray, root: np.ndarray, h: float) -> np.ndarray:
 def _interpolate(z: np.ndarray, grids: list[np.ndarray], roots: np.ndarray) -> np.ndarray:
     """`z` at the points, bilinear between the places of the grid; shape (n_points,)."""
     cells, parts = [], []
-    for grid, root in zip(grids, roots):
+    for grid, root in zip(grids, roots, strict=True):
         place = (root - grid[0]) / (grid[1] - grid[0])
         cell = np.clip(place.astype(np.int64), 0, len(grid) - 2)
         cells.append(cell)

@@ -88,7 +88,7 @@ def document_metrics(tokens: pl.DataFrame, pieces: pl.DataFrame, corpus: pl.Data
         return pl.DataFrame(schema=DOCUMENTS)
     n_bytes = {family: _piece_bytes(rows) for (family,), rows in pieces.group_by("family")}
     parts = [
-        _slice_sums(part, n_bytes.get(family, pl.Series([], dtype=pl.UInt64())), family)
+        _slice_sums(part, n_bytes.get(family, pl.Series([None], dtype=pl.UInt64())), family)
         for rows in tokens.iter_slices(_SLICE)
         for (family,), part in rows.partition_by("family", as_dict=True, maintain_order=True).items()
     ]
@@ -109,9 +109,9 @@ def document_metrics(tokens: pl.DataFrame, pieces: pl.DataFrame, corpus: pl.Data
 
 
 def _piece_bytes(pieces: pl.DataFrame) -> pl.Series:
-    """Bytes of one family's tokens, at the token's place; null for tokens that do not occur."""
+    """Bytes of one family's tokens, at the token's place; null for tokens that do not occur, and in the last place."""
     n_bytes = pieces.select("token", n_bytes=pl.col("piece").bin.size().cast(pl.UInt64()))
-    places = pl.DataFrame({"token": np.arange(pieces["token"].max() + 1, dtype=np.int32)})
+    places = pl.DataFrame({"token": np.arange(pieces["token"].max() + 2, dtype=np.int32)})
     return places.join(n_bytes, on="token", how="left", maintain_order="left")["n_bytes"]
 
 
@@ -121,7 +121,9 @@ def _slice_sums(tokens: pl.DataFrame, n_bytes: pl.Series, family: str) -> pl.Dat
     The records of a document usually follow one another, and adding up such runs first is several times faster than
     grouping by names; where they do not, the second step puts them together all the same.
     """
-    lengths = n_bytes.gather(tokens["token"].clip(upper_bound=len(n_bytes)), null_on_oob=True)
+    unknown = len(n_bytes) - 1
+    places = tokens["token"].cast(pl.UInt32(), strict=False).fill_null(unknown).clip(upper_bound=unknown)
+    lengths = n_bytes.gather(places)
     if lengths.null_count():
         token = tokens["token"].filter(lengths.is_null())[0]
         raise ResultError(f"`pieces` lacks token {token} of family `{family}`, which has token records")

@@ -36,7 +36,7 @@ def resampled_sums(statistics: np.ndarray, *, n_resamples: int, seed: int) -> np
     n_documents, n_columns = statistics.shape
     if n_documents < 1 or n_resamples < 1:
         raise PpldeltaError(
-            f"a bootstrap needs at least 1 document and 1 resample, got {n_documents} documents and {n_resamples} resamples"
+            f"a bootstrap needs at least 1 document and 1 resample, got {n_documents} and {n_resamples}"
         )
     rng = np.random.default_rng(seed)
     sums = np.empty((n_resamples, n_columns))

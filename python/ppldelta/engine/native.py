@@ -9,7 +9,7 @@ from __future__ import annotations
 import logging
 import os
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -145,8 +145,12 @@ class Scorer:
         ):
             self._core = _core.Scorer(model._core, n_ctx, min(n_ubatch, n_ctx), threads)
 
-    def score(self, window: Window) -> NDArray[np.float32]:
+    def score(self, window: Window, on_step: Callable[[int], object] = lambda n_tokens: None) -> NDArray[np.float32]:
         """Log-probabilities of a window's targets.
+
+        Args:
+            window: the tokens to feed and the targets to score.
+            on_step: called after every micro-batch with the number of tokens in it; what it raises ends the window.
 
         Returns:
             float32 of shape [len(window.targets)], in nats; values are not finite where the model's logits are not.
@@ -164,7 +168,7 @@ class Scorer:
         _check_tokens(window.tokens, self.model.info.n_vocab)
         _check_tokens(window.targets, self.model.info.n_vocab)
         with _guard(f"cannot evaluate `{self.model.path}`"):
-            return self._core.score(window.tokens, window.first_output, window.targets)
+            return self._core.score(window.tokens, window.first_output, window.targets, on_step)
 
 
 def _check_tokens(tokens: NDArray[np.int32], n_vocab: int) -> None:

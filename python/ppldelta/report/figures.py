@@ -38,11 +38,14 @@ def documents_plane(
         style: colours and symbols; by default in the order of the frame.
     """
     style = style or Style.of(_unique(documents, "model"), _unique(documents, "category"))
-    figure = plane.empty(plane.limits(documents, unit=unit), unit)
-    for model, density in (densities or {}).items():
-        for trace in _contours(model, density, style.colors[model]):
-            figure.add_trace(trace)
     gain, loss = COLUMNS[unit]
+    points = documents.select(gain, loss).rows()
+    figure = plane.empty(plane.limits(documents, unit=unit), unit, points)
+    densities = densities or {}
+    veil = "1f" if len(densities) <= 4 else "12"
+    for model, density in densities.items():
+        for trace in _contours(model, density, style.colors[model], veil):
+            figure.add_trace(trace)
     listed: set[str] = set()
     for (model, category), rows in documents.group_by("model", "category", maintain_order=True):
         figure.add_trace(
@@ -89,25 +92,26 @@ def models_plane(
     """
     style = style or Style.of(_unique(models, "model"), ())
     reach = reach or plane.limits(models, unit=unit)
-    figure = plane.empty(reach, unit)
-    plane.add_iso_lines(figure, reach)
     gain, loss = COLUMNS[unit]
     rows = [row for row in models.iter_rows(named=True) if numbers.known(row[gain]) and numbers.known(row[loss])]
-    names = [labels.shorten(row["model"]) for row in rows]
-    ranges = [(-plane.BELOW_ZERO * end, end) for end in reach]
+    points = [(row[gain], row[loss]) for row in rows]
+    figure = plane.empty(reach, unit, points)
+    plane.add_iso_lines(figure, reach)
+    names = labels.shorten([row["model"] for row in rows])
     places = labels.place(
-        [(0.0, 0.0), *((row[gain], row[loss]) for row in rows)],
+        [(0.0, 0.0), *points],
         ["reference", *names],
         [(0.0, 0.0, 0.0, 0.0), *(_cross(row, gain, loss) for row in rows)],
-        *ranges,
+        reach,
+        below_zero=plane.BELOW_ZERO,
     )
     figure.add_trace(
         go.Scatter(
             x=[0],
             y=[0],
             mode="markers+text" if named else "markers",
-            text=["reference"],
-            textposition=places[0],
+            text=["\N{NO-BREAK SPACE}reference\N{NO-BREAK SPACE}"],
+            textposition=places[0] or "middle right",
             textfont=dict(color=LIGHT["muted"], size=12),
             name="reference",
             showlegend=False,
@@ -116,7 +120,7 @@ def models_plane(
             hovertemplate="<b>reference</b><br>gains nothing, loses nothing<extra></extra>",
         )
     )
-    for row, name, where in zip(rows, names, places[1:]):
+    for row, name, where in zip(rows, names, places[1:], strict=True):
         color = style.colors[row["model"]]
         figure.add_trace(
             go.Scatter(
@@ -125,8 +129,8 @@ def models_plane(
                 error_x=_whiskers(row, gain, color),
                 error_y=_whiskers(row, loss, color),
                 mode="markers+text" if named else "markers",
-                text=[literal(name)],
-                textposition=where,
+                text=[literal(name) if where else ""],
+                textposition=where or "top right",
                 textfont=dict(color=LIGHT["ink"], size=12),
                 name=literal(row["model"]),
                 showlegend=not named,
@@ -169,9 +173,9 @@ def mean_ratios(models: pl.DataFrame, *, style: Style | None = None) -> go.Figur
         ]
         for column, symbol in (("ppl_gain", "triangle-left"), ("ppl_loss", "triangle-right")):
             figure.add_trace(_ratio_trace(model, column, symbol, rows, style.colors[model]))
-    ticks = ["<b>all documents</b>", *(literal(category or "(none)", 22) for category in categories[1:])]
+    ticks = ["<b>all</b>", *(literal(labels.crop(category or "(none)"), 14) for category in categories[1:])]
     figure.update_layout(
-        xaxis=dict(title="mean ratio of perplexities, comparison ÷ reference"),
+        xaxis=dict(title="mean ratio of perplexities", range=_ratio_range(models)),
         yaxis=dict(
             tickvals=list(range(len(categories))),
             ticktext=ticks,
@@ -183,7 +187,7 @@ def mean_ratios(models: pl.DataFrame, *, style: Style | None = None) -> go.Figur
         height=110 + len(categories) * max(44, 20 * len(names)),
         margin=dict(t=34),
     )
-    for text, anchor, shift in (("← smaller: predicts better", "right", -8), ("larger: predicts worse →", "left", 8)):
+    for text, anchor, shift in (("← predicts better", "right", -8), ("predicts worse →", "left", 8)):
         figure.add_annotation(
             x=1,
             y=1,
@@ -202,8 +206,8 @@ def _unique(frame: pl.DataFrame, column: str) -> list[str]:
     return frame[column].unique(maintain_order=True).to_list()
 
 
-def _contours(model: str, density: Density, color: str) -> list[go.Contour]:
-    """The highest-density regions of one model, a veil over each."""
+def _contours(model: str, density: Density, color: str, veil: str) -> list[go.Contour]:
+    """The highest-density regions of one model, a veil of that opacity over each."""
     shared = dict(
         x=density.x,
         y=density.y,
@@ -218,7 +222,7 @@ def _contours(model: str, density: Density, color: str) -> list[go.Contour]:
     return [  # plotly fills what a constraint leaves out
         go.Contour(
             contours=dict(type="constraint", operation="<", value=level),
-            fillcolor=color + "1f",
+            fillcolor=color + veil,
             line=dict(color=color + "66", width=1),
             **shared,
         )
@@ -249,6 +253,13 @@ def _whiskers(row: dict[str, Any], column: str, color: str) -> dict[str, Any]:
     )
 
 
+def _ratio_range(models: pl.DataFrame) -> list[float]:
+    names = [f"{column}{end}" for column in ("ppl_gain", "ppl_loss") for end in ("", "_low", "_high")]
+    values = [1.0, *(value for name in names for value in models[name] if numbers.known(value))]
+    room = 0.05 * (max(values) - min(values)) or 0.05
+    return [min(values) - room, max(values) + room]
+
+
 def _ratio_trace(
     model: str, column: str, symbol: str, rows: list[tuple[float, dict[str, Any]]], color: str
 ) -> go.Scatter:
@@ -273,8 +284,8 @@ def _ratio_trace(
             color=color,
             thickness=1.5,
             width=0,
-            array=[high - middle for high, middle in zip(ends[1], middles)],
-            arrayminus=[middle - low for low, middle in zip(ends[0], middles)],
+            array=[high - middle for high, middle in zip(ends[1], middles, strict=True)],
+            arrayminus=[middle - low for low, middle in zip(ends[0], middles, strict=True)],
         ),
         customdata=[hover.ratio(row, column) for _, row in known],
         hovertemplate="%{customdata}<extra></extra>",

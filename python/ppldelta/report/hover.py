@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import html
+import textwrap
 from typing import Any
 
 from ppldelta.report import numbers
@@ -12,8 +13,8 @@ COLUMNS: dict[str, tuple[str, str]] = {"nats": ("gain", "loss"), "bpb": ("gain_b
 
 
 def literal(name: str, width: int = 46) -> str:
-    """A name as text that plotly shows letter by letter, broken into lines of `width` characters."""
-    lines = [name[i : i + width] for i in range(0, len(name), width)] or [""]
+    """A name as text that plotly shows letter by letter, in lines of at most `width` characters."""
+    lines = textwrap.wrap(name, width, replace_whitespace=False, drop_whitespace=False) or [""]
     return "<br>".join(html.escape(line, quote=False) for line in lines)
 
 

@@ -10,8 +10,11 @@ Box = tuple[float, float, float, float]
 CHARACTER = 7.0
 LINE = 16.0
 GAP = 9.0
-LONGEST = 30
+LONGEST = 26
 """Characters of a name that fit on a plane; the hover shows all of them."""
+
+CROWDED = 0.12
+"""Part of a name's area that may lie over something else."""
 
 PLACES = (
     "top right",
@@ -25,8 +28,18 @@ PLACES = (
 )
 
 
-def shorten(name: str) -> str:
-    """The name with its middle left out where it is longer than `LONGEST`: heads and tails tell models apart."""
+def shorten(names: Sequence[str]) -> list[str]:
+    """Names that fit: what all of them begin and end with is left out, up to a separator, then the middle."""
+    if len(names) > 1 and max(map(len, names)) > LONGEST:
+        head = _shared(names)
+        tail = _shared([name[::-1] for name in names])
+        if all(len(name) > head + tail for name in names):
+            names = [name[head : len(name) - tail] for name in names]
+    return [crop(name) for name in names]
+
+
+def crop(name: str) -> str:
+    """The name with its middle left out where it is longer than `LONGEST`: heads and tails tell names apart."""
     if len(name) <= LONGEST:
         return name
     tail = LONGEST // 2
@@ -37,46 +50,72 @@ def place(
     points: Sequence[tuple[float, float]],
     names: Sequence[str],
     crosses: Sequence[Box],
-    x_range: tuple[float, float],
-    y_range: tuple[float, float],
+    reach: tuple[float, float],
+    *,
+    below_zero: float,
     width: float = 430,
     height: float = 430,
-) -> list[str]:
-    """Picks a plotly `textposition` for each name, greedily, from the most crowded corner outwards.
+) -> list[str | None]:
+    """Picks a plotly `textposition` for each name, one after the other, where it covers least.
+
+    None where a name would hide too much anywhere: the legend and the hover know it still.
 
     Args:
         points: marks, in data units.
         names: one name for each mark.
         crosses: what the marks' intervals cover, in data units (low x, low y, high x, high y).
-        x_range: ends of the x axis.
-        y_range: ends of the y axis.
+        reach: ends of the axes, in data units.
+        below_zero: share of `reach` by which each axis starts below 0.
         width: of the plotting area in pixels, as far as it is known.
         height: likewise.
     """
 
     def across(x: float) -> float:
-        return (x - x_range[0]) / (x_range[1] - x_range[0]) * width
+        return (x / reach[0] + below_zero) / (1 + below_zero) * width
 
     def up(y: float) -> float:
-        return (y - y_range[0]) / (y_range[1] - y_range[0]) * height
+        return (y / reach[1] + below_zero) / (1 + below_zero) * height
 
-    obstacles: list[Box] = []
-    for (x, y), (left, low, right, high) in zip(points, crosses):
+    steps = [i / 80 * min(reach) for i in range(81)]
+    obstacles = [(across(d) - 2, up(d) - 2, across(d) + 2, up(d) + 2) for d in steps]  # the diagonal
+    for (x, y), (left, low, right, high) in zip(points, crosses, strict=True):
         obstacles.append((across(x) - 7, up(y) - 7, across(x) + 7, up(y) + 7))
         obstacles.append((across(left), up(y) - 2, across(right), up(y) + 2))
         obstacles.append((across(x) - 2, up(low), across(x) + 2, up(high)))
 
-    chosen: list[str] = []
-    for (x, y), name in zip(points, names):
+    chosen: list[str | None] = []
+    for (x, y), name in zip(points, names, strict=True):
         boxes = {where: _box(across(x), up(y), len(name) * CHARACTER, where) for where in PLACES}
         costs = {
             where: sum(_overlap(box, other) for other in obstacles) + 3 * _outside(box, width, height)
             for where, box in boxes.items()
         }
         best = min(PLACES, key=costs.__getitem__)
+        if costs[best] > CROWDED * len(name) * CHARACTER * LINE:
+            chosen.append(None)
+            continue
         chosen.append(best)
         obstacles.append(boxes[best])
     return chosen
+
+
+def along_diagonal(points: Sequence[tuple[float, float]], reach: tuple[float, float]) -> float:
+    """Where on the diagonal (as a share of its length) its own name stays farthest from all marks."""
+    end = min(reach)
+
+    def room(share: float) -> float:
+        return min(
+            (((x - share * end) / reach[0]) ** 2 + ((y - share * end) / reach[1]) ** 2 for x, y in points), default=1.0
+        )
+
+    return max((0.8, 0.9, 0.65, 0.5, 0.35, 0.2), key=lambda share: min(room(share), 0.04))
+
+
+def _shared(names: Sequence[str]) -> int:
+    """Characters that all names begin with, up to and with the last separator among them."""
+    first, last = min(names), max(names)  # what these two share, all between them share
+    end = next((i for i, (a, b) in enumerate(zip(first, last, strict=False)) if a != b), min(len(first), len(last)))
+    return max(first.rfind(separator, 0, end) for separator in "-_. /") + 1
 
 
 def _box(x: float, y: float, wide: float, where: str) -> Box:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from typing import Literal
 
 import plotly.graph_objects as go
 import polars as pl
 
-from ppldelta.report import numbers
+from ppldelta.report import labels, numbers
 from ppldelta.report.hover import COLUMNS, UNITS
 from ppldelta.report.theme import LIGHT, template
 
@@ -35,10 +36,17 @@ def limits(frame: pl.DataFrame, *, unit: Unit = "nats") -> Limits:
     return max(reach[0], longest / 2) * 1.09, max(reach[1], longest / 2) * 1.09
 
 
-def empty(reach: Limits, unit: Unit) -> go.Figure:
-    """An empty plane: axes that say where better and worse are, the half below the diagonal tinted."""
+def empty(reach: Limits, unit: Unit, points: Sequence[tuple[float, float]]) -> go.Figure:
+    """A plane to draw on: axes that say where better and worse are, the half below the diagonal tinted.
+
+    Args:
+        reach: ends of the axes.
+        unit: nats per token, or bits per byte.
+        points: gain and loss of the marks to come, which the diagonal's name keeps clear of.
+    """
     x_end, y_end = reach
     corner = min(reach)
+    named = labels.along_diagonal(points, reach) * corner
     figure = go.Figure(layout=dict(template=template()))
     figure.update_xaxes(
         title=dict(text=f"<b>gain →</b> predicts better, {UNITS[unit]}"), range=[-BELOW_ZERO * x_end, x_end]
@@ -63,8 +71,8 @@ def empty(reach: Limits, unit: Unit) -> go.Figure:
         layer="below",
     )
     figure.add_annotation(
-        x=0.8 * corner,
-        y=0.8 * corner,
+        x=named,
+        y=named,
         text="gain = loss",
         showarrow=False,
         yshift=9,

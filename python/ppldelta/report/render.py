@@ -148,7 +148,7 @@ def _section(index: int, family: dict[str, Any], documents: pl.DataFrame, models
     split = 1 < len(categories) <= MOST_SMALL_PLANES
     return FamilySection(
         name=name,
-        reference=family["ref"],
+        reference={"architecture": None, "n_params": None, "size_bytes": None, **family["ref"]},
         corpus=sentences.corpus(rows),
         n_scored=overall["n_scored"].max() or 0,
         models=[

@@ -10,12 +10,15 @@
   const hidden = new Set(); // "family/model" of the models that are switched off
   const NARROW = 380; // pixels of a plane below which names at the marks would collide
 
-  const config = {
+  const config = (canvas) => ({
     responsive: true,
     displaylogo: false,
-    modeBarButtonsToRemove: ["select2d", "lasso2d", "autoScale2d", "zoomIn2d", "zoomOut2d"],
-    toImageButtonOptions: { format: "png", scale: 2 },
-  };
+    displayModeBar: coarse.matches ? false : "hover",
+    modeBarButtons: [["toImage", "zoom2d", "pan2d", "resetScale2d"]], // a full list: plotly's own may send data away
+    showSendToCloud: false,
+    plotlyServerURL: "",
+    toImageButtonOptions: { format: "png", scale: 2, filename: canvas.id },
+  });
 
   const familyOf = (canvas) => canvas.id.slice(1, canvas.id.indexOf("-"));
 
@@ -39,13 +42,18 @@
 
   function draw(canvas, isDark) {
     const figure = figureOf(canvas, isDark);
-    return Plotly.react(canvas, figure.data, figure.layout, {
-      ...config,
-      toImageButtonOptions: { ...config.toImageButtonOptions, filename: canvas.id },
-    });
+    return Plotly.react(canvas, figure.data, figure.layout, config(canvas));
   }
 
   const drawAll = (isDark) => Promise.all(canvases.map((canvas) => draw(canvas, isDark)));
+
+  async function drawOneByOne() {
+    for (const canvas of canvases) {
+      await draw(canvas, dark.matches);
+      await new Promise((resolve) => setTimeout(resolve)); // the page answers in between
+    }
+    document.documentElement.dataset.drawn = String(canvases.length);
+  }
 
   function toggle(chip) {
     const { family, model } = chip.dataset;
@@ -56,7 +64,7 @@
       if (each.dataset.family === family && each.dataset.model === model) each.setAttribute("aria-pressed", String(!off));
     }
     for (const canvas of canvases.filter((each) => familyOf(each) === family)) {
-      const indices = canvas.data.flatMap((trace, i) => (trace.meta?.model === model ? [i] : []));
+      const indices = (canvas.data ?? []).flatMap((trace, i) => (trace.meta?.model === model ? [i] : []));
       if (indices.length) Plotly.restyle(canvas, { visible: !off }, indices);
     }
   }
@@ -90,7 +98,5 @@
   window.addEventListener("beforeprint", () => drawAll(false));
   window.addEventListener("afterprint", () => drawAll(dark.matches));
 
-  drawAll(dark.matches).then(() => {
-    document.documentElement.dataset.drawn = String(canvases.length);
-  });
+  drawOneByOne();
 })();

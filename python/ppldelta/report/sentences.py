@@ -1,7 +1,8 @@
 """What the numbers say, in plain English: one line on what was compared, one sentence for each model.
 
-A sentence claims "better" or "worse" only where the 95 % interval of the mean delta excludes 0. Sentences
-are lists of `Piece`, not strings, so that the page can set names as code and escape every part.
+A sentence claims "better" or "worse" only where the 95 % interval of the mean delta leaves out 0, or says
+that there is no interval. Sentences are lists of `Piece`, not strings, so that the page can set names as code and
+escape every part.
 """
 
 from __future__ import annotations
@@ -53,9 +54,8 @@ def finding(rows: Sequence[dict[str, Any]]) -> list[Piece]:
     if not numbers.known(overall["delta"]):
         return [name, Piece(" gave numbers that are not finite, so nothing can be said about it.")]
     if len(by_category) < 2:
-        verdict = {1: "predicts the documents better", -1: "predicts the documents worse"}
-        text = verdict.get(_direction(overall), "predicts the documents about as well")
-        return [name, Piece(f" {text} than the reference "), *_amount(overall, unit=True), Piece(".")]
+        verdict = {1: "better than", -1: "worse than", 0: "about as well as"}[_direction(overall)]
+        return [name, Piece(f" predicts the text {verdict} the reference "), *_amount(overall, unit=True), Piece(".")]
 
     better, worse, even = (
         sorted((row for row in by_category if _direction(row) == way), key=lambda row: -abs(row["delta"]))
@@ -63,7 +63,7 @@ def finding(rows: Sequence[dict[str, Any]]) -> list[Piece]:
     )
     pieces = [name, Piece(" predicts ")]
     unit = True
-    for group, word, joint in ((better, " better", ""), (worse, " worse", ""), (even, " about as well", "")):
+    for group, word in ((better, " better"), (worse, " worse"), (even, " about as well")):
         if not group:
             continue
         if len(pieces) > 2:
@@ -93,10 +93,10 @@ def marked(text: str) -> list[Piece]:
 
 
 def _direction(row: dict[str, Any]) -> int:
-    """1 better, -1 worse, 0 when the interval spans 0 or when there is none to tell by."""
+    """1 better, -1 worse, 0 when the interval spans 0. Where there is none, the sign decides and the text says so."""
     low, high = row["delta_low"], row["delta_high"]
     if not (numbers.known(low) and numbers.known(high)):
-        return 0
+        low = high = row["delta"]
     return 1 if low > 0 else -1 if high < 0 else 0
 
 

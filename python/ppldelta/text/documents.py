@@ -14,11 +14,10 @@ import stat
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Union
 
 from ppldelta.errors import CorpusError
 
-Files = Union[str, "os.PathLike[str]", Iterable[Union[str, "os.PathLike[str]"]], Mapping[str, Union[str, bytes]]]
+Files = str | os.PathLike[str] | Iterable[str | os.PathLike[str]] | Mapping[str, str | bytes]
 """What `load_documents` takes."""
 
 _KINDS = "a folder, a file, a glob such as `corpus/**/*.txt`, a list of paths, or a mapping from names to texts"
@@ -87,7 +86,7 @@ def load_documents(files: Files) -> tuple[list[Document], list[str]]:
 
     documents: dict[str, Document] = {}
     for raw_name, source in sorted(found, key=lambda item: item[0]):
-        name = raw_name.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
+        name = _utf8(raw_name)
         text, reason = _read(source)
         if text is None:
             warnings.append(f"`{_printable(name)}` is left out: {reason}.")
@@ -107,7 +106,7 @@ def load_documents(files: Files) -> tuple[list[Document], list[str]]:
     return [documents[name] for name in sorted(documents)], warnings
 
 
-_Found = list[tuple[str, Union[Path, bytes]]]  # name (may hold surrogates) and where its text is
+_Found = list[tuple[str, Path | bytes]]  # name (may hold surrogates) and where its text is
 
 
 def _below_path(given: str | os.PathLike[str], warnings: list[str]) -> _Found:
@@ -132,7 +131,7 @@ def _below_path(given: str | os.PathLike[str], warnings: list[str]) -> _Found:
 def _below_paths(given: list[str | os.PathLike[str]], warnings: list[str]) -> _Found:
     """Files of several paths; the root is the folder common to all of them."""
     paths = [Path(os.path.abspath(_path(item))) for item in given]
-    for item, path in zip(given, paths):
+    for item, path in zip(given, paths, strict=True):
         if not os.path.lexists(path):
             raise CorpusError(
                 f"`{_printable(str(item))}` does not exist",
@@ -198,7 +197,7 @@ def _matches(parts: tuple[str, ...], pattern: tuple[str, ...]) -> bool:
 
 def _may_lead(parts: tuple[str, ...], pattern: tuple[str, ...]) -> bool:
     """Whether a file below this folder can match, so that `/data/*.txt` does not read all of `/data`."""
-    for part, segment in zip(parts, pattern):
+    for part, segment in zip(parts, pattern, strict=False):
         if segment == "**":
             return True
         if not fnmatch.fnmatch(part, segment):
@@ -245,6 +244,14 @@ def _encoded(name: str, text: str | bytes) -> bytes:
         )
     # A lone surrogate becomes bytes that are not UTF-8, which `_read` then names with their offset.
     return text.encode("utf-8", "surrogatepass") if isinstance(text, str) else text
+
+
+def _utf8(name: str) -> str:
+    """A name that can be written anywhere; Python holds bytes of a file's name that are not UTF-8 as surrogates."""
+    try:
+        return name.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
+    except UnicodeEncodeError:  # another surrogate, from a mapping
+        return name.encode("utf-8", "backslashreplace").decode("utf-8")
 
 
 def _unique(name: str, taken: Mapping[str, object]) -> str:

@@ -8,8 +8,8 @@ Pure functions on NumPy arrays; every window is evaluated on its own, positions 
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Sequence
 
 import numpy as np
 

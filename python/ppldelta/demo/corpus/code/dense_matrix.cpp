@@ -3,7 +3,6 @@
 #include <cmath>
 #include <cstddef>
 #include <initializer_list>
-#include <ostream>
 #include <stdexcept>
 #include <utility>
 #include <vector>
@@ -26,33 +25,12 @@ public:
         }
     }
 
-    static Matrix identity(std::size_t n) {
-        Matrix result(n, n);
-        for (std::size_t i = 0; i < n; ++i) result(i, i) = 1.0;
-        return result;
-    }
 
     std::size_t rows() const { return rows_; }
     std::size_t cols() const { return cols_; }
 
     double& operator()(std::size_t r, std::size_t c) { return cells_[r * cols_ + c]; }
     double operator()(std::size_t r, std::size_t c) const { return cells_[r * cols_ + c]; }
-
-    Matrix transposed() const {
-        Matrix result(cols_, rows_);
-        for (std::size_t r = 0; r < rows_; ++r)
-            for (std::size_t c = 0; c < cols_; ++c) result(c, r) = (*this)(r, c);
-        return result;
-    }
-
-    Matrix& operator+=(const Matrix& other) {
-        if (rows_ != other.rows_ || cols_ != other.cols_) {
-            throw std::invalid_argument("shapes differ");
-        }
-        std::transform(cells_.begin(), cells_.end(), other.cells_.begin(),
-                       cells_.begin(), [](double a, double b) { return a + b; });
-        return *this;
-    }
 
     void swap_rows(std::size_t a, std::size_t b) {
         if (a == b) return;
@@ -66,8 +44,6 @@ private:
     std::size_t cols_;
     std::vector<double> cells_;
 };
-
-inline Matrix operator+(Matrix left, const Matrix& right) { return left += right; }
 
 Matrix operator*(const Matrix& left, const Matrix& right) {
     if (left.cols() != right.rows()) {
@@ -118,16 +94,6 @@ Matrix solve(Matrix a, Matrix b) {
         }
     }
     return b;
-}
-
-Matrix inverse(const Matrix& a) { return solve(a, Matrix::identity(a.rows())); }
-
-std::ostream& operator<<(std::ostream& out, const Matrix& m) {
-    for (std::size_t r = 0; r < m.rows(); ++r) {
-        for (std::size_t c = 0; c < m.cols(); ++c) out << (c ? " " : "") << m(r, c);
-        out << '\n';
-    }
-    return out;
 }
 
 }  // namespace linalg

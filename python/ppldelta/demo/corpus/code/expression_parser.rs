@@ -1,7 +1,6 @@
-//! A recursive descent evaluator for arithmetic such as `2 * (x + 1) ^ 2`.
+//! A recursive descent evaluator for arithmetic such as `2 * (x + 1)`.
 
 use std::collections::HashMap;
-use std::fmt;
 use std::iter::Peekable;
 use std::str::CharIndices;
 
@@ -19,19 +18,6 @@ pub enum Error {
     UnknownName(String),
     Expected(&'static str),
 }
-
-impl fmt::Display for Error {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Error::BadNumber(at) => write!(f, "malformed number at offset {at}"),
-            Error::BadCharacter(at, c) => write!(f, "unexpected {c:?} at offset {at}"),
-            Error::UnknownName(name) => write!(f, "no variable called `{name}`"),
-            Error::Expected(what) => write!(f, "expected {what}"),
-        }
-    }
-}
-
-impl std::error::Error for Error {}
 
 /// Consume characters for as long as `accept` holds and return them.
 fn take_while(
@@ -62,7 +48,7 @@ fn tokenize(source: &str) -> Result<Vec<Token>, Error> {
         } else if c.is_alphabetic() {
             let text = take_while(&mut chars, |c| c.is_alphanumeric() || c == '_');
             tokens.push(Token::Name(text));
-        } else if "+-*/^()".contains(c) {
+        } else if "+-*/()".contains(c) {
             tokens.push(Token::Symbol(c));
             chars.next();
         } else {
@@ -111,13 +97,7 @@ impl Parser<'_> {
         if self.accept("-").is_some() {
             return Ok(-self.unary()?);
         }
-        let base = self.atom()?;
-        // The exponent is parsed by `unary` again, so `^` groups to the right
-        // and `2 ^ -1` works without brackets.
-        if self.accept("^").is_some() {
-            return Ok(base.powf(self.unary()?));
-        }
-        Ok(base)
+        self.atom()
     }
 
     fn atom(&mut self) -> Result<f64, Error> {

@@ -1,7 +1,7 @@
 """Measures the finished files on text that none of them was trained on: perplexity per category.
 
-Categories: the folders of the demo's corpus, and Python's packages `json` and `email` (`python_held_out`). Every token of
-a document is scored once, after BOS, in windows of at most 1536 tokens; float32 torch, float64 log-softmax.
+Categories: the folders of the demo's corpus, and Python's packages `json` and `email` (`python_held_out`). Every token
+of a document is scored once, after BOS, in windows of at most 1536 tokens; float32 torch, float64 log-softmax.
 """
 
 from pathlib import Path

@@ -62,8 +62,10 @@ def shell(data: bytes) -> Iterator[str]:
 class _Text(HTMLParser):
     """Keeps the text of HTML and Mallard pages."""
 
-    SKIPPED = {"script", "style", "head", "info", "comment", "table", "nav"}
-    BLOCKS = {"p", "li", "item", "h1", "h2", "h3", "h4", "title", "pre", "screen", "dd", "dt", "div", "blockquote"}
+    SKIPPED = frozenset(("script", "style", "head", "info", "comment", "table", "nav"))
+    BLOCKS = frozenset(
+        ("p", "li", "item", "h1", "h2", "h3", "h4", "title", "pre", "screen", "dd", "dt", "div", "blockquote")
+    )
 
     def __init__(self):
         super().__init__()
@@ -95,37 +97,35 @@ def html(data: bytes) -> Iterator[str]:
     yield "\n\n".join(one_line(part) if "\n" not in part else part for part in paragraphs if len(part) > 1)
 
 
+ROFF_DROPPED = re.compile(r"""[.']\s*(\\"|\\\}|de|ds|if|ie|el|nr|so|TH|ig|ad|nh|hy|\.)""")
+ROFF_BREAKS = frozenset(("SH", "SS", "PP", "P", "LP", "TP", "IP", "HP", "br", "sp", "RS", "RE"))
+ROFF_FONTS = frozenset(("B", "I", "BR", "IR", "RB", "RI", "BI", "IB"))
+ROFF_WITH_TEXT = ROFF_FONTS | {"SH", "SS", "SM", "UR", "IP"}
+ROFF_CHARACTERS = {"-": "-", "(bu": "•", "(em": "—", "(aq": "'", "(co": "©", " ": " ", "e": "\\", "~": " "}
+
+
 def manpage(data: bytes) -> Iterator[str]:
+    """Manual pages: the text of the macros that bear text, without fonts; no table of macros is complete."""
     lines: list[str] = []
     for line in decode(data).split("\n"):
-        if re.match(r"""[.']\s*(\\"|\\\}|de|ds|if|ie|el|nr|so|TH|ig|ad|nh|hy|\.)""", line):
+        if ROFF_DROPPED.match(line):
             continue
         macro = re.match(r"\.\s*([A-Za-z]+)\s*(.*)", line)
         if macro:
             name, line = macro.groups()
-            if name in ("SH", "SS", "PP", "P", "LP", "TP", "IP", "HP", "br", "sp", "RS", "RE"):
+            if name in ROFF_BREAKS:
                 lines.append("")
-            if name not in ("SH", "SS", "B", "I", "BR", "IR", "RB", "RI", "BI", "IB", "SM", "UR", "IP"):
+            if name not in ROFF_WITH_TEXT:
                 continue
-            if len(name) == 2 and name not in ("SH", "SS", "SM", "UR", "IP"):  # alternating fonts: no spaces between
+            if name in ROFF_FONTS and len(name) == 2:  # alternating fonts: the blanks between arguments go
                 line = re.sub(r'(?<!\\) (?=(?:[^"]*"[^"]*")*[^"]*$)', "", line)
             line = line.replace('"', "")
         lines.append(line)
         if macro and macro.group(1) in ("SH", "SS"):
             lines.append("")
-    text = "\n".join(lines)
-    text = re.sub(r"\\f(\(..|\[[^]]*\]|.)|\\[&,/|^%:cd]|\\s[-+]?\d", "", text)
-    for escape, char in (
-        (r"\-", "-"),
-        (r"\(bu", "•"),
-        (r"\(em", "—"),
-        (r"\(aq", "'"),
-        (r"\(co", "©"),
-        (r"\ ", " "),
-        (r"\e", "\\"),
-        (r"\~", " "),
-    ):
-        text = text.replace(escape, char)
+    text = re.sub(r"\\f(\(..|\[[^]]*\]|.)|\\[&,/|^%:cd]|\\s[-+]?\d", "", "\n".join(lines))
+    for escape, character in ROFF_CHARACTERS.items():
+        text = text.replace("\\" + escape, character)
     yield unwrapped(re.sub(r"\\[(*]..|\\[\[*]\[?[^]]*\]", "", text))
 
 
@@ -155,7 +155,7 @@ def endless_sky(data: bytes) -> Iterator[str]:
 
 
 def r_strings(data: bytes) -> Iterator[str]:
-    """Jane Austen's novels: each a compressed R vector of strings (flags, length, bytes), cut into pieces of some pages."""
+    """Jane Austen's novels: each a compressed R vector of strings (flags, length, bytes), cut into pieces."""
     for match in re.finditer(rb"\x78[\x01\x5e\x9c\xda]", data):
         try:
             block = zlib.decompressobj().decompress(data[match.start() :])
@@ -172,7 +172,7 @@ def r_strings(data: bytes) -> Iterator[str]:
 
 
 def _catalogue(data: bytes, column: int) -> Iterator[str]:
-    """The longer messages of a gettext catalogue (`.mo`, little-endian): English in column 0, the translation in column 1."""
+    """The longer messages of a gettext catalogue (`.mo`): English in column 0, the translation in column 1."""
     count, *tables = struct.unpack("<3I", data[8:20])
     paragraphs = []
     for i in range(count):

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 LANGUAGES = ("de", "fr", "es", "it", "pt", "pl", "ru", "nl", "ja")
 
 # Matched against the path below the package's root.
-HELD_OUT = re.compile(r"/(json|email)(/|\.|$)|test_(json|email)|(json|email)_data|simplejson|sqlalchemy/.*json")
+HELD_OUT = re.compile(r"/(json|email)(/|\.|$)|test_(json|email)|(json|email)_data")
 
 
 @dataclass(frozen=True)

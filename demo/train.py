@@ -1,7 +1,7 @@
 """Trains one model on a mix of categories: Muon for the matrices, AdamW for the embedding and the norms.
 
 Rows are random cuts of a category's token stream, their first token replaced by BOS, as llama-perplexity does with its
-windows. The last third of the steps uses rows as long as the longest document we evaluate, so that attention holds there.
+windows. The last third of the steps uses rows as long as the longest document we evaluate: attention must hold there.
 """
 
 import math
@@ -101,7 +101,7 @@ def train(model: Llama, streams: dict[str, np.ndarray], recipe: Recipe, name: st
     loss_of = torch.compile(model.loss, dynamic=False)
     started, smooth = time.monotonic(), math.nan
     for step, batch in enumerate(rows(streams, recipe)):
-        for optimizer, peak in zip(optimizers, peaks):
+        for optimizer, peak in zip(optimizers, peaks, strict=True):
             optimizer.param_groups[0]["lr"] = peak * rate(step, recipe.n_steps)
         loss = loss_of(batch)
         loss.backward()

@@ -97,9 +97,8 @@ def make(packages: Path, out: Path) -> None:
     with part.open("w") as file:
         for source in sources:
             documents = read(source, packages, seen)
-            print(
-                f"{source.category:6} {sum(len(text.encode()) for text in documents):9,} bytes  {source.package} {source.pattern}"
-            )
+            size = sum(len(text.encode()) for text in documents)
+            print(f"{source.category:6} {size:9,} bytes  {source.package} {source.pattern}")
             for i, text in enumerate(documents):
                 row = {
                     "category": source.category,

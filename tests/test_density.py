@@ -43,19 +43,17 @@ def test_it_integrates_to_one_even_at_the_edge(n: int) -> None:
     assert density.x[0] >= 0 and (np.diff(density.x) > 0).all() and (np.diff(density.y) > 0).all()
 
 
-def test_z_is_the_kernel_sum_with_rows_along_y() -> None:
+@pytest.mark.parametrize("diagonal", [False, True])
+def test_z_is_the_kernel_sum_with_rows_along_y(diagonal: bool) -> None:
     x, y = cloud(40)
-    density = density_grid(x, y, n_grid=50)
+    y = 2 * x if diagonal else y
+    density = density_grid(x, y, n_grid=200)  # fine enough that no bandwidth is widened to two cells
     roots = np.sqrt([x, y])
     iqr = np.subtract(*np.quantile(roots, [0.75, 0.25], axis=1)) / 1.349
-    rho = np.corrcoef(roots)[0, 1]
-    h = (
-        np.minimum(roots.std(axis=1, ddof=1), iqr)
-        * (1 - rho**2) ** (5 / 12)
-        * (1 + rho**2 / 2) ** (-1 / 6)
-        * 40 ** (-1 / 6)
-    )
-    for j, i in ((0, 0), (3, 30), (20, 10), (49, 49)):
+    rho_squared = min(np.corrcoef(roots)[0, 1] ** 2, 0.95)
+    shrink = (1 - rho_squared) ** (5 / 12) * (1 + rho_squared / 2) ** (-1 / 6) * 40 ** (-1 / 6)
+    h = np.minimum(roots.std(axis=1, ddof=1), iqr) * shrink
+    for j, i in ((0, 0), (3, 30), (90, 80), (199, 199)):
         assert density.z[j, i] == pytest.approx(literal(density, x, y, j, i, tuple(h)), rel=1e-9)
 
 

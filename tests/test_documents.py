@@ -174,12 +174,14 @@ def test_links_pipes_and_broken_links(corpus: Path) -> None:
 @pytest.mark.parametrize("pattern", ["", "/**/*"])
 def test_loops_of_links_end(corpus: Path, pattern: str) -> None:
     (corpus / "code" / "up").symlink_to(corpus, target_is_directory=True)
-    (corpus / "also_prose").symlink_to(corpus / "prose", target_is_directory=True)
+    for link in ("also_prose", "zz_prose"):
+        (corpus / link).symlink_to(corpus / "prose", target_is_directory=True)
     documents, warnings = load_documents(f"{corpus}{pattern}")
-    assert [document.name for document in documents] == ALL  # the real names, although the link sorts first
+    assert [document.name for document in documents] == ALL  # the real names, wherever a link sorts
     assert sorted(warnings) == [
         "`also_prose` leads to a folder that is read already; it is left out.",
         "`code/up` leads to a folder that is read already; it is left out.",
+        "`zz_prose` leads to a folder that is read already; it is left out.",
     ]
 
 
@@ -261,6 +263,14 @@ def test_names_that_are_not_utf8_are_spelled_out_and_stay_unique(tmp_path: Path)
         r"caf\xe9.txt (2)": b"byte",
     }
     assert warnings == [r"Two documents have the same name; the second is called `caf\xe9.txt (2)`."]
+
+
+def test_of_two_equal_names_the_same_one_stays_whatever_the_order() -> None:
+    texts = {"caf\udce9": "byte", r"caf\xe9": "backslash"}
+    there, _ = load_documents(texts)
+    back, _ = load_documents(dict(reversed(texts.items())))
+    assert there == back
+    assert there[0] == Document(r"caf\xe9", "", b"backslash")
 
 
 def test_a_name_with_a_stray_surrogate_is_spelled_out() -> None:

@@ -47,7 +47,8 @@ def documents_plane(
         for trace in _contours(model, density, style.colors[model], veil):
             figure.add_trace(trace)
     listed: set[str] = set()
-    for (model, category), rows in documents.group_by("model", "category", maintain_order=True):
+    parts = documents.partition_by("model", "category", maintain_order=True, as_dict=True)
+    for (model, category), rows in parts.items():
         figure.add_trace(
             go.Scatter(
                 x=rows[gain].to_list(),

@@ -108,7 +108,7 @@ def along_diagonal(points: Sequence[tuple[float, float]], reach: tuple[float, fl
             (((x - share * end) / reach[0]) ** 2 + ((y - share * end) / reach[1]) ** 2 for x, y in points), default=1.0
         )
 
-    return max((0.8, 0.9, 0.65, 0.5, 0.35, 0.2), key=lambda share: min(room(share), 0.04))
+    return max((0.8, 0.65, 0.5, 0.35, 0.2), key=lambda share: min(room(share), 0.04))
 
 
 def _shared(names: Sequence[str]) -> int:

@@ -46,6 +46,7 @@ def empty(reach: Limits, unit: Unit, points: Sequence[tuple[float, float]]) -> g
     """
     x_end, y_end = reach
     corner = min(reach)
+    far = 9 * max(reach)  # beyond what is shown, for those who zoom out
     named = labels.along_diagonal(points, reach) * corner
     figure = go.Figure(layout=dict(template=template()))
     figure.update_xaxes(
@@ -56,7 +57,7 @@ def empty(reach: Limits, unit: Unit, points: Sequence[tuple[float, float]]) -> g
     )
     figure.add_shape(
         type="path",
-        path=f"M0,0 L{corner},{corner} L{x_end},{corner} L{x_end},0 Z",
+        path=f"M0,0 L{far},{far} L{far},0 Z",
         fillcolor=LIGHT["better"],
         line=dict(width=0),
         layer="below",
@@ -65,8 +66,8 @@ def empty(reach: Limits, unit: Unit, points: Sequence[tuple[float, float]]) -> g
         type="line",
         x0=0,
         y0=0,
-        x1=corner,
-        y1=corner,
+        x1=far,
+        y1=far,
         line=dict(color=LIGHT["muted"], width=1, dash="4px,3px"),
         layer="below",
     )

@@ -8,11 +8,13 @@
   const coarse = window.matchMedia("(pointer: coarse)");
   const canvases = [...document.querySelectorAll(".canvas")];
   const hidden = new Set(); // "family/model" of the models that are switched off
+  const PAPER = 700; // pixels across a sheet, where the browser does not let figures grow and shrink
   const NARROW = 380; // pixels of a plane below which names at the marks would collide
 
   const config = (canvas) => ({
     responsive: true,
     displaylogo: false,
+    doubleClick: "reset",
     displayModeBar: coarse.matches ? false : "hover",
     modeBarButtons: [["toImage", "zoom2d", "pan2d", "resetScale2d"]], // a full list: plotly's own may send data away
     showSendToCloud: false,
@@ -22,7 +24,7 @@
 
   const familyOf = (canvas) => canvas.id.slice(1, canvas.id.indexOf("-"));
 
-  function figureOf(canvas, isDark) {
+  function figureOf(canvas, isDark, onPaper) {
     const text = document.querySelector(`script[data-figure="${canvas.id}"]`).textContent;
     const inTheme = (key, value) => { // "#rrggbb" or, with transparency, "#rrggbbaa"
       if (!isDark || !/color$/.test(key) || typeof value !== "string") return value;
@@ -30,22 +32,24 @@
     };
     const figure = JSON.parse(text, inTheme);
     figure.layout.showlegend = false; // the page has one legend for all figures of a family
-    figure.layout.autosize = true;
+    const width = onPaper ? (figure.layout.height ? PAPER : PAPER / 2) - 40 : canvas.clientWidth;
+    if (onPaper) Object.assign(figure.layout, { width, height: figure.layout.height ?? width * 0.94 });
+    else figure.layout.autosize = true;
     figure.layout.dragmode = coarse.matches ? false : "zoom";
     for (const trace of figure.data) {
       const model = trace.meta?.model;
       trace.visible = !(model !== undefined && hidden.has(`${familyOf(canvas)}/${model}`));
-      if (canvas.clientWidth < NARROW && trace.mode === "markers+text" && model !== undefined) trace.mode = "markers";
+      if (width < NARROW && trace.mode === "markers+text" && model !== undefined) trace.mode = "markers";
     }
     return figure;
   }
 
-  function draw(canvas, isDark) {
-    const figure = figureOf(canvas, isDark);
+  function draw(canvas, isDark, onPaper = false) {
+    const figure = figureOf(canvas, isDark, onPaper);
     return Plotly.react(canvas, figure.data, figure.layout, config(canvas));
   }
 
-  const drawAll = (isDark) => Promise.all(canvases.map((canvas) => draw(canvas, isDark)));
+  const drawAll = (...how) => Promise.all(canvases.map((canvas) => draw(canvas, ...how)));
 
   async function drawOneByOne() {
     for (const canvas of canvases) {
@@ -95,7 +99,7 @@
     else if (button?.closest("thead")) sort(button);
   });
   dark.addEventListener("change", () => drawAll(dark.matches));
-  window.addEventListener("beforeprint", () => drawAll(false));
+  window.addEventListener("beforeprint", () => drawAll(false, true));
   window.addEventListener("afterprint", () => drawAll(dark.matches));
 
   drawOneByOne();

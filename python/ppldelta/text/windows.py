@@ -140,7 +140,7 @@ def _window(fed: np.ndarray, stream: np.ndarray, begin: int, end: int, bos: int 
     return Window(
         tokens=fed,
         first_output=len(fed) - (end - begin),
-        targets=stream[begin:end].copy(),
+        targets=stream[begin:end],
         pos=pos.astype(np.uint32),
     )
 

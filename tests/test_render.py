@@ -1,0 +1,234 @@
+"""The page as text: self-contained, escaped, the same bytes each time; its words and its numbers."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import html.parser
+import itertools
+import json
+import re
+from typing import Any
+
+import polars as pl
+import pytest
+
+import frames
+from ppldelta.report import numbers, sentences, tables
+from ppldelta.report.render import render_report, script_json
+
+DOCUMENTS, MODELS = frames.make()
+EVIL_DOCUMENT = "<img src=x onerror=alert(1)>.txt"
+EVIL_MODEL = "</script><script>alert(1)</script>"
+SIGNATURE = "ppldelta 0.1.0 | llama.cpp b6000 | windows=perplexity | n_ctx=2048"
+
+
+class Page(html.parser.HTMLParser):
+    """Elements with their attributes, and the text of each script and style."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__(convert_charrefs=True)
+        self.elements: list[tuple[str, dict[str, str | None]]] = []
+        self.raw: list[tuple[str, dict[str, str | None], str]] = []
+        self.text = ""
+        self._open: tuple[str, dict[str, str | None]] | None = None
+        self.feed(text)
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.elements.append((tag, dict(attrs)))
+        self._open = (tag, dict(attrs)) if tag in {"script", "style"} else None
+
+    def handle_endtag(self, tag: str) -> None:
+        self._open = None
+
+    def handle_data(self, data: str) -> None:
+        if self._open:
+            self.raw.append((*self._open, data))
+        else:
+            self.text += data
+
+
+def render(documents: pl.DataFrame = DOCUMENTS, models: pl.DataFrame = MODELS, **more: Any) -> str:
+    arguments = {"families": frames.families(models), "signature": SIGNATURE, "warnings": [], "version": "0.1.0"}
+    return render_report(documents=documents, models=models, **{**arguments, **more})
+
+
+@pytest.fixture(scope="module")
+def page() -> Page:
+    return Page(render())
+
+
+@pytest.fixture(scope="module")
+def evil() -> Page:
+    rename = {"code/00.txt": EVIL_DOCUMENT, "tiny-code.Q8_0": EVIL_MODEL, "prose": "<q>prose</q>"}
+    documents, models = frames.make(rename=rename)
+    return Page(render(documents, models, warnings=["<u>warning</u> on `<s>name</s>`"], signature="<u>signature</u>"))
+
+
+def test_the_same_results_give_the_same_bytes() -> None:
+    assert render() == render()
+
+
+def test_nothing_is_loaded_from_anywhere(page: Page) -> None:
+    addresses = [
+        value
+        for _, attributes in page.elements
+        for name, value in attributes.items()
+        if name in {"src", "href", "action"}
+    ]
+    assert sorted(addresses) == ["#models", "data:,"]
+    styles = "".join(text for tag, _, text in page.raw if tag == "style")
+    assert "url(" not in styles and "@import" not in styles
+
+
+def test_only_scripts_that_the_policy_names_may_run(page: Page) -> None:
+    (policy,) = [a["content"] for tag, a in page.elements if a.get("http-equiv") == "Content-Security-Policy"]
+    assert policy is not None and policy.startswith("default-src 'none';")
+    directives = dict(part.strip().split(" ", 1) for part in policy.split(";"))
+    scripts = [text for tag, a, text in page.raw if tag == "script" and a.get("type") != "application/json"]
+    hashes = [f"'sha256-{base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()}'" for text in scripts]
+    assert directives["script-src"].split() == hashes
+    assert len(scripts) == 2
+    assert "connect-src" not in directives, "falls back to 'none'"
+    assert not re.search(r"https?:", policy)
+
+
+def test_names_and_texts_are_escaped(evil: Page) -> None:
+    assert not {"img", "q", "u", "s"} & {tag for tag, _ in evil.elements}
+    for name in (EVIL_MODEL, "<q>prose</q>", "<u>warning</u>", "<s>name</s>", "<u>signature</u>"):
+        assert name in evil.text
+    assert sum(tag == "script" for tag, _ in evil.elements) == len(evil.raw) - 1  # one style
+    blocks = [text for _, attributes, text in evil.raw if attributes.get("type") == "application/json"]
+    assert all(not set("<>&") & set(text) for text in blocks)
+    assert any(EVIL_MODEL in (trace.get("meta") or {}).values() for trace in json.loads(blocks[0])["data"])
+
+
+def test_script_json_is_the_same_json() -> None:
+    value = {"a": "</script><!-- & \u2028\u2029 > é"}
+    text = script_json(json.dumps(value, ensure_ascii=False))
+    assert json.loads(text) == value
+    assert not set("<>&\u2028\u2029") & set(text)
+
+
+def test_every_figure_has_a_place_a_name_and_its_data(page: Page) -> None:
+    places = [a for _, a in page.elements if "canvas" in (a.get("class") or "").split()]
+    data = [a["data-figure"] for _, a, _ in page.raw if "data-figure" in a]
+    assert [a["id"] for a in places] == data
+    assert len(data) == len(set(data)) == 8  # two planes in two units, three categories, the ratios
+    assert all(a["aria-label"] for a in places)
+
+
+def test_headings_and_landmarks(page: Page) -> None:
+    levels = [int(tag[1]) for tag, _ in page.elements if re.fullmatch("h[1-6]", tag)]
+    assert levels.count(1) == 1 and levels[0] == 1
+    assert all(b - a <= 1 for a, b in itertools.pairwise(levels))
+    tags = {tag for tag, _ in page.elements}
+    assert {"header", "main", "footer", "caption"} <= tags
+    assert ("html", {"lang": "en"}) in page.elements
+
+
+def test_the_head_says_what_was_compared(page: Page) -> None:
+    text = " ".join(page.text.split())
+    assert "4 models against tiny-ref.Q8_0" in text
+    assert "36 documents (12 code, 12 multilingual, 12 prose)" in text
+    assert (
+        "tiny-code.Q8_0 predicts code better (+0.21 nats/token, 95 % interval +0.14 to" in text
+    )  # split() made plain spaces
+    assert SIGNATURE in text
+
+
+def test_several_families_have_a_row_each() -> None:
+    other = frames.make(family="other", shifts={"other.Q4": frames.SHIFTS["tiny-code.Q8_0"]}, per_category=3)
+    documents, models = pl.concat([DOCUMENTS, other[0]]), pl.concat([MODELS, other[1]])
+    page = Page(render(documents, models))
+    assert [a["id"] for _, a in page.elements if a.get("id", "").endswith("documents-bpb")] == [
+        "f0-documents-bpb",
+        "f1-documents-bpb",
+    ]
+    assert "5 models against 2 references" in page.text
+
+
+def test_one_document_without_category_and_without_intervals() -> None:
+    documents, models = frames.make(shifts={"m": frames.SHIFTS["tiny-code.Q8_0"]}, rename={"code": ""}, per_category=1)
+    missing = [
+        pl.lit(None, dtype=pl.Float64).alias(name) for name in models.columns if name.endswith(("_low", "_high"))
+    ]
+    keep = pl.col("category").is_null() | (pl.col("category") == "")
+    page = Page(render(documents.filter(category=""), models.filter(keep).with_columns(missing)))
+    assert "no interval" in page.text
+    assert "1 document" in page.text
+
+
+def sentence(rows: list[dict[str, Any]]) -> str:
+    return "".join(piece.text for piece in sentences.finding(rows))
+
+
+def row(category: str | None, delta: float, half: float = 0.01, model: str = "m") -> dict[str, Any]:
+    return {
+        "model": model, "category": category, "delta": delta, "delta_low": delta - half, "delta_high": delta + half,
+    }  # fmt: skip
+
+
+def test_a_sentence_says_better_worse_or_neither() -> None:
+    text = sentence([row(None, -0.05), row("code", 0.31), row("prose", -0.22), row("poems", 0.002)])
+    assert text.index("code better") < text.index("prose worse") < text.index("poems about as well")
+    assert "+0.31 nats/token, 95\N{NO-BREAK SPACE}% interval +0.30 to +0.32" in text
+    assert text.endswith("Over all tokens: \N{MINUS SIGN}0.050 (\N{MINUS SIGN}0.060 to \N{MINUS SIGN}0.040).")
+
+
+@pytest.mark.parametrize(("delta", "words"), [(0.1, "better than"), (-0.1, "worse than"), (0.0, "about as well as")])
+def test_a_sentence_about_a_single_category(delta: float, words: str) -> None:
+    assert f"m predicts the text {words} the reference" in sentence([row(None, delta), row("", delta)])
+
+
+def test_a_sentence_about_many_categories_counts_the_rest() -> None:
+    text = sentence([row(None, 0.1), *(row(f"c{i}", 0.1 + i / 10) for i in range(6))])
+    assert "c5 better" in text and "and 3 more categories" in text and "c0" not in text
+
+
+def test_a_sentence_about_numbers_that_are_not_finite() -> None:
+    assert "not finite" in sentence([row(None, float("nan"))])
+
+
+def test_messages_mark_what_stands_between_backticks() -> None:
+    assert [(p.text, p.kind) for p in sentences.marked("`a` is b")] == [("a", "name"), (" is b", "text")]
+    assert [p.kind for p in sentences.marked("a ` b")] == ["text"]
+
+
+def test_summary_holds_the_token_weighted_rows() -> None:
+    colors = {("tiny", model): "m0" for model in frames.SHIFTS}
+    table = tables.summary(MODELS, colors)
+    titles = [column.title for column in table.columns]
+    rows = MODELS.filter(pl.col("category").is_null(), weighting="tokens")
+    for name in ("gain", "loss", "delta"):
+        assert [cells[titles.index(name)].sort for cells in table.rows] == rows[name].to_list()
+    assert "family" not in titles
+    assert len(tables.by_category(MODELS, colors).rows) == 12
+    assert tables.by_category(MODELS.filter(pl.col("category").is_null()), colors).rows == []
+
+
+@pytest.mark.parametrize(
+    ("written", "expected"),
+    [
+        (numbers.fixed(-0.0004, 3), "0.000"),
+        (numbers.fixed(-1234.5, 1), "\N{MINUS SIGN}1\N{NARROW NO-BREAK SPACE}234.5"),
+        (numbers.fixed(float("nan")), "\N{EN DASH}"),
+        (numbers.fixed(None), "\N{EN DASH}"),
+        (numbers.signed(0.25, 2), "+0.25"),
+        (numbers.signed(0.0, 2), "0.00"),
+        (numbers.signed(-0.25, 2), "\N{MINUS SIGN}0.25"),
+        (numbers.perplexity(6.71734), "6.717"),
+        (numbers.perplexity(15.2), "15.20"),
+        (numbers.perplexity(12345.6), "12\N{NARROW NO-BREAK SPACE}346"),
+        (numbers.size(4_280_000_000), "4.28\N{NO-BREAK SPACE}GB"),
+        (numbers.size(999_600), "1.00\N{NO-BREAK SPACE}MB"),
+        (numbers.size(512), "512\N{NO-BREAK SPACE}B"),
+        (numbers.params(4_020_000_000), "4.02\N{NO-BREAK SPACE}B"),
+        (numbers.interval(None, 1.0), ""),
+        (numbers.decimals(0.31, 0.002), 3),
+        (numbers.decimals(0.0123), 4),
+        (numbers.decimals(None, float("inf")), 3),
+    ],
+)
+def test_numbers_are_written_with_care(written: object, expected: object) -> None:
+    assert written == expected

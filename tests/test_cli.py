@@ -24,8 +24,8 @@ def run(*arguments: object, cwd: Path | None = None) -> subprocess.CompletedProc
 
 def test_score_then_report(tmp_path: Path) -> None:
     scored = run(
-        "score", demo.CORPUS, "--ref", demo.REFERENCE, "--cmp", demo.COMPARISONS[0], "--cmp", f"tiny={demo.COMPARISONS[2]}",
-        "-o", tmp_path / "out", "-c", 256, "--windows", "every",
+        "score", demo.CORPUS, "--ref", demo.REFERENCE, "--cmp", demo.COMPARISONS[0], "--cmp",
+        f"tiny={demo.COMPARISONS[2]}", "-o", tmp_path / "out", "-c", 256, "--windows", "every",
     )  # fmt: skip
     assert scored.returncode == 0, scored.stderr
     assert "tiny-code.Q8_0" in scored.stdout

@@ -1,4 +1,4 @@
-"""The raw extension: numerics against NumPy, the shared struct, errors as exceptions, the same version on both sides."""
+"""The raw extension: numerics against NumPy, the shared struct, errors as exceptions, one version on both sides."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 
 import ppldelta
-from ppldelta import _core, demo
 from llama_ctypes import log_softmax
+from ppldelta import _core, demo
 
 
 def test_both_sides_bear_one_version() -> None:

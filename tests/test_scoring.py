@@ -11,7 +11,7 @@ import pytest
 
 import ppldelta
 from ppldelta import demo, schema
-from ppldelta.scoring import Settings
+from ppldelta.engine.plan import Settings
 
 QUIET = {"ref": demo.REFERENCE, "progress": False}
 TEXT = (demo.CORPUS / "prose" / "mudflats_in_november.txt").read_text()
@@ -119,9 +119,10 @@ def test_other_tokens_are_refused_and_the_first_difference_named(tmp_path: Path)
     first, second = data[i : i + len(a)], data[j : j + len(b)]
     path = tmp_path / "swapped.gguf"
     path.write_bytes(data[:i] + second + data[i + len(a) : j] + first + data[j + len(b) :])
-    with pytest.raises(ppldelta.TokenizerMismatchError, match="first difference at token 1") as caught:
+    with pytest.raises(ppldelta.TokenizerMismatchError, match="differ from token 0 on") as caught:
         ppldelta.score({"prose/a.txt": "and" + " the" * 30}, cmp=[demo.COMPARISONS[0], path], **QUIET)
     assert "swapped" in caught.value.message
+    assert "' the'" in caught.value.message
     assert "prose/a.txt" in caught.value.message
 
 

@@ -83,7 +83,8 @@ def _parser() -> argparse.ArgumentParser:
         "--windows",
         choices=RULES,
         default="perplexity",
-        help="which tokens are scored: the second half of each window, as llama-perplexity does, or every token once (default: %(default)s)",
+        help="tokens that are scored: the second half of each window, as llama-perplexity does, or every one "
+        "(default: %(default)s)",
     )
     score.add_argument(
         "-c",

@@ -16,7 +16,7 @@ TOKENS: dict[str, pl.DataType] = {
     "family": NAMES,
     "model": NAMES,
     "document": NAMES,
-    "pos": pl.UInt32(),  # index of the target in the document's own tokens; a BOS that the vocabulary adds is not counted
+    "pos": pl.UInt32(),  # index of the target in the document's own tokens (a BOS is not counted)
     "token": pl.Int32(),
     "logp_ref": pl.Float32(),  # nats
     "logp_cmp": pl.Float32(),  # nats

@@ -21,61 +21,17 @@ from tqdm.auto import tqdm
 
 from ppldelta import _core, schema
 from ppldelta.engine.native import Model, ModelInfo, Scorer
-from ppldelta.errors import CorpusError, ModelError, PpldeltaError, TokenizerMismatchError
+from ppldelta.engine.plan import PlannedDocument, Settings, check_comparison, load_scorable, plan_documents
+from ppldelta.errors import ModelError, PpldeltaError
 from ppldelta.models.identity import content_hash
 from ppldelta.models.references import ModelLike, ModelReference, resolve, resolve_many, unique_labels
 from ppldelta.result import Result, make_result
-from ppldelta.text.documents import Document, load_documents
-from ppldelta.text.windows import RULES, Window, default_n_ctx, plan_windows
+from ppldelta.text.documents import Files, load_documents
+from ppldelta.text.windows import RULES, default_n_ctx
 
 logger = logging.getLogger(__name__)
 
 DEFAULT_N_UBATCH = 128
-
-
-@dataclass(frozen=True)
-class Settings:
-    """What determines the numbers and the memory, the same for the reference and all its comparisons."""
-
-    windows: str
-    n_ctx: int
-    max_windows: int | None
-    n_gpu_layers: int | None
-    n_ubatch: int
-    threads: int
-
-    def signature(self) -> str:
-        """Everything that determines the numbers beside models and documents, in one line."""
-        parts = {
-            "ppldelta": _core.__version__,
-            "llama.cpp": _core.llama_cpp_commit,
-            "patches": _core.patches_hash,
-            "windows": self.windows,
-            "n_ctx": self.n_ctx,
-            "max_windows": self.max_windows or "all",
-            "n_ubatch": self.n_ubatch,
-            "kv": "f16",
-            "flash_attn": "auto",
-            "n_gpu_layers": "all"
-            if self.n_gpu_layers is None and _core.supports_gpu_offload()
-            else self.n_gpu_layers or 0,
-            "backend": "+".join(name.split(":")[0] for name in _core.devices()),
-        }
-        return "|".join(f"{key}:{value}" for key, value in parts.items())
-
-
-@dataclass(frozen=True)
-class PlannedDocument:
-    """A document with its tokens (int32, without BOS) and the windows in which they are evaluated."""
-
-    document: Document
-    tokens: NDArray[np.int32]
-    windows: list[Window]
-
-    @property
-    def n_fed(self) -> int:
-        """Tokens that the model reads."""
-        return sum(len(window.tokens) for window in self.windows)
 
 
 @dataclass(frozen=True)
@@ -101,7 +57,7 @@ class Evaluation:
 
 
 def score(
-    files: str | os.PathLike[str] | Iterable[str | os.PathLike[str]] | Mapping[str, str | bytes],
+    files: Files,
     ref: ModelLike,
     cmp: ModelLike | Iterable[ModelLike] | Mapping[str, ModelLike],
     *,
@@ -152,7 +108,7 @@ def score(
     reference, *comparisons = _resolve_all(ref, cmp)
     documents, warnings = load_documents(files)
 
-    model = _load_for_scoring(reference, n_gpu_layers)
+    model = load_scorable(reference, n_gpu_layers)
     settings = Settings(
         windows=windows,
         n_ctx=n_ctx or default_n_ctx(model.info.n_ctx_train),
@@ -166,9 +122,10 @@ def score(
             f"n_ctx is {settings.n_ctx}, but `{reference.label}` was trained on contexts of {model.info.n_ctx_train} "
             "tokens: what lies beyond says little about the models."
         )
-    planned = _plan(documents, model, settings, warnings)
+    planned, too_short = plan_documents(documents, model, settings)
+    warnings += too_short
     for comparison in comparisons:
-        _check_tokens(comparison, planned, reference)
+        warnings += check_comparison(comparison, planned, reference, model)
 
     evaluation = _evaluate(model, reference, planned, settings, progress)
     del model
@@ -177,7 +134,7 @@ def score(
     for comparison in comparisons:
         try:
             evaluations.append(
-                _evaluate(_load_for_scoring(comparison, n_gpu_layers), comparison, planned, settings, progress)
+                _evaluate(load_scorable(comparison, n_gpu_layers), comparison, planned, settings, progress)
             )
         except ModelError as error:
             logger.error("%s", error)
@@ -196,72 +153,6 @@ def _resolve_all(ref: ModelLike, cmp: object) -> list[ModelReference]:
     if reference.label in given:  # a label that the user chose stays; the reference's own is the one to change
         reference = ModelReference(f"{reference.path.resolve().parent.name}/{reference.label}", reference.path)
     return unique_labels([reference, *comparisons])
-
-
-def _load_for_scoring(reference: ModelReference, n_gpu_layers: int | None) -> Model:
-    """Loads a model and refuses kinds whose log-probabilities are not those of the next token."""
-    model = Model(reference.path, n_gpu_layers=n_gpu_layers)
-    if model.info.has_encoder:
-        raise ModelError(
-            f"`{reference.label}` is an encoder or encoder-decoder model ({model.info.architecture}), "
-            "which has no left-to-right perplexity",
-            hint="use a decoder-only language model",
-        )
-    if model.info.add_eos:
-        raise ModelError(
-            f"the vocabulary of `{reference.label}` adds an end-of-text token to every text, "
-            "so that a document's end would be part of its score",
-            hint="set `tokenizer.ggml.add_eos_token` to false with gguf-py's gguf_set_metadata.py",
-        )
-    return model
-
-
-def _plan(documents: list[Document], model: Model, settings: Settings, warnings: list[str]) -> list[PlannedDocument]:
-    """Tokens and windows of every document; those from which nothing can be scored are named and left out."""
-    planned, too_short = [], []
-    for document in documents:
-        tokens = model.tokenize(document.text)
-        windows = plan_windows(
-            tokens,
-            rule=settings.windows,
-            n_ctx=settings.n_ctx,
-            bos=model.info.bos if model.info.add_bos else None,
-            max_windows=settings.max_windows,
-        )
-        if windows:
-            planned.append(PlannedDocument(document, tokens, windows))
-        else:
-            too_short.append(f"`{document.name}` ({len(tokens)} tokens)")
-    if not planned:
-        raise CorpusError(
-            f"no document is long enough to score: {_some(too_short)}",
-            hint="a document needs at least three tokens; `windows='every'` scores the shortest texts",
-        )
-    if too_short:
-        warnings.append(f"Too short to score, left out: {_some(too_short)}.")
-    return planned
-
-
-def _some(names: list[str], most: int = 5) -> str:
-    """A list for people: the first few names, and how many more there are."""
-    return ", ".join(names[:most]) + (f" and {len(names) - most} more" if len(names) > most else "")
-
-
-def _check_tokens(comparison: ModelReference, planned: list[PlannedDocument], reference: ModelReference) -> None:
-    """Raises `TokenizerMismatchError` at the first document that the comparison splits into other tokens."""
-    model = Model(comparison.path, vocab_only=True)
-    for plan in planned:
-        tokens = model.tokenize(plan.document.text)
-        n = min(len(tokens), len(plan.tokens))
-        differ = np.flatnonzero(tokens[:n] != plan.tokens[:n])
-        if not len(differ) and len(tokens) == len(plan.tokens):
-            continue
-        at = int(differ[0]) if len(differ) else n
-        raise TokenizerMismatchError(
-            f"`{comparison.label}` splits `{plan.document.name}` into other tokens than the reference "
-            f"`{reference.label}`: {len(tokens)} instead of {len(plan.tokens)}, the first difference at token {at}",
-            hint="compare models of one family; across families compare each with its own reference, in bits per byte",
-        )
 
 
 def _evaluate(

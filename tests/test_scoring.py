@@ -119,7 +119,7 @@ def test_other_tokens_are_refused_and_the_first_difference_named(tmp_path: Path)
     first, second = data[i : i + len(a)], data[j : j + len(b)]
     path = tmp_path / "swapped.gguf"
     path.write_bytes(data[:i] + second + data[i + len(a) : j] + first + data[j + len(b) :])
-    with pytest.raises(ppldelta.TokenizerMismatchError, match="differ from token 0 on") as caught:
+    with pytest.raises(ppldelta.TokenizerMismatchError, match="differ from token 1 on") as caught:
         ppldelta.score({"prose/a.txt": "and" + " the" * 30}, cmp=[demo.COMPARISONS[0], path], **QUIET)
     assert "swapped" in caught.value.message
     assert "' the'" in caught.value.message

@@ -143,3 +143,16 @@ def test_wrong_use_is_named(changed: dict, message: str) -> None:
     x, y = cloud(9)
     with pytest.raises(PpldeltaError, match=message):
         density_grid(**{"x": x, "y": y, **changed})
+
+
+def test_reach_holds_the_widest_contour() -> None:
+    rng = np.random.default_rng(3)
+    x, y = rng.exponential(0.1, 200), rng.exponential(0.3, 200)
+    density = density_grid(x, y)
+    assert density is not None
+    right, top = density.reach
+    inside = density.z >= min(density.levels)
+    assert not inside[:, density.x > right].any()
+    assert not inside[density.y > top].any()
+    assert right > np.quantile(x, 0.5)
+    assert top > np.quantile(y, 0.5)

@@ -37,6 +37,12 @@ class Density:
     coverage: tuple[float, ...]
     levels: tuple[float, ...]
 
+    @property
+    def reach(self) -> tuple[float, float]:
+        """Largest x and y of the grid that lie inside the widest contour."""
+        inside = self.z >= min(self.levels)
+        return float(self.x[inside.any(axis=0)].max()), float(self.y[inside.any(axis=1)].max())
+
 
 def density_grid(
     x: np.ndarray, y: np.ndarray, *, n_grid: int = 96, coverage: tuple[float, ...] = (0.5, 0.9)

@@ -40,8 +40,9 @@ def documents_plane(
     style = style or Style.of(_unique(documents, "model"), _unique(documents, "category"))
     gain, loss = COLUMNS[unit]
     points = documents.select(gain, loss).rows()
-    figure = plane.empty(plane.limits(documents, unit=unit), unit, points)
     densities = densities or {}
+    reach = plane.limits(documents, unit=unit, regions=[density.reach for density in densities.values()])
+    figure = plane.empty(reach, unit, points)
     veil = "1f" if len(densities) <= 4 else "12"
     for model, density in densities.items():
         for trace in _contours(model, density, style.colors[model], veil):

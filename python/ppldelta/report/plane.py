@@ -22,15 +22,17 @@ BELOW_ZERO = 0.03
 """Share of an axis that lies below 0, so that marks on the axes are whole."""
 
 
-def limits(frame: pl.DataFrame, *, unit: Unit = "nats") -> Limits:
+def limits(frame: pl.DataFrame, *, unit: Unit = "nats", regions: Sequence[Limits] = ()) -> Limits:
     """How far the axes of a plane must reach to show all rows of `documents` or `models` with their intervals.
 
-    The shorter axis is at least half as long as the other, so that the diagonal stays readable.
+    The shorter axis is at least half as long as the other, so that the diagonal stays readable. `regions` are the
+    ends of contours that shall be whole as well.
     """
     reach = []
-    for column in COLUMNS[unit]:
+    for i, column in enumerate(COLUMNS[unit]):
         names = [name for name in (column, f"{column}_high") if name in frame.columns]
         values = [value for name in names for value in frame[name] if numbers.known(value)]
+        values += [region[i] for region in regions]
         reach.append(max(values, default=0.0))
     longest = max(reach) or 1.0
     return max(reach[0], longest / 2) * 1.09, max(reach[1], longest / 2) * 1.09

@@ -24,6 +24,7 @@ def corpus(tmp_path: Path) -> Path:
         ".hidden.txt": "no",
         ".git/config": "no",
         "code/.cache/x.txt": "no",
+        "code/__pycache__/13.cpython-311.pyc": "no",
     }.items():
         path = root / name
         path.parent.mkdir(parents=True, exist_ok=True)

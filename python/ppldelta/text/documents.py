@@ -51,9 +51,9 @@ def load_documents(files: Files) -> tuple[list[Document], list[str]]:
     - several paths, files or folders: the root is the folder common to all. A list of one path is that path;
     - a mapping from names to texts (str or UTF-8 bytes), for texts that are in no file.
 
-    Hidden files and folders (a leading dot) are skipped below the root; a path given by its own name is not. Every
-    other regular file counts, whatever its ending. Empty, binary (with a NUL byte), non-UTF-8 and unreadable ones are
-    left out with a warning. Bytes of a name that are not UTF-8 are written as ``\\xNN``.
+    Hidden files and folders (a leading dot) and ``__pycache__`` are skipped below the root; a path given by its own
+    name is not. Every other regular file counts, whatever its ending. Empty, binary (with a NUL byte), non-UTF-8 and
+    unreadable ones are left out with a warning. Bytes of a name that are not UTF-8 are written as ``\\xNN``.
 
     Args:
         files: the corpus, as above.
@@ -175,7 +175,7 @@ def _walk(
                 continue
             seen.add(real)
             with os.scandir(folder) as entries:
-                names = sorted(entry.name for entry in entries if not entry.name.startswith("."))
+                names = sorted(entry.name for entry in entries if not _is_skipped(entry.name))
         except OSError as error:
             warnings.append(f"The folder `{label}` is left out: {_said(error)}.")
             continue
@@ -185,6 +185,11 @@ def _walk(
                 yield below, path
             elif enter(below):
                 (links if path.is_symlink() else folders).append((below, path))
+
+
+def _is_skipped(name: str) -> bool:
+    """Hidden files and folders, and the bytecode that Python leaves beside sources."""
+    return name.startswith(".") or name == "__pycache__"
 
 
 def _matches(parts: tuple[str, ...], pattern: tuple[str, ...]) -> bool:

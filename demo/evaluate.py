@@ -1,7 +1,8 @@
 """Measures the finished files on text that none of them was trained on: perplexity per category.
 
-Categories: the folders of the demo's corpus, and Python's packages `json` and `email` (`python_held_out`). Every token
-of a document is scored once, after BOS, in windows of at most 1536 tokens; float32 torch, float64 log-softmax.
+Categories: the folders of the demo's corpus, Python's packages `json` and `email` (`json_email`), and documents kept back
+from the sources of the training text (`same_sources`). Every token of a document is scored once, after BOS, in windows
+of at most 1536 tokens; float32 torch, float64 log-softmax.
 """
 
 from pathlib import Path
@@ -11,22 +12,25 @@ from tokenizers import Tokenizer
 
 import export
 import tokenizer as family_tokenizer
+import training_text
 from llama import Llama, Shape
 
 WINDOW = 1536
 
 
-def corpora(corpus: Path, packages: Path) -> dict[str, list[str]]:
+def corpora(corpus: Path, work: Path) -> dict[str, list[str]]:
     """Category → documents."""
     found = {
         folder.name: [path.read_text() for path in sorted(folder.iterdir()) if path.is_file()]
         for folder in sorted(corpus.iterdir())
         if folder.is_dir()
     }
-    library = packages / "libpython3.11-stdlib/usr/lib/python3.11"
-    found["python_held_out"] = [
+    library = work / "packages/libpython3.11-stdlib/usr/lib/python3.11"
+    found["json_email"] = [
         path.read_text() for name in ("json", "email") for path in sorted((library / name).rglob("*.py"))
     ]
+    kept_back = [text for texts in training_text.load(work / "text.jsonl", "watch").values() for text in texts]
+    found["same_sources"] = kept_back[::4]
     return found
 
 
@@ -56,8 +60,8 @@ def perplexities(model: Llama, tokenizer: Tokenizer, documents: dict[str, list[s
 def table(paths: list[Path], shape: Shape, work: Path, corpus: Path) -> None:
     """Prints one row per file."""
     tokenizer = family_tokenizer.load(work / "tokenizer.json")
-    documents = corpora(corpus, work / "packages")
-    print("| file | bytes | " + " | ".join(documents) + " |\n|---" * 1 + "|---" * (len(documents) + 1) + "|")
+    documents = corpora(corpus, work)
+    print("| file | bytes | " + " | ".join(documents) + " |\n" + "|---" * (len(documents) + 2) + "|")
     for path in paths:
         row = perplexities(export.read(path, shape), tokenizer, documents)
         print(

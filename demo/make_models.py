@@ -57,7 +57,8 @@ def tokens(work: Path) -> dict[str, np.ndarray]:
             streams[category] = np.concatenate(
                 [np.array([family_tokenizer.BOS_ID, *text.ids], dtype=np.uint16) for text in encoded]
             )
-        np.savez(path, **streams)
+        np.savez(work / "tokens.part.npz", **streams)
+        (work / "tokens.part.npz").rename(path)
     return dict(np.load(path))
 
 
@@ -73,7 +74,8 @@ def trained(name: str, work: Path, scale: float) -> Llama:
         model = trained("tiny-ref", work, scale)
     recipe = RECIPES[name]
     train(model, tokens(work), replace(recipe, n_steps=max(1, round(scale * recipe.n_steps))), name)
-    torch.save(model.state_dict(), path)
+    torch.save(model.state_dict(), path.with_suffix(".part"))
+    path.with_suffix(".part").rename(path)
     return model
 
 

@@ -1,7 +1,7 @@
 """Fetches the inputs that `sources` names and makes of them one file of clean documents.
 
 `apt-get download` and `dpkg-deb -x` leave the machine's own packages alone. Each document is one line of JSON:
-category, package, text. One in fifty is kept out of training, to watch the loss (`split` "watch").
+category, package, text. One in fifty is kept out of training (`split` "watch"), for `evaluate`.
 """
 
 import gzip

@@ -1,8 +1,8 @@
 """Measures the finished files on text that none of them was trained on: perplexity per category.
 
-Categories: the folders of the demo's corpus, Python's packages `json` and `email` (`json_email`), and documents kept back
-from the sources of the training text (`same_sources`). Every token of a document is scored once, after BOS, in windows
-of at most 1536 tokens; float32 torch, float64 log-softmax.
+Categories: the folders of the demo's corpus, Python's packages `json` and `email` (`json_email`), and documents kept
+back from the sources of the training text (`same_sources`). Every token of a document is scored once, after BOS, in
+windows of at most 1536 tokens; float32 torch, float64 log-softmax.
 """
 
 from pathlib import Path
@@ -25,10 +25,8 @@ def corpora(corpus: Path, work: Path) -> dict[str, list[str]]:
         for folder in sorted(corpus.iterdir())
         if folder.is_dir()
     }
-    library = work / "packages/libpython3.11-stdlib/usr/lib/python3.11"
-    found["json_email"] = [
-        path.read_text() for name in ("json", "email") for path in sorted((library / name).rglob("*.py"))
-    ]
+    library = sorted((work / "packages").glob("libpython3.11-*/usr/lib/python3.11/**/*.py"))
+    found["json_email"] = [path.read_text() for path in library if path.parent.name in ("json", "email", "mime")]
     kept_back = [text for texts in training_text.load(work / "text.jsonl", "watch").values() for text in texts]
     found["same_sources"] = kept_back[::4]
     return found

@@ -6,6 +6,7 @@
 #include <algorithm>
 #include <array>
 #include <cstdio>
+#include <cstdlib>
 #include <cstring>
 #include <mutex>
 #include <stdexcept>
@@ -73,9 +74,14 @@ void initialize_backend() {
 }
 
 std::string meta_value(const llama_model * model, const char * key) {
-    std::array<char, 512> value;
-    const int32_t n = llama_model_meta_val_str(model, key, value.data(), value.size());
-    return n < 0 ? std::string() : std::string(value.data());
+    const int32_t n = llama_model_meta_val_str(model, key, nullptr, 0);
+    if (n < 0) {
+        return {};
+    }
+    std::string value(static_cast<size_t>(n) + 1, '\0');
+    llama_model_meta_val_str(model, key, value.data(), value.size());
+    value.pop_back();
+    return value;
 }
 
 // FNV-1a with 64 bits
@@ -113,11 +119,10 @@ std::vector<std::string> devices() {
     return names;
 }
 
-model::model(const std::string & path, int32_t n_gpu_layers, bool use_mmap, bool vocab_only) {
+model::model(const std::string & path, int32_t n_gpu_layers, bool vocab_only) {
     initialize_backend();
     llama_model_params params = llama_model_default_params();
     params.n_gpu_layers = n_gpu_layers;
-    params.load_mode    = use_mmap ? LLAMA_LOAD_MODE_MMAP : LLAMA_LOAD_MODE_NONE;
     params.vocab_only   = vocab_only;
     handle_.reset(llama_model_load_from_file(path.c_str(), params));
     if (!handle_) {
@@ -152,7 +157,7 @@ model_info model::info() const {
     info.name         = meta_value(m, "general.name");
     info.file_type    = llama_ftype_name(llama_model_ftype(m));
     info.n_vocab      = n_vocab();
-    info.n_ctx_train  = llama_model_n_ctx_train(m);
+    info.n_ctx_train  = std::atoi(meta_value(m, (info.architecture + ".context_length").c_str()).c_str());
     info.n_params     = llama_model_n_params(m);
     info.size_bytes   = llama_model_size(m);
     info.bos          = llama_vocab_bos(v);
@@ -160,7 +165,8 @@ model_info model::info() const {
     info.add_bos      = llama_vocab_get_add_bos(v);
     info.add_eos      = llama_vocab_get_add_eos(v);
     info.recurrent    = llama_model_is_recurrent(m) || llama_model_is_hybrid(m);
-    info.has_encoder  = llama_model_has_encoder(m);
+    info.causal       = !llama_model_has_encoder(m) && !llama_model_is_diffusion(m) &&
+                  meta_value(m, (info.architecture + ".attention.causal").c_str()) != "false";
     info.vocab_hash   = hash.hex();
     return info;
 }

@@ -36,7 +36,7 @@ struct model_info {
     bool        add_bos;
     bool        add_eos;
     bool        recurrent;  // recurrent or hybrid: state beside the KV cache
-    bool        has_encoder;
+    bool        causal;     // reads from left to right; not so encoders, encoder-decoders and diffusion models
     std::string vocab_hash; // 16 hexadecimal digits over type, text and attributes of every token
 };
 
@@ -44,7 +44,7 @@ class model {
   public:
     // Throws std::runtime_error when llama.cpp cannot load the file; the reason is in the log.
     // With `vocab_only` the weights stay on disk: such a model tokenizes, but no scorer can be made from it.
-    model(const std::string & path, int32_t n_gpu_layers, bool use_mmap, bool vocab_only);
+    model(const std::string & path, int32_t n_gpu_layers, bool vocab_only);
 
     model_info info() const;
 

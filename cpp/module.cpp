@@ -19,6 +19,11 @@ namespace {
 
 template <typename T> using array = py::array_t<T, py::array::c_style | py::array::forcecast>;
 
+// Files say what they like, and a fragment of a log line may end inside a character.
+py::object decoded(const std::string & text) {
+    return py::bytes(text).attr("decode")("utf-8", "replace");
+}
+
 py::dict info_dict(const ppldelta::model & model) {
     ppldelta::model_info info;
     {
@@ -26,8 +31,8 @@ py::dict info_dict(const ppldelta::model & model) {
         info = model.info();
     }
     py::dict d;
-    d["architecture"] = info.architecture;
-    d["name"]         = info.name;
+    d["architecture"] = decoded(info.architecture);
+    d["name"]         = decoded(info.name);
     d["file_type"]    = info.file_type;
     d["n_vocab"]      = info.n_vocab;
     d["n_ctx_train"]  = info.n_ctx_train;
@@ -38,7 +43,7 @@ py::dict info_dict(const ppldelta::model & model) {
     d["add_bos"]      = info.add_bos;
     d["add_eos"]      = info.add_eos;
     d["recurrent"]    = info.recurrent;
-    d["has_encoder"]  = info.has_encoder;
+    d["causal"]       = info.causal;
     d["vocab_hash"]   = info.vocab_hash;
     return d;
 }
@@ -101,8 +106,7 @@ py::tuple signed_sums(const array<float> & logp_ref, const array<float> & logp_c
 py::list drain_log() {
     py::list list;
     for (const auto & line : ppldelta::drain_log()) {
-        // a fragment may end inside a multi-byte character
-        list.append(py::make_tuple(line.level, py::bytes(line.text).attr("decode")("utf-8", "replace")));
+        list.append(py::make_tuple(line.level, decoded(line.text)));
     }
     return list;
 }
@@ -119,8 +123,8 @@ PYBIND11_MODULE(_core, m) {
     m.attr("record_dtype") = py::dtype::of<signed_delta_record>();
 
     py::class_<ppldelta::model, std::shared_ptr<ppldelta::model>>(m, "Model")
-        .def(py::init<const std::string &, int32_t, bool, bool>(), py::arg("path"), py::arg("n_gpu_layers"),
-             py::arg("use_mmap"), py::arg("vocab_only"), py::call_guard<py::gil_scoped_release>())
+        .def(py::init<const std::string &, int32_t, bool>(), py::arg("path"), py::arg("n_gpu_layers"),
+             py::arg("vocab_only"), py::call_guard<py::gil_scoped_release>()) // path: bytes, as the file system has it
         .def("info", &info_dict)
         .def("tokenize", &tokenize, py::arg("text"))
         .def("pieces", &pieces, py::arg("tokens"));
@@ -132,7 +136,6 @@ PYBIND11_MODULE(_core, m) {
                                                            ppldelta::scorer_params{ n_ctx, n_ubatch, n_threads });
              }),
              py::arg("model"), py::arg("n_ctx"), py::arg("n_ubatch"), py::arg("n_threads"))
-        .def_property_readonly("n_ctx", &ppldelta::scorer::n_ctx)
         .def("score", &score, py::arg("tokens"), py::arg("first_output"), py::arg("targets"),
              py::arg("on_step"));
 

@@ -47,10 +47,16 @@ scorer::scorer(std::shared_ptr<const model> m, const scorer_params & params) :
     p.n_seq_max       = 1;
     p.n_threads       = params.n_threads;
     p.n_threads_batch = params.n_threads;
+    p.type_k          = GGML_TYPE_F16;
+    p.type_v          = GGML_TYPE_F16;
+    p.flash_attn_type = LLAMA_FLASH_ATTN_TYPE_AUTO;
     p.no_perf         = true;
     context_.reset(llama_init_from_model(model_->get(), p));
     if (!context_) {
         throw std::runtime_error("llama.cpp cannot make a context");
+    }
+    if (!llama_get_causal_attn(context_.get()) || llama_get_memory(context_.get()) == nullptr) {
+        throw std::runtime_error("the model does not read from left to right");
     }
 }
 

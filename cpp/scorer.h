@@ -17,7 +17,7 @@ struct scorer_params {
 
 class scorer {
   public:
-    // Keeps `m` alive. Throws std::runtime_error when the context cannot be made.
+    // Keeps `m` alive. Throws std::runtime_error when the context cannot be made, or reads the text in both directions.
     scorer(std::shared_ptr<const model> m, const scorer_params & params);
 
     // Feeds `tokens` as one fresh sequence and writes to logp[i], for each i in 0 … n_tokens - first_output - 1, the
@@ -26,9 +26,6 @@ class scorer {
     // usable.
     void score(const int32_t * tokens, size_t n_tokens, size_t first_output, const int32_t * targets, float * logp,
                const std::function<void(size_t)> & on_step);
-
-    uint32_t n_ctx() const { return params_.n_ctx; }
-    const model & get_model() const { return *model_; }
 
   private:
     struct deleter {

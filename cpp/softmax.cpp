@@ -6,6 +6,7 @@
 #include <cmath>
 #include <cstring>
 #include <limits>
+#include <system_error>
 #include <thread>
 #include <vector>
 
@@ -104,8 +105,13 @@ void log_softmax_rows(const float * logits, size_t n_vocab, const int32_t * targ
     const size_t per_worker = (n_rows + n_workers - 1) / n_workers;
 
     std::vector<std::thread> threads;
-    for (size_t begin = per_worker; begin < n_rows; begin += per_worker) {
-        threads.emplace_back(work, begin, std::min(begin + per_worker, n_rows));
+    size_t begin = per_worker;
+    try {
+        for (; begin < n_rows; begin += per_worker) {
+            threads.emplace_back(work, begin, std::min(begin + per_worker, n_rows));
+        }
+    } catch (const std::system_error &) {
+        work(begin, n_rows); // no thread to be had: what is left is done here
     }
     work(0, std::min(per_worker, n_rows));
     for (auto & thread : threads) {

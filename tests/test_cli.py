@@ -10,6 +10,7 @@ import pytest
 
 import ppldelta
 from ppldelta import demo
+from ppldelta.cli import _parser
 
 
 def run(*arguments: object, cwd: Path | None = None) -> subprocess.CompletedProcess[str]:
@@ -53,16 +54,29 @@ def test_wrong_use_is_status_2(arguments: list[str]) -> None:
     assert "usage: ppldelta" in used.stderr
 
 
-def test_failure_is_status_1_and_one_clear_message(tmp_path: Path) -> None:
-    failed = run(
-        "score", tmp_path / "nowhere", "--ref", demo.REFERENCE, "--cmp", demo.REFERENCE, "-o", tmp_path / "out"
-    )
+@pytest.mark.parametrize("broken", ["corpus", "model", "output"])
+def test_failure_is_status_1_and_one_clear_message(tmp_path: Path, broken: str) -> None:
+    paths = {"corpus": demo.CORPUS, "model": demo.COMPARISONS[0], "output": tmp_path / "out"}
+    paths[broken] = tmp_path / "broken"
+    if broken == "model":
+        paths[broken].write_bytes(demo.REFERENCE.read_bytes()[:20_000])
+    if broken == "output":
+        paths[broken].write_text("a file where a folder should be")
+    failed = run("score", paths["corpus"], "--ref", demo.REFERENCE, "--cmp", paths["model"], "-o", paths["output"])
     assert failed.returncode == 1
     assert failed.stderr.startswith("ppldelta: error: ")
-    assert "nowhere" in failed.stderr
+    assert "broken" in failed.stderr
     assert "hint: " in failed.stderr
     assert "Traceback" not in failed.stderr
+    assert "tok/s" not in failed.stderr, "refused before anything is evaluated"
     assert failed.stdout == ""
+
+
+def test_values_that_llama_cpp_takes() -> None:
+    options = _parser().parse_args(
+        ["score", "x", "--ref", "r", "--cmp", "c", "-o", "o", "-c", "0", "--chunks", "-1", "-ngl", "all"]
+    )
+    assert (options.n_ctx, options.max_windows, options.n_gpu_layers) == (None, None, None)
 
 
 def test_help_names_the_commands() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.metadata
+import os
 
 import numpy as np
 import pytest
@@ -73,13 +74,13 @@ def test_record_dtype_is_the_documented_one() -> None:
 
 def test_a_model_that_cannot_be_loaded_raises() -> None:
     with pytest.raises(RuntimeError, match="cannot load"):
-        _core.Model("/nonexistent.gguf", 0, True, False)
+        _core.Model(b"/nonexistent.gguf", 0, False)
     assert any("nonexistent" in text for _, text in _core.drain_log())
 
 
 def test_tokens_are_the_text() -> None:
     """A byte-level vocabulary loses nothing: the pieces of the tokens put together are the document."""
-    model = _core.Model(str(demo.REFERENCE), 0, True, True)
+    model = _core.Model(os.fsencode(demo.REFERENCE), 0, True)
     for path in sorted(demo.CORPUS.glob("*/*.*")):
         text = path.read_bytes()
         tokens = model.tokenize(text)
@@ -88,7 +89,7 @@ def test_tokens_are_the_text() -> None:
 
 
 def test_special_tokens_spelt_out_in_a_text_are_text() -> None:
-    model = _core.Model(str(demo.REFERENCE), 0, True, True)
+    model = _core.Model(os.fsencode(demo.REFERENCE), 0, True)
     info = model.info()
     spelt = model.pieces(np.array([info["bos"]], np.int32))[0]
     assert spelt

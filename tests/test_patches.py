@@ -360,12 +360,11 @@ PROGRAM = """
 int main(int argc, char ** argv) {
     const signed_delta_record records[3] = {
         {0, 5, 7, -1.0f, -0.25f, 0.5f}, {0, 6, 8, -2.0f, -3.5f, 0.125f}, {1, 5, 7, -3.0f, -3.0f, 0.0f}};
-    signed_delta_sums first, second;
-    first.add(-1.0f, -0.25f);
-    second.add(-2.0f, -3.5f);
-    second.add(-3.0f, -3.0f);
-    first += second;
-    std::printf("%g %g %g %lld\\n", first.gain, first.loss, 3*first.mean_delta(), (long long) first.count);
+    signed_delta_sums sums;
+    for (const auto & record : records) {
+        sums.add(record.logp_ref, record.logp_cmp);
+    }
+    std::printf("%g %g %g %lld\\n", sums.gain, sums.loss, 3*sums.mean_delta(), (long long) sums.count);
     try {
         signed_delta_writer writer(argv[1], 3);
         writer.write(records, 2);

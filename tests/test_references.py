@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 from ppldelta.errors import ModelError
-from ppldelta.models.identity import content_hash, model_files
-from ppldelta.models.references import resolve, resolve_many
+from ppldelta.models.identity import content_hash
+from ppldelta.models.references import model_files, resolve, resolve_many, unique_labels
 
 
 @pytest.fixture
@@ -34,10 +34,16 @@ def test_a_label_is_the_name_without_its_ending(models: Path) -> None:
 
 def test_equal_labels_are_told_apart_by_folder_and_number(models: Path) -> None:
     a, b = models / "a/m.Q8_0.gguf", models / "b/m.Q8_0.gguf"
-    assert [r.label for r in resolve_many([a, b])] == ["a/m.Q8_0", "b/m.Q8_0"]
-    assert [r.label for r in resolve_many([a, a, a])] == ["a/m.Q8_0", "a/m.Q8_0 (2)", "a/m.Q8_0 (3)"]
-    assert [r.label for r in resolve_many({"x": a, "y": a})] == ["x", "y"]
-    assert [r.label for r in resolve_many(str(a))] == ["m.Q8_0"]
+
+    def labels(many: object) -> list[str]:
+        return [r.label for r in unique_labels(resolve_many(many))]
+
+    assert labels([a, b]) == ["a/m.Q8_0", "b/m.Q8_0"]
+    assert labels([a, a, a]) == ["a/m.Q8_0", "a/m.Q8_0 (2)", "a/m.Q8_0 (3)"]
+    assert labels({"x": a, "y": a}) == ["x", "y"]
+    assert labels(str(a)) == ["m.Q8_0"]
+    assert labels([resolve(a, label="m.Q8_0"), b]) == ["m.Q8_0", "b/m.Q8_0"], "a label that was given stays"
+    assert labels([resolve(a, label="x"), resolve(b, label="x")]) == ["x", "x (2)"]
 
 
 @pytest.mark.parametrize(

@@ -54,6 +54,7 @@ def test_a_folder_without_a_result_is_an_error(tmp_path: Path) -> None:
     [
         ("run.json", b"{", "damaged"),
         ("run.json", b'{"format": 99}', "format 99"),
+        ("run.json", b"[]", "damaged"),
         ("tokens.parquet", b"PAR1 no", "damaged"),
     ],
 )
@@ -64,11 +65,35 @@ def test_damage_is_named(demo_result: ppldelta.Result, tmp_path: Path, name: str
         ppldelta.load(folder)
 
 
-def test_a_missing_column_is_named(demo_result: ppldelta.Result, tmp_path: Path) -> None:
+def test_columns_are_checked(demo_result: ppldelta.Result, tmp_path: Path) -> None:
     folder = demo_result.save(tmp_path / "out")
-    demo_result.documents.drop("gain").write_parquet(folder / "documents.parquet")
-    with pytest.raises(ppldelta.ResultError, match="gain"):
+    path = folder / "documents.parquet"
+    demo_result.documents.with_columns(more=1).write_parquet(path)
+    assert ppldelta.load(folder).documents.equals(demo_result.documents)
+    demo_result.documents.drop("gain").write_parquet(path)
+    with pytest.raises(ppldelta.ResultError, match="`gain` of Float64, got none"):
         ppldelta.load(folder)
+    demo_result.documents.with_columns(pl.col("gain").cast(pl.String)).write_parquet(path)
+    with pytest.raises(ppldelta.ResultError, match="`gain` of Float64, got String"):
+        ppldelta.load(folder)
+    path.unlink()
+    with pytest.raises(ppldelta.ResultError, match=r"there is no `documents\.parquet`"):
+        ppldelta.load(folder)
+
+
+def test_a_failed_save_leaves_the_older_result_whole(
+    demo_result: ppldelta.Result, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = demo_result.save(tmp_path / "out")
+    before = {path.name: path.read_bytes() for path in folder.iterdir()}
+
+    def full(self: pl.DataFrame, path: Path) -> None:
+        raise pl.exceptions.ComputeError("No space left on device")
+
+    monkeypatch.setattr(pl.DataFrame, "write_parquet", full)
+    with pytest.raises(ppldelta.ResultError, match="No space left"):
+        demo_result.save(folder)
+    assert {path.name: path.read_bytes() for path in folder.iterdir()} == before
 
 
 def test_a_report_that_cannot_be_written_is_an_error(demo_result: ppldelta.Result, tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import struct
 from pathlib import Path
 
@@ -11,6 +12,7 @@ import pytest
 
 import ppldelta
 from ppldelta import demo, schema
+from ppldelta.engine.native import Model, Scorer
 from ppldelta.engine.plan import Settings
 
 QUIET = {"ref": demo.REFERENCE, "progress": False}
@@ -78,9 +80,13 @@ def test_arguments_out_of_range_are_refused(argument: str, value: object) -> Non
         ppldelta.score({"a": TEXT}, cmp=demo.COMPARISONS[0], **QUIET, **{argument: value})
 
 
-def test_a_context_beyond_training_is_said() -> None:
-    result = ppldelta.score({"a": TEXT}, cmp=demo.COMPARISONS[0], n_ctx=100_000, **QUIET)
-    assert any("trained on contexts of" in warning for warning in result.warnings)
+def test_windows_beyond_the_training_context_are_said(tmp_path: Path) -> None:
+    """A warning where a window really is longer than what a model was trained on; n_ctx alone is none."""
+    assert ppldelta.score({"a": TEXT}, cmp=demo.COMPARISONS[0], n_ctx=100_000, **QUIET).warnings == []
+    short = _with_metadata(demo.REFERENCE, tmp_path / "short.gguf", b"llama.context_length", 2048, 64)
+    warnings = ppldelta.score({"a": TEXT}, cmp=short, **QUIET).warnings
+    assert len(warnings) == 1
+    assert "`short` was trained on contexts of 64" in warnings[0]
 
 
 def test_a_truncated_model_is_refused_before_anything_is_evaluated(tmp_path: Path) -> None:
@@ -126,6 +132,56 @@ def test_other_tokens_are_refused_and_the_first_difference_named(tmp_path: Path)
     assert "prose/a.txt" in caught.value.message
 
 
+def _with_metadata(source: Path, path: Path, key: bytes, old: int, new: int) -> Path:
+    """A copy of a GGUF with another value of an integer (u32) or a boolean (one byte) of its metadata."""
+    data = source.read_bytes()
+    at = data.index(_gguf_string(key)) + 8 + len(key)
+    kind = int.from_bytes(data[at : at + 4], "little")
+    form = {4: "<I", 7: "<B"}[kind]
+    assert struct.unpack_from(form, data, at + 4)[0] == old
+    path.write_bytes(data[: at + 4] + struct.pack(form, new) + data[at + 4 + struct.calcsize(form) :])
+    return path
+
+
+def test_a_vocabulary_that_adds_eos_is_refused(tmp_path: Path) -> None:
+    path = _with_metadata(demo.REFERENCE, tmp_path / "eos.gguf", b"tokenizer.ggml.add_eos_token", 0, 1)
+    with pytest.raises(ppldelta.ModelError, match="`eos` adds an end-of-text token"):
+        ppldelta.score({"a": TEXT}, cmp=path, **QUIET)
+    with pytest.raises(ppldelta.ModelError, match="`eos` adds an end-of-text token"):
+        ppldelta.score({"a": TEXT}, path, demo.REFERENCE, progress=False)
+
+
+def test_a_model_that_does_not_read_from_left_to_right_is_refused(tmp_path: Path) -> None:
+    """The demo's weights under the name of a diffusion model, which llama.cpp evaluates in both directions."""
+    data = demo.REFERENCE.read_bytes().replace(b"llama.", b"llada.")
+    path = tmp_path / "diffusion.gguf"
+    path.write_bytes(data.replace(_gguf_string(b"llama"), _gguf_string(b"llada"), 1))
+    with pytest.raises(ppldelta.ModelError, match="does not read from left to right"):
+        ppldelta.score({"a": TEXT}, cmp=path, **QUIET)
+
+
+def test_another_rule_for_bos_is_said(tmp_path: Path) -> None:
+    path = _with_metadata(demo.REFERENCE, tmp_path / "bare.gguf", b"tokenizer.ggml.add_bos_token", 1, 0)
+    result = ppldelta.score({"a": TEXT}, cmp=path, **QUIET)
+    assert any("`bare` has another rule for the beginning-of-text token" in warning for warning in result.warnings)
+    assert (result.tokens["delta"] == 0).all()
+
+
+def test_a_name_that_is_not_utf8_is_shown_all_the_same(tmp_path: Path) -> None:
+    path = _with_replaced(demo.REFERENCE, tmp_path / "m.gguf", b"tiny-ref", b"\xff\xfe-refs!")
+    path = path.rename(os.fsdecode(os.fsencode(tmp_path) + b"/caf\xe9.gguf"))
+    result = ppldelta.score({"a": TEXT}, cmp=path, **QUIET)
+    assert result.models["model"][0] == r"caf\xe9"
+    assert result.report(tmp_path / "r.html").exists()
+
+
+def test_a_context_that_cannot_be_made_says_why() -> None:
+    model = Model(demo.REFERENCE)
+    with pytest.raises(ppldelta.ModelError, match="cannot make a context") as caught:
+        Scorer(model, n_ctx=2**31 - 1, n_ubatch=512, threads=1)
+    assert "n_ctx_train" not in caught.value.message
+
+
 def _with_nan_weights(source: Path, path: Path) -> Path:
     """A copy of a GGUF whose last bytes, the data of its last tensor, are all ones: NaN in every float format."""
     data = bytearray(source.read_bytes())
@@ -138,7 +194,9 @@ def test_a_model_with_nan_is_left_out_and_the_others_stay(tmp_path: Path) -> Non
     path = _with_nan_weights(demo.REFERENCE, tmp_path / "broken.gguf")
     result = ppldelta.score({"a": TEXT}, cmp=[path, demo.COMPARISONS[0]], **QUIET)
     assert result.models["model"].unique().to_list() == [demo.COMPARISONS[0].name.removesuffix(".gguf")]
-    assert any("broken" in warning and "not finite" in warning for warning in result.warnings)
+    assert result.warnings == [
+        "`broken` gives log-probabilities that are not finite (207 of 207 tokens in `a`); this model is left out."
+    ]
     with pytest.raises(ppldelta.ModelError, match="not finite"):
         ppldelta.score({"a": TEXT}, cmp=path, **QUIET)
 

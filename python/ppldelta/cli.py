@@ -14,7 +14,8 @@ from pathlib import Path
 
 import ppldelta
 from ppldelta import demo
-from ppldelta.models.references import resolve
+from ppldelta.models.references import ModelReference, resolve
+from ppldelta.result import prepare_folder
 from ppldelta.scoring import DEFAULT_N_UBATCH
 from ppldelta.text.windows import RULES
 
@@ -30,6 +31,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         level=logging.DEBUG if options.verbose else logging.ERROR,
         format="%(levelname)s %(name)s: %(message)s" if options.verbose else "%(message)s",
     )
+    if not options.verbose:  # what matters of it is in our own errors
+        logging.getLogger("ppldelta.llama_cpp").setLevel(logging.CRITICAL)
     try:
         return options.run(options)
     except ppldelta.PpldeltaError as error:
@@ -90,12 +93,16 @@ def _parser() -> argparse.ArgumentParser:
         "-c",
         "--ctx-size",
         dest="n_ctx",
-        type=int,
+        type=context_size,
         metavar="N",
         help="tokens evaluated together (default: the reference's training context, at most 8192)",
     )
     score.add_argument(
-        "--chunks", dest="max_windows", type=int, metavar="N", help="at most N windows of each document (default: all)"
+        "--chunks",
+        dest="max_windows",
+        type=chunks,
+        metavar="N",
+        help="at most N windows of each document (default: all)",
     )
     score.add_argument(
         "-ub",
@@ -111,7 +118,7 @@ def _parser() -> argparse.ArgumentParser:
         "-ngl",
         "--n-gpu-layers",
         dest="n_gpu_layers",
-        type=int,
+        type=gpu_layers,
         metavar="N",
         help="layers on the GPU (default: all, where a GPU backend is built in)",
     )
@@ -150,18 +157,11 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _score(options: argparse.Namespace) -> int:
-    labelled = [_labelled(text) for text in options.cmp]
-    cmp: object = [path for _, path in labelled]
-    if any(label for label, _ in labelled):
-        cmp = {label or resolve(path).label: path for label, path in labelled}
-        if len(cmp) < len(labelled):
-            raise ppldelta.PpldeltaError(
-                "two comparisons have the same label", hint="give each `--cmp` a LABEL of its own"
-            )
+    prepare_folder(options.output)
     result = ppldelta.score(
         options.corpus[0] if len(options.corpus) == 1 else options.corpus,
         options.ref,
-        cmp,
+        [_model(text) for text in options.cmp],
         n_ctx=options.n_ctx,
         windows=options.windows,
         max_windows=options.max_windows,
@@ -174,10 +174,25 @@ def _score(options: argparse.Namespace) -> int:
     return 0
 
 
-def _labelled(text: str) -> tuple[str | None, str]:
-    """`LABEL=PATH` in two parts; a path that exists is taken whole, whatever it holds."""
+def _model(text: str) -> ModelReference:
+    """`[LABEL=]PATH`; a path that exists is taken whole, whatever it holds."""
     label, equals, path = text.partition("=")
-    return (label, path) if equals and label and not os.path.exists(text) else (None, text)
+    return resolve(path, label=label) if equals and label and not os.path.exists(text) else resolve(text)
+
+
+def context_size(text: str) -> int | None:
+    """llama.cpp's `-c`, where 0 means the model's own."""
+    return int(text) or None
+
+
+def chunks(text: str) -> int | None:
+    """llama.cpp's `--chunks`, where -1 means all."""
+    return None if int(text) == -1 else int(text)
+
+
+def gpu_layers(text: str) -> int | None:
+    """llama.cpp's `-ngl`: a number, or `auto` or `all`, which is the default here."""
+    return None if text in ("auto", "all") else int(text)
 
 
 def _report(options: argparse.Namespace) -> int:
@@ -187,6 +202,7 @@ def _report(options: argparse.Namespace) -> int:
 
 
 def _demo(options: argparse.Namespace) -> int:
+    prepare_folder(options.output)
     result = demo.run()
     folder = result.save(options.output)
     _show(result, folder)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import tempfile
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -28,7 +29,7 @@ _FRAMES = {
 }
 
 
-@dataclass(frozen=True, repr=False)
+@dataclass(frozen=True, repr=False, eq=False)
 class Result:
     """Comparisons with one reference, or with several (a family each).
 
@@ -82,26 +83,35 @@ class Result:
     def save(self, folder: str | os.PathLike[str]) -> Path:
         """Writes `report.html`, the four frames as parquet, and `run.json` into a folder, and returns it.
 
+        Everything is written beside the folder's own files first and takes their place at the end, `run.json` last:
+        a full disk or an interrupt leaves an older result whole, or a folder that `load` refuses.
+
         Raises:
             ResultError: something cannot be written.
         """
-        folder = Path(folder)
-        try:
-            folder.mkdir(parents=True, exist_ok=True)
-            for name in _FRAMES:
-                getattr(self, name).write_parquet(folder / f"{name}.parquet")
-        except OSError as error:
-            raise ResultError(
-                f"cannot write to `{folder}`: {error}", hint="free some space or name another folder"
-            ) from error
+        folder = prepare_folder(folder)
         run = {
             "format": FORMAT,
             "ppldelta": _core.__version__,
             "families": self.families,
             "warnings": self.warnings,
         }
-        _write(folder / "run.json", json.dumps(run, indent=2, ensure_ascii=False).encode() + b"\n")
-        self.report(folder / "report.html")
+        try:
+            with tempfile.TemporaryDirectory(prefix=".ppldelta-", dir=folder) as name:
+                fresh = Path(name)
+                for frame in _FRAMES:
+                    getattr(self, frame).write_parquet(fresh / f"{frame}.parquet")
+                self.report(fresh / "report.html")
+                (fresh / "run.json").write_bytes(json.dumps(run, indent=2, ensure_ascii=False).encode() + b"\n")
+                (folder / "run.json").unlink(missing_ok=True)
+                for frame in _FRAMES:
+                    (fresh / f"{frame}.parquet").replace(folder / f"{frame}.parquet")
+                (fresh / "report.html").replace(folder / "report.html")
+                (fresh / "run.json").replace(folder / "run.json")
+        except (OSError, pl.exceptions.PolarsError) as error:
+            raise ResultError(
+                f"cannot write to `{folder}`: {error}", hint="free some space or name another folder"
+            ) from error
         return folder
 
     def __repr__(self) -> str:
@@ -154,6 +164,24 @@ def make_result(
     return Result(tokens, documents, model_metrics(documents, facts), pieces, families, warnings)
 
 
+def prepare_folder(folder: str | os.PathLike[str]) -> Path:
+    """Makes a folder to save in and sees whether it can be written to, before hours are spent on what goes there.
+
+    Raises:
+        ResultError: it cannot.
+    """
+    folder = Path(folder)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder):
+            pass
+    except OSError as error:
+        raise ResultError(
+            f"cannot write to `{folder}`: {error.strerror}", hint="name a folder that can be made or written to"
+        ) from error
+    return folder
+
+
 def load(folder: str | os.PathLike[str]) -> Result:
     """Reads what `Result.save` wrote.
 
@@ -161,29 +189,39 @@ def load(folder: str | os.PathLike[str]) -> Result:
         ResultError: the folder holds no result, a damaged one, or one of a newer format.
     """
     folder = Path(folder)
+    for name in ("run.json", *(f"{name}.parquet" for name in _FRAMES)):
+        if not (folder / name).is_file():
+            raise ResultError(
+                f"`{folder}` holds no result: there is no `{name}`",
+                hint="name a folder that `ppldelta score -o` or `Result.save` wrote",
+            )
     try:
         run = json.loads((folder / "run.json").read_bytes())
-        version = run["format"]
-        if version > FORMAT:
+        if run["format"] > FORMAT:
             raise ResultError(
-                f"`{folder}` was written in format {version}; this version reads up to {FORMAT}",
+                f"`{folder}` was written in format {run['format']}; this version reads up to {FORMAT}",
                 hint="upgrade ppldelta",
             )
-        frames = {name: pl.read_parquet(folder / f"{name}.parquet") for name in _FRAMES}
-        for name, columns in _FRAMES.items():
-            missing = set(columns) - set(frames[name].columns)
-            if missing:
-                raise ResultError(f"`{folder / name}.parquet` lacks the columns {', '.join(sorted(missing))}")
-        return Result(**frames, families=run["families"], warnings=run["warnings"])
-    except FileNotFoundError as error:
-        raise ResultError(
-            f"`{folder}` holds no result: there is no `{Path(error.filename or 'run.json').name}`",
-            hint="name a folder that `ppldelta score -o` or `Result.save` wrote",
-        ) from error
-    except (OSError, ValueError, KeyError, TypeError, pl.exceptions.PolarsError) as error:
-        raise ResultError(
-            f"`{folder}` holds a damaged result: {error}", hint="score again into a new folder"
-        ) from error
+        families, warnings = run["families"], run["warnings"]
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise ResultError(f"`{folder / 'run.json'}` is damaged: {error!r}", hint="score again") from error
+    return Result(**{name: _read_frame(folder, name) for name in _FRAMES}, families=families, warnings=warnings)
+
+
+def _read_frame(folder: Path, name: str) -> pl.DataFrame:
+    """One of the frames, with exactly the columns that its schema names."""
+    path = folder / f"{name}.parquet"
+    try:
+        frame = pl.read_parquet(path)
+    except (OSError, pl.exceptions.PolarsError) as error:
+        raise ResultError(f"`{path}` is damaged: {error}", hint="score again") from error
+    for column, dtype in _FRAMES[name].items():
+        found = frame.schema.get(column)
+        if found != dtype:
+            raise ResultError(
+                f"`{path}` needs a column `{column}` of {dtype}, got {found or 'none'}", hint="score again"
+            )
+    return frame.select(list(_FRAMES[name]))
 
 
 def report(results: Iterable[Result] | Result, path: str | os.PathLike[str]) -> Path:

@@ -7,11 +7,10 @@ on evaluating; then one model after the other is loaded, evaluated on the same w
 from __future__ import annotations
 
 import dataclasses
-import logging
-import os
 import time
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 
 import loky
 import numpy as np
@@ -21,15 +20,21 @@ from tqdm.auto import tqdm
 
 from ppldelta import _core, schema
 from ppldelta.engine.native import Model, ModelInfo, Scorer
-from ppldelta.engine.plan import PlannedDocument, Settings, check_comparison, load_scorable, plan_documents
-from ppldelta.errors import ModelError, PpldeltaError
+from ppldelta.engine.plan import (
+    PlannedDocument,
+    Settings,
+    beyond_training,
+    check_comparison,
+    longest_window,
+    plan_documents,
+    refuse_unscorable,
+)
+from ppldelta.errors import ModelError
 from ppldelta.models.identity import content_hash
-from ppldelta.models.references import ModelLike, ModelReference, resolve, resolve_many, unique_labels
+from ppldelta.models.references import ModelLike, ModelReference, model_files, resolve, resolve_many, unique_labels
 from ppldelta.result import Result, make_result
 from ppldelta.text.documents import Files, load_documents
-from ppldelta.text.windows import RULES, default_n_ctx
-
-logger = logging.getLogger(__name__)
+from ppldelta.text.names import as_utf8, printable
 
 DEFAULT_N_UBATCH = 128
 
@@ -43,15 +48,14 @@ class Evaluation:
     logp: list[NDArray[np.float32]]
     time_s: float
 
-    def entry(self) -> dict[str, object]:
+    def entry(self, sha256: str) -> dict[str, object]:
         """What `run.json` says of the model."""
-        info = dataclasses.asdict(self.info)
         return {
             "label": self.reference.label,
-            "path": os.fspath(self.reference.path),
-            "sha256": content_hash(self.reference.path),
+            "path": as_utf8(self.reference.path),
+            "sha256": sha256,
             "bits_per_weight": self.info.bits_per_weight,
-            **info,
+            **dataclasses.asdict(self.info),
             "time_s": round(self.time_s, 3),
         }
 
@@ -89,70 +93,87 @@ def score(
 
     Raises:
         CorpusError: no document matched, or none is long enough to score.
-        ModelError: a model cannot be found, loaded or evaluated. A comparison that fails is left out with a warning
-            as long as another one is there.
+        ModelError: a model cannot be found, read, or evaluated. A comparison that fails while it is evaluated is left
+            out with a warning, as long as another one is there.
         TokenizerMismatchError: a comparison splits a document into other tokens than the reference does.
         PpldeltaError: an argument is out of its range.
     """
-    if windows not in RULES:
-        raise PpldeltaError(f"`windows` must be one of {', '.join(map(repr, RULES))}, not {windows!r}")
-    for name, value, least in (
-        ("n_ctx", n_ctx, 4),
-        ("max_windows", max_windows, 1),
-        ("n_ubatch", n_ubatch, 1),
-        ("threads", threads, 1),
-    ):
-        if value is not None and value < least:
-            raise PpldeltaError(f"`{name}` must be at least {least}, not {value}")
-
-    reference, *comparisons = _resolve_all(ref, cmp)
-    documents, warnings = load_documents(files)
-
-    model = load_scorable(reference, n_gpu_layers)
     settings = Settings(
         windows=windows,
-        n_ctx=n_ctx or default_n_ctx(model.info.n_ctx_train),
+        n_ctx=n_ctx,
         max_windows=max_windows,
         n_gpu_layers=n_gpu_layers,
         n_ubatch=n_ubatch,
-        threads=threads or loky.cpu_count(only_physical_cores=True),
+        threads=loky.cpu_count(only_physical_cores=True) if threads is None else threads,
     )
-    if settings.n_ctx > model.info.n_ctx_train:
-        warnings.append(
-            f"n_ctx is {settings.n_ctx}, but `{reference.label}` was trained on contexts of {model.info.n_ctx_train} "
-            "tokens: what lies beyond says little about the models."
-        )
+    reference, *comparisons = unique_labels([resolve(ref), *resolve_many(cmp)])
+    documents, warnings = load_documents(files)
+
+    # all that can be refused is refused before the first window is evaluated
+    model = Model(reference.path, n_gpu_layers=n_gpu_layers)
+    refuse_unscorable(model.info, reference.label)
+    settings = settings.for_model(model.info)
     planned, too_short = plan_documents(documents, model, settings)
-    warnings += too_short
+    warnings += too_short + beyond_training(model.info, reference.label, planned)
     for comparison in comparisons:
         warnings += check_comparison(comparison, planned, reference, model)
+    hashes = _hashes([reference, *comparisons], progress)
+    pieces = _pieces(model, planned, reference.label)
 
     evaluation = _evaluate(model, reference, planned, settings, progress)
     del model
     evaluations = []
-    failures: list[ModelError] = []
+    failures = []
     for comparison in comparisons:
         try:
-            evaluations.append(
-                _evaluate(load_scorable(comparison, n_gpu_layers), comparison, planned, settings, progress)
-            )
+            model = Model(comparison.path, n_gpu_layers=n_gpu_layers)
+            evaluations.append(_evaluate(model, comparison, planned, settings, progress))
         except ModelError as error:
-            logger.error("%s", error)
-            failures.append(error)
+            failures.append((error.message, error.hint))  # not the error itself: its traceback would hold the weights
+        model = None
     if not evaluations:
-        raise failures[0]
-    warnings += [f"`{error.message}`: this model is left out." for error in failures]
+        message, hint = failures[0]
+        raise ModelError(message, hint=hint)
+    warnings += [f"{message}; this model is left out." for message, _ in failures]
 
-    return _assemble(planned, evaluation, evaluations, settings, warnings)
+    tokens = _token_records(planned, evaluation, evaluations)
+    corpus = pl.DataFrame(
+        {
+            "family": [reference.label] * len(planned),
+            "document": [plan.document.name for plan in planned],
+            "category": [plan.document.category for plan in planned],
+            "n_tokens": [len(plan.tokens) for plan in planned],
+        },
+        schema=schema.CORPUS,
+    )
+    family = {
+        "family": reference.label,
+        "ref": evaluation.entry(hashes[reference.path]),
+        "cmp": [each.entry(hashes[each.reference.path]) for each in evaluations],
+        "signature": settings.signature(),
+        "system": _core.system_info(),
+        "devices": _core.devices(),
+        "n_fed": sum(plan.n_fed for plan in planned),
+    }
+    return make_result(tokens, pieces, corpus, [family], warnings)
 
 
-def _resolve_all(ref: ModelLike, cmp: object) -> list[ModelReference]:
-    """The reference and the comparisons, with labels that tell all of them apart."""
-    reference, comparisons = resolve(ref), resolve_many(cmp)  # type: ignore[arg-type]
-    given = set(cmp) if isinstance(cmp, Mapping) else set()
-    if reference.label in given:  # a label that the user chose stays; the reference's own is the one to change
-        reference = ModelReference(f"{reference.path.resolve().parent.name}/{reference.label}", reference.path)
-    return unique_labels([reference, *comparisons])
+def _hashes(references: list[ModelReference], progress: bool) -> dict[Path, str]:
+    """Content hash of each model file, read once where two labels share it."""
+    paths = list(dict.fromkeys(reference.path for reference in references))
+    total = sum(part.stat().st_size for path in paths for part in model_files(path) if part.exists())
+    with tqdm(
+        total=total, desc="reading the models", unit="B", unit_scale=True, disable=not progress, leave=False, delay=1
+    ) as bar:
+        return {path: content_hash(path, bar.update) for path in paths}
+
+
+def _pieces(model: Model, planned: list[PlannedDocument], family: str) -> pl.DataFrame:
+    """The bytes of every token that occurs, as `schema.PIECES`."""
+    tokens = np.unique(np.concatenate([plan.tokens for plan in planned]))
+    return pl.DataFrame(
+        {"family": [family] * len(tokens), "token": tokens, "piece": model.pieces(tokens)}, schema=schema.PIECES
+    )
 
 
 def _evaluate(
@@ -163,8 +184,7 @@ def _evaluate(
     Raises:
         ModelError: llama.cpp fails, or the model's logits are not finite.
     """
-    longest = max(len(window.tokens) for plan in planned for window in plan.windows)
-    scorer = Scorer(model, n_ctx=longest, n_ubatch=settings.n_ubatch, threads=settings.threads)
+    scorer = Scorer(model, n_ctx=longest_window(planned), n_ubatch=settings.n_ubatch, threads=settings.threads)
     logp: list[NDArray[np.float32]] = []
     started = time.perf_counter()
     with tqdm(
@@ -181,22 +201,15 @@ def _evaluate(
                 n_bad = int(np.count_nonzero(~np.isfinite(values)))
                 raise ModelError(
                     f"`{reference.label}` gives log-probabilities that are not finite "
-                    f"({n_bad} of {len(values)} tokens in `{plan.document.name}`)",
+                    f"({n_bad} of {len(values)} tokens in `{printable(plan.document.name)}`)",
                     hint="the weights hold NaN or overflow in this quantisation; try another file of the model",
                 )
             logp.append(values)
     return Evaluation(reference, model.info, logp, time.perf_counter() - started)
 
 
-def _assemble(
-    planned: list[PlannedDocument],
-    ref: Evaluation,
-    cmps: list[Evaluation],
-    settings: Settings,
-    warnings: list[str],
-) -> Result:
-    """Token records and what belongs to them, from the arrays of all models."""
-    family = ref.reference.label
+def _token_records(planned: list[PlannedDocument], ref: Evaluation, cmps: list[Evaluation]) -> pl.DataFrame:
+    """One row per model and scored token, as `schema.TOKENS`."""
     n_scored = [len(values) for values in ref.logp]
     names = pl.Series("document", [plan.document.name for plan in planned], dtype=schema.NAMES)
     document = names.gather(np.repeat(np.arange(len(planned), dtype=np.uint32), n_scored))
@@ -207,52 +220,18 @@ def _assemble(
     frames = []
     for cmp in cmps:
         logp_cmp = np.concatenate(cmp.logp)
+        columns = {
+            "document": document,
+            "pos": pos,
+            "token": token,
+            "logp_ref": logp_ref,
+            "logp_cmp": logp_cmp,
+            "delta": logp_cmp - logp_ref,
+        }
         frames.append(
-            pl.DataFrame(
-                {
-                    "document": document,
-                    "pos": pos,
-                    "token": token,
-                    "logp_ref": logp_ref,
-                    "logp_cmp": logp_cmp,
-                    "delta": logp_cmp - logp_ref,
-                }
-            ).with_columns(
-                pl.lit(family, dtype=schema.NAMES).alias("family"),
+            pl.DataFrame(columns).with_columns(
+                pl.lit(ref.reference.label, dtype=schema.NAMES).alias("family"),
                 pl.lit(cmp.reference.label, dtype=schema.NAMES).alias("model"),
             )
         )
-    tokens = pl.concat(frames).select(pl.col(name).cast(dtype) for name, dtype in schema.TOKENS.items())
-
-    # pieces come from the vocabulary alone, so the weights need not be loaded again
-    occurring = np.unique(np.concatenate([plan.tokens for plan in planned])).astype(np.int32)
-    pieces = pl.DataFrame(
-        {
-            "family": [family] * len(occurring),
-            "token": occurring,
-            "piece": Model(ref.reference.path, vocab_only=True).pieces(occurring),
-        },
-        schema=schema.PIECES,
-    )
-    corpus = pl.DataFrame(
-        [
-            {
-                "family": family,
-                "document": plan.document.name,
-                "category": plan.document.category,
-                "n_tokens": len(plan.tokens),
-            }
-            for plan in planned
-        ],
-        schema=schema.CORPUS,
-    )
-    run = {
-        "family": family,
-        "ref": ref.entry(),
-        "cmp": [cmp.entry() for cmp in cmps],
-        "signature": settings.signature(),
-        "system": _core.system_info(),
-        "devices": _core.devices(),
-        "n_fed": sum(plan.n_fed for plan in planned),
-    }
-    return make_result(tokens, pieces, corpus, [run], warnings)
+    return pl.concat(frames).select(pl.col(name).cast(dtype) for name, dtype in schema.TOKENS.items())

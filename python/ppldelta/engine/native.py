@@ -18,44 +18,48 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ppldelta import _core
-from ppldelta.errors import ModelError, PpldeltaError
+from ppldelta.errors import ModelError
+from ppldelta.text.names import printable
 from ppldelta.text.windows import Window
 
 logger = logging.getLogger("ppldelta.llama_cpp")
 
+_LONGEST_TEXT = 2**31 - 64
+
 # enum ggml_log_level (ggml.h) → logging; llama.cpp's INFO is some hundred lines per model
 _LEVELS = {1: logging.DEBUG, 2: logging.DEBUG, 3: logging.WARNING, 4: logging.ERROR}
-_recent: deque[str] = deque(maxlen=8)
+_errors: deque[str] = deque(maxlen=64)
 
 
 def forward_log() -> None:
     """Passes what llama.cpp logged since the last call to the logger `ppldelta.llama_cpp`."""
-    for level, text in _core.drain_log():
-        level = _LEVELS.get(level, logging.DEBUG)
-        if level >= logging.WARNING:
-            _recent.append(text.strip())
+    for ggml_level, text in _core.drain_log():
+        level = _LEVELS.get(ggml_level, logging.DEBUG)
+        if level >= logging.ERROR and text.strip():
+            _errors.append(text.strip())
         logger.log(level, "%s", text)
 
 
 @contextmanager
 def _guard(what: str, hint: str | None = None) -> Iterator[None]:
-    """Turns a failure of the extension into a `ModelError` that carries llama.cpp's last words."""
+    """Turns a failure of the extension into a `ModelError` with llama.cpp's reason: the first error that it logged."""
     forward_log()
-    _recent.clear()
+    _errors.clear()
     try:
         yield
     except RuntimeError as error:
         forward_log()
-        said = [line for line in dict.fromkeys(_recent) if line]
-        reason = said[0] if said else str(error)
-        raise ModelError(f"{what}: {reason}", hint=hint) from error
+        raise ModelError(f"{what}: {_errors[0] if _errors else error}", hint=hint) from None
     finally:
         forward_log()
 
 
 @dataclass(frozen=True)
 class ModelInfo:
-    """What a model says of itself. Sizes in bytes; `bos`, `eos` are None where the vocabulary has none."""
+    """What a model says of itself. Sizes in bytes; `bos`, `eos` are None where the vocabulary has none.
+
+    `causal` models read from left to right; encoders, encoder-decoders and diffusion models do not.
+    """
 
     architecture: str
     name: str
@@ -69,7 +73,7 @@ class ModelInfo:
     add_bos: bool
     add_eos: bool
     recurrent: bool
-    has_encoder: bool
+    causal: bool
     vocab_hash: str
 
     @property
@@ -84,30 +88,34 @@ class Model:
     Args:
         path: the GGUF file (of several, the first).
         n_gpu_layers: layers to put on the GPU; None for all where a GPU backend is built in, else 0.
-        use_mmap: map the file instead of reading it into memory.
         vocab_only: leave the weights on disk; such a model tokenizes and has no `Scorer`.
 
     Raises:
         ModelError: llama.cpp cannot load the file; the message carries its reason.
     """
 
-    def __init__(
-        self, path: Path | str, *, n_gpu_layers: int | None = None, use_mmap: bool = True, vocab_only: bool = False
-    ) -> None:
+    def __init__(self, path: Path | str, *, n_gpu_layers: int | None = None, vocab_only: bool = False) -> None:
         self.path = Path(path)
         if n_gpu_layers is None:
             n_gpu_layers = -1 if _core.supports_gpu_offload() else 0
         with _guard(
-            f"cannot load the model `{path}`",
+            f"cannot load the model `{printable(path)}`",
             "the file may be truncated (compare its size with the original's), "
             "or made for an architecture that this llama.cpp does not know",
         ):
-            self._core = _core.Model(os.fspath(path), n_gpu_layers, use_mmap, vocab_only)
+            self._core = _core.Model(os.fsencode(path), n_gpu_layers, vocab_only)
         self.info = ModelInfo(**self._core.info())
 
     def tokenize(self, text: bytes) -> NDArray[np.int32]:
-        """Tokens of a UTF-8 text, shape [n_tokens], without the BOS that the vocabulary may add."""
-        return self._core.tokenize(text)
+        """Tokens of a UTF-8 text, shape [n_tokens], without the BOS that the vocabulary may add.
+
+        Raises:
+            ModelError: the tokenizer fails, or the text is longer than its 32-bit lengths allow.
+        """
+        if len(text) > _LONGEST_TEXT:
+            raise ModelError(f"a text of {len(text)} bytes is too long for llama.cpp's tokenizer", hint="split it")
+        with _guard(f"the tokenizer of `{printable(self.path)}` fails"):
+            return self._core.tokenize(text)
 
     def pieces(self, tokens: NDArray[np.int32]) -> list[bytes]:
         """The bytes of each token; one character may be spread over several tokens.
@@ -130,17 +138,14 @@ class Scorer:
         threads: CPU threads.
 
     Raises:
-        ModelError: the context cannot be made, for example for lack of memory.
+        ModelError: the context cannot be made, for example for lack of memory, or the model is not causal.
     """
 
     def __init__(self, model: Model, *, n_ctx: int, n_ubatch: int, threads: int) -> None:
-        for name, value in (("n_ctx", n_ctx), ("n_ubatch", n_ubatch), ("threads", threads)):
-            if value < 1:
-                raise PpldeltaError(f"`{name}` must be at least 1, not {value}")
         self.model = model
         self.n_ctx = n_ctx
         with _guard(
-            f"cannot make a context of {n_ctx} tokens for `{model.path}`",
+            f"cannot make a context of {n_ctx} tokens for `{printable(model.path)}`",
             "a smaller `n_ctx` or `n_ubatch` needs less memory",
         ):
             self._core = _core.Scorer(model._core, n_ctx, min(n_ubatch, n_ctx), threads)
@@ -167,7 +172,7 @@ class Scorer:
             raise ValueError(f"{len(window.targets)} targets for {n_rows} rows")
         _check_tokens(window.tokens, self.model.info.n_vocab)
         _check_tokens(window.targets, self.model.info.n_vocab)
-        with _guard(f"cannot evaluate `{self.model.path}`"):
+        with _guard(f"cannot evaluate `{printable(self.model.path)}`"):
             return self._core.score(window.tokens, window.first_output, window.targets, on_step)
 
 

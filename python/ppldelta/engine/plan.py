@@ -5,32 +5,62 @@ Models that cannot be compared are refused here, before any time is spent on eva
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ppldelta import _core
-from ppldelta.engine.native import Model
-from ppldelta.errors import CorpusError, ModelError, TokenizerMismatchError
+from ppldelta.engine.native import Model, ModelInfo
+from ppldelta.errors import CorpusError, ModelError, PpldeltaError, TokenizerMismatchError
 from ppldelta.models.references import ModelReference
 from ppldelta.text.documents import Document
-from ppldelta.text.windows import Window, plan_windows
+from ppldelta.text.names import printable
+from ppldelta.text.windows import N_CTX_MIN, Window, check_arguments, default_n_ctx, plan_windows
 
 
 @dataclass(frozen=True)
 class Settings:
-    """What determines the numbers and the memory, the same for the reference and all its comparisons."""
+    """What determines the numbers and the memory, the same for the reference and all its comparisons.
+
+    Attributes:
+        windows: which tokens are scored, one of `text.windows.RULES`.
+        n_ctx: most tokens that are evaluated together; None until the reference is known (`for_model`).
+        max_windows: most windows of each document; None for all.
+        n_gpu_layers: layers on the GPU; None for all where a GPU backend is built in.
+        n_ubatch: tokens per micro-batch.
+        threads: CPU threads.
+
+    Raises:
+        PpldeltaError: a value is out of its range.
+    """
 
     windows: str
-    n_ctx: int
+    n_ctx: int | None
     max_windows: int | None
     n_gpu_layers: int | None
     n_ubatch: int
     threads: int
 
+    def __post_init__(self) -> None:
+        check_arguments(self.windows, N_CTX_MIN if self.n_ctx is None else self.n_ctx, self.max_windows)
+        for name, least, most in (
+            ("n_ctx", N_CTX_MIN, 2**31 - 1),
+            ("n_gpu_layers", -1, 2**31 - 1),
+            ("n_ubatch", 1, 2**16),
+            ("threads", 1, 512),  # GGML_MAX_N_THREADS
+        ):
+            value = getattr(self, name)
+            if value is not None and not least <= value <= most:
+                raise PpldeltaError(f"`{name}` must lie between {least} and {most}, got {value}")
+
+    def for_model(self, info: ModelInfo) -> Settings:
+        """The same with `n_ctx` filled in from the reference's training context."""
+        return self if self.n_ctx is not None else replace(self, n_ctx=default_n_ctx(info.n_ctx_train))
+
     def signature(self) -> str:
         """Everything that determines the numbers beside models and documents, in one line."""
+        on_gpu = self.n_gpu_layers if self.n_gpu_layers is not None else -int(_core.supports_gpu_offload())
         parts = {
             "ppldelta": _core.__version__,
             "llama.cpp": _core.llama_cpp_commit,
@@ -39,11 +69,9 @@ class Settings:
             "n_ctx": self.n_ctx,
             "max_windows": self.max_windows or "all",
             "n_ubatch": self.n_ubatch,
-            "kv": "f16",
+            "kv": "f16",  # this and the next as cpp/scorer.cpp sets them
             "flash_attn": "auto",
-            "n_gpu_layers": "all"
-            if self.n_gpu_layers is None and _core.supports_gpu_offload()
-            else self.n_gpu_layers or 0,
+            "n_gpu_layers": "all" if on_gpu < 0 else on_gpu,
             "backend": "+".join(name.split(":")[0] for name in _core.devices()),
         }
         return "|".join(f"{key}:{value}" for key, value in parts.items())
@@ -63,26 +91,19 @@ class PlannedDocument:
         return sum(len(window.tokens) for window in self.windows)
 
 
-def load_scorable(reference: ModelReference, n_gpu_layers: int | None) -> Model:
-    """Loads a model.
-
-    Raises:
-        ModelError: it cannot be loaded, or its log-probabilities are not those of the next token.
-    """
-    model = Model(reference.path, n_gpu_layers=n_gpu_layers)
-    if model.info.has_encoder:
+def refuse_unscorable(info: ModelInfo, label: str) -> None:
+    """Raises `ModelError` for a model whose log-probabilities are not those of the next token of the text."""
+    if not info.causal:
         raise ModelError(
-            f"`{reference.label}` is an encoder or encoder-decoder model ({model.info.architecture}), "
-            "which has no left-to-right perplexity",
+            f"`{label}` does not read from left to right ({info.architecture}), so its perplexity means nothing",
             hint="use a decoder-only language model",
         )
-    if model.info.add_eos:
+    if info.add_eos:
         raise ModelError(
-            f"the vocabulary of `{reference.label}` adds an end-of-text token to every text, "
+            f"the vocabulary of `{label}` adds an end-of-text token to every text, "
             "so that a document's end would be part of its score",
             hint="set `tokenizer.ggml.add_eos_token` to false with gguf-py's gguf_set_metadata.py",
         )
-    return model
 
 
 def plan_documents(
@@ -106,7 +127,7 @@ def plan_documents(
         if windows:
             planned.append(PlannedDocument(document, tokens, windows))
         else:
-            too_short.append(f"`{document.name}` ({len(tokens)} tokens)")
+            too_short.append(f"`{printable(document.name)}` ({len(tokens)} tokens)")
     if not planned:
         raise CorpusError(
             f"no document is long enough to score: {_some(too_short)}",
@@ -122,14 +143,16 @@ def check_comparison(
 
     Args:
         comparison: the model that is judged; only its vocabulary is read.
-        planned: the documents as the reference splits them.
+        planned: the documents as the reference splits them; not empty.
         reference: the yardstick.
         model: the same, loaded.
 
     Raises:
+        ModelError: it cannot be loaded, or not be scored.
         TokenizerMismatchError: it splits a document into other tokens. A longer vocabulary is fine.
     """
     judged = Model(comparison.path, vocab_only=True)
+    refuse_unscorable(judged.info, comparison.label)
     for plan in planned:
         tokens = judged.tokenize(plan.document.text)
         n = min(len(tokens), len(plan.tokens))
@@ -138,18 +161,35 @@ def check_comparison(
             continue
         at = int(differ[0]) if len(differ) else n
         raise TokenizerMismatchError(
-            f"`{comparison.label}` splits `{plan.document.name}` into other tokens than the reference "
+            f"`{comparison.label}` splits `{printable(plan.document.name)}` into other tokens than the reference "
             f"`{reference.label}`: they differ from token {at} on, "
             f"{_shown(judged, tokens, at)} instead of {_shown(model, plan.tokens, at)}",
             hint="compare models of one family; across families compare each with its own reference, in bits per byte",
         )
+    warnings = beyond_training(judged.info, comparison.label, planned)
     ours, theirs = judged.info, model.info
     if (ours.add_bos, ours.bos) != (theirs.add_bos, theirs.bos):
-        return [
+        warnings.append(
             f"`{comparison.label}` has another rule for the beginning-of-text token than `{reference.label}`; "
             "both are evaluated with the reference's."
-        ]
-    return []
+        )
+    return warnings
+
+
+def beyond_training(info: ModelInfo, label: str, planned: list[PlannedDocument]) -> list[str]:
+    """A warning where a window is longer than what the model was trained on."""
+    longest = longest_window(planned)
+    if longest <= info.n_ctx_train:
+        return []
+    return [
+        f"Windows of up to {longest} tokens, but `{label}` was trained on contexts of {info.n_ctx_train}: "
+        "what lies beyond says little about the model."
+    ]
+
+
+def longest_window(planned: list[PlannedDocument]) -> int:
+    """Most tokens that a window feeds."""
+    return max(len(window.tokens) for plan in planned for window in plan.windows)
 
 
 def _shown(model: Model, tokens: NDArray[np.int32], at: int) -> str:

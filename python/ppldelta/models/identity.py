@@ -3,25 +3,22 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Callable
 from pathlib import Path
 
 from ppldelta.errors import ModelError
+from ppldelta.models.references import model_files
+from ppldelta.text.names import printable
+
+_BLOCK = 1 << 22
 
 
-def model_files(path: Path) -> list[Path]:
-    """All files of the model whose first file is `path` (several where llama.cpp's gguf-split made it)."""
-    marker = "-00001-of-"
-    if marker not in path.name:
-        return [path]
-    head, tail = path.name.rsplit(marker, 1)
-    number = tail.removesuffix(".gguf")
-    if not number.isdigit():
-        return [path]
-    return [path.with_name(f"{head}-{i:05d}-of-{number}.gguf") for i in range(1, int(number) + 1)]
-
-
-def content_hash(path: Path) -> str:
+def content_hash(path: Path, on_read: Callable[[int], object] = lambda n_bytes: None) -> str:
     """sha256 over the model's files in order, as 64 hexadecimal digits.
+
+    Args:
+        path: the model's file (of several, the first).
+        on_read: called after each block with the number of bytes in it.
 
     Raises:
         ModelError: a file of the model is missing or cannot be read.
@@ -30,8 +27,9 @@ def content_hash(path: Path) -> str:
     for part in model_files(path):
         try:
             with part.open("rb", buffering=0) as file:
-                while block := file.read(1 << 22):
+                while block := file.read(_BLOCK):
                     digest.update(block)
+                    on_read(len(block))
         except OSError as error:
-            raise ModelError(f"cannot read the model file `{part}`: {error.strerror}") from error
+            raise ModelError(f"cannot read the model file `{printable(part)}`: {error.strerror}") from error
     return digest.hexdigest()

@@ -7,24 +7,35 @@ from __future__ import annotations
 
 import os
 import re
+from collections import Counter
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from ppldelta.errors import ModelError
+from ppldelta.text.names import as_utf8, printable
 
 GGUF_MAGIC = b"GGUF"
-_SPLIT = re.compile(r"-(\d{5})-of-(\d{5})$")
-
-ModelLike = str | os.PathLike[str]
+_SPLIT = re.compile(r"-(\d{5})-of-(\d{5})\.gguf$")  # as llama.cpp's gguf-split names the files of one model
 
 
 @dataclass(frozen=True)
 class ModelReference:
-    """A model file and the label under which frames and report show it."""
+    """A model file and the label under which frames and report show it.
+
+    Attributes:
+        label: the name to show.
+        path: the GGUF file (of several, the first).
+        given: whether the user chose the label, so that it stays as it is.
+    """
 
     label: str
     path: Path
+    given: bool = False
+
+
+ModelLike = str | os.PathLike[str] | ModelReference
+"""What `resolve` takes."""
 
 
 def resolve(model: ModelLike, *, label: str | None = None) -> ModelReference:
@@ -34,36 +45,53 @@ def resolve(model: ModelLike, *, label: str | None = None) -> ModelReference:
         model: path of a GGUF file; of a model in several files, the first one (`…-00001-of-0000N.gguf`).
         label: name to show; by default the file's name without `.gguf` and without the split's number.
 
+    Returns:
+        The reference; a `ModelReference` comes back as it is.
+
     Raises:
         ModelError: there is no such file, or it is not a GGUF file.
     """
+    if isinstance(model, ModelReference):
+        return model
     path = Path(model).expanduser()
+    shown = printable(model)
     if not path.exists():
-        raise ModelError(f"no model file `{model}`", hint=_missing_hint(path))
+        raise ModelError(f"no model file `{shown}`", hint=_missing_hint(path))
     if path.is_dir():
         names = sorted(p.name for p in path.glob("*.gguf"))
         hint = f"name one of its files: {', '.join(names[:8])}" if names else "name a file that ends in `.gguf`"
-        raise ModelError(f"`{model}` is a folder, not a GGUF file", hint=hint)
+        raise ModelError(f"`{shown}` is a folder, not a GGUF file", hint=hint)
     try:
         with path.open("rb") as file:
             magic = file.read(4)
     except OSError as error:
-        raise ModelError(f"cannot read the model file `{model}`: {error.strerror}") from error
+        raise ModelError(f"cannot read the model file `{shown}`: {error.strerror}") from error
     if magic != GGUF_MAGIC:
         raise ModelError(
-            f"`{model}` is not a GGUF file: it begins with {magic!r} instead of {GGUF_MAGIC!r}",
+            f"`{shown}` is not a GGUF file: it begins with {magic!r} instead of {GGUF_MAGIC!r}",
             hint="convert the model with llama.cpp's convert_hf_to_gguf.py, or download a GGUF of it",
         )
-    split = _SPLIT.search(path.stem)
+    split = _SPLIT.search(path.name)
     if split and int(split[1]) != 1:
-        first = path.with_name(f"{path.stem[: split.start()]}-00001-of-{split[2]}{path.suffix}")
-        raise ModelError(f"`{model}` is part {int(split[1])} of a split model", hint=f"name the first part: `{first}`")
-    name = path.name.removesuffix(".gguf")
-    return ModelReference(label or _SPLIT.sub("", name), path)
+        raise ModelError(
+            f"`{shown}` is part {int(split[1])} of a split model",
+            hint=f"name the first part: `{printable(model_files(path)[0])}`",
+        )
+    name = as_utf8(_SPLIT.sub("", path.name).removesuffix(".gguf"))
+    return ModelReference(label or name, path, given=label is not None)
+
+
+def model_files(path: Path) -> list[Path]:
+    """All files of a model: `path` alone, or as many as its name says where gguf-split made several."""
+    split = _SPLIT.search(path.name)
+    if not split:
+        return [path]
+    head = path.name[: split.start()]
+    return [path.with_name(f"{head}-{i:05d}-of-{split[2]}.gguf") for i in range(1, int(split[2]) + 1)]
 
 
 def resolve_many(models: ModelLike | Iterable[ModelLike] | Mapping[str, ModelLike]) -> list[ModelReference]:
-    """Finds the files of one or several models and makes their labels unique.
+    """Finds the files of one or several models.
 
     Args:
         models: one model, several, or a mapping label → model.
@@ -73,37 +101,34 @@ def resolve_many(models: ModelLike | Iterable[ModelLike] | Mapping[str, ModelLik
     """
     if isinstance(models, Mapping):
         references = [resolve(model, label=str(label)) for label, model in models.items()]
+    elif isinstance(models, (str, os.PathLike, ModelReference)):
+        references = [resolve(models)]
     else:
-        single = isinstance(models, (str, os.PathLike))
-        references = [resolve(model) for model in ([models] if single else models)]
+        references = [resolve(model) for model in models]
     if not references:
         raise ModelError("no comparison model is given", hint="name at least one GGUF file as `cmp`")
-    return unique_labels(references)
+    return references
 
 
 def unique_labels(references: list[ModelReference]) -> list[ModelReference]:
-    """Tells models of equal label apart by their folder, then by a number. Nothing is merged."""
-
-    def clash(items: list[ModelReference]) -> set[str]:
-        labels = [item.label for item in items]
-        return {label for label in labels if labels.count(label) > 1}
-
-    clashing = clash(references)
+    """Tells models of equal label apart: by their folder where the user chose no label, then by a number."""
+    times = Counter(r.label for r in references)
     references = [
-        ModelReference(f"{r.path.resolve().parent.name}/{r.label}", r.path) if r.label in clashing else r
+        replace(r, label=f"{as_utf8(r.path.resolve().parent.name)}/{r.label}")
+        if times[r.label] > 1 and not r.given
+        else r
         for r in references
     ]
-    clashing = clash(references)
     taken = {r.label for r in references}
-    out: list[ModelReference] = []
+    seen: set[str] = set()
+    out = []
     for r in references:
         label, number = r.label, 1
-        if label in clashing and any(o.label == label for o in out):
-            while label in taken:
-                number += 1
-                label = f"{r.label} ({number})"
-            taken.add(label)
-        out.append(ModelReference(label, r.path))
+        while label in seen or (number > 1 and label in taken):
+            number += 1
+            label = f"{r.label} ({number})"
+        seen.add(label)
+        out.append(replace(r, label=label))
     return out
 
 
@@ -113,8 +138,8 @@ def _missing_hint(path: Path) -> str:
     while not parent.exists():
         parent = parent.parent
     if parent == path.parent:
-        names = sorted(p.name for p in parent.glob("*.gguf"))
+        names = sorted(printable(p.name) for p in parent.glob("*.gguf"))
         if names:
-            return f"GGUF files in `{parent}`: {', '.join(names[:8])}{' …' if len(names) > 8 else ''}"
-        return f"there is no GGUF file in `{parent}`"
-    return f"the folder `{path.parent}` does not exist; `{parent}` does"
+            return f"GGUF files in `{printable(parent)}`: {', '.join(names[:8])}{' …' if len(names) > 8 else ''}"
+        return f"there is no GGUF file in `{printable(parent)}`"
+    return f"the folder `{printable(path.parent)}` does not exist; `{printable(parent)}` does"

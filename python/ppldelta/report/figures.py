@@ -39,7 +39,7 @@ def documents_plane(
     """
     style = style or Style.of(_unique(documents, "model"), _unique(documents, "category"))
     gain, loss = COLUMNS[unit]
-    points = documents.select(gain, loss).rows()
+    points = [(x, y) for x, y in documents.select(gain, loss).rows() if numbers.known(x) and numbers.known(y)]
     densities = densities or {}
     reach = plane.limits(documents, unit=unit, regions=[density.reach for density in densities.values()])
     figure = plane.empty(reach, unit, points)

@@ -47,6 +47,7 @@ class Plot:
 class FamilySection:
     """All that the page shows of one reference and the models judged against it."""
 
+    index: int
     name: str
     reference: dict[str, Any]
     corpus: str
@@ -147,6 +148,7 @@ def _section(index: int, family: dict[str, Any], documents: pl.DataFrame, models
     reach = plane.limits(by_token, unit="nats")
     split = 1 < len(categories) <= MOST_SMALL_PLANES
     return FamilySection(
+        index=index,
         name=name,
         reference={"architecture": None, "n_params": None, "size_bytes": None, **family["ref"]},
         corpus=sentences.corpus(rows),
@@ -154,7 +156,6 @@ def _section(index: int, family: dict[str, Any], documents: pl.DataFrame, models
         models=[
             {
                 **model,
-                "index": i,
                 "color": f"m{i % len(theme.MODEL_COLORS)}",
                 "finding": sentences.finding(by_token.filter(model=model["label"]).to_dicts()),
             }

@@ -16,9 +16,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ppldelta.errors import CorpusError
+from ppldelta.text.names import as_utf8, printable
 
 Files = str | os.PathLike[str] | Iterable[str | os.PathLike[str]] | Mapping[str, str | bytes]
 """What `load_documents` takes."""
+
+_PROBE = 1 << 16
+"""Bytes that are read before it is clear that a file is no text."""
 
 _KINDS = "a folder, a file, a glob such as `corpus/**/*.txt`, a list of paths, or a mapping from names to texts"
 
@@ -71,7 +75,7 @@ def load_documents(files: Files) -> tuple[list[Document], list[str]]:
         where = "the mapping"
     elif isinstance(files, (str, os.PathLike)):
         found = _below_path(files, warnings)
-        where = f"`{_printable(os.fspath(files))}`"
+        where = f"`{printable(os.fspath(files))}`"
     elif isinstance(files, Iterable) and not isinstance(files, (bytes, bytearray)):
         paths = list(files)
         found = _below_path(paths[0], warnings) if len(paths) == 1 else _below_paths(paths, warnings)
@@ -86,16 +90,16 @@ def load_documents(files: Files) -> tuple[list[Document], list[str]]:
 
     documents: dict[str, Document] = {}
     for raw_name, source in sorted(found, key=lambda item: item[0]):
-        name = _utf8(raw_name)
+        name = as_utf8(raw_name)
         text, reason = _read(source)
         if text is None:
-            warnings.append(f"`{_printable(name)}` is left out: {reason}.")
+            warnings.append(f"`{printable(name)}` is left out: {reason}.")
             continue
         if name in documents:
             name = _unique(name, documents)
-            warnings.append(f"Two documents have the same name; the second is called `{_printable(name)}`.")
+            warnings.append(f"Two documents have the same name; the second is called `{printable(name)}`.")
         if text.startswith(codecs.BOM_UTF8):
-            warnings.append(f"`{_printable(name)}` starts with a byte order mark, which is scored like any other text.")
+            warnings.append(f"`{printable(name)}` starts with a byte order mark, which is scored like any other text.")
         documents[name] = Document(name, name.split("/")[0] if "/" in name else "", text)
     if not documents:
         shown = "".join(f"\n  {warning}" for warning in warnings[:3])
@@ -118,11 +122,11 @@ def _below_path(given: str | os.PathLike[str], warnings: list[str]) -> _Found:
         return [(path.name, path)]
     first = next((i for i, part in enumerate(path.parts) if any(c in part for c in "*?[")), None)
     if first is None:
-        raise CorpusError(f"`{_printable(str(given))}` does not exist", hint=f"give {_KINDS}")
+        raise CorpusError(f"`{printable(str(given))}` does not exist", hint=f"give {_KINDS}")
     root, pattern = Path(*path.parts[:first]), path.parts[first:]
     if not root.is_dir():
         raise CorpusError(
-            f"the glob `{_printable(str(given))}` starts in `{_printable(str(root))}`, which is not a folder"
+            f"the glob `{printable(str(given))}` starts in `{printable(str(root))}`, which is not a folder"
         )
     below = _walk(root, warnings, enter=lambda parts: _may_lead(parts, pattern))
     return [("/".join(parts), file) for parts, file in below if _matches(parts, pattern)]
@@ -134,7 +138,7 @@ def _below_paths(given: list[str | os.PathLike[str]], warnings: list[str]) -> _F
     for item, path in zip(given, paths, strict=True):
         if not os.path.lexists(path):
             raise CorpusError(
-                f"`{_printable(str(item))}` does not exist",
+                f"`{printable(str(item))}` does not exist",
                 hint="in a list every item is a path; a glob is given on its own",
             )
     if not paths:
@@ -149,7 +153,7 @@ def _below_paths(given: list[str | os.PathLike[str]], warnings: list[str]) -> _F
         for file in files:
             name = file.relative_to(root).as_posix()
             if file in found:
-                warnings.append(f"`{_printable(name)}` is given more than once; it is read once.")
+                warnings.append(f"`{printable(name)}` is given more than once; it is read once.")
             found[file] = name
     return [(name, file) for file, name in found.items()]
 
@@ -167,7 +171,7 @@ def _walk(
     seen: set[str] = set()
     while folders or links:
         parts, folder = folders.pop() if folders else links.pop(0)
-        label = _printable("/".join(parts) or str(root))
+        label = printable("/".join(parts) or str(root))
         try:
             real = os.path.realpath(folder)
             if real in seen:
@@ -216,7 +220,10 @@ def _read(source: Path | bytes) -> tuple[bytes, None] | tuple[None, str]:
         try:
             if not stat.S_ISREG(os.stat(source).st_mode):  # opening a pipe would wait for ever
                 return None, "it is not a regular file"
-            source = source.read_bytes()
+            with source.open("rb") as file:
+                source = file.read(_PROBE)
+                if b"\0" not in source:  # or a model that lies in the corpus folder would be read whole
+                    source += file.read()
         except OSError as error:
             return None, _said(error)
     if not source:
@@ -251,24 +258,11 @@ def _encoded(name: str, text: str | bytes) -> bytes:
     return text.encode("utf-8", "surrogatepass") if isinstance(text, str) else text
 
 
-def _utf8(name: str) -> str:
-    """A name that can be written anywhere; Python holds bytes of a file's name that are not UTF-8 as surrogates."""
-    try:
-        return name.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
-    except UnicodeEncodeError:  # another surrogate, from a mapping
-        return name.encode("utf-8", "backslashreplace").decode("utf-8")
-
-
 def _unique(name: str, taken: Mapping[str, object]) -> str:
     number = 2
     while f"{name} ({number})" in taken:
         number += 1
     return f"{name} ({number})"
-
-
-def _printable(name: str) -> str:
-    """A file's name for one line of a terminal: control characters and stray bytes escaped."""
-    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode("ascii") for c in name)
 
 
 def _said(error: OSError) -> str:

@@ -54,6 +54,20 @@ def default_n_ctx(n_ctx_train: int) -> int:
     return min(N_CTX_MAX_DEFAULT, n_ctx_train)
 
 
+def check_arguments(rule: str, n_ctx: int, max_windows: int | None) -> None:
+    """Raises `PpldeltaError` where `plan_windows` cannot work with these arguments."""
+    if rule not in RULES:
+        raise PpldeltaError(
+            f"`windows` must be one of {_listed(RULES)}, got `{rule}`", hint="the default is `perplexity`"
+        )
+    if n_ctx < N_CTX_MIN:
+        raise PpldeltaError(f"`n_ctx` must be at least {N_CTX_MIN}, got {n_ctx}", hint="512 and 2048 are usual values")
+    if max_windows is not None and max_windows < 1:
+        raise PpldeltaError(
+            f"`max_windows` must be at least 1, got {max_windows}", hint="leave it out to keep all windows"
+        )
+
+
 def plan_windows(
     tokens: np.ndarray | Sequence[int], *, rule: str, n_ctx: int, bos: int | None, max_windows: int | None = None
 ) -> list[Window]:
@@ -83,17 +97,7 @@ def plan_windows(
     Raises:
         PpldeltaError: unknown rule, ``n_ctx`` or ``max_windows`` too small, or ``tokens`` not a row of integers.
     """
-    if rule not in RULES:
-        raise PpldeltaError(
-            f"`windows` must be one of {_listed(RULES)}, got `{rule}`", hint="the default is `perplexity`"
-        )
-    if n_ctx < N_CTX_MIN:
-        raise PpldeltaError(f"`n_ctx` must be at least {N_CTX_MIN}, got {n_ctx}", hint="512 and 2048 are usual values")
-    if max_windows is not None and max_windows < 1:
-        raise PpldeltaError(
-            f"`max_windows` must be at least 1, got {max_windows}", hint="leave it out to keep all windows"
-        )
-
+    check_arguments(rule, n_ctx, max_windows)
     own = np.asarray(tokens)
     if own.ndim != 1 or (own.size and not np.issubdtype(own.dtype, np.integer)):
         raise PpldeltaError(f"`tokens` must be integers of shape (n_tokens,), got {own.dtype} of shape {own.shape}")

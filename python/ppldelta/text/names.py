@@ -1,0 +1,20 @@
+"""Names of files as text: what can be written anywhere, and what fits one line of a terminal."""
+
+from __future__ import annotations
+
+import os
+
+
+def as_utf8(name: str | os.PathLike[str]) -> str:
+    """A name that can be written anywhere; Python holds bytes of a file's name that are not UTF-8 as surrogates."""
+    name = os.fspath(name)
+    try:
+        return name.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
+    except UnicodeEncodeError:  # another surrogate, from a mapping
+        return name.encode("utf-8", "backslashreplace").decode("utf-8")
+
+
+def printable(name: str | os.PathLike[str]) -> str:
+    """A name for one line of a terminal: control characters and stray bytes escaped."""
+    name = os.fspath(name)
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode("ascii") for c in name)

@@ -5,6 +5,7 @@ when that is there, so an interrupted run goes on where it stopped. Seeds are fi
 """
 
 import argparse
+import hashlib
 import os
 import shutil
 import sys
@@ -63,8 +64,13 @@ def tokens(work: Path) -> dict[str, np.ndarray]:
 
 
 def trained(name: str, work: Path, scale: float) -> Llama:
-    """The trained model of this name; finetunes start from the reference."""
-    path = work / f"{name}.pt"
+    """The trained model of this name; finetunes start from the reference.
+
+    The file's name carries what the training depends on, so that a trial or an older recipe is never taken for it.
+    """
+    chain = ["tiny-ref"] if name == "tiny-ref" else ["tiny-ref", name]
+    recipes = [replace(RECIPES[each], n_steps=max(1, round(scale * RECIPES[each].n_steps))) for each in chain]
+    path = work / f"{name}-{hashlib.sha256(repr((SHAPE, recipes)).encode()).hexdigest()[:8]}.pt"
     torch.manual_seed(0)
     model = Llama(SHAPE)
     if path.exists():
@@ -72,8 +78,7 @@ def trained(name: str, work: Path, scale: float) -> Llama:
         return model
     if name != "tiny-ref":
         model = trained("tiny-ref", work, scale)
-    recipe = RECIPES[name]
-    train(model, tokens(work), replace(recipe, n_steps=max(1, round(scale * recipe.n_steps))), name)
+    train(model, tokens(work), recipes[-1], name)
     torch.save(model.state_dict(), path.with_suffix(".part"))
     path.with_suffix(".part").rename(path)
     return model

@@ -209,15 +209,15 @@ def test_a_linked_folder_elsewhere_is_read(corpus: Path, tmp_path: Path) -> None
 def test_unreadable_files_and_folders(corpus: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     # Patched, not chmod: the tests may run as root, whom no mode keeps out.
     def denied(real: object, name: str) -> object:
-        def call(path: Path) -> object:
+        def call(path: Path, *arguments: object) -> object:
             if Path(path).name == name:
                 raise PermissionError(13, "Permission denied")
-            return real(path)
+            return real(path, *arguments)
 
         return call
 
     monkeypatch.setattr(module.os, "scandir", denied(os.scandir, "deep"))
-    monkeypatch.setattr(module.Path, "read_bytes", denied(Path.read_bytes, "13.py"))
+    monkeypatch.setattr(module.Path, "open", denied(Path.open, "13.py"))
     documents, warnings = load_documents(corpus)
     assert [document.name for document in documents] == ["prose/a.txt", "readme.md"]
     assert warnings == [

@@ -194,8 +194,9 @@ def test_a_model_with_nan_is_left_out_and_the_others_stay(tmp_path: Path) -> Non
     path = _with_nan_weights(demo.REFERENCE, tmp_path / "broken.gguf")
     result = ppldelta.score({"a": TEXT}, cmp=[path, demo.COMPARISONS[0]], **QUIET)
     assert result.models["model"].unique().to_list() == [demo.COMPARISONS[0].name.removesuffix(".gguf")]
+    n = result.documents["n_scored"][0]
     assert result.warnings == [
-        "`broken` gives log-probabilities that are not finite (207 of 207 tokens in `a`); this model is left out."
+        f"`broken` gives log-probabilities that are not finite ({n} of {n} tokens in `a`); this model is left out."
     ]
     with pytest.raises(ppldelta.ModelError, match="not finite"):
         ppldelta.score({"a": TEXT}, cmp=path, **QUIET)

@@ -26,7 +26,9 @@ TOKENS: dict[str, pl.DataType] = {
 PIECES: dict[str, pl.DataType] = {
     "family": pl.String(),
     "token": pl.Int32(),
-    "piece": pl.Binary(),  # the token's bytes; several tokens may share one multi-byte character
+    # its bytes; several tokens may share one multi-byte character. SentencePiece vocabularies put a space before
+    # a text, which the first token then holds: one byte more than the text has
+    "piece": pl.Binary(),
 }
 
 CORPUS: dict[str, pl.DataType] = {

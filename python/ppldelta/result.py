@@ -123,7 +123,8 @@ class Result:
             tbl_hide_dataframe_shape=True,
             tbl_hide_column_data_types=True,
             float_precision=4,
-            tbl_formatting="UTF8_HORIZONTAL_ONLY",
+            thousands_separator=",",
+            tbl_formatting="UTF8_BORDERS_ONLY",
             tbl_cell_numeric_alignment="RIGHT",
         ):
             table = str(self.summary)

@@ -1,0 +1,234 @@
+"""What every benchmark shares: interleaved runs of several contestants, and one tidy frame of what they cost.
+
+A contestant is a function without arguments that gives a `Run`. Contestants take turns, so that whatever else happens
+on the machine hits all of them; a row is the median of a contestant's runs, and ratios are ratios of medians.
+"""
+
+from __future__ import annotations
+
+import argparse
+import datetime
+import importlib.util
+import inspect
+import json
+import os
+import platform
+import statistics
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+
+BENCH = Path(__file__).parent
+
+_found = importlib.util.find_spec("ppldelta")
+if _found is None or not _found.submodule_search_locations:
+    raise SystemExit("ppldelta is not installed\nhint: run `pip install .` in the repository first")
+PACKAGE = Path(_found.submodule_search_locations[0])
+"""Folder of the installed package: found here, imported only where it is measured."""
+
+
+@dataclass(frozen=True)
+class Run:
+    """What one run cost, and its answer. MB are 10^6 bytes; None where it was not measured."""
+
+    wall_s: float
+    cpu_s: float
+    peak_mb: float | None = None
+    written_mb: float | None = None
+    answer: Any = None
+
+    @staticmethod
+    def total(runs: Iterable[Run]) -> Run:
+        """Runs one after the other as one: costs add up, of peaks the highest counts, the answers become a list."""
+        runs = list(runs)
+        return Run(
+            sum(run.wall_s for run in runs),
+            sum(run.cpu_s for run in runs),
+            max(run.peak_mb for run in runs),
+            sum(run.written_mb for run in runs),
+            [run.answer for run in runs],
+        )
+
+
+Contestant = Callable[[], Run]
+
+
+def timed(work: Callable[[], Any], answer: Callable[[Any], Any] = lambda value: value) -> Contestant:
+    """A contestant in this process; CPU time is that of all threads. `answer` runs after the clock has stopped."""
+
+    def contestant() -> Run:
+        wall, cpu = time.perf_counter(), time.process_time()
+        value = work()
+        wall, cpu = time.perf_counter() - wall, time.process_time() - cpu
+        return Run(wall, cpu, answer=answer(value))
+
+    return contestant
+
+
+def child(command: list[object]) -> Run:
+    """Runs a program. The answer is its stdout and stderr as one text.
+
+    The peak is VmHWM of /proc/PID/status, looked at every 20 ms (ru_maxrss would start from the parent's size); the
+    bytes written are `wchar` of /proc/PID/io, those of ended children included, less what went to stdout and stderr.
+
+    Raises:
+        RuntimeError: the program failed.
+    """
+    # what `import ppldelta` sets for llama.cpp's threads is part of ppldelta, not of the ways that it is compared with
+    environment = {name: value for name, value in os.environ.items() if name != "GOMP_SPINCOUNT"}
+    with tempfile.TemporaryFile() as out:
+        wall = time.perf_counter()
+        process = subprocess.Popen(list(map(str, command)), stdout=out, stderr=out, env=environment)
+        peak_kb, ended = [0], threading.Event()
+        watcher = threading.Thread(target=_watch, args=(process.pid, peak_kb, ended))
+        watcher.start()
+        os.waitid(os.P_PID, process.pid, os.WEXITED | os.WNOWAIT)  # still there to be asked
+        wall = time.perf_counter() - wall
+        ended.set()
+        watcher.join()
+        io = dict(line.split(": ") for line in Path(f"/proc/{process.pid}/io").read_text().splitlines())
+        _, status, usage = os.wait4(process.pid, 0)
+        process.returncode = os.waitstatus_to_exitcode(status)
+        out.seek(0)
+        text = out.read().decode(errors="replace")
+    if process.returncode:
+        raise RuntimeError(f"{command[0]} ended with {process.returncode}:\n{text[-4000:]}")
+    written = int(io["wchar"]) - len(text.encode())
+    return Run(wall, usage.ru_utime + usage.ru_stime, peak_kb[0] * 1024 / 1e6, written / 1e6, text)
+
+
+def _watch(pid: int, peak_kb: list[int], ended: threading.Event) -> None:
+    while not ended.wait(0.02):
+        peak_kb[0] = max(peak_kb[0], memory_kb("VmHWM", pid))
+
+
+def memory_kb(field: str, pid: int | str = "self") -> int:
+    """A field of /proc/PID/status; 0 where the process has no memory any more."""
+    lines = Path(f"/proc/{pid}/status").read_text().splitlines()
+    return next((int(line.split()[1]) for line in lines if line.startswith(f"{field}:")), 0)
+
+
+def call(function: Callable[..., Any], **arguments: Any) -> Run:
+    """A function of a benchmark, called in a fresh Python: start and imports are part of its cost. JSON in and out."""
+    module = Path(inspect.getfile(function)).stem
+    code = (
+        f"import json, sys; sys.path.insert(0, {str(BENCH)!r}); from {module} import {function.__name__} as f; "
+        "print('\\n' + json.dumps(f(**json.loads(sys.argv[1]))))"
+    )
+    run = child([sys.executable, "-c", code, json.dumps(arguments, default=str)])
+    return Run(run.wall_s, run.cpu_s, run.peak_mb, run.written_mb, json.loads(run.answer.splitlines()[-1]))
+
+
+def interleave(contestants: dict[str, Contestant], n_runs: int, *, warm_up: bool = True) -> dict[str, list[Run]]:
+    """Lets contestants take turns; every second round goes backwards. A warm-up round is not counted."""
+    runs: dict[str, list[Run]] = {name: [] for name in contestants}
+    for i in range(-int(warm_up), n_runs):
+        for name in list(contestants)[:: -1 if i % 2 else 1]:
+            print(f"  {'warm-up' if i < 0 else f'run {i + 1}/{n_runs}'}: {name}", file=sys.stderr, flush=True)
+            run = contestants[name]()
+            if i >= 0:
+                runs[name].append(run)
+    return runs
+
+
+def rows(
+    case: str,
+    runs: dict[str, list[Run]],
+    *,
+    n_units: dict[str, int] | int = 1,
+    limits: dict[str, float] | None = None,
+    baseline: str | None = None,
+) -> list[dict[str, Any]]:
+    """A row for each contestant.
+
+    Args:
+        case: what was run.
+        runs: what `interleave` gave.
+        n_units: what a contestant got done, in scored tokens or whatever the benchmark names; ratios are per unit.
+        limits: highest `ratio` that issue 3 allows.
+        baseline: name of the row that others are compared with; the first by default.
+    """
+    units = n_units if isinstance(n_units, dict) else dict.fromkeys(runs, n_units)
+    baseline = baseline or next(iter(runs))
+
+    def median(name: str, field: str) -> float | None:
+        values = [getattr(run, field) for run in runs[name]]
+        return None if None in values else statistics.median(values)
+
+    frame = []
+    for name, each in runs.items():
+        wall, cpu = (median(name, field) / units[name] for field in ("wall_s", "cpu_s"))
+        frame.append(
+            {
+                "case": case,
+                "contestant": name + (" (baseline)" if name == baseline else ""),
+                "n_runs": len(each),
+                "wall_s": median(name, "wall_s"),
+                "wall_min_s": min(run.wall_s for run in each),
+                "wall_max_s": max(run.wall_s for run in each),
+                "cpu_s": median(name, "cpu_s"),
+                "peak_mb": median(name, "peak_mb"),
+                "written_mb": median(name, "written_mb"),
+                "n_units": units[name],
+                "us_per_unit": 1e6 * wall,
+                "ratio": wall / (median(baseline, "wall_s") / units[baseline]),
+                "cpu_ratio": cpu / (median(baseline, "cpu_s") / units[baseline]),
+                "limit": (limits or {}).get(name),
+            }
+        )
+    return frame
+
+
+def options(description: str, *, n_runs: int = 5) -> argparse.Namespace:
+    """The command line that all benchmarks share."""
+    parser = argparse.ArgumentParser(description=(description or "").split("\n\n")[0])
+    parser.add_argument("--quick", action="store_true", help="small: shows that everything runs; figures mean little")
+    parser.add_argument("--runs", type=int, help=f"counted rounds (default: {n_runs}, quick: 2)")
+    parser.add_argument("--threads", type=int, default=len(os.sched_getaffinity(0)), help="default: %(default)s")
+    parser.add_argument("--work", type=Path, default=BENCH / "work", help="models and temporary files (%(default)s)")
+    parser.add_argument("--out", type=Path, help="also save the table, as FILE.json (with the machine) or FILE.csv")
+    chosen = parser.parse_args()
+    chosen.runs = chosen.runs or (2 if chosen.quick else n_runs)
+    chosen.work.mkdir(parents=True, exist_ok=True)
+    load = os.getloadavg()[0]
+    if load > 0.3:
+        print(f"warning: the load is {load:.1f}; figures to publish need an idle machine", file=sys.stderr)
+    return chosen
+
+
+def publish(frame: list[dict[str, Any]], chosen: argparse.Namespace) -> None:
+    """Prints the table and saves it where the user asked for that."""
+    table = pl.DataFrame(frame, infer_schema_length=None)
+    machine = {
+        "command": " ".join([Path(sys.argv[0]).name, *sys.argv[1:]]),
+        "date": datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="minutes"),
+        "cpu": next(
+            (s.split(": ")[1] for s in Path("/proc/cpuinfo").read_text().splitlines() if "model name" in s), ""
+        ),
+        "threads": chosen.threads,
+        "load": round(os.getloadavg()[0], 2),
+        "system": platform.platform(),
+        "python": platform.python_version(),
+    }
+    shown = table.select(column for column in table.columns if table[column].null_count() < len(table))
+    with pl.Config(tbl_rows=-1, tbl_cols=-1, tbl_width_chars=240, fmt_str_lengths=80, tbl_hide_dataframe_shape=True,
+                   tbl_hide_column_data_types=True, float_precision=3, tbl_formatting="MARKDOWN"):  # fmt: skip
+        print("  ".join(f"{key}: {value}" for key, value in machine.items()), shown, sep="\n")
+    if chosen.out and chosen.out.suffix == ".csv":
+        table.write_csv(chosen.out)
+    elif chosen.out:
+        chosen.out.write_text(json.dumps({**machine, "rows": frame}, indent=2) + "\n")
+
+
+def require(holds: bool, what: str) -> None:
+    """Ends the benchmark where an answer is wrong: a fast wrong answer is worth nothing."""
+    if not holds:
+        raise SystemExit(f"wrong answer: {what}")

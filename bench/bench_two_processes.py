@@ -1,0 +1,149 @@
+"""(b) Against today's way: two llama-perplexity processes for each file, with the reference's logits in a .kld file.
+
+    llama-perplexity -m REF -bf FILE -c 512 --save-all-logits KLD
+    llama-perplexity -m CMP -c 512 --kl-divergence --kl-divergence-base KLD
+
+The llama-perplexity is the one in the package: our patches let it take texts below 2·n_ctx tokens (stock refuses most
+of the short files) and print gain and loss, which the check needs; they do not change what it computes. Batch sizes
+are each way's defaults. Our side is one `ppldelta.score` in a fresh Python, imports and the models' hashes included.
+"""
+
+from __future__ import annotations
+
+import math
+import os
+import re
+import tempfile
+from pathlib import Path
+
+import harness
+from make_model import cached
+from texts import text
+
+N_CTX = 512
+LLAMA_PERPLEXITY = harness.PACKAGE / "bin" / "llama-perplexity"
+
+Answer = list[dict[str, float]]
+"""For each pair of file and comparison: n_scored, nll_ref, nll_cmp, gain, loss."""
+
+
+def save_logits(ref: Path, file: Path, kld: Path, threads: int) -> harness.Run:
+    return harness.child(
+        [LLAMA_PERPLEXITY, "-m", ref, "-bf", file, "-c", N_CTX, "-t", threads, "--save-all-logits", kld]
+    )
+
+
+def compare_logits(cmp: Path, kld: Path, threads: int) -> harness.Run:
+    return harness.child(
+        [LLAMA_PERPLEXITY, "-m", cmp, "-c", N_CTX, "-t", threads, "--kl-divergence", "--kl-divergence-base", kld]
+    )
+
+
+def today(
+    ref: Path, comparisons: list[Path], files: list[Path], work: Path, threads: int, *, keep: bool = False
+) -> harness.Run:
+    """Today's way; `keep`: the reference is evaluated once for all comparisons of a file, and its logits stay."""
+    runs, answers = [], []
+    for file in files:
+        with tempfile.TemporaryDirectory(dir=work) as folder:
+            kld = Path(folder) / "ref.kld"
+            for i, cmp in enumerate(comparisons):
+                if i == 0 or not keep:
+                    runs.append(save_logits(ref, file, kld, threads))
+                    ppl_ref = number(r"Final estimate: PPL = ([\d.]+)", runs[-1].answer)
+                runs.append(compare_logits(cmp, kld, threads))
+                printed = runs[-1].answer
+                answers.append(
+                    {
+                        "n_scored": number(r"N +: +(\d+) tokens", printed),
+                        "nll_ref": math.log(ppl_ref),
+                        "nll_cmp": math.log(number(r"Mean PPL\(Q\) +: +([\d.]+)", printed)),
+                        "gain": number(r"Gain +: +([\d.]+) nats", printed),
+                        "loss": number(r"Loss +: +([\d.]+) nats", printed),
+                    }
+                )
+    total = harness.Run.total(runs)
+    return harness.Run(total.wall_s, total.cpu_s, total.peak_mb, total.written_mb, answers)
+
+
+def number(pattern: str, printed: str) -> float:
+    """What llama-perplexity printed."""
+    found = re.search(pattern, printed)
+    harness.require(found is not None, f"llama-perplexity prints `{pattern}`:\n{printed[-2000:]}")
+    return float(found[1])
+
+
+def ours(ref: str, comparisons: list[str], files: list[str], threads: int) -> Answer:
+    """The same by `ppldelta.score`; called in a fresh Python."""
+    import ppldelta
+
+    settings = {"n_ctx": N_CTX, "threads": threads, "progress": False}
+    documents = ppldelta.score(files, ref, comparisons, **settings).documents
+    rows = {(row["document"], row["model"]): row for row in documents.iter_rows(named=True)}
+    answers = [rows[Path(file).name, Path(cmp).stem] for file in files for cmp in comparisons]
+    same = ("n_scored", "gain", "loss")
+    return [
+        {"nll_ref": math.log(row["ppl_ref"]), "nll_cmp": math.log(row["ppl_cmp"]), **{name: row[name] for name in same}}
+        for row in answers
+    ]
+
+
+def check(runs: dict[str, list[harness.Run]]) -> int:
+    """Every run's answer against our first; returns the number of token records."""
+    expected = next(runs[name][0].answer for name in runs if name == "ppldelta.score")
+    # 16 bits carry a reference's log-probability to 16/65535/2 nats; the two ways' micro-batches differ in size, and
+    # on random weights that moves single tokens by more
+    tolerances = {"n_scored": 0, "nll_ref": 1e-3, "nll_cmp": 1e-3, "gain": 1e-3, "loss": 1e-3}
+    for name, each in runs.items():
+        for pair, wanted in ((pair, wanted) for run in each for pair, wanted in zip(run.answer, expected, strict=True)):
+            for key, tolerance in tolerances.items():
+                difference = abs(pair[key] - wanted[key])
+                harness.require(difference <= tolerance, f"{key} of `{name}` is off by {difference}: {pair}, {wanted}")
+    return int(sum(pair["n_scored"] for pair in expected))
+
+
+def main() -> None:
+    chosen = harness.options(__doc__, n_runs=3)
+    shape, n_words, n_files, n_comparisons = ("quick", 900, 3, 3) if chosen.quick else ("mid", 6900, 12, 10)
+    ref, cmp = cached(chosen.work, shape), cached(chosen.work, shape, noise=0.01)
+    for model in (ref, cmp):
+        model.read_bytes()  # into the page cache: no contestant pays for being the first
+    frame = []
+    with tempfile.TemporaryDirectory(dir=chosen.work) as name:
+        folder = Path(name)
+
+        def written(file: str, words: str) -> Path:
+            (folder / file).write_text(words, "utf-8")
+            return folder / file
+
+        long = written("long.txt", text(n_words))
+        medium = written("medium.txt", text(n_words if chosen.quick else 1750))
+        short = [written(f"short{i:02}.txt", text(510 + 36 * i, start=700 * i)) for i in range(n_files)]
+        copies = [folder / f"cmp{i}.gguf" for i in range(n_comparisons)]
+        for copy in copies:
+            os.link(cmp, copy)
+
+        for case, comparisons, files, limit in (
+            ("one long text", [cmp], [long], 1 / 1.15),
+            (f"{n_files} short files", [cmp], short, 1 / 1.6),
+            (f"{n_comparisons} comparisons", copies, [medium], 1 / 1.9),
+        ):
+            common = (ref, comparisons, files)
+            contestants = {
+                "two processes": lambda common=common: today(*common, folder, chosen.threads),
+                "two processes, logits kept": lambda common=common: today(*common, folder, chosen.threads, keep=True),
+                "ppldelta.score": lambda common=common: harness.call(
+                    ours, ref=common[0], comparisons=common[1], files=common[2], threads=chosen.threads
+                ),
+            }
+            if len(comparisons) == 1:
+                del contestants["two processes, logits kept"]
+            runs = harness.interleave(contestants, chosen.runs, warm_up=False)
+            n = check(runs)
+            for row in harness.rows(case, runs, n_units=n, limits={"ppldelta.score": limit}):
+                frame.append({**row, "written_bytes_per_unit": 1e6 * row["written_mb"] / n})
+    harness.publish(frame, chosen)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,104 @@
+"""Peak memory above the model and its KV cache: flat in n_ctx and in the number of documents?
+
+Each case is one `ppldelta.score` in a fresh Python (the same model as reference and comparison), or one plain
+llama-perplexity, whose logits grow with n_ctx × n_vocab. From the peak of the process go the model's tensors and the
+f16 KV cache of n_ctx tokens; what remains holds Python and the libraries too, and the line about `import ppldelta` says
+how much of it they are. The highest peak of all runs counts.
+"""
+
+from __future__ import annotations
+
+import math
+import os
+import re
+import tempfile
+from pathlib import Path
+
+import harness
+from make_model import SHAPES, cached
+from texts import text
+
+LIMIT_MB = 300  # above model and KV cache, issue 3
+
+
+def imported() -> None:
+    """Nothing but the imports."""
+    import ppldelta  # noqa: F401
+
+
+def score(model: str, folder: str, n_ctx: int, threads: int) -> dict[str, float]:
+    """Size of the model, and per document the mean NLL and the number of scored tokens."""
+    import ppldelta
+
+    result = ppldelta.score(folder, model, model, n_ctx=n_ctx, threads=threads, progress=False)
+    documents = result.documents
+    return {
+        "size_bytes": result.families[0]["ref"]["size_bytes"],
+        "n_scored": int(documents["n_scored"].sum()),
+        "nll": dict(zip(documents["document"], documents["ppl_ref"].log(), strict=True)),
+    }
+
+
+def perplexity(model: Path, file: Path, n_ctx: int, threads: int) -> harness.Run:
+    command = [harness.PACKAGE / "bin" / "llama-perplexity", "-m", model, "-bf", file, "-c", n_ctx, "-t", threads]
+    run = harness.child(command)
+    found = re.search(r"Final estimate: PPL = ([\d.]+)", run.answer)
+    harness.require(found is not None, "llama-perplexity prints an estimate")
+    return harness.Run(run.wall_s, run.cpu_s, run.peak_mb, run.written_mb, math.log(float(found[1])))
+
+
+def corpus(folder: Path, n_documents: int, n_words: int) -> Path:
+    """Documents that all hold the same text: each must then get the same number as it does alone."""
+    folder.mkdir()
+    for i in range(n_documents):
+        (folder / f"{i:03}.txt").write_text(text(n_words), "utf-8")
+    return folder
+
+
+def main() -> None:
+    chosen = harness.options(__doc__, n_runs=1)
+    # shape, n_ctx, documents, words of each (about 1.2 tokens a word: every text fills at least a window)
+    cases = [("mid", 512, 1, 900), ("mid", 512, 200, 460), ("mid", 8192, 1, 7200), ("long", 65536, 1, 58000)]
+    if chosen.quick:
+        cases = [("quick", 512, 1, 900), ("quick", 512, 40, 460), ("quick", 2048, 1, 1800), ("quick", 8192, 1, 7200)]
+    frame, alone = [], harness.call(imported).peak_mb
+
+    with tempfile.TemporaryDirectory(dir=chosen.work) as name:
+        for shape, n_ctx, n_documents, n_words in cases:
+            model = cached(chosen.work, shape)
+            folder = corpus(Path(name) / f"{n_ctx}-{n_documents}", n_documents, n_words)
+            common = {"model": model, "n_ctx": n_ctx, "threads": chosen.threads}
+            needed = n_ctx * SHAPES[shape].n_vocab * 4  # its logits; a machine may not have that
+            contestants = {}
+            if n_documents == 1 and 1.5 * needed < os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE"):
+                contestants["llama-perplexity"] = lambda c=common, f=folder: perplexity(file=f / "000.txt", **c)
+            contestants["ppldelta.score"] = lambda c=common, f=folder: harness.call(score, folder=f, **c)
+            runs = harness.interleave(contestants, chosen.runs, warm_up=False)
+
+            answer = runs["ppldelta.score"][0].answer
+            nll = set(answer["nll"].values())
+            harness.require(len(answer["nll"]) == n_documents and len(nll) == 1, "equal documents get equal numbers")
+            for run in runs.get("llama-perplexity", []):
+                difference = abs(run.answer - next(iter(nll)))
+                harness.require(difference < 1e-3, f"mean NLL is off by {difference} from llama-perplexity's")
+            kv_mb = SHAPES[shape].kv_bytes * n_ctx / 1e6
+            for contestant, each in runs.items():
+                peak_mb, model_mb = max(run.peak_mb for run in each), answer["size_bytes"] / 1e6
+                ours = contestant == "ppldelta.score"
+                frame.append(
+                    {
+                        "case": f"{shape}, n_ctx {n_ctx}, {n_documents} document{'s' * (n_documents > 1)}",
+                        "contestant": contestant + ("" if ours else " (baseline)"),
+                        "peak_mb": peak_mb,
+                        "model_mb": model_mb,
+                        "kv_mb": kv_mb,
+                        "above_mb": peak_mb - model_mb - kv_mb,
+                        "limit_mb": LIMIT_MB if ours else None,
+                    }
+                )
+    print(f"`import ppldelta` alone: {alone:.0f} MB, part of `above_mb`")
+    harness.publish(frame, chosen)
+
+
+if __name__ == "__main__":
+    main()

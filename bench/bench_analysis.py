@@ -1,15 +1,13 @@
 """(e) The analysis layer on 100 million token records: frames of documents and models, bootstrap included.
 
 Four models, 10 000 documents, 2500 tokens each; the records are random but look like real ones. The baseline is the
-least that such a job can do: NumPy adding up the four sums of each document, in float64, from plain arrays that
-are already in order. Its sums are the check: every document's values, and the models' from them. Each contestant runs
-in a fresh Python; the time is that of the analysis alone, the peak memory that of the process while it works, token
-records included.
+least that such a job can do: NumPy adding up each document's sums in float64, from plain arrays in order, without a
+bootstrap. Its sums are the check. Each contestant runs in a fresh Python; the time is that of the analysis alone, the
+peak memory that of the process while it works, token records included.
 """
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -21,7 +19,7 @@ import polars as pl
 import harness
 
 N_MODELS, N_DOCUMENTS, N_VOCAB, N_CATEGORIES = 4, 10_000, 151_936, 5
-FACTS = ("family", "model", "size_bytes", "bits_per_weight", "n_params")
+NAMES = [f"category{i % N_CATEGORIES}/{i:05}.txt" for i in range(N_DOCUMENTS)]
 
 
 def logp_of(model: int, n_tokens: int) -> tuple[np.ndarray, np.ndarray]:
@@ -32,42 +30,27 @@ def logp_of(model: int, n_tokens: int) -> tuple[np.ndarray, np.ndarray]:
     return logp_ref, np.minimum(logp_cmp, 0, out=logp_cmp)
 
 
-def tokens_of(n_tokens: int) -> np.ndarray:
-    return np.random.default_rng(1).integers(0, N_VOCAB, N_DOCUMENTS * n_tokens, np.int32)
-
-
-def piece_bytes() -> np.ndarray:
-    return np.random.default_rng(2).integers(1, 9, N_VOCAB)
-
-
-def names() -> list[str]:
-    return [f"category{i % N_CATEGORIES}/{i:05}.txt" for i in range(N_DOCUMENTS)]
-
-
-def watched(work: Callable[[], Any]) -> tuple[Any, dict[str, float]]:
-    """Runs `work`; its wall time, CPU time, and the process's memory before and at its highest meanwhile."""
-    Path("/proc/self/clear_refs").write_text("5")  # VmHWM starts again from here
-    before = harness.memory_kb("VmRSS")
-    wall, cpu = time.perf_counter(), time.process_time()
-    value = work()
-    cost = {"wall_s": time.perf_counter() - wall, "cpu_s": time.process_time() - cpu}
-    return value, {**cost, "before_mb": before * 1.024e-3, "peak_mb": harness.memory_kb("VmHWM") * 1.024e-3}
+def tokens_of(n_tokens: int) -> tuple[np.ndarray, np.ndarray]:
+    """The token of each record, and how many bytes each token of the vocabulary has."""
+    rng = np.random.default_rng(1)
+    return rng.integers(0, N_VOCAB, N_DOCUMENTS * n_tokens, np.int32), rng.integers(1, 9, N_VOCAB)
 
 
 def numpy_sums(n_tokens: int, out: str) -> dict[str, float]:
     """The baseline: sums of nats, gain, loss and bytes by document; one model's arrays in memory at a time."""
-    lengths, tokens = piece_bytes(), tokens_of(n_tokens).reshape(N_DOCUMENTS, n_tokens)
+    token, lengths = tokens_of(n_tokens)
+    token = token.reshape(N_DOCUMENTS, n_tokens)
     costs, sums = [], np.empty((N_MODELS, 5, N_DOCUMENTS))
 
     def add_up(model: int, logp_ref: np.ndarray, logp_cmp: np.ndarray) -> None:
         for some in (slice(i, i + 100) for i in range(0, N_DOCUMENTS, 100)):
             ref, cmp = (logp.reshape(N_DOCUMENTS, n_tokens)[some].astype(np.float64) for logp in (logp_ref, logp_cmp))
             gain, loss = np.maximum(cmp - ref, 0), np.maximum(ref - cmp, 0)
-            sums[model, :, some] = [values.sum(axis=1) for values in (-ref, -cmp, gain, loss, lengths[tokens[some]])]
+            sums[model, :, some] = [values.sum(axis=1) for values in (-ref, -cmp, gain, loss, lengths[token[some]])]
 
     for model in range(N_MODELS):
         logp = logp_of(model, n_tokens)
-        costs.append(watched(partial(add_up, model, *logp))[1])
+        costs.append(harness.watched(partial(add_up, model, *logp))[1])
     np.save(out, sums)
     return {key: (sum if key.endswith("_s") else max)(cost[key] for cost in costs) for key in costs[0]}
 
@@ -77,10 +60,12 @@ def ppldelta_frames(n_tokens: int, out: str) -> dict[str, float]:
     from ppldelta import schema
     from ppldelta.analysis.metrics import document_metrics, model_metrics
 
+    token, lengths = tokens_of(n_tokens)
+
     def records() -> pl.DataFrame:
         place = np.repeat(np.arange(N_DOCUMENTS, dtype=np.uint32), n_tokens)
-        document = pl.Series("document", names(), dtype=schema.NAMES).gather(place)
-        pos, token = np.tile(np.arange(n_tokens, dtype=np.uint32), N_DOCUMENTS), tokens_of(n_tokens)
+        document = pl.Series("document", NAMES, dtype=schema.NAMES).gather(place)
+        pos = np.tile(np.arange(n_tokens, dtype=np.uint32), N_DOCUMENTS)
         frames = []
         for model in range(N_MODELS):
             ref, cmp = logp_of(model, n_tokens)
@@ -94,18 +79,18 @@ def ppldelta_frames(n_tokens: int, out: str) -> dict[str, float]:
         return pl.concat(frames)
 
     tokens = records()
-    category = [name.split("/")[0] for name in names()]
-    piece = [b"x" * int(length) for length in piece_bytes()]
-    corpus = {"family": "ref", "document": names(), "category": category, "n_tokens": n_tokens}
+    category, piece = [name.split("/")[0] for name in NAMES], [b"x" * int(length) for length in lengths]
+    corpus = {"family": "ref", "document": NAMES, "category": category, "n_tokens": n_tokens}
     pieces = {"family": "ref", "token": np.arange(N_VOCAB, dtype=np.int32), "piece": piece}
     corpus, pieces = pl.DataFrame(corpus, schema.CORPUS), pl.DataFrame(pieces, schema.PIECES)
-    facts = pl.DataFrame(schema={name: schema.MODELS[name] for name in FACTS})
+    facts = ("family", "model", "size_bytes", "bits_per_weight", "n_params")
+    facts = pl.DataFrame(schema={name: schema.MODELS[name] for name in facts})
 
     def analyse() -> tuple[pl.DataFrame, pl.DataFrame]:
         documents = document_metrics(tokens, pieces, corpus)
         return documents, model_metrics(documents, facts)
 
-    (documents, models), cost = watched(analyse)
+    (documents, models), cost = harness.watched(analyse)  # the records stay alive, as in a `Result`
     documents.write_parquet(f"{out}.documents")
     models.write_parquet(f"{out}.models")
     return cost
@@ -113,7 +98,7 @@ def ppldelta_frames(n_tokens: int, out: str) -> dict[str, float]:
 
 def check(sums: np.ndarray, documents: pl.DataFrame, models: pl.DataFrame, n_tokens: int) -> None:
     """Every document's values and the models' token-weighted ones, against NumPy's sums."""
-    order = sorted(range(N_DOCUMENTS), key=names().__getitem__)
+    order = sorted(range(N_DOCUMENTS), key=NAMES.__getitem__)
     nats_ref, nats_cmp, gain, loss, n_bytes = sums[:, :, order].transpose(1, 0, 2).reshape(5, -1)
     expected = {
         "n_bytes": n_bytes,
@@ -141,16 +126,13 @@ def main() -> None:
     n_tokens = 25 if chosen.quick else 2500
     out = chosen.work / "analysis"
 
-    def contestant(function: Callable[..., Any], suffix: str) -> harness.Contestant:
-        def run() -> harness.Run:
-            cost = harness.call(function, n_tokens=n_tokens, out=f"{out}{suffix}").answer
-            return harness.Run(cost["wall_s"], cost["cpu_s"], cost["peak_mb"], None, cost["before_mb"])
-
-        return run
+    def run(function: Callable[..., Any], suffix: str) -> harness.Run:
+        cost = harness.call(function, n_tokens=n_tokens, out=f"{out}{suffix}").answer
+        return harness.Run(cost["wall_s"], cost["cpu_s"], cost["peak_mb"], None, cost["before_mb"])
 
     contestants = {
-        "NumPy, sums by document": contestant(numpy_sums, ".npy"),
-        "document_metrics + model_metrics": contestant(ppldelta_frames, ""),
+        "NumPy, sums by document": partial(run, numpy_sums, ".npy"),
+        "document_metrics + model_metrics": partial(run, ppldelta_frames, ""),
     }
     runs = harness.interleave(contestants, chosen.runs, warm_up=False)
     made = [Path(f"{out}{suffix}") for suffix in (".npy", ".documents", ".models")]
@@ -158,11 +140,10 @@ def main() -> None:
     for path in made:
         path.unlink()
     n = N_MODELS * N_DOCUMENTS * n_tokens
-    frame = [
-        {**row, "records_mb": each[0].answer}
-        for row, each in zip(harness.rows(f"{n / 1e6:g} million records", runs, n_units=n), runs.values(), strict=True)
-    ]
     print("wanted for 100 million: at most 30 s and 8000 MB")
+    frame = harness.rows(f"{n / 1e6:g} million records", runs, n_units=n)
+    for row, each in zip(frame, runs.values(), strict=True):
+        row["before_mb"] = each[0].answer
     harness.publish(frame, chosen)
 
 

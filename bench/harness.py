@@ -116,6 +116,16 @@ def memory_kb(field: str, pid: int | str = "self") -> int:
     return next((int(line.split()[1]) for line in lines if line.startswith(f"{field}:")), 0)
 
 
+def watched(work: Callable[[], Any]) -> tuple[Any, dict[str, float]]:
+    """Runs `work`; its wall and CPU time, and this process's memory before and at its highest meanwhile."""
+    Path("/proc/self/clear_refs").write_text("5")  # VmHWM starts again from here
+    before = memory_kb("VmRSS")
+    wall, cpu = time.perf_counter(), time.process_time()
+    value = work()
+    cost = {"wall_s": time.perf_counter() - wall, "cpu_s": time.process_time() - cpu}
+    return value, {**cost, "before_mb": before * 1.024e-3, "peak_mb": memory_kb("VmHWM") * 1.024e-3}
+
+
 def call(function: Callable[..., Any], **arguments: Any) -> Run:
     """A function of a benchmark, called in a fresh Python: start and imports are part of its cost. JSON in and out."""
     module = Path(inspect.getfile(function)).stem

@@ -1,7 +1,6 @@
 """Writes the synthetic models of the benchmarks: qwen3 in shape, Q8_0, tied head, random but seeded weights.
 
-The vocabulary has the size of Qwen3's and a byte-level BPE that works: every word of the demo's English prose is one
-token with its space (merges from left to right), everything else falls into short pieces, any bytes can be encoded.
+The vocabulary has the size of Qwen3's and a byte-level BPE that works (`texts.vocabulary`).
 
     python bench/make_model.py --shape mid -o mid.gguf
 """
@@ -9,16 +8,14 @@ token with its space (merges from left to right), everything else falls into sho
 from __future__ import annotations
 
 import argparse
-import re
 import sys
-from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
 
 import gguf
 import numpy as np
 
-from texts import prose
+from texts import vocabulary
 
 Q8_0, F32 = gguf.GGMLQuantizationType.Q8_0, gguf.GGMLQuantizationType.F32
 
@@ -47,36 +44,6 @@ SHAPES = {
     "long": Shape(n_embd=256, n_layer=2, n_head=4, n_head_kv=1, n_ff=512, n_vocab=151936, n_ctx_train=131072),
     "quick": Shape(n_embd=256, n_layer=2, n_head=4, n_head_kv=1, n_ff=512, n_vocab=16384, n_ctx_train=131072),
 }
-
-
-def byte_symbols() -> list[str]:
-    """GPT-2's printable stand-in for each byte."""
-    printable = [*range(33, 127), *range(161, 173), *range(174, 256)]
-    others = iter(range(256, 512))
-    return [chr(byte if byte in printable else next(others)) for byte in range(256)]
-
-
-def vocabulary(n_vocab: int) -> tuple[list[str], list[str]]:
-    """Tokens and merges: first the words of the prose, frequent ones first, then one letter more to what is there."""
-    symbols = byte_symbols()
-    tokens, merges, known = list(symbols), [], set(symbols)
-
-    def merge(left: str, right: str) -> None:
-        if left + right not in known and len(tokens) < n_vocab - 1:
-            known.add(left + right)
-            tokens.append(left + right)
-            merges.append(f"{left} {right}")
-
-    for word, _ in Counter(re.findall(r" [^\W\d_]+", prose())).most_common():
-        word = "".join(symbols[byte] for byte in word.encode())
-        for i in range(1, len(word)):
-            merge(word[:i], word[i])
-    for token in tokens:  # grows while it is read
-        for letter in "etaoinshrdlucmfwygpbvkxqjz":
-            merge(token, letter)
-        if len(tokens) == n_vocab - 1:
-            return [*tokens, "<|endoftext|>"], merges
-    raise AssertionError("never runs out of letters")
 
 
 def tensors(shape: Shape) -> dict[str, tuple[int, ...]]:

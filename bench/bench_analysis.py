@@ -31,15 +31,14 @@ def logp_of(model: int, n_tokens: int) -> tuple[np.ndarray, np.ndarray]:
 
 
 def tokens_of(n_tokens: int) -> tuple[np.ndarray, np.ndarray]:
-    """The token of each record, and how many bytes each token of the vocabulary has."""
+    """The token of each record, document by document, and how many bytes each token of the vocabulary has."""
     rng = np.random.default_rng(1)
-    return rng.integers(0, N_VOCAB, N_DOCUMENTS * n_tokens, np.int32), rng.integers(1, 9, N_VOCAB)
+    return rng.integers(0, N_VOCAB, (N_DOCUMENTS, n_tokens), np.int32), rng.integers(1, 9, N_VOCAB)
 
 
 def numpy_sums(n_tokens: int, out: str) -> dict[str, float]:
     """The baseline: sums of nats, gain, loss and bytes by document; one model's arrays in memory at a time."""
     token, lengths = tokens_of(n_tokens)
-    token = token.reshape(N_DOCUMENTS, n_tokens)
     costs, sums = [], np.empty((N_MODELS, 5, N_DOCUMENTS))
 
     def add_up(model: int, logp_ref: np.ndarray, logp_cmp: np.ndarray) -> None:
@@ -69,7 +68,7 @@ def ppldelta_frames(n_tokens: int, out: str) -> dict[str, float]:
         frames = []
         for model in range(N_MODELS):
             ref, cmp = logp_of(model, n_tokens)
-            values = {"pos": pos, "token": token, "logp_ref": ref, "logp_cmp": cmp, "delta": cmp - ref}
+            values = {"pos": pos, "token": token.ravel(), "logp_ref": ref, "logp_cmp": cmp, "delta": cmp - ref}
             labels = {"family": "ref", "model": f"cmp{model}"}
             frames.append(
                 pl.DataFrame({"document": document, **values})

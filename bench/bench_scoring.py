@@ -3,12 +3,16 @@
 The floor is llama.cpp decoding the same windows with output rows for the same targets (`floor.py`), in this process.
 `llama-bench`, which issue 3 names, is not built by this package: its prompt processing has no output rows to speak of,
 so it would be a floor for another computation. Each contestant's log-probabilities are checked against a float64
-log-softmax of the floor's logits.
+log-softmax of the floor's logits. The rules are compared with the text in several windows and in one: in several,
+`"every"` feeds nearly two tokens for each that it scores, as `"perplexity"` always does.
 """
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
+from numpy.typing import NDArray
 
 import floor
 import harness
@@ -16,10 +20,43 @@ import ppldelta
 from make_model import cached
 from ppldelta.engine.native import Model, Scorer
 from ppldelta.scoring import DEFAULT_N_UBATCH
-from ppldelta.text.windows import plan_windows
+from ppldelta.text.windows import RULES, plan_windows
 from texts import text
 
 N_CTX = 512
+
+
+class Bench:
+    """A text under one `n_ctx`: contestants that decode or score it, and how many targets each rule has."""
+
+    def __init__(self, path: Path, model: Model, tokens: NDArray[np.int32], n_ctx: int, threads: int) -> None:
+        common = {"n_ctx": n_ctx, "n_ubatch": DEFAULT_N_UBATCH, "threads": threads}
+        self._decoder, self._scorer = floor.Decoder(path, **common), Scorer(model, **common)
+        self._windows = {rule: plan_windows(tokens, rule=rule, n_ctx=n_ctx, bos=None) for rule in RULES}
+        self.n_scored = {rule: sum(len(window.targets) for window in plan) for rule, plan in self._windows.items()}
+
+    def decode(self, rule: str) -> harness.Contestant:
+        """The floor; its answer is the log-probabilities of the last micro-batch's targets, in float64."""
+        steps = [step for window in self._windows[rule] for step in self._decoder.steps(window)]
+        targets = self._windows[rule][-1].targets
+        return harness.timed(
+            lambda: self._decoder.run(steps), lambda n: floor.log_softmax(self._decoder.logits(n), targets[-n:])
+        )
+
+    def score(self, rule: str) -> harness.Contestant:
+        """The engine; its answer is the log-probabilities of all targets."""
+        return harness.timed(lambda: [self._scorer.score(window) for window in self._windows[rule]], np.concatenate)
+
+    def check(self) -> None:
+        """The first window's last micro-batch as well: the contestants' answers only tell of the last window's."""
+        window = self._windows["perplexity"][0]
+        n = self._decoder.run(self._decoder.steps(window))
+        agree(self._scorer.score(window), floor.log_softmax(self._decoder.logits(n), window.targets[-n:]))
+
+
+def agree(logp: NDArray[np.float32], exact: NDArray[np.float64]) -> None:
+    error = np.abs(logp[-len(exact) :] - exact).max()
+    harness.require(error < 2e-5, f"log-probabilities differ by {error} from those of the floor's logits")
 
 
 def main() -> None:
@@ -30,85 +67,55 @@ def main() -> None:
     tokens = model.tokenize(text(n_tokens).encode())[:n_tokens]
     document = b"".join(model.pieces(tokens))
     harness.require(np.array_equal(model.tokenize(document), tokens), "the text splits into the same tokens again")
-    windows = {rule: plan_windows(tokens, rule=rule, n_ctx=N_CTX, bos=None) for rule in ("perplexity", "every")}
-    n_scored = {rule: sum(len(window.targets) for window in plan) for rule, plan in windows.items()}
 
-    decoder = floor.Decoder(path, n_ctx=N_CTX, n_ubatch=DEFAULT_N_UBATCH, threads=chosen.threads)
-    steps = {rule: [step for window in plan for step in decoder.steps(window)] for rule, plan in windows.items()}
-    scorer = Scorer(model, n_ctx=N_CTX, n_ubatch=DEFAULT_N_UBATCH, threads=chosen.threads)
-    exact = floor.log_softmax
-
-    def decode(rule: str) -> harness.Contestant:
-        def answer(n_rows: int) -> np.ndarray:
-            return exact(decoder.logits(n_rows), windows[rule][-1].targets[-n_rows:])
-
-        return harness.timed(lambda: decoder.run(steps[rule]), answer)
-
-    def score(rule: str) -> harness.Contestant:
-        return harness.timed(lambda: [scorer.score(window) for window in windows[rule]], np.concatenate)
-
-    def load_and_score() -> list[np.ndarray]:
+    def load_and_score() -> list[NDArray[np.float32]]:
         fresh = Model(path)
         plan = plan_windows(fresh.tokenize(document), rule="perplexity", n_ctx=N_CTX, bos=None)
         scorer = Scorer(fresh, n_ctx=N_CTX, n_ubatch=DEFAULT_N_UBATCH, threads=chosen.threads)
         return [scorer.score(window) for window in plan]
 
-    def score_two_models() -> np.ndarray:
+    def score_two_models() -> NDArray[np.float32]:
         settings = {"n_ctx": N_CTX, "threads": chosen.threads, "progress": False}
-        result = ppldelta.score({"text": document}, path, path, **settings)
-        return result.tokens["logp_cmp"].to_numpy()
+        return ppldelta.score({"text": document}, path, path, **settings).tokens["logp_cmp"].to_numpy()
 
-    steady = harness.interleave(
+    bench = Bench(path, model, tokens, N_CTX, chosen.threads)
+    bench.check()
+    runs = harness.interleave(
         {
-            "decode alone": decode("perplexity"),
-            "score": score("perplexity"),
+            "decode alone": bench.decode("perplexity"),
+            "score": bench.score("perplexity"),
             "load, tokenize, score": harness.timed(load_and_score, np.concatenate),
             "ppldelta.score, two models": harness.timed(score_two_models),
         },
         chosen.runs,
     )
-    rules = harness.interleave(
-        {
-            "windows='perplexity'": score("perplexity"),
-            "windows='every'": score("every"),
-            "decode alone, 'every'": decode("every"),
-        },
-        chosen.runs,
+    exact, logp = runs["decode alone"][0].answer, runs["score"][0].answer
+    agree(logp, exact)
+    same = all(np.array_equal(run.answer, logp) for name in list(runs)[1:] for run in runs[name])
+    harness.require(same, "every way to score gives the same numbers")
+    n = bench.n_scored["perplexity"]
+    frame = harness.rows(
+        f"{n_tokens} tokens, n_ctx {N_CTX}",
+        runs,
+        n_units={name: 2 * n if "two models" in name else n for name in runs},
+        limits={"score": 1.03, "load, tokenize, score": 1.08},
     )
 
-    # a floor's answer is its last micro-batch, a contestant's all targets: their tails must agree
-    for runs, floor_name, names in (
-        (steady, "decode alone", list(steady)[1:]),
-        (rules, "decode alone, 'every'", ["windows='every'"]),
-    ):
-        expected = runs[floor_name][0].answer
-        for run in (run for name in names for run in runs[name]):
-            error = np.abs(run.answer[-len(expected) :] - expected).max()
-            harness.require(error < 2e-5, f"log-probabilities differ by {error} from those of the floor's logits")
-            harness.require(np.array_equal(run.answer, runs[names[0]][0].answer), "runs differ from one another")
-    for window in windows["perplexity"][:2]:
-        tail = scorer.score(window)[-decoder.run(decoder.steps(window)) :]
-        error = np.abs(tail - exact(decoder.logits(len(tail)), window.targets[-len(tail) :])).max()
-        harness.require(error < 2e-5, f"log-probabilities of a window differ by {error}")
-
-    n = n_scored["perplexity"]
-    harness.publish(
-        [
-            *harness.rows(
-                f"{len(tokens)} tokens, n_ctx {N_CTX}",
-                steady,
-                n_units={name: 2 * n if "two models" in name else n for name in steady},
-                limits={"score": 1.03, "load, tokenize, score": 1.08},
-            ),
-            *harness.rows(
-                "per scored token",
-                rules,
-                n_units={name: n_scored["perplexity" if "perplexity" in name else "every"] for name in rules},
-                limits={"windows='every'": 1 / 1.35},
-            ),
-        ],
-        chosen,
-    )
+    for n_ctx in (N_CTX, n_tokens):  # several windows, and the text as a whole
+        bench = Bench(path, model, tokens, n_ctx, chosen.threads)
+        runs = harness.interleave(
+            {
+                "windows='perplexity'": bench.score("perplexity"),
+                "windows='every'": bench.score("every"),
+                "decode alone, 'every'": bench.decode("every"),
+            },
+            chosen.runs,
+        )
+        agree(runs["windows='every'"][0].answer, runs["decode alone, 'every'"][0].answer)
+        n_units = {name: bench.n_scored["perplexity" if "perplexity" in name else "every"] for name in runs}
+        limits = {"windows='every'": 1 / 1.35}
+        frame += harness.rows(f"per scored token, n_ctx {n_ctx}", runs, n_units=n_units, limits=limits)
+    harness.publish(frame, chosen)
 
 
 if __name__ == "__main__":

@@ -27,14 +27,13 @@ def imported() -> None:
 
 
 def score(model: str, folder: str, n_ctx: int, threads: int) -> dict[str, float]:
-    """Size of the model, and per document the mean NLL and the number of scored tokens."""
+    """Size of the model, and the mean NLL of each document."""
     import ppldelta
 
     result = ppldelta.score(folder, model, model, n_ctx=n_ctx, threads=threads, progress=False)
     documents = result.documents
     return {
         "size_bytes": result.families[0]["ref"]["size_bytes"],
-        "n_scored": int(documents["n_scored"].sum()),
         "nll": dict(zip(documents["document"], documents["ppl_ref"].log(), strict=True)),
     }
 

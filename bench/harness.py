@@ -98,11 +98,13 @@ def child(command: list[object]) -> Run:
         _, status, usage = os.wait4(process.pid, 0)
         process.returncode = os.waitstatus_to_exitcode(status)
         out.seek(0)
-        text = out.read().decode(errors="replace")
+        printed = out.read()
     if process.returncode:
-        raise RuntimeError(f"{command[0]} ended with {process.returncode}:\n{text[-4000:]}")
-    written = int(io["wchar"]) - len(text.encode())
-    return Run(wall, usage.ru_utime + usage.ru_stime, peak_kb[0] * 1024 / 1e6, written / 1e6, text)
+        raise RuntimeError(f"{command[0]} ended with {process.returncode}:\n{printed[-4000:].decode(errors='replace')}")
+    written = int(io["wchar"]) - len(printed)
+    return Run(
+        wall, usage.ru_utime + usage.ru_stime, peak_kb[0] * 1024 / 1e6, written / 1e6, printed.decode(errors="replace")
+    )
 
 
 def _watch(pid: int, peak_kb: list[int], ended: threading.Event) -> None:

@@ -2,12 +2,6 @@
 
 from __future__ import annotations
 
-import os
-
-# A thread of llama.cpp that waits for the others spins for milliseconds before it sleeps (GNU OpenMP's default). Where
-# something else runs on the machine, that made runs many times slower; a short spin costs nothing where nothing does.
-os.environ.setdefault("GOMP_SPINCOUNT", "1000")
-
 try:
     from ppldelta._core import __version__
 except ImportError as error:  # a source folder on the path, or a library that the loader cannot find

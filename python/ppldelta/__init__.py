@@ -2,14 +2,7 @@
 
 from __future__ import annotations
 
-try:
-    from ppldelta._core import __version__
-except ImportError as error:  # a source folder on the path, or a library that the loader cannot find
-    raise ImportError(
-        f"ppldelta's native extension cannot be loaded ({error}).\n"
-        "hint: install the package with `pip install .` and run Python outside of its source folder"
-    ) from error
-
+from ppldelta._load import __version__  # before all others: they need the extension
 from ppldelta.errors import CorpusError, ModelError, PpldeltaError, ResultError, TokenizerMismatchError
 from ppldelta.result import Result, load, report
 from ppldelta.scoring import score

@@ -79,10 +79,6 @@ def _remove(folder: Path, owner: int) -> None:
 def _environment() -> dict[str, str]:
     """What the worker's environment has beside ours; what the user set stays."""
     defaults = {
-        # A thread of llama.cpp that waits for the others spins for milliseconds before it sleeps (GNU OpenMP's
-        # default). Where something else runs on the machine, that made runs many times slower; a short spin costs
-        # nothing where nothing does.
-        "GOMP_SPINCOUNT": "1000",
         # ggml would start a debugger and print a backtrace after the line that says what is wrong; Python as well
         "GGML_NO_BACKTRACE": "1",
         "PYTHONFAULTHANDLER": "",
@@ -233,7 +229,12 @@ class Session:
         """The value of one task, while nothing else is in flight."""
         if self._local:
             os.truncate(self._local.stderr, 0)  # the last lines shall be of this model
-        return self._take(self._guarded(label, doing, (), task, *arguments), label, doing)
+        future = self._guarded(label, doing, (), task, *arguments)
+        while not wait(
+            [future], timeout=_POLL_S
+        ).done:  # with a timeout, so that Ctrl-C is seen whatever thread it hits
+            pass
+        return self._take(future, label, doing)
 
     def stream(
         self,
@@ -268,7 +269,7 @@ class Session:
                     waiting[self._guarded(label, doing, names[shard.start :], task, *arguments(shard))] = shard
                 if not waiting:
                     return
-                done, _ = wait(waiting, timeout=_POLL_S if self._local else None, return_when=FIRST_COMPLETED)
+                done, _ = wait(waiting, timeout=_POLL_S, return_when=FIRST_COMPLETED)
                 if self._local and on_tokens:
                     n_fed, before = self._local.board.n_fed, n_fed
                     on_tokens(n_fed - before)

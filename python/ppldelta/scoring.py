@@ -1,14 +1,15 @@
 """The main job: documents × models → token records.
 
 Every model is asked first whether it splits the documents into the reference's tokens, before any time is spent
-on evaluating; then one model after the other is loaded, evaluated on the same windows, and let go.
+on evaluating; then one model after the other is evaluated on the same windows, in a process of its own.
 """
 
 from __future__ import annotations
 
 import dataclasses
-import time
 from collections.abc import Iterable, Mapping
+from concurrent.futures import Executor
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -18,8 +19,8 @@ import polars as pl
 from numpy.typing import NDArray
 from tqdm.auto import tqdm
 
-from ppldelta import _core, schema
-from ppldelta.engine.native import Model, ModelInfo, Scorer
+from ppldelta import schema
+from ppldelta.engine.native import ModelInfo
 from ppldelta.engine.plan import (
     PlannedDocument,
     Settings,
@@ -29,6 +30,8 @@ from ppldelta.engine.plan import (
     plan_documents,
     refuse_unscorable,
 )
+from ppldelta.engine.remote import RemoteModel, Session
+from ppldelta.engine.worker import ContextSize
 from ppldelta.errors import ModelError
 from ppldelta.models.identity import content_hash
 from ppldelta.models.references import ModelLike, ModelReference, model_files, resolve, resolve_many, unique_labels
@@ -71,6 +74,7 @@ def score(
     n_gpu_layers: int | None = None,
     n_ubatch: int = DEFAULT_N_UBATCH,
     threads: int | None = None,
+    executor: Executor | None = None,
     progress: bool = True,
 ) -> Result:
     """Compares models with a reference, token by token, on real documents.
@@ -86,6 +90,9 @@ def score(
         n_gpu_layers: layers to put on the GPU; by default all where a GPU backend is built in.
         n_ubatch: tokens evaluated at once. More needs more memory (n_ubatch × n_vocab float32 logits).
         threads: CPU threads; by default the number of physical cores.
+        executor: where models are loaded and evaluated; by default a worker process on this machine, which keeps the
+            models for the next call and ends when it is idle. Any other `concurrent.futures.Executor` will do, such as
+            Dask's `client.get_executor()`; its workers must find the model files under the same paths.
         progress: show a bar with tokens/s and the time left for each model, on stderr.
 
     Returns:
@@ -93,8 +100,8 @@ def score(
 
     Raises:
         CorpusError: no document matched, or none is long enough to score.
-        ModelError: a model cannot be found, read, or evaluated. A comparison that fails while it is evaluated is left
-            out with a warning, as long as another one is there.
+        ModelError: a model cannot be found, read, or evaluated, or ended its worker process. A comparison that fails
+            while it is evaluated is left out with a warning, as long as another one is there.
         TokenizerMismatchError: a comparison splits a document into other tokens than the reference does.
         PpldeltaError: an argument is out of its range.
     """
@@ -107,34 +114,33 @@ def score(
         threads=loky.cpu_count(only_physical_cores=True) if threads is None else threads,
     )
     reference, *comparisons = unique_labels([resolve(ref), *resolve_many(cmp)])
-    documents, warnings = load_documents(files)
+    with Session(executor) as session:
+        documents, warnings = load_documents(files)
 
-    # all that can be refused is refused before the first window is evaluated
-    model = Model(reference.path, n_gpu_layers=n_gpu_layers)
-    refuse_unscorable(model.info, reference.label)
-    settings = settings.for_model(model.info)
-    planned, too_short = plan_documents(documents, model, settings)
-    warnings += too_short + beyond_training(model.info, reference.label, planned)
-    for comparison in comparisons:
-        warnings += check_comparison(comparison, planned, reference, model)
-    hashes = _hashes([reference, *comparisons], progress)
-    pieces = _pieces(model, planned, reference.label)
+        # all that can be refused is refused before the first window is evaluated
+        model = session.model(reference, n_gpu_layers=n_gpu_layers)
+        model.load()
+        refuse_unscorable(model.info, reference.label)
+        settings = settings.for_model(model.info)
+        planned, too_short = plan_documents(documents, model, settings)
+        warnings += too_short + beyond_training(model.info, reference.label, planned)
+        judged = [session.model(comparison, n_gpu_layers=n_gpu_layers) for comparison in comparisons]
+        for comparison, candidate in zip(comparisons, judged, strict=True):
+            warnings += check_comparison(comparison, candidate, planned, reference, model)
+        hashes = _hashes([reference, *comparisons], progress)
+        pieces = _pieces(model, planned, reference.label)
 
-    evaluation = _evaluate(model, reference, planned, settings, progress)
-    del model
-    evaluations = []
-    failures = []
-    for comparison in comparisons:
-        try:
-            model = Model(comparison.path, n_gpu_layers=n_gpu_layers)
-            evaluations.append(_evaluate(model, comparison, planned, settings, progress))
-        except ModelError as error:
-            failures.append((error.message, error.hint))  # not the error itself: its traceback would hold the weights
-        model = None
+        evaluation = _evaluate(model, planned, settings, progress)
+        evaluations = []
+        failures = []
+        for candidate in judged:
+            try:
+                evaluations.append(_evaluate(candidate, planned, settings, progress))
+            except ModelError as error:
+                failures.append(error)
     if not evaluations:
-        message, hint = failures[0]
-        raise ModelError(message, hint=hint)
-    warnings += [f"{message}; this model is left out." for message, _ in failures]
+        raise failures[0]
+    warnings += [f"{failure.message}; this model is left out." for failure in failures]
 
     tokens = _token_records(planned, evaluation, evaluations)
     corpus = pl.DataFrame(
@@ -150,9 +156,9 @@ def score(
         "family": reference.label,
         "ref": evaluation.entry(hashes[reference.path]),
         "cmp": [each.entry(hashes[each.reference.path]) for each in evaluations],
-        "signature": settings.signature(),
-        "system": _core.system_info(),
-        "devices": _core.devices(),
+        "signature": settings.signature(model.build),
+        "system": model.build.system,
+        "devices": list(model.build.devices),
         "n_fed": sum(plan.n_fed for plan in planned),
     }
     return make_result(tokens, pieces, corpus, [family], warnings)
@@ -168,7 +174,7 @@ def _hashes(references: list[ModelReference], progress: bool) -> dict[Path, str]
         return {path: content_hash(path, bar.update) for path in paths}
 
 
-def _pieces(model: Model, planned: list[PlannedDocument], family: str) -> pl.DataFrame:
+def _pieces(model: RemoteModel, planned: list[PlannedDocument], family: str) -> pl.DataFrame:
     """The bytes of every token that occurs, as `schema.PIECES`."""
     tokens = np.unique(np.concatenate([plan.tokens for plan in planned]))
     return pl.DataFrame(
@@ -176,36 +182,39 @@ def _pieces(model: Model, planned: list[PlannedDocument], family: str) -> pl.Dat
     )
 
 
-def _evaluate(
-    model: Model, reference: ModelReference, planned: list[PlannedDocument], settings: Settings, progress: bool
-) -> Evaluation:
+def _evaluate(model: RemoteModel, planned: list[PlannedDocument], settings: Settings, progress: bool) -> Evaluation:
     """Log-probabilities of one model on all windows.
 
     Raises:
-        ModelError: llama.cpp fails, or the model's logits are not finite.
+        ModelError: llama.cpp fails, its process is ended, or the model's logits are not finite.
     """
-    scorer = Scorer(model, n_ctx=longest_window(planned), n_ubatch=settings.n_ubatch, threads=settings.threads)
-    logp: list[NDArray[np.float32]] = []
-    started = time.perf_counter()
-    with tqdm(
-        total=sum(plan.n_fed for plan in planned),
-        desc=reference.label,
-        unit="tok",
-        unit_scale=True,
-        disable=not progress,
-        dynamic_ncols=True,
-    ) as bar:
-        for plan in planned:
-            values = np.concatenate([scorer.score(window, bar.update) for window in plan.windows])
+    label = model.reference.label
+    info = model.load()
+    size = ContextSize(longest_window(planned), settings.n_ubatch, settings.threads)
+    logp: list[NDArray[np.float32]] = [np.empty(0, np.float32)] * len(planned)
+    time_s = 0.0
+    with (
+        tqdm(
+            total=sum(plan.n_fed for plan in planned),
+            desc=label,
+            unit="tok",
+            unit_scale=True,
+            disable=not progress,
+            dynamic_ncols=True,
+        ) as bar,
+        closing(model.score(planned, size, bar.update)) as scored,
+    ):
+        for i, values, document_s in scored:
             if not np.isfinite(values).all():
                 n_bad = int(np.count_nonzero(~np.isfinite(values)))
                 raise ModelError(
-                    f"`{reference.label}` gives log-probabilities that are not finite "
-                    f"({n_bad} of {len(values)} tokens in `{printable(plan.document.name)}`)",
+                    f"`{label}` gives log-probabilities that are not finite "
+                    f"({n_bad} of {len(values)} tokens in `{printable(planned[i].document.name)}`)",
                     hint="the weights hold NaN or overflow in this quantisation; try another file of the model",
                 )
-            logp.append(values)
-    return Evaluation(reference, model.info, logp, time.perf_counter() - started)
+            logp[i] = values
+            time_s += document_s
+    return Evaluation(model.reference, info, logp, time_s)
 
 
 def _token_records(planned: list[PlannedDocument], ref: Evaluation, cmps: list[Evaluation]) -> pl.DataFrame:

@@ -55,6 +55,58 @@ def _guard(what: str, hint: str | None = None) -> Iterator[None]:
 
 
 @dataclass(frozen=True)
+class Build:
+    """What the extension of this process is built from, and what it finds on this machine.
+
+    Attributes:
+        version: ppldelta's.
+        llama_cpp_commit: the commit of llama.cpp.
+        patches_hash: hash over the patches to it.
+        gpu: whether a GPU backend is built in.
+        devices: such as "CPU: AMD EPYC" or "CUDA0: NVIDIA H200".
+        system: llama.cpp's line on the features of the processor.
+    """
+
+    version: str
+    llama_cpp_commit: str
+    patches_hash: str
+    gpu: bool
+    devices: tuple[str, ...]
+    system: str
+
+    @property
+    def release(self) -> str:
+        """Versions in one line; equal where the same code computes."""
+        return _release(self.version, self.llama_cpp_commit, self.patches_hash)
+
+
+def _release(version: str, llama_cpp_commit: str, patches_hash: str) -> str:
+    return f"ppldelta {version} (llama.cpp {llama_cpp_commit}, patches {patches_hash})"
+
+
+def release() -> str:
+    """`Build.release` of this process, without a look at its devices."""
+    return _release(_core.__version__, _core.llama_cpp_commit, _core.patches_hash)
+
+
+def build() -> Build:
+    """The `Build` of this process."""
+    return Build(
+        version=_core.__version__,
+        llama_cpp_commit=_core.llama_cpp_commit,
+        patches_hash=_core.patches_hash,
+        gpu=_core.supports_gpu_offload(),
+        devices=tuple(_core.devices()),
+        system=_core.system_info(),
+    )
+
+
+def on_gpu(n_gpu_layers: int | None) -> bool:
+    """Whether a model with this setting has layers on a GPU; None means all where a GPU backend is built in."""
+    return n_gpu_layers != 0 and _core.supports_gpu_offload()
+
+
+@dataclass(frozen=True)
 class ModelInfo:
     """What a model says of itself. Sizes in bytes; `bos`, `eos` are None where the vocabulary has none.
 
@@ -97,7 +149,7 @@ class Model:
     def __init__(self, path: Path | str, *, n_gpu_layers: int | None = None, vocab_only: bool = False) -> None:
         self.path = Path(path)
         if n_gpu_layers is None:
-            n_gpu_layers = -1 if _core.supports_gpu_offload() else 0
+            n_gpu_layers = -1 if on_gpu(None) else 0
         with _guard(
             f"cannot load the model `{printable(path)}`",
             "the file may be truncated (compare its size with the original's), "

@@ -5,13 +5,14 @@ Models that cannot be compared are refused here, before any time is spent on eva
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
-from ppldelta import _core
-from ppldelta.engine.native import Model, ModelInfo
+from ppldelta.engine.native import Build, ModelInfo, build
 from ppldelta.errors import CorpusError, ModelError, PpldeltaError, TokenizerMismatchError
 from ppldelta.models.references import ModelReference
 from ppldelta.text.documents import Document
@@ -58,13 +59,18 @@ class Settings:
         """The same with `n_ctx` filled in from the reference's training context."""
         return self if self.n_ctx is not None else replace(self, n_ctx=default_n_ctx(info.n_ctx_train))
 
-    def signature(self) -> str:
-        """Everything that determines the numbers beside models and documents, in one line."""
-        on_gpu = self.n_gpu_layers if self.n_gpu_layers is not None else -int(_core.supports_gpu_offload())
+    def signature(self, where: Build | None = None) -> str:
+        """Everything that determines the numbers beside models and documents, in one line.
+
+        Args:
+            where: what the process that evaluates is built from; by default, this process.
+        """
+        where = where or build()
+        on_gpu = self.n_gpu_layers if self.n_gpu_layers is not None else -int(where.gpu)
         parts = {
-            "ppldelta": _core.__version__,
-            "llama.cpp": _core.llama_cpp_commit,
-            "patches": _core.patches_hash,
+            "ppldelta": where.version,
+            "llama.cpp": where.llama_cpp_commit,
+            "patches": where.patches_hash,
             "windows": self.windows,
             "n_ctx": self.n_ctx,
             "max_windows": self.max_windows or "all",
@@ -72,7 +78,7 @@ class Settings:
             "kv": "f16",  # this and the next as cpp/scorer.cpp sets them
             "flash_attn": "auto",
             "n_gpu_layers": "all" if on_gpu < 0 else on_gpu,
-            "backend": "+".join(name.split(":")[0] for name in _core.devices()),
+            "backend": "+".join(name.split(":")[0] for name in where.devices),
         }
         return "|".join(f"{key}:{value}" for key, value in parts.items())
 
@@ -91,6 +97,17 @@ class PlannedDocument:
         return sum(len(window.tokens) for window in self.windows)
 
 
+class Vocabulary(Protocol):
+    """What planning needs of a model; `engine.remote.RemoteModel` has it."""
+
+    @property
+    def info(self) -> ModelInfo: ...
+
+    def tokenize(self, documents: Sequence[Document]) -> list[NDArray[np.int32]]: ...
+
+    def pieces(self, tokens: NDArray[np.int32]) -> list[bytes]: ...
+
+
 def refuse_unscorable(info: ModelInfo, label: str) -> None:
     """Raises `ModelError` for a model whose log-probabilities are not those of the next token of the text."""
     if not info.causal:
@@ -107,7 +124,7 @@ def refuse_unscorable(info: ModelInfo, label: str) -> None:
 
 
 def plan_documents(
-    documents: list[Document], model: Model, settings: Settings
+    documents: list[Document], model: Vocabulary, settings: Settings
 ) -> tuple[list[PlannedDocument], list[str]]:
     """Tokens and windows of every document, and warnings that name those from which nothing can be scored.
 
@@ -115,8 +132,7 @@ def plan_documents(
         CorpusError: nothing can be scored at all.
     """
     planned, too_short = [], []
-    for document in documents:
-        tokens = model.tokenize(document.text)
+    for document, tokens in zip(documents, model.tokenize(documents), strict=True):
         windows = plan_windows(
             tokens,
             rule=settings.windows,
@@ -137,24 +153,27 @@ def plan_documents(
 
 
 def check_comparison(
-    comparison: ModelReference, planned: list[PlannedDocument], reference: ModelReference, model: Model
+    comparison: ModelReference,
+    judged: Vocabulary,
+    planned: list[PlannedDocument],
+    reference: ModelReference,
+    model: Vocabulary,
 ) -> list[str]:
     """Whether a comparison can be set against the reference, token by token; returns what is worth a warning.
 
     Args:
-        comparison: the model that is judged; only its vocabulary is read.
+        comparison: the model that is judged.
+        judged: the same; only its vocabulary is asked.
         planned: the documents as the reference splits them; not empty.
         reference: the yardstick.
-        model: the same, loaded.
+        model: the same.
 
     Raises:
-        ModelError: it cannot be loaded, or not be scored.
+        ModelError: it cannot be scored.
         TokenizerMismatchError: it splits a document into other tokens. A longer vocabulary is fine.
     """
-    judged = Model(comparison.path, vocab_only=True)
     refuse_unscorable(judged.info, comparison.label)
-    for plan in planned:
-        tokens = judged.tokenize(plan.document.text)
+    for plan, tokens in zip(planned, judged.tokenize([plan.document for plan in planned]), strict=True):
         n = min(len(tokens), len(plan.tokens))
         differ = np.flatnonzero(tokens[:n] != plan.tokens[:n])
         if not len(differ) and len(tokens) == len(plan.tokens):
@@ -192,7 +211,7 @@ def longest_window(planned: list[PlannedDocument]) -> int:
     return max(len(window.tokens) for plan in planned for window in plan.windows)
 
 
-def _shown(model: Model, tokens: NDArray[np.int32], at: int) -> str:
+def _shown(model: Vocabulary, tokens: NDArray[np.int32], at: int) -> str:
     """A token for people: its number and its text."""
     if at >= len(tokens):
         return "the end of the text"

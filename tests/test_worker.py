@@ -1,0 +1,335 @@
+"""Models in worker processes: real processes that abort, are killed, are interrupted, or outlive a call."""
+
+from __future__ import annotations
+
+import os
+import signal
+import struct
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures.process import ProcessPoolExecutor
+from multiprocessing import get_context
+from pathlib import Path
+
+import numpy as np
+import polars as pl
+import pytest
+
+import ppldelta
+from ppldelta import demo
+from ppldelta.engine import remote, worker
+from ppldelta.engine.native import Model, Scorer
+from ppldelta.engine.remote import Session
+from ppldelta.engine.worker import ContextSize, ModelFile, Models
+from ppldelta.models.references import resolve
+from ppldelta.text.windows import plan_windows
+
+GOOD, OTHER = demo.COMPARISONS[:2]
+TEXT = (demo.CORPUS / "prose" / "mudflats_in_november.txt").read_text()
+LONG = "\n".join(path.read_text() for path in sorted(demo.CORPUS.glob("prose/*.txt"))) * 40
+QUIET = {"ref": demo.REFERENCE, "progress": False}
+
+
+@pytest.fixture
+def fresh() -> Iterator[None]:
+    """No worker of an earlier test."""
+    close_idle()
+    yield
+    close_idle()
+
+
+def close_idle() -> None:
+    while remote._idle:
+        remote._idle.pop().executor.shutdown(wait=True, kill_workers=True)
+
+
+def worker_pid() -> int:
+    (local,) = remote._idle
+    (pid,) = local.executor._processes
+    return pid
+
+
+def with_f32(source: Path, path: Path, key: bytes, value: float) -> Path:
+    """A copy of a GGUF with another value of a float of its metadata."""
+    data = bytearray(source.read_bytes())
+    at = data.index(struct.pack("<Q", len(key)) + key) + 8 + len(key)
+    assert int.from_bytes(data[at : at + 4], "little") == 6  # GGUF_TYPE_FLOAT32
+    struct.pack_into("<f", data, at + 4, value)
+    path.write_bytes(data)
+    return path
+
+
+@pytest.fixture
+def aborting(tmp_path: Path) -> Path:
+    """A model that loads and has a context, and at which ggml aborts: its norms have a negative epsilon."""
+    return with_f32(demo.REFERENCE, tmp_path / "aborts.gguf", b"llama.attention.layer_norm_rms_epsilon", -1.0)
+
+
+# --- numbers --------------------------------------------------------------------------------------------------------
+
+
+def test_numbers_are_those_of_a_scorer_in_this_process(demo_result: ppldelta.Result) -> None:
+    model = Model(GOOD)
+    everything = demo_result.tokens.with_columns(pl.col("document", "model").cast(pl.String))
+    for path in sorted(demo.CORPUS.glob("prose/*.txt"))[:3]:
+        windows = plan_windows(
+            model.tokenize(path.read_bytes()), rule="perplexity", n_ctx=2048, bos=model.info.bos, max_windows=None
+        )
+        scorer = Scorer(model, n_ctx=2048, n_ubatch=128, threads=2)
+        direct = np.concatenate([scorer.score(window) for window in windows])
+        ours = everything.filter(document=f"prose/{path.name}", model="tiny-code.Q8_0")
+        assert np.array_equal(ours["logp_cmp"].to_numpy(), direct)
+
+
+def test_threads_give_the_same_numbers(demo_result: ppldelta.Result) -> None:
+    with ThreadPoolExecutor(2) as executor:
+        result = ppldelta.score(demo.CORPUS, demo.REFERENCE, demo.COMPARISONS, progress=False, executor=executor)
+    assert result.tokens.equals(demo_result.tokens)
+    assert result.signature == demo_result.signature
+
+
+def test_other_processes_give_the_same_numbers() -> None:
+    here = ppldelta.score(demo.CORPUS / "prose", cmp=GOOD, **QUIET)
+    with ProcessPoolExecutor(2, mp_context=get_context("spawn")) as executor:
+        there = ppldelta.score(demo.CORPUS / "prose", cmp=GOOD, threads=1, executor=executor, **QUIET)
+    assert there.tokens.equals(here.tokens)
+
+
+# --- ends of a worker -----------------------------------------------------------------------------------------------
+
+
+def test_an_abort_of_ggml_is_a_model_error_and_the_others_go_on(aborting: Path) -> None:
+    result = ppldelta.score({"prose/a": TEXT}, cmp=[aborting, GOOD], **QUIET)
+    assert result.models["model"].unique().to_list() == ["tiny-code.Q8_0"]
+    (warning,) = result.warnings
+    for part in ("evaluating `aborts`", "SIGABRT", "at `prose/a`", "GGML_ASSERT(eps >= 0.0f) failed", "is left out"):
+        assert part in warning
+    assert "\n" not in warning
+    with pytest.raises(ppldelta.ModelError, match="SIGABRT"):
+        ppldelta.score({"prose/a": TEXT}, cmp=aborting, **QUIET)
+    with pytest.raises(ppldelta.ModelError, match="SIGABRT"):
+        ppldelta.score({"prose/a": TEXT}, aborting, GOOD, progress=False)
+
+
+def test_an_abort_in_another_executor_too(aborting: Path) -> None:
+    with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as executor:
+        with pytest.raises(ppldelta.ModelError, match=r"evaluating `aborts` ended unexpectedly, near `a`"):
+            ppldelta.score({"a": TEXT}, cmp=aborting, executor=executor, **QUIET)
+        with pytest.raises(ppldelta.ModelError, match="loading `tiny-ref"):
+            ppldelta.score({"a": TEXT}, cmp=GOOD, executor=executor, **QUIET)
+
+
+def test_a_kill_in_the_middle_names_model_and_document(fresh: None) -> None:
+    with Session() as session:
+        model = session.model(resolve(demo.REFERENCE))
+        model.load()
+        pid = session.call(process_id, label="", doing="")
+
+        def kill(n_tokens: int) -> None:
+            if n_tokens:
+                os.kill(pid, signal.SIGKILL)
+
+        planned = plan(model, {"a": TEXT, "b": LONG, "c": TEXT})
+        with pytest.raises(ppldelta.ModelError, match=r"`tiny-ref.Q8_0` was ended by SIGKILL, at `[ab]`") as caught:
+            list(model.score(planned, ContextSize(2048, 128, 2), kill))
+        assert "memory" in caught.value.hint
+        assert session.call(process_id, label="", doing="") != pid
+
+
+def process_id(run: int) -> int:
+    return os.getpid()
+
+
+def plan(model: remote.RemoteModel, texts: dict[str, str]) -> list:
+    from ppldelta.engine.plan import Settings, plan_documents
+    from ppldelta.text.documents import load_documents
+
+    documents, _ = load_documents(texts)
+    return plan_documents(documents, model, Settings("perplexity", 2048, None, None, 128, 2))[0]
+
+
+def test_a_worker_that_ended_while_idle_is_replaced(fresh: None) -> None:
+    ppldelta.score({"a": TEXT}, cmp=GOOD, **QUIET)
+    os.kill(worker_pid(), signal.SIGKILL)
+    time.sleep(0.5)
+    assert ppldelta.score({"a": TEXT}, cmp=GOOD, **QUIET).warnings == []
+
+
+# --- calls ----------------------------------------------------------------------------------------------------------
+
+
+def test_models_stay_loaded_between_calls(fresh: None) -> None:
+    first = ppldelta.score({"a": TEXT}, cmp=GOOD, **QUIET)
+    pid = worker_pid()
+    second = ppldelta.score({"a": TEXT}, cmp=GOOD, **QUIET)
+    assert worker_pid() == pid
+    assert second.tokens.equals(first.tokens)
+    with Session() as session:
+        assert session.call(worker.n_loads, label="", doing="") == 2
+
+
+def test_a_changed_file_is_loaded_again_or_refused(fresh: None, tmp_path: Path) -> None:
+    path = tmp_path / "m.gguf"
+    path.write_bytes(GOOD.read_bytes())
+    with Session() as session:
+        model = session.model(resolve(path))
+        model.load()
+        path.write_bytes(OTHER.read_bytes())
+        assert session.model(resolve(path)).load() != model.info
+        os.utime(path, ns=(1, 1))
+        stale = session.model(resolve(path))
+        os.utime(path)
+        with pytest.raises(ppldelta.ModelError, match="has changed since the run began"):
+            stale.load()
+
+
+def test_kept_models_are_bounded(tmp_path: Path) -> None:
+    size = demo.REFERENCE.stat().st_size
+    files = [ModelFile.of(path, None) for path in (demo.REFERENCE, GOOD, OTHER)]
+    models = Models(int(2.5 * size))
+    for file in (*files[:2], files[0], files[2], files[0]):
+        models.get(file, weights=True)
+    assert models.n_loads == 3
+    models.get(files[1], weights=True)  # the least recently used one, which had to go
+    assert models.n_loads == 4
+    alone = Models(0)
+    for file in (files[0], files[0], files[1], files[0]):
+        alone.get(file, weights=True)
+    assert alone.n_loads == 3
+
+
+def test_two_threads_have_two_workers(fresh: None) -> None:
+    with ThreadPoolExecutor(2) as threads:
+        calls = [threads.submit(ppldelta.score, {"a": TEXT}, cmp=cmp, **QUIET) for cmp in (GOOD, OTHER)]
+        a, b = (call.result() for call in calls)
+    assert a.tokens["logp_ref"].equals(b.tokens["logp_ref"])
+    assert len(remote._idle) == 2
+
+
+def test_idle_workers_end(fresh: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(remote, "IDLE_S", 0.5)
+    ppldelta.score({"a": TEXT}, cmp=GOOD, **QUIET)
+    pid = worker_pid()
+    until(lambda: not Path(f"/proc/{pid}").exists(), 10)
+    assert ppldelta.score({"a": TEXT}, cmp=GOOD, **QUIET).warnings == []
+
+
+def test_progress_is_that_of_micro_batches(fresh: None) -> None:
+    with Session() as session:
+        model = session.model(resolve(demo.REFERENCE))
+        model.load()
+        planned = plan(model, {"a": LONG})
+        seen: list[int] = []
+        assert len(list(model.score(planned, ContextSize(2048, 128, 2), seen.append))) == 1
+        assert sum(seen) == planned[0].n_fed
+        assert sum(n > 0 for n in seen) > 5
+
+
+def test_the_caller_s_environment_stays_as_it_is() -> None:
+    code = "import os; import ppldelta; print([name for name in os.environ if 'OMP' in name])"
+    environment = {name: value for name, value in os.environ.items() if "OMP" not in name}
+    assert subprocess.check_output([sys.executable, "-c", code], text=True, timeout=60, env=environment) == "[]\n"
+
+
+def test_llama_cpp_s_log_reaches_the_caller(fresh: None, caplog: pytest.LogCaptureFixture) -> None:
+    with caplog.at_level("DEBUG", logger="ppldelta.llama_cpp"):
+        ppldelta.score({"a": TEXT}, cmp=GOOD, **QUIET)
+    assert any("tiny-code" in record.getMessage() for record in caplog.records)
+
+
+# --- as scripts -----------------------------------------------------------------------------------------------------
+
+CALL = f"""
+import ppldelta
+print(len(ppldelta.score({{"a": {TEXT!r}}}, {str(demo.REFERENCE)!r}, {str(GOOD)!r}, progress=False).tokens))
+"""
+
+
+@pytest.mark.parametrize("how", ["script", "-c", "stdin", "exec"])
+def test_no_main_guard_is_needed(tmp_path: Path, how: str) -> None:
+    script = tmp_path / "plain.py"
+    script.write_text(CALL)
+    arguments = {"script": [script], "-c": ["-c", CALL], "stdin": ["-"]}
+    # as a notebook runs a cell: `__main__` is no module of a file
+    arguments["exec"] = ["-c", f"exec(compile({CALL!r}, '<cell>', 'exec'))"]
+    ran = subprocess.run(
+        [sys.executable, *arguments[how]], input=CALL, capture_output=True, text=True, timeout=60, cwd=tmp_path
+    )
+    assert (ran.returncode, ran.stderr) == (0, "")
+    assert ran.stdout.split() == [ran.stdout.strip()]
+
+
+def children(pid: int) -> list[int]:
+    """Process ids of a process's children."""
+    found = subprocess.run(["ps", "-o", "pid=", "--ppid", str(pid)], capture_output=True, text=True, check=False)
+    return [int(line) for line in found.stdout.split()]
+
+
+def until(condition: Callable[[], bool], seconds: float) -> float:
+    """Waits for a condition; how long that took."""
+    started = time.monotonic()
+    while not condition():
+        assert time.monotonic() - started < seconds, "waited too long"
+        time.sleep(0.02)
+    return time.monotonic() - started
+
+
+def alive(pid: int) -> bool:
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[0] != "Z"
+    except OSError:
+        return False
+
+
+@pytest.mark.parametrize("signum", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
+@pytest.mark.parametrize("group", [True, False])
+def test_the_end_of_the_caller_is_the_worker_s(tmp_path: Path, signum: int, group: bool) -> None:
+    """Ctrl-C at a terminal reaches the whole process group, `kill` one process; nothing is left after either."""
+    (tmp_path / "long.txt").write_text(LONG)
+    caller = subprocess.Popen(
+        [sys.executable, "-m", "ppldelta.cli", "score", tmp_path / "long.txt", "--ref", demo.REFERENCE, "--cmp", GOOD,
+         "-o", tmp_path / "out"],
+        stderr=subprocess.PIPE, start_new_session=True,
+    )  # fmt: skip
+    said = b""
+    while b"tok/s" not in said or b"  0%" in said[-60:]:  # the first tokens are evaluated
+        said += caller.stderr.read1()
+    family = children(caller.pid)
+    assert family
+    (os.killpg if group and signum == signal.SIGINT else os.kill)(caller.pid, signum)
+    _, rest = caller.communicate(timeout=5)
+    until(lambda: not any(map(alive, family)), 5)
+    if signum == signal.SIGINT:
+        assert caller.returncode == 1
+        assert rest.strip().endswith(b"ppldelta: interrupted; nothing was written")
+        assert b"Traceback" not in rest
+
+
+def test_interrupted_in_a_notebook_the_models_stay(fresh: None) -> None:
+    """Ctrl-C ends the run between two micro-batches; the next run finds the worker with its models."""
+    ppldelta.score({"a": TEXT}, cmp=GOOD, **QUIET)
+    pid = worker_pid()
+    threading.Timer(0.7, lambda: os.kill(os.getpid(), signal.SIGINT)).start()
+    with pytest.raises(KeyboardInterrupt):
+        ppldelta.score({"a": LONG}, cmp=GOOD, **QUIET)
+    assert worker_pid() == pid
+    ppldelta.score({"a": TEXT}, cmp=GOOD, **QUIET)
+    with Session() as session:
+        assert session.call(worker.n_loads, label="", doing="") == 2
+
+
+def test_interrupted_in_a_task_that_does_not_look_the_worker_is_ended(fresh: None) -> None:
+    threading.Timer(0.7, lambda: os.kill(os.getpid(), signal.SIGINT)).start()
+    started = time.monotonic()
+    with pytest.raises(KeyboardInterrupt), Session() as session:
+        session.call(sleep, 60.0, label="", doing="")
+    assert time.monotonic() - started < 5
+    assert remote._idle == []
+
+
+def sleep(run: int, seconds: float) -> None:
+    time.sleep(seconds)

@@ -16,7 +16,7 @@ except ImportError as error:  # a source folder on the path, or a library that t
         "hint: install the package with `pip install .` and run Python outside of its source folder"
     ) from error
 
-from ppldelta.errors import CorpusError, ModelError, PpldeltaError, ResultError, TokenizerMismatchError
+from ppldelta.errors import CorpusError, ModelError, PpldeltaError, ResultError, StoreError, TokenizerMismatchError
 from ppldelta.result import Result, load, report
 from ppldelta.scoring import score
 
@@ -26,6 +26,7 @@ __all__ = [
     "PpldeltaError",
     "Result",
     "ResultError",
+    "StoreError",
     "TokenizerMismatchError",
     "__version__",
     "load",

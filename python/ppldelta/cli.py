@@ -304,7 +304,7 @@ def _table(models: list[StoredModel], where: str) -> str:
         )
         for row in rows
     ]
-    total = f"{len(models)} models, {sum(each.n_scored for each in models):,} tokens {where}"
+    total = f"{len(models)} model{'s' * (len(models) != 1)}, {sum(each.n_scored for each in models):,} tokens {where}"
     return "\n".join([*lines, total] if models else [total])
 
 

@@ -50,7 +50,7 @@ _TABLES = (
 # A commit writes whole pages, and documents are short: with 4096 it would write three times as much as with 512.
 _PAGE_BYTES = 512
 _CHECKPOINT_PAGES = 16 * 2**20 // _PAGE_BYTES
-_ROW_BYTES = 200  # what a row takes beside its values, roughly (bench: 130 … 450)
+_ROW_BYTES = 200  # what a row takes beside its values; 110 … 450, the more the longer it is
 _BUSY_S = 30.0
 _AT_ONCE = 500  # SQLite's limit on `?` was 999 once
 _COARSE_S = 3600  # times of use are kept to the hour, so that reading seldom writes
@@ -328,7 +328,7 @@ class Store:
 
     def _open(self) -> None:
         """Sees whose file this is before anything is written, makes the tables in an empty one, sets how to write."""
-        for statement in ("temp_store = MEMORY", "cell_size_check = ON", f"page_size = {_PAGE_BYTES}"):
+        for statement in ("cell_size_check = ON", f"page_size = {_PAGE_BYTES}"):
             self._connection.execute(f"PRAGMA {statement}")
         # a transaction that may write, so that two who find no file make one, and so that a file which cannot be
         # written to is refused now instead of after the first document

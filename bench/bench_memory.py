@@ -30,7 +30,7 @@ def score(model: str, folder: str, n_ctx: int, threads: int) -> dict[str, float]
     """Size of the model, and the mean NLL of each document."""
     import ppldelta
 
-    result = ppldelta.score(folder, model, model, n_ctx=n_ctx, threads=threads, progress=False)
+    result = ppldelta.score(folder, model, model, n_ctx=n_ctx, threads=threads, store=None, progress=False)
     documents = result.documents
     return {
         "size_bytes": result.families[0]["ref"]["size_bytes"],

@@ -76,7 +76,7 @@ def main() -> None:
 
     def score_two_models() -> NDArray[np.float32]:
         settings = {"n_ctx": N_CTX, "threads": chosen.threads, "progress": False}
-        return ppldelta.score({"text": document}, path, path, **settings).tokens["logp_cmp"].to_numpy()
+        return ppldelta.score({"text": document}, path, path, store=None, **settings).tokens["logp_cmp"].to_numpy()
 
     bench = Bench(path, model, tokens, N_CTX, chosen.threads)
     bench.check()

@@ -68,7 +68,7 @@ def main() -> None:
     packed_steps = [packed_step(pack) for pack in packed]
 
     def score_two_models() -> np.ndarray:
-        result = ppldelta.score(corpus, path, path, windows="every", threads=chosen.threads, progress=False)
+        result = ppldelta.score(corpus, path, path, windows="every", threads=chosen.threads, store=None, progress=False)
         return result.tokens["logp_cmp"].to_numpy()
 
     runs = harness.interleave(

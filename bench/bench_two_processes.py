@@ -78,7 +78,7 @@ def ours(ref: str, comparisons: list[str], files: list[str], threads: int) -> An
     import ppldelta
 
     settings = {"n_ctx": N_CTX, "threads": threads, "progress": False}
-    documents = ppldelta.score(files, ref, comparisons, **settings).documents
+    documents = ppldelta.score(files, ref, comparisons, store=None, **settings).documents
     rows = {(row["document"], row["model"]): row for row in documents.iter_rows(named=True)}
     answers = [rows[Path(file).name, Path(cmp).stem] for file in files for cmp in comparisons]
     same = ("n_scored", "gain", "loss")

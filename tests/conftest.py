@@ -13,10 +13,16 @@ from ppldelta import demo
 LLAMA_PERPLEXITY = Path(ppldelta.__file__).parent / "bin" / "llama-perplexity"
 
 
+@pytest.fixture(autouse=True)
+def _own_store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """No test sees what another one evaluated, nor the user's store."""
+    monkeypatch.setenv("PPLDELTA_STORE", str(tmp_path / "store.sqlite"))
+
+
 @pytest.fixture(scope="session")
 def demo_result() -> ppldelta.Result:
     """The demo, as `ppldelta demo` runs it."""
-    return demo.run(progress=False)
+    return demo.run(store=None, progress=False)
 
 
 @pytest.fixture(scope="session")

@@ -26,7 +26,7 @@ RANK = {name: rank for rank, names in enumerate(LOWEST_FIRST) for name in names}
 COMPUTES, SHOWS = {"text", "models", "engine"}, {"analysis", "report"}
 THIRD_PARTY: dict[str, set[str]] = {
     "analysis": {"numpy", "polars"},
-    "engine": {"loky", "numpy"},
+    "engine": {"loky", "numpy", "platformdirs"},
     "report": {"jinja2", "markupsafe", "plotly", "polars"},
     "result": {"polars"},
     "schema": {"polars"},

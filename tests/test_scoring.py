@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import os
 import struct
+import subprocess
+import sys
+import time
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +17,7 @@ import ppldelta
 from ppldelta import demo, schema
 from ppldelta.engine.native import Model, Scorer
 from ppldelta.engine.plan import Settings
+from ppldelta.engine.store import Store
 
 QUIET = {"ref": demo.REFERENCE, "progress": False}
 TEXT = (demo.CORPUS / "prose" / "mudflats_in_november.txt").read_text()
@@ -230,3 +234,48 @@ def test_the_code_finetune_does_what_it_should(demo_result: ppldelta.Result) -> 
     quantised = by["tiny-ref.Q2_K", None]
     assert quantised["loss"] > 1.5 * quantised["gain"]
     assert np.isfinite(demo_result.documents["gain"].to_numpy()).all()
+
+
+def test_nothing_is_evaluated_twice(tmp_path: Path) -> None:
+    """The second run takes the reference, and documents seen before, from the store, bit for bit."""
+    store = tmp_path / "s.sqlite"
+    other = (demo.CORPUS / "code" / "token_bucket.py").read_text()
+    first = ppldelta.score({"a": TEXT}, cmp=demo.COMPARISONS[0], store=store, **QUIET)
+    again = ppldelta.score({"a": TEXT, "b": other}, cmp=demo.COMPARISONS[:2], store=store, **QUIET)
+    assert first.families[0]["ref"]["time_s"] > 0
+    same = again.tokens.filter(
+        pl.col("document").cast(pl.String) == "a", pl.col("model").cast(pl.String) == "tiny-code.Q8_0"
+    )
+    assert same.equals(first.tokens)
+    third = ppldelta.score({"b": other, "a": TEXT}, cmp=demo.COMPARISONS[:2], store=store, **QUIET)
+    assert third.tokens.equals(again.tokens)
+    for model in (third.families[0]["ref"], *third.families[0]["cmp"]):
+        assert model["time_s"] == 0
+    elsewhere = ppldelta.score({"a": TEXT}, cmp=demo.COMPARISONS[0], n_ctx=128, store=store, **QUIET)
+    assert elsewhere.families[0]["ref"]["time_s"] > 0, "other windows are other numbers"
+    without = ppldelta.score({"a": TEXT}, cmp=demo.COMPARISONS[0], store=None, **QUIET)
+    assert without.families[0]["ref"]["time_s"] > 0
+    assert without.tokens.equals(first.tokens)
+
+
+def test_a_killed_run_goes_on_where_it_stopped(tmp_path: Path) -> None:
+    """kill -9 once some documents are stored; the next run evaluates only the rest and gives the same bits."""
+    store = tmp_path / "s.sqlite"
+    command = [sys.executable, "-m", "ppldelta.cli", "score", str(demo.CORPUS), "--ref", str(demo.REFERENCE)]
+    command += ["--cmp", str(demo.COMPARISONS[0]), "-o", str(tmp_path / "out"), "--store", str(store), "-q"]
+    run = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    deadline = time.monotonic() + 120
+    stored = 0
+    while stored < 3 and run.poll() is None and time.monotonic() < deadline:
+        time.sleep(0.05)
+        if store.exists():
+            with Store(store) as kept:
+                stored = sum(model.n_rows for model in kept.summary())
+    run.kill()
+    run.wait()
+    with Store(store) as kept:
+        stored = sum(model.n_rows for model in kept.summary())
+    assert 3 <= stored < 72
+    resumed = ppldelta.score(demo.CORPUS, cmp=demo.COMPARISONS[0], store=store, **QUIET)
+    whole = ppldelta.score(demo.CORPUS, cmp=demo.COMPARISONS[0], store=None, **QUIET)
+    assert resumed.tokens.equals(whole.tokens)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from ppldelta._load import __version__  # before all others: they need the extension
-from ppldelta.errors import CorpusError, ModelError, PpldeltaError, ResultError, TokenizerMismatchError
+from ppldelta.errors import CorpusError, ModelError, PpldeltaError, ResultError, StoreError, TokenizerMismatchError
 from ppldelta.result import Result, load, report
 from ppldelta.scoring import score
 
@@ -13,6 +13,7 @@ __all__ = [
     "PpldeltaError",
     "Result",
     "ResultError",
+    "StoreError",
     "TokenizerMismatchError",
     "__version__",
     "load",

@@ -14,9 +14,12 @@ from pathlib import Path
 
 import ppldelta
 from ppldelta import demo
+from ppldelta.engine.store import Store, StoredModel, default_path
 from ppldelta.models.references import ModelReference, resolve
+from ppldelta.report import numbers
 from ppldelta.result import prepare_folder
 from ppldelta.scoring import DEFAULT_N_UBATCH
+from ppldelta.text.names import printable
 from ppldelta.text.windows import RULES
 
 
@@ -39,7 +42,10 @@ def main(argv: Sequence[str] | None = None) -> int:
         print(f"ppldelta: error: {error}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
-        print("ppldelta: interrupted; nothing was written", file=sys.stderr)
+        print(
+            "ppldelta: interrupted; what was evaluated is in the store, the same command goes on from there",
+            file=sys.stderr,
+        )
         return 1
 
 
@@ -122,6 +128,15 @@ def _parser() -> argparse.ArgumentParser:
         metavar="N",
         help="layers on the GPU (default: all, where a GPU backend is built in)",
     )
+    where = score.add_mutually_exclusive_group()
+    where.add_argument(
+        "--store",
+        type=Path,
+        default=True,
+        metavar="FILE",
+        help="where evaluations are kept, so that none is made twice (default: a file in your cache folder)",
+    )
+    where.add_argument("--no-store", dest="store", action="store_const", const=None, help="keep no evaluations")
     score.add_argument("-q", "--quiet", action="store_true", help="no progress bar")
     score.set_defaults(run=_score)
 
@@ -152,6 +167,43 @@ def _parser() -> argparse.ArgumentParser:
     show.add_argument("--no-open", action="store_true", help="do not open the report in a browser")
     show.set_defaults(run=_demo)
 
+    store = commands.add_parser(
+        "store",
+        parents=[common],
+        help="show or prune what was computed before and is kept",
+        description="Shows what the store holds of each model, or removes some of it. What is removed is computed "
+        "again when it is needed.",
+    )
+    store.add_argument(
+        "action", nargs="?", choices=("show", "prune"), default="show", help="what to do (default: %(default)s)"
+    )
+    store.add_argument(
+        "--store",
+        metavar="PATH",
+        type=Path,
+        help="the file (default: $PPLDELTA_STORE, else in the user's cache folder)",
+    )
+    which = store.add_argument_group("prune", "one of these says what to remove").add_mutually_exclusive_group()
+    which.add_argument(
+        "--older-than",
+        dest="older_than_days",
+        metavar="DAYS",
+        type=not_negative,
+        help="what no run has used for so many days",
+    )
+    which.add_argument(
+        "--model", metavar="SHA_OR_NAME", help="one model: its sha256's first digits, or its file's name"
+    )
+    which.add_argument(
+        "--max-size",
+        dest="max_mb",
+        metavar="MB",
+        type=not_negative,
+        help="as much as makes the file this small, what was not used for longest first",
+    )
+    which.add_argument("--all", dest="everything", action="store_true", help="everything")
+    store.set_defaults(run=_store, wrong_use=store.error)
+
     commands.add_parser("perplexity", help="the patched llama-perplexity, with all its own flags", add_help=False)
     return parser
 
@@ -168,6 +220,7 @@ def _score(options: argparse.Namespace) -> int:
         n_gpu_layers=options.n_gpu_layers,
         n_ubatch=options.n_ubatch,
         threads=options.threads,
+        store=options.store,
         progress=not options.quiet,
     )
     _show(result, result.save(options.output))
@@ -209,6 +262,63 @@ def _demo(options: argparse.Namespace) -> int:
     if not options.no_open:
         demo.open_in_browser(folder / "report.html")
     return 0
+
+
+def not_negative(text: str) -> float:
+    """A number of days or megabytes."""
+    if not 0 <= (value := float(text)) < float("inf"):
+        raise ValueError
+    return value
+
+
+def _store(options: argparse.Namespace) -> int:
+    which = (options.older_than_days, options.model, options.max_mb, options.everything or None)
+    if (options.action == "prune") != any(each is not None for each in which):
+        options.wrong_use("`prune` needs one of --older-than, --model, --max-size, --all; nothing else takes them")
+    path = (options.store or default_path()).expanduser()
+    if not os.path.exists(path):
+        print(f"there is no store `{printable(path)}` yet; `ppldelta score` makes one")
+        return 0
+    with Store(path) as store:
+        if options.action == "show":
+            print(_table(store.summary(), f"in `{printable(path)}`"))
+        else:
+            removed = store.prune(
+                model=options.model,
+                older_than_days=options.older_than_days,
+                max_bytes=None if options.max_mb is None else int(options.max_mb * 1e6),
+                everything=options.everything,
+            )
+            print(_table(removed, f"removed from `{printable(path)}`"))
+    print(f"size of the file: {numbers.size(path.stat().st_size)}")
+    return 0
+
+
+def _table(models: list[StoredModel], where: str) -> str:
+    """A line per model, and what they are together."""
+    rows = [("model", "sha256", "documents", "tokens", "size", "computed in", "last used")]
+    for each in models:
+        rows.append(
+            (
+                printable(each.path.name) if each.path else numbers.NONE,
+                each.sha256[:12],
+                f"{each.n_rows:,}",
+                f"{each.n_scored:,}",
+                numbers.size(each.size_bytes),
+                f"{each.time_s:,.1f} s",
+                f"{each.last_used.astimezone():%Y-%m-%d %H:%M}",
+            )
+        )
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    lines = [
+        "  ".join(
+            cell.ljust(width) if at < 2 else cell.rjust(width)
+            for at, (cell, width) in enumerate(zip(row, widths, strict=True))
+        )
+        for row in rows
+    ]
+    total = f"{len(models)} model{'s' * (len(models) != 1)}, {sum(each.n_scored for each in models):,} tokens {where}"
+    return "\n".join([*lines, total] if models else [total])
 
 
 def _show(result: ppldelta.Result, folder: Path) -> None:

@@ -35,3 +35,7 @@ class TokenizerMismatchError(PpldeltaError):
 
 class ResultError(PpldeltaError):
     """A saved result cannot be read, or results cannot be put together."""
+
+
+class StoreError(PpldeltaError):
+    """The store of computed log-probabilities cannot be opened, read or written, or is not one."""

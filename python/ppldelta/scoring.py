@@ -7,9 +7,10 @@ on evaluating; then one model after the other is evaluated on the same windows, 
 from __future__ import annotations
 
 import dataclasses
+import os
 from collections.abc import Iterable, Mapping
 from concurrent.futures import Executor
-from contextlib import closing
+from contextlib import AbstractContextManager, closing, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -26,11 +27,11 @@ from ppldelta.engine.plan import (
     Settings,
     beyond_training,
     check_comparison,
-    longest_window,
     plan_documents,
     refuse_unscorable,
 )
 from ppldelta.engine.remote import RemoteModel, Session
+from ppldelta.engine.store import Key, Store, tokens_hash
 from ppldelta.engine.worker import ContextSize
 from ppldelta.errors import ModelError
 from ppldelta.models.identity import content_hash
@@ -74,6 +75,7 @@ def score(
     n_gpu_layers: int | None = None,
     n_ubatch: int = DEFAULT_N_UBATCH,
     threads: int | None = None,
+    store: str | os.PathLike[str] | bool | None = True,
     executor: Executor | None = None,
     progress: bool = True,
 ) -> Result:
@@ -90,6 +92,9 @@ def score(
         n_gpu_layers: layers to put on the GPU; by default all where a GPU backend is built in.
         n_ubatch: tokens evaluated at once. More needs more memory (n_ubatch × n_vocab float32 logits).
         threads: CPU threads; by default the number of physical cores.
+        store: the SQLite file that keeps what was evaluated, document by document, so that no model is ever evaluated
+            twice on the same tokens and an interrupted run goes on where it stopped. By default (True) one in the
+            user's cache folder, or what the environment variable `PPLDELTA_STORE` names; None for no store.
         executor: where models are loaded and evaluated; by default a worker process on this machine, which keeps the
             models for the next call and ends when it is idle. Any other `concurrent.futures.Executor` will do, such as
             Dask's `client.get_executor()`; its workers must find the model files under the same paths.
@@ -103,6 +108,7 @@ def score(
         ModelError: a model cannot be found, read, or evaluated, or ended its worker process. A comparison that fails
             while it is evaluated is left out with a warning, as long as another one is there.
         TokenizerMismatchError: a comparison splits a document into other tokens than the reference does.
+        StoreError: the store cannot be opened, read or written.
         PpldeltaError: an argument is out of its range.
     """
     settings = Settings(
@@ -114,7 +120,7 @@ def score(
         threads=loky.cpu_count(only_physical_cores=True) if threads is None else threads,
     )
     reference, *comparisons = unique_labels([resolve(ref), *resolve_many(cmp)])
-    with Session(executor) as session:
+    with Session(executor) as session, _opened(store) as kept:
         documents, warnings = load_documents(files)
 
         # all that can be refused is refused before the first window is evaluated
@@ -127,15 +133,17 @@ def score(
         judged = [session.model(comparison, n_gpu_layers=n_gpu_layers) for comparison in comparisons]
         for comparison, candidate in zip(comparisons, judged, strict=True):
             warnings += check_comparison(comparison, candidate, planned, reference, model)
-        hashes = _hashes([reference, *comparisons], progress)
+        hashes = _hashes([reference, *comparisons], kept, progress)
         pieces = _pieces(model, planned, reference.label)
 
-        evaluation = _evaluate(model, planned, settings, progress)
+        keys = _Keys(settings, model, planned)
+        evaluation = _evaluate(model, planned, settings, kept, keys.of(hashes[reference.path]), progress)
         evaluations = []
         failures = []
         for candidate in judged:
+            mine = keys.of(hashes[candidate.reference.path])
             try:
-                evaluations.append(_evaluate(candidate, planned, settings, progress))
+                evaluations.append(_evaluate(candidate, planned, settings, kept, mine, progress))
             except ModelError as error:
                 failures.append(error)
     if not evaluations:
@@ -164,14 +172,36 @@ def score(
     return make_result(tokens, pieces, corpus, [family], warnings)
 
 
-def _hashes(references: list[ModelReference], progress: bool) -> dict[Path, str]:
+def _opened(store: str | os.PathLike[str] | bool | None) -> AbstractContextManager[Store | None]:
+    """The store that is to be used, if any."""
+    if store is None or store is False:
+        return nullcontext()
+    return Store(None if store is True else store)
+
+
+class _Keys:
+    """What the store files each document under."""
+
+    def __init__(self, settings: Settings, model: RemoteModel, planned: list[PlannedDocument]) -> None:
+        bos = model.info.bos if model.info.add_bos else None
+        self._windows = f"{settings.windows}|n_ctx:{settings.n_ctx}|max_windows:{settings.max_windows}|bos:{bos}"
+        self._engine = settings.signature(model.build)
+        self._tokens = [tokens_hash(plan.tokens) for plan in planned]
+
+    def of(self, sha256: str) -> list[Key]:
+        """The keys of all documents for the model of this content."""
+        return [Key(sha256, tokens, self._windows, self._engine) for tokens in self._tokens]
+
+
+def _hashes(references: list[ModelReference], store: Store | None, progress: bool) -> dict[Path, str]:
     """Content hash of each model file, read once where two labels share it."""
     paths = list(dict.fromkeys(reference.path for reference in references))
     total = sum(part.stat().st_size for path in paths for part in model_files(path) if part.exists())
     with tqdm(
         total=total, desc="reading the models", unit="B", unit_scale=True, disable=not progress, leave=False, delay=1
     ) as bar:
-        return {path: content_hash(path, bar.update) for path in paths}
+        read = store.content_hash if store else content_hash
+        return {path: read(path, bar.update) for path in paths}
 
 
 def _pieces(model: RemoteModel, planned: list[PlannedDocument], family: str) -> pl.DataFrame:
@@ -182,29 +212,44 @@ def _pieces(model: RemoteModel, planned: list[PlannedDocument], family: str) -> 
     )
 
 
-def _evaluate(model: RemoteModel, planned: list[PlannedDocument], settings: Settings, progress: bool) -> Evaluation:
-    """Log-probabilities of one model on all windows.
+def _evaluate(
+    model: RemoteModel,
+    planned: list[PlannedDocument],
+    settings: Settings,
+    store: Store | None,
+    keys: list[Key],
+    progress: bool,
+) -> Evaluation:
+    """Log-probabilities of one model on all windows: from the store where it has them, else evaluated and stored.
 
     Raises:
         ModelError: llama.cpp fails, its process is ended, or the model's logits are not finite.
+        StoreError: the store fails; what is in it stays.
     """
     label = model.reference.label
     info = model.load()
-    size = ContextSize(longest_window(planned), settings.n_ubatch, settings.threads)
-    logp: list[NDArray[np.float32]] = [np.empty(0, np.float32)] * len(planned)
+    # not the longest window's length: a document's numbers must not depend on the documents around it
+    size = ContextSize(settings.n_ctx, settings.n_ubatch, settings.threads)
+    known = store.get(keys) if store else {}
+    logp = [known.get(key, np.empty(0, np.float32)) for key in keys]
+    todo = [i for i, key in enumerate(keys) if key not in known]
     time_s = 0.0
     with (
         tqdm(
             total=sum(plan.n_fed for plan in planned),
+            initial=sum(plan.n_fed for plan, key in zip(planned, keys, strict=True) if key in known),
             desc=label,
             unit="tok",
             unit_scale=True,
             disable=not progress,
             dynamic_ncols=True,
         ) as bar,
-        closing(model.score(planned, size, bar.update)) as scored,
+        closing(model.score([planned[i] for i in todo], size, bar.update)) as scored,
     ):
-        for i, values, document_s in scored:
+        if known:
+            bar.set_postfix_str(f"{len(keys) - len(todo)} of {len(keys)} documents from the store")
+        for at, values, document_s in scored:
+            i = todo[at]
             if not np.isfinite(values).all():
                 n_bad = int(np.count_nonzero(~np.isfinite(values)))
                 raise ModelError(
@@ -212,6 +257,8 @@ def _evaluate(model: RemoteModel, planned: list[PlannedDocument], settings: Sett
                     f"({n_bad} of {len(values)} tokens in `{printable(planned[i].document.name)}`)",
                     hint="the weights hold NaN or overflow in this quantisation; try another file of the model",
                 )
+            if store:
+                store.put(keys[i], values, document_s)
             logp[i] = values
             time_s += document_s
     return Evaluation(model.reference, info, logp, time_s)

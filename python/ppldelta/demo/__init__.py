@@ -29,7 +29,7 @@ COMPARISONS = (
 )
 
 
-def run(*, progress: bool = True) -> Result:
+def run(*, store: str | os.PathLike[str] | bool | None = True, progress: bool = True) -> Result:
     """Compares the demo's finetunes and its quantised copy with the demo's reference.
 
     Raises:
@@ -38,7 +38,7 @@ def run(*, progress: bool = True) -> Result:
     missing = [path.name for path in (REFERENCE, *COMPARISONS, CORPUS) if not path.exists()]
     if missing:
         raise PpldeltaError(f"the demo's files are missing: {', '.join(missing)}", hint="install ppldelta again")
-    return score(CORPUS, REFERENCE, COMPARISONS, progress=progress)
+    return score(CORPUS, REFERENCE, COMPARISONS, store=store, progress=progress)
 
 
 def open_in_browser(path: Path) -> bool:

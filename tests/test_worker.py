@@ -305,7 +305,7 @@ def test_the_end_of_the_caller_is_the_worker_s(tmp_path: Path, signum: int, grou
     until(lambda: not any(map(alive, family)), 5)
     if signum == signal.SIGINT:
         assert caller.returncode == 1
-        assert rest.strip().endswith(b"ppldelta: interrupted; nothing was written")
+        assert rest.strip().endswith(b"ppldelta: interrupted; the same command goes on from there")
         assert b"Traceback" not in rest
 
 

@@ -42,10 +42,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         print(f"ppldelta: error: {error}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
-        print(
-            "ppldelta: interrupted; what was evaluated is in the store, the same command goes on from there",
-            file=sys.stderr,
-        )
+        kept = "the same command goes on from there" if getattr(options, "store", None) else "nothing was kept"
+        print(f"ppldelta: interrupted; {kept}", file=sys.stderr)
         return 1
 
 

@@ -11,7 +11,7 @@ from polars.testing import assert_frame_equal
 
 from ppldelta import schema
 from ppldelta.analysis import metrics
-from ppldelta.analysis.metrics import document_metrics, model_metrics
+from ppldelta.analysis.metrics import DOCUMENTS_MIN, document_metrics, model_metrics
 from ppldelta.errors import PpldeltaError, ResultError
 
 LN2 = math.log(2)
@@ -197,7 +197,9 @@ def test_a_model_against_itself() -> None:
         for name in ("delta", "gain", "loss", "gain_bpb", "loss_bpb"):
             assert frame[name].abs().max() == 0
         assert frame["ppl_gain"].to_list() == frame["ppl_loss"].to_list() == [1.0] * len(frame)
-    assert models["gain_low"].to_list() == models["gain_high"].to_list() == [0.0] * len(models)
+    enough = models.filter(pl.col("n_documents") >= DOCUMENTS_MIN)
+    assert len(enough) >= 2
+    assert enough["gain_low"].to_list() == enough["gain_high"].to_list() == [0.0] * len(enough)
 
 
 def test_swapping_the_models_swaps_gain_and_loss() -> None:
@@ -308,14 +310,14 @@ def test_tokens_without_bytes_have_no_bits_per_byte() -> None:
     assert models["gain"].is_finite().all()
 
 
-def test_one_document_has_no_interval() -> None:
-    models = models_frame(documents_of(BY_HAND))
+@pytest.mark.parametrize("n_documents", [1, DOCUMENTS_MIN - 1, DOCUMENTS_MIN])
+def test_few_documents_have_no_interval(n_documents: int) -> None:
+    models = models_frame(documents_of(random_records(models=("m",), n_documents=n_documents)))
     ends = [f"{name}_{end}" for name in schema.INTERVALS for end in ("low", "high")]
-    one = models.filter(pl.col("category").is_not_null())
-    assert one["n_documents"].to_list() == [1, 1, 1, 1]
-    assert one.select(ends).null_count().row(0) == (4,) * len(ends)
-    two = models.filter(pl.col("category").is_null())
-    assert two.select(ends).null_count().row(0) == (0,) * len(ends)
+    overall = models.filter(pl.col("category").is_null())
+    assert overall["n_documents"].to_list() == [n_documents] * 2
+    n_missing = 0 if n_documents >= DOCUMENTS_MIN else 2
+    assert overall.select(ends).null_count().row(0) == (n_missing,) * len(ends)
 
 
 def test_comparisons_of_a_family_share_their_resamples() -> None:

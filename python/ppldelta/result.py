@@ -281,5 +281,5 @@ def _write(path: Path, content: bytes) -> None:
         with contextlib.suppress(OSError):
             temporary.unlink()
         raise ResultError(
-            f"cannot write `{path}`: {error.strerror}", hint="free some space or name another file"
+            f"cannot write `{path}`: {error.strerror}", hint="name a file that can be written, or free some space"
         ) from error

@@ -48,6 +48,9 @@ from ppldelta.analysis.uncertainty import percentile_interval, resampled_sums
 from ppldelta.errors import ResultError
 from ppldelta.schema import DOCUMENTS, INTERVALS, MODELS, WEIGHTINGS
 
+DOCUMENTS_MIN = 5
+"""Documents that an interval needs: resamples of two or three hardly ever leave the range of their own values."""
+
 _SLICE = 1 << 20  # tokens at a time: the float64 columns of one slice, not of 100 million tokens
 _LN2 = float(np.log(2.0))
 _KEYS = ["family", "model", "document"]
@@ -183,7 +186,7 @@ def model_metrics(
     Returns:
         A frame with exactly `schema.MODELS`: for each (family, model), in the order of `documents`, first all
         documents (category null) and then each category by name, for each the two weightings. Intervals are null
-        where there are fewer than two documents. A value that is not finite in the documents is NaN here.
+        where there are fewer than `DOCUMENTS_MIN` documents. A value that is not finite in the documents is NaN here.
 
     Raises:
         ResultError: a comparison stands twice in `models`.
@@ -221,13 +224,13 @@ def _category_rows(
     for names, frames in alike.items():
         statistics = np.stack([_statistics(frame) for frame in frames], axis=1)  # (documents, models, columns)
         sums = _by_name(statistics.sum(axis=0))
-        if len(names) > 1:
+        if len(names) >= DOCUMENTS_MIN:
             flat = statistics.reshape(len(names), -1)
             drawn = resampled_sums(flat, n_resamples=n_resamples, seed=seed)
             resampled = _by_name(drawn.reshape(n_resamples, len(frames), -1))
         for weighting, scores_of in (("tokens", _token_scores), ("documents", _document_scores)):
             values = scores_of(sums)
-            if len(names) > 1:
+            if len(names) >= DOCUMENTS_MIN:
                 scores = scores_of(resampled)
                 for name in INTERVALS:
                     values[f"{name}_low"], values[f"{name}_high"] = percentile_interval(scores[name], level=level)

@@ -54,7 +54,7 @@ def finding(rows: Sequence[dict[str, Any]]) -> list[Piece]:
     if not numbers.known(overall["delta"]):
         return [name, Piece(" gave numbers that are not finite, so nothing can be said about it.")]
     if len(by_category) < 2:
-        verdict = {1: "better than", -1: "worse than", 0: "about as well as"}[_direction(overall)]
+        verdict = {1: "better than", -1: "worse than", 0: "neither clearly better nor worse than"}[_direction(overall)]
         return [name, Piece(f" predicts the text {verdict} the reference "), *_amount(overall, unit=True), Piece(".")]
 
     better, worse, even = (
@@ -63,7 +63,7 @@ def finding(rows: Sequence[dict[str, Any]]) -> list[Piece]:
     )
     pieces = [name, Piece(" predicts ")]
     unit = True
-    for group, word in ((better, " better"), (worse, " worse"), (even, " about as well")):
+    for group, word in ((better, " better"), (worse, " worse"), (even, " neither clearly better nor worse")):
         if not group:
             continue
         if len(pieces) > 2:
@@ -105,7 +105,7 @@ def _amount(row: dict[str, Any], *, unit: bool, bare: bool = False) -> list[Piec
     text = numbers.signed(row["delta"], digits) + (" nats/token" if unit else "")
     interval = numbers.interval(row["delta_low"], row["delta_high"], digits, sign=True)
     if not interval:
-        interval = "no interval"
+        interval = "too few documents for an interval"
     elif unit:
         interval = f"95\N{NO-BREAK SPACE}% interval {interval}"
     number = Piece(text, "number")

@@ -149,7 +149,7 @@ def plan(model: remote.RemoteModel, texts: dict[str, str]) -> list:
     from ppldelta.text.documents import load_documents
 
     documents, _ = load_documents(texts)
-    return plan_documents(documents, model, Settings("perplexity", 2048, None, None, 128, 2))[0]
+    return plan_documents(documents, model, Settings("perplexity", 2048, None, None, 128, 2, 1))[0]
 
 
 def test_a_worker_that_ended_while_idle_is_replaced(fresh: None) -> None:

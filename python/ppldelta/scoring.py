@@ -127,7 +127,7 @@ def score(
         model = session.model(reference, n_gpu_layers=n_gpu_layers)
         model.load()
         refuse_unscorable(model.info, reference.label)
-        settings = settings.for_model(model.info)
+        settings = settings.for_model(model.info, model.build)
         planned, too_short = plan_documents(documents, model, settings)
         warnings += too_short + beyond_training(model.info, reference.label, planned)
         judged = [session.model(comparison, n_gpu_layers=n_gpu_layers) for comparison in comparisons]
@@ -229,7 +229,7 @@ def _evaluate(
     label = model.reference.label
     info = model.load()
     # not the longest window's length: a document's numbers must not depend on the documents around it
-    size = ContextSize(settings.n_ctx, settings.n_ubatch, settings.threads)
+    size = ContextSize(settings.n_ctx, settings.n_ubatch, settings.threads, settings.n_seq_max)
     known = store.get(keys) if store else {}
     logp = [known.get(key, np.empty(0, np.float32)) for key in keys]
     todo = [i for i, key in enumerate(keys) if key not in known]

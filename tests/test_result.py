@@ -13,10 +13,11 @@ import ppldelta
 
 def test_what_is_saved_comes_back(demo_result: ppldelta.Result, tmp_path: Path) -> None:
     folder = demo_result.save(tmp_path / "out")
-    names = ["documents.parquet", "models.parquet", "pieces.parquet", "report.html", "run.json", "tokens.parquet"]
+    names = ["documents.parquet", "models.parquet", "pieces.parquet", "report.html", "run.json"]
+    names += ["texts.parquet", "tokens.parquet"]
     assert sorted(path.name for path in folder.iterdir()) == names
     again = ppldelta.load(folder)
-    for name in ("tokens", "documents", "models", "pieces"):
+    for name in ("tokens", "documents", "models", "pieces", "texts"):
         assert getattr(again, name).equals(getattr(demo_result, name))
         assert getattr(again, name).schema == getattr(demo_result, name).schema
     assert again.signature == demo_result.signature
@@ -27,6 +28,14 @@ def test_the_same_result_gives_the_same_bytes(demo_result: ppldelta.Result, tmp_
     one = demo_result.report(tmp_path / "a.html")
     two = ppldelta.load(demo_result.save(tmp_path / "out")).report(tmp_path / "b.html")
     assert one.read_bytes() == two.read_bytes()
+
+
+def test_a_folder_of_an_older_version_has_no_texts(demo_result: ppldelta.Result, tmp_path: Path) -> None:
+    folder = demo_result.save(tmp_path / "out")
+    (folder / "texts.parquet").unlink()
+    again = ppldelta.load(folder)
+    assert again.texts.is_empty() and again.texts.schema == demo_result.texts.schema
+    assert again.documents.equals(demo_result.documents)
 
 
 def test_repr_is_a_table_of_models(demo_result: ppldelta.Result) -> None:

@@ -26,7 +26,11 @@ _FRAMES = {
     "documents": schema.DOCUMENTS,
     "models": schema.MODELS,
     "pieces": schema.PIECES,
+    "texts": schema.TEXTS,
 }
+
+_ADDED_LATER = {"texts"}
+"""Frames that older folders of the same format lack; they are empty then."""
 
 
 @dataclass(frozen=True, repr=False, eq=False)
@@ -38,6 +42,8 @@ class Result:
         documents: a row per document and model, columns of `schema.DOCUMENTS`.
         models: a row per model, category (null: all documents) and weighting, columns of `schema.MODELS`.
         pieces: the bytes of each token that occurs in the documents, columns of `schema.PIECES`.
+        texts: all tokens of each document, scored or not, columns of `schema.TEXTS`; empty where an older version
+            saved the result.
         families: for each family its name, `ref` and `cmp` (what was known of the model files), and signature.
         warnings: what the reader of the numbers should know, in sentences.
     """
@@ -46,6 +52,7 @@ class Result:
     documents: pl.DataFrame
     models: pl.DataFrame
     pieces: pl.DataFrame
+    texts: pl.DataFrame
     families: list[dict[str, Any]]
     warnings: list[str] = field(default_factory=list)
 
@@ -81,7 +88,7 @@ class Result:
         return path
 
     def save(self, folder: str | os.PathLike[str]) -> Path:
-        """Writes `report.html`, the four frames as parquet, and `run.json` into a folder, and returns it.
+        """Writes `report.html`, the frames as parquet, and `run.json` into a folder, and returns it.
 
         Everything is written beside the folder's own files first and takes their place at the end, `run.json` last:
         a full disk or an interrupt leaves an older result whole, or a folder that `load` refuses.
@@ -139,6 +146,7 @@ def make_result(
     tokens: pl.DataFrame,
     pieces: pl.DataFrame,
     corpus: pl.DataFrame,
+    texts: pl.DataFrame,
     families: list[dict[str, Any]],
     warnings: list[str],
 ) -> Result:
@@ -148,6 +156,7 @@ def make_result(
         tokens: columns of `schema.TOKENS`.
         pieces: columns of `schema.PIECES`, for every token that occurs in `tokens`.
         corpus: columns of `schema.CORPUS`, for every document that occurs in `tokens`.
+        texts: columns of `schema.TEXTS`, for the same documents.
         families: a dict per family with `family`, `ref`, `cmp` (label, size_bytes, bits_per_weight, n_params …)
             and `signature`.
         warnings: sentences for the reader.
@@ -162,7 +171,7 @@ def make_result(
         ],
         schema={"family": pl.String(), "model": pl.String(), **{column: schema.MODELS[column] for column in columns}},
     )
-    return Result(tokens, documents, model_metrics(documents, facts), pieces, families, warnings)
+    return Result(tokens, documents, model_metrics(documents, facts), pieces, texts, families, warnings)
 
 
 def prepare_folder(folder: str | os.PathLike[str]) -> Path:
@@ -190,7 +199,7 @@ def load(folder: str | os.PathLike[str]) -> Result:
         ResultError: the folder holds no result, a damaged one, or one of a newer format.
     """
     folder = Path(folder)
-    for name in ("run.json", *(f"{name}.parquet" for name in _FRAMES)):
+    for name in ("run.json", *(f"{name}.parquet" for name in _FRAMES if name not in _ADDED_LATER)):
         if not (folder / name).is_file():
             raise ResultError(
                 f"`{folder}` holds no result: there is no `{name}`",
@@ -212,6 +221,8 @@ def load(folder: str | os.PathLike[str]) -> Result:
 def _read_frame(folder: Path, name: str) -> pl.DataFrame:
     """One of the frames, with exactly the columns that its schema names."""
     path = folder / f"{name}.parquet"
+    if name in _ADDED_LATER and not path.exists():
+        return pl.DataFrame(schema=_FRAMES[name])
     try:
         frame = pl.read_parquet(path)
     except (OSError, pl.exceptions.PolarsError) as error:

@@ -160,6 +160,14 @@ def score(
         },
         schema=schema.CORPUS,
     )
+    texts = pl.DataFrame(
+        {
+            "family": corpus["family"],
+            "document": corpus["document"],
+            "tokens": pl.Series([plan.tokens for plan in planned], dtype=schema.TEXTS["tokens"]),
+        },
+        schema=schema.TEXTS,
+    )
     family = {
         "family": reference.label,
         "ref": evaluation.entry(hashes[reference.path]),
@@ -169,7 +177,7 @@ def score(
         "devices": list(model.build.devices),
         "n_fed": sum(plan.n_fed for plan in planned),
     }
-    return make_result(tokens, pieces, corpus, [family], warnings)
+    return make_result(tokens, pieces, corpus, texts, [family], warnings)
 
 
 def _opened(store: str | os.PathLike[str] | bool | None) -> AbstractContextManager[Store | None]:

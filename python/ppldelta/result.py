@@ -9,13 +9,15 @@ import tempfile
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import polars as pl
 
 from ppldelta import _core, schema
 from ppldelta.analysis.metrics import document_metrics, model_metrics
 from ppldelta.errors import ResultError
+from ppldelta.report.gallery import Figures
+from ppldelta.report.payload import BUDGET, DEFAULT_VIEWS, make_payload
 from ppldelta.report.render import render_report
 
 FORMAT = 1
@@ -69,23 +71,50 @@ class Result:
         columns += ["gain_bpb", "loss_bpb"]
         return self.models.filter(pl.col("category").is_null(), pl.col("weighting") == "tokens").select(columns)
 
-    def report(self, path: str | os.PathLike[str]) -> Path:
-        """Writes the interactive report, one HTML file that needs no network, and returns its path.
+    @property
+    def figures(self) -> Figures:
+        """The report's figures as plotly figures, by name: ``result.figures["models"]`` and so on."""
+        return Figures(self.families, self.documents, self.models, self.tokens)
+
+    def report(self, path: str | os.PathLike[str], *, tokens: int | Literal["all"] = DEFAULT_VIEWS) -> Path:
+        """Writes the interactive report, which needs no network, and returns the path of its page.
+
+        Args:
+            path: a name that ends in `.html` or `.htm` for one file that holds everything; any other for a folder with
+                an `index.html`, which loads the data files beside it when they are needed, also from disk.
+            tokens: how many documents can be read token by token: those with the largest |delta| under any model, as
+                far as one file has room, and those with a passage that the report lists; or "all".
 
         Raises:
-            ResultError: the file cannot be written.
+            ResultError: a file cannot be written.
+            PpldeltaError: `tokens` is neither a number of documents nor "all".
         """
-        html = render_report(
+        path = Path(path)
+        folder = path.suffix.lower() not in (".html", ".htm")
+        payload = make_payload(
+            tokens=self.tokens,
+            documents=self.documents,
+            pieces=self.pieces,
+            texts=self.texts,
+            families=self.families,
+            n_views=tokens,
+            budget=None if folder else BUDGET,
+        )
+        page = render_report(
             documents=self.documents,
             models=self.models,
             families=self.families,
             signature=self.signature,
             warnings=self.warnings,
             version=_core.__version__,
+            payload=payload,
+            folder=folder,
         )
-        path = Path(path)
-        _write(path, html.encode())
-        return path
+        for name, text in page.files.items():
+            _write(path / name, text.encode())
+        index = path / "index.html" if folder else path
+        _write(index, page.html.encode())
+        return index
 
     def save(self, folder: str | os.PathLike[str]) -> Path:
         """Writes `report.html`, the frames as parquet, and `run.json` into a folder, and returns it.

@@ -61,12 +61,16 @@ def quality_against_size(
             )
         )
     known = reference is not None and numbers.known(reference.get(measure))
+    largest = max([row[measure] * scale for row in rows] + ([reference[measure] * scale] if known else []), default=1.0)
     if known:
         figure.add_trace(
             go.Scatter(
                 x=[reference[measure] * scale],
                 y=[0],
-                mode="markers",
+                mode="markers+text",
+                text=["reference"],
+                textposition=f"top {'left' if reference[measure] * scale > 0.5 * largest else 'right'}",
+                textfont=dict(color=LIGHT["muted"], size=12),
                 name="reference",
                 showlegend=False,
                 cliponaxis=False,
@@ -117,5 +121,5 @@ def _side(x: float, y: float, points: Sequence[tuple[float, float]]) -> str:
     largest = max(each for each, _ in points) or 1.0
     near = [other for at, other in points if abs(at - x) < 0.15 * largest and other != y]
     nearest = min(near, key=lambda other: abs(other - y), default=None)
-    vertical = "middle" if nearest is None else "top" if nearest < y else "bottom"
+    vertical = "top" if nearest is None or nearest < y else "bottom"
     return f"{vertical} {'left' if x > 0.5 * largest else 'right'}"

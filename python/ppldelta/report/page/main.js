@@ -110,9 +110,9 @@
       document.getElementById("selected").textContent = `${format.count(n)} document${n === 1 ? "" : "s"} selected`;
     }
     if (has("dark", "onPaper")) plots.drawSome();
-    else if (has("unit", "hidden")) plots.drawSome(["models", "shared", "documents", "perplexities", "small", "ratios", "size"]);
-    else if (has("category")) plots.drawSome(["models", "shared", "documents", "perplexities", "size"]);
-    else if (has("weighting")) plots.drawSome(["models", "shared", "small", "size"]);
+    else if (has("unit", "hidden")) plots.drawSome(["models", "shared", "documents", "perplexities", "small", "ratios", "size", "bits"]);
+    else if (has("category")) plots.drawSome(["models", "shared", "documents", "perplexities", "size", "bits"]);
+    else if (has("weighting")) plots.drawSome(["models", "shared", "small", "size", "bits"]);
     else if (has("selection")) plots.drawSome(["models", "documents", "perplexities"]);
   });
 
@@ -135,7 +135,7 @@
     await plots.drawSome(["models", "shared", "documents"]);
     ppldelta.rows.collect();
     root.dataset.usable = String(Math.round(performance.now())); // milliseconds since the page began to load
-    await plots.drawSome(["perplexities", "small", "ratios", "size"]);
+    await plots.drawSome(["perplexities", "small", "ratios", "size", "bits"]);
     await ppldelta.reader.start();
     await ppldelta.passages.show();
     await plots.drawSome(["convergence"]);

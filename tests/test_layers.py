@@ -27,7 +27,7 @@ COMPUTES, SHOWS = {"text", "models", "engine"}, {"analysis", "report"}
 THIRD_PARTY: dict[str, set[str]] = {
     "analysis": {"numpy", "polars"},
     "engine": {"loky", "numpy", "platformdirs"},
-    "report": {"jinja2", "markupsafe", "plotly", "polars"},
+    "report": {"jinja2", "markupsafe", "numpy", "plotly", "polars"},
     "result": {"polars"},
     "schema": {"polars"},
     "scoring": {"loky", "numpy", "polars", "tqdm"},

@@ -24,6 +24,7 @@ from markupsafe import Markup
 from ppldelta.report import labels, numbers, sentences, tables, theme
 from ppldelta.report.blocks import encode, pack
 from ppldelta.report.convergence import convergence
+from ppldelta.report.figures import MOST_SVG
 from ppldelta.report.gallery import FamilyFigures, shared_plane
 from ppldelta.report.payload import Payload
 
@@ -147,7 +148,7 @@ def render_report(
         theme=theme,
         css=Markup(_resource("report.css")),
         scripts=[Markup(text) for text in scripts],
-        policy=_policy(scripts, folder=folder),
+        policy=_policy(scripts, folder=folder, webgl=any(made.documents.height > MOST_SVG for made in makers)),
         swap=script_json(json.dumps(theme.DARK_OF_LIGHT)),
         index=script_json(json.dumps(index, ensure_ascii=False)),
         blocks={} if folder else {name: Markup(text) for name, text in blocks.items()},
@@ -164,11 +165,12 @@ def script_json(text: str) -> Markup:
     return Markup(text)
 
 
-def _policy(scripts: Sequence[str], *, folder: bool) -> str:
+def _policy(scripts: Sequence[str], *, folder: bool, webgl: bool) -> str:
     hashes = " ".join(
         f"'sha256-{base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()}'" for text in scripts
     )
     beside = " 'self' file:" if folder else ""  # the data files; a page opened from disk has no origin to be 'self'
+    beside += " 'unsafe-eval'" if webgl else ""  # plotly's WebGL layer (regl) compiles its drawing commands
     return (  # plotly sets style attributes and exports pictures by way of data: and blob: addresses
         f"default-src 'none'; script-src {hashes}{beside}; style-src 'unsafe-inline'; img-src data: blob:; "
         "base-uri 'none'; form-action 'none'"

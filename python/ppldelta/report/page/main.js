@@ -132,13 +132,11 @@
 
   async function start() {
     await Promise.all([plots.load(), ...index.families.map((_, f) => state.documents(f))]);
-    await plots.drawSome(["models", "shared", "documents"]);
-    ppldelta.rows.collect();
+    await plots.start();
     root.dataset.usable = String(Math.round(performance.now())); // milliseconds since the page began to load
-    await plots.drawSome(["perplexities", "small", "ratios", "size", "bits"]);
+    ppldelta.rows.collect();
     await ppldelta.reader.start();
     await ppldelta.passages.show();
-    await plots.drawSome(["convergence"]);
     root.dataset.drawn = String(plots.canvases.length);
   }
 

@@ -5,6 +5,8 @@
 
   const { state, plots, format, index } = ppldelta;
   const tip = document.getElementById("tip");
+  const webgl = (() => { try { return Boolean(document.createElement("canvas").getContext("webgl")); } catch { return false; } })();
+  const MOST_SVG = 6000; // marks that a browser without WebGL draws of each figure
   const drawnMarks = new WeakMap(); // canvas → for each trace, the document number of each mark
 
   function value(block, k, m, parts) {
@@ -23,12 +25,15 @@
     const selected = state.selection?.family === family ? state.selection.documents : null;
     const symbols = index.families[family].symbols;
     const numbers = [];
+    const step = webgl ? 1 : Math.max(1, Math.ceil(block.n * block.gain.length / MOST_SVG));
     figure.data.forEach((trace, i) => {
       if (trace.type === "contour") trace.visible = trace.visible && only === null; // they are of all documents
       if (trace.meta?.marks !== "documents") return;
+      if (!webgl) trace.type = "scatter";
       const m = state.modelNumber(family, trace.meta.model);
       const marks = [], x = [], y = [], symbol = [], chosen = [];
-      for (let k = 0; k < block.n && trace.visible; k++) {
+      for (let k = 0; k < block.n && trace.visible; k += selected ? 1 : step) {
+        if (step > 1 && selected && k % step && !selected.has(k)) continue;
         if (only !== null && block.category[k] !== only) continue;
         const [a, b] = value(block, k, m, parts);
         if (!Number.isFinite(a) || !Number.isFinite(b)) continue;
@@ -42,6 +47,10 @@
     });
     figure.layout.selectionrevision = state.selectionDrawn ?? 0;
     drawnMarks.set(canvas, numbers);
+    const caption = canvas.parentNode.querySelector("figcaption");
+    if (step > 1 && !caption.querySelector(".quiet")) {
+      caption.append(format.element("span", { class: "quiet" }, ` (this browser has no WebGL: one document in ${step} is drawn)`));
+    }
   }
 
   function fillModels(figure, canvas, parts) { // a ring for what the selected documents alone say

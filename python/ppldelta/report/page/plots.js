@@ -75,16 +75,37 @@ ppldelta.plots = (() => {
     return figure;
   }
 
-  const ready = (canvas) => figures.has(canvas.dataset.family);
-
+  /** Draws a figure now, wherever it stands. */
   function draw(canvas) {
-    if (!ready(canvas)) return null;
-    if (canvas.closest("[hidden]")) return null;
+    if (!figures.has(canvas.dataset.family)) return null;
+    stale.delete(canvas);
     const figure = figureOf(canvas);
     const first = !canvas.data;
-    const drawn = Plotly.react(canvas, figure.data, figure.layout, { ...config(canvas) });
+    const drawn = Plotly.react(canvas, figure.data, figure.layout, config(canvas));
     if (first) canvas.dispatchEvent(new CustomEvent("firstdraw", { bubbles: true }));
     return drawn;
+  }
+
+  // Only what is in view or near it is drawn, the rest when the reader comes to it.
+  const stale = new Set(canvases), near = new Set();
+  let seen;
+  const looked = new Promise((resolve) => { seen = resolve; });
+  const watching = new IntersectionObserver((entries) => {
+    for (const { target, isIntersecting } of entries) near[isIntersecting ? "add" : "delete"](target);
+    seen();
+    catchUp();
+  }, { rootMargin: "500px 0px" });
+
+  let busy = null;
+  /** Draws what is due, one by one, so that the page answers in between. */
+  function catchUp() {
+    busy ??= (async () => {
+      for (let canvas; (canvas = canvases.find((each) => stale.has(each) && near.has(each))); ) {
+        await draw(canvas);
+        await new Promise((resolve) => setTimeout(resolve));
+      }
+    })().finally(() => { busy = null; });
+    return busy;
   }
 
   async function load() {
@@ -95,14 +116,20 @@ ppldelta.plots = (() => {
     }));
   }
 
-  /** Draws all figures whose key begins so, or all; one by one, so that the page answers in between. */
-  async function drawSome(prefixes = null) {
+  /** Has the figures drawn again whose key begins so, or all; those that are out of view when they come into it. */
+  function drawSome(prefixes = null) {
     for (const canvas of canvases) {
-      if (prefixes && !prefixes.some((prefix) => canvas.dataset.figure.startsWith(prefix))) continue;
-      await draw(canvas);
-      await new Promise((resolve) => setTimeout(resolve));
+      if (!prefixes || prefixes.some((prefix) => canvas.dataset.figure.startsWith(prefix))) stale.add(canvas);
     }
+    return catchUp();
   }
 
-  return { canvases, draw, drawSome, load, color, fill: (prefix, filler) => fillers.set(prefix, filler), keyOf };
+  /** From here on figures are drawn as they come into view; done when those in view are there. */
+  async function start() {
+    for (const canvas of canvases) watching.observe(canvas);
+    await looked;
+    await catchUp();
+  }
+
+  return { canvases, draw, drawSome, load, start, color, fill: (prefix, filler) => fillers.set(prefix, filler), keyOf };
 })();

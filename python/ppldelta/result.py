@@ -16,9 +16,12 @@ import polars as pl
 from ppldelta import _core, schema
 from ppldelta.analysis.metrics import document_metrics, model_metrics
 from ppldelta.errors import ResultError
+from ppldelta.report.distinct import distinct_names
+from ppldelta.report.folder import remove_stale
 from ppldelta.report.gallery import Figures
 from ppldelta.report.payload import BUDGET, DEFAULT_VIEWS, make_payload
 from ppldelta.report.render import render_report
+from ppldelta.text.names import as_utf8
 
 FORMAT = 1
 """Version of the folder that `Result.save` writes, in `run.json`."""
@@ -48,6 +51,7 @@ class Result:
             saved the result.
         families: for each family its name, `ref` and `cmp` (what was known of the model files), and signature.
         warnings: what the reader of the numbers should know, in sentences.
+        folder: where the result was loaded from; None for a fresh one.
     """
 
     tokens: pl.DataFrame
@@ -57,6 +61,7 @@ class Result:
     texts: pl.DataFrame
     families: list[dict[str, Any]]
     warnings: list[str] = field(default_factory=list)
+    folder: str | None = None
 
     @property
     def signature(self) -> str:
@@ -114,16 +119,23 @@ class Result:
             _write(path / name, text.encode())
         index = path / "index.html" if folder else path
         _write(index, page.html.encode())
+        if folder:
+            remove_stale(path, keep=page.files)
         return index
 
-    def save(self, folder: str | os.PathLike[str]) -> Path:
+    def save(self, folder: str | os.PathLike[str], *, tokens: int | Literal["all"] = DEFAULT_VIEWS) -> Path:
         """Writes `report.html`, the frames as parquet, and `run.json` into a folder, and returns it.
 
         Everything is written beside the folder's own files first and takes their place at the end, `run.json` last:
         a full disk or an interrupt leaves an older result whole, or a folder that `load` refuses.
 
+        Args:
+            folder: is made where it is not there.
+            tokens: documents that can be read token by token in `report.html`, as in `report`.
+
         Raises:
             ResultError: something cannot be written.
+            PpldeltaError: `tokens` is neither a number of documents nor "all".
         """
         folder = prepare_folder(folder)
         run = {
@@ -137,7 +149,7 @@ class Result:
                 fresh = Path(name)
                 for frame in _FRAMES:
                     getattr(self, frame).write_parquet(fresh / f"{frame}.parquet")
-                self.report(fresh / "report.html")
+                self.report(fresh / "report.html", tokens=tokens)
                 (fresh / "run.json").write_bytes(json.dumps(run, indent=2, ensure_ascii=False).encode() + b"\n")
                 (folder / "run.json").unlink(missing_ok=True)
                 for frame in _FRAMES:
@@ -244,7 +256,8 @@ def load(folder: str | os.PathLike[str]) -> Result:
         families, warnings = run["families"], run["warnings"]
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise ResultError(f"`{folder / 'run.json'}` is damaged: {error!r}", hint="score again") from error
-    return Result(**{name: _read_frame(folder, name) for name in _FRAMES}, families=families, warnings=warnings)
+    frames = {name: _read_frame(folder, name) for name in _FRAMES}
+    return Result(**frames, families=families, warnings=warnings, folder=as_utf8(os.path.abspath(folder)))
 
 
 def _read_frame(folder: Path, name: str) -> pl.DataFrame:
@@ -265,37 +278,53 @@ def _read_frame(folder: Path, name: str) -> pl.DataFrame:
     return frame.select(list(_FRAMES[name]))
 
 
-def report(results: Iterable[Result] | Result, path: str | os.PathLike[str]) -> Path:
-    """Writes one report of several results, a family each, and returns its path.
+def report(
+    results: Iterable[Result] | Result,
+    path: str | os.PathLike[str],
+    *,
+    tokens: int | Literal["all"] = DEFAULT_VIEWS,
+) -> Path:
+    """Writes one report of several results, a family each, and returns the path of its page.
+
+    Args:
+        results: one or several; families of one name are told apart by what differs, such as corpus or settings.
+        path: one file or a folder, as in `Result.report`.
+        tokens: documents that can be read token by token, all families together, as in `Result.report`.
 
     Raises:
-        ResultError: no result is given, or the file cannot be written.
+        ResultError: no result is given, or a file cannot be written.
+        PpldeltaError: `tokens` is neither a number of documents nor "all".
     """
     results = [results] if isinstance(results, Result) else list(results)
     if not results:
         raise ResultError("no result is given", hint="name at least one saved result")
-    return _merge(results).report(path)
+    return _merge(results).report(path, tokens=tokens)
 
 
 def _merge(results: list[Result]) -> Result:
-    """Puts results side by side; families of the same name get a number, nothing is merged."""
-    taken: set[str] = set()
-    parts = []
+    """Puts results side by side; families of one name get different ones, nothing is merged."""
+    families = [(family, result) for result in results for family in result.families]
+    names = distinct_names([family for family, _ in families], [result.folder for _, result in families])
+    parts, about, at = [], {}, 0
     for result in results:
-        renamed = {}
-        for family in result.families:
-            name, number = family["family"], 1
-            while name in taken:
-                number += 1
-                name = f"{family['family']} ({number})"
-            taken.add(name)
-            renamed[family["family"]] = name
-        parts.append(_rename_families(result, renamed))
+        mine = names[at : at + len(result.families)]
+        at += len(mine)
+        parts.append(
+            _rename_families(result, dict(zip((each["family"] for each in result.families), mine, strict=True)))
+        )
+        for warning in result.warnings:
+            about.setdefault(warning, []).extend(mine)
     return Result(
         **{name: pl.concat(getattr(part, name) for part in parts) for name in _FRAMES},
         families=[family for part in parts for family in part.families],
-        warnings=list(dict.fromkeys(warning for part in parts for warning in part.warnings)),
+        warnings=[_about(warning, some, names) for warning, some in about.items()],
     )
+
+
+def _about(warning: str, families: list[str], names: list[str]) -> str:
+    """A warning, with the families that it is about where it is not about all of them."""
+    some = list(dict.fromkeys(families))
+    return warning if len(some) == len(names) else f"{', '.join(f'`{name}`' for name in some)}: {warning}"
 
 
 def _rename_families(result: Result, names: dict[str, str]) -> Result:

@@ -37,7 +37,7 @@ from ppldelta.errors import ModelError
 from ppldelta.models.identity import content_hash
 from ppldelta.models.references import ModelLike, ModelReference, model_files, resolve, resolve_many, unique_labels
 from ppldelta.result import Result, make_result
-from ppldelta.text.documents import Files, load_documents
+from ppldelta.text.documents import Files, corpus_path, load_documents
 from ppldelta.text.names import as_utf8, printable
 
 DEFAULT_N_UBATCH = 128
@@ -175,6 +175,7 @@ def score(
         "signature": settings.signature(model.build),
         "system": model.build.system,
         "devices": list(model.build.devices),
+        "corpus": corpus_path(files),
         "n_fed": sum(plan.n_fed for plan in planned),
     }
     return make_result(tokens, pieces, corpus, texts, [family], warnings)

@@ -14,6 +14,7 @@ import sys
 import tempfile
 import textwrap
 import time
+import zlib
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -23,7 +24,8 @@ import pytest
 import ppldelta
 from ppldelta.engine import store as store_module
 from ppldelta.engine.store import APPLICATION_ID, SCHEMA, Key, Store, StoredModel, default_path, tokens_hash
-from ppldelta.errors import ModelError, StoreError
+from ppldelta.errors import StoreError
+from ppldelta.models.identity import Stamp
 
 ENGINE = "ppldelta:0.1.0|llama.cpp:0123456789ab|patches:0123456789ab|n_ubatch:128|kv:f16|backend:CPU" * 3
 A, B = "aa" * 32, "bb" * 32
@@ -113,6 +115,17 @@ def test_many_at_once(store: Store) -> None:
         store.put(each, logp(i, 5), 0.0)
     found = store.get(reversed(keys))
     assert all(np.array_equal(found[each], logp(i, 5)) for i, each in enumerate(keys))
+
+
+def test_many_are_put_together_or_not_at_all(store: Store) -> None:
+    rows = [(key(i, model=A if i % 3 else B), logp(i, 10 * i), 0.5) for i in range(100)]
+    store.put_many(rows)
+    found = store.get(each for each, _, _ in rows)
+    assert all(found[each].tobytes() == values.tobytes() for each, values, _ in rows)
+    with pytest.raises(ValueError, match="float32 of one dimension"):
+        store.put_many([(key(200), logp(200), 0.5), (key(201), logp(201).astype(np.float64), 0.5)])
+    assert store.known([key(200), key(201)]) == set()
+    store.put_many([])
 
 
 def test_a_row_that_is_there_stays(store: Store) -> None:
@@ -291,79 +304,44 @@ def _written() -> int:
     return int(Path("/proc/self/io").read_text().split("wchar: ")[1].split()[0])
 
 
-# content hashes
+# what models say of themselves
 
 
-@pytest.fixture
-def model(tmp_path: Path) -> Path:
-    parts = [tmp_path / f"big-0000{i}-of-00002.gguf" for i in (1, 2)]
-    for i, part in enumerate(parts):
-        part.write_bytes(b"GGUF" + bytes([i]) * 100)
-        _age(part)
-    return parts[0]
-
-
-def _age(path: Path) -> None:
-    os.utime(path, ns=(10**18, 10**18))
-
-
-@pytest.fixture
-def settled(monkeypatch: pytest.MonkeyPatch) -> None:
-    """As if the files had been made long ago; the inode's time cannot be set."""
-    monkeypatch.setattr(store_module, "_SETTLED_NS", -1)
-
-
-def test_a_hash_is_remembered_until_a_file_changes(store: Store, path: Path, model: Path, settled: None) -> None:
-    reads: list[int] = []
-    first = store.content_hash(model, reads.append)
-    second = model.with_name("big-00002-of-00002.gguf")
-    assert first == hashlib.sha256(model.read_bytes() + second.read_bytes()).hexdigest()
-    assert reads == [104, 104]
+def test_a_description_is_of_a_model_and_a_release(store: Store, path: Path) -> None:
+    info = {"name": "caf\udce9", "n_params": 4_022_468_096, "bos": None, "add_bos": True}
+    store.describe(A, "ppldelta 0.1", info)
     with Store(path) as another:
-        assert another.content_hash(model, reads.append) == first
-    assert reads == [104, 104, 208], "once, with all"
-
-    second.write_bytes(b"GGUF" + bytes([7]) * 100)
-    _age(second)  # same size, same time of change: the inode's tells
-    changed = store.content_hash(model, reads.append)
-    assert changed == hashlib.sha256(model.read_bytes() + second.read_bytes()).hexdigest() != first
-    assert reads == [104, 104, 208, 104, 104]
-    second.unlink()
-    with pytest.raises(ModelError, match="big-00002"):
-        store.content_hash(model)
+        assert another.description(A, "ppldelta 0.1") == info
+        assert another.description(A, "ppldelta 0.2") is None
+        assert another.description(B, "ppldelta 0.1") is None
+        another.describe(A, "ppldelta 0.1", {})
+        assert another.description(A, "ppldelta 0.1") == {}
+    store._connection.execute("UPDATE models SET info = 'no json'")
+    with pytest.raises(StoreError, match="is damaged"):
+        store.description(A, "ppldelta 0.1")
 
 
-def test_a_link_to_another_file_is_another_model(store: Store, tmp_path: Path, settled: None) -> None:
-    for name in "ab":
-        (tmp_path / name).write_bytes(b"GGUF" + name.encode())
-    link = tmp_path / "m.gguf"
-    hashes = []
-    for name in "ab":
-        link.unlink(missing_ok=True)
-        link.symlink_to(tmp_path / name)
-        hashes.append(store.content_hash(link))
-    assert hashes == [hashlib.sha256(b"GGUF" + name).hexdigest() for name in (b"a", b"b")]
-
-
-def test_a_hash_of_a_fresh_file_is_not_remembered(store: Store, model: Path) -> None:
-    reads: list[int] = []
-    for _ in range(2):
-        store.content_hash(model, reads.append)
-    assert reads == [104] * 4
+def test_a_pruned_model_is_described_no_longer(filled: Store) -> None:
+    for name in ("old.Q8_0", "new.Q8_0"):
+        filled.describe(sha(name), "ppldelta 0.1", {"name": name})
+    filled.prune(older_than_days=30)
+    assert filled.description(sha("old.Q8_0"), "ppldelta 0.1") is None
+    assert filled.description(sha("new.Q8_0"), "ppldelta 0.1") == {"name": "new.Q8_0"}
 
 
 # what it holds, and less of it
 
 
 @pytest.fixture
-def filled(store: Store, tmp_path: Path, settled: None, monkeypatch: pytest.MonkeyPatch) -> Store:
+def filled(store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Store:
     """Model A, used 40 days ago, of 30 documents in two ways; model B, used now, of 30. Returns the store."""
     now = time.time()
     for name, age_days in (("old.Q8_0", 40), ("new.Q8_0", 0)):
         file = tmp_path / f"{name}.gguf"
         file.write_bytes(name.encode())
         monkeypatch.setattr(store_module.time, "time", lambda age_s=86400 * age_days: now - age_s)
-        sha256 = store.content_hash(file)
+        sha256 = sha(name)
+        store.remember_hash(Stamp.of(file), sha256)
         for windows in ("perplexity", "every")[: 2 if age_days else 1]:
             for i in range(30):
                 store.put(key(i, model=sha256, windows=windows), logp(i, 1000), 0.5)
@@ -433,6 +411,66 @@ def test_prune_needs_one_reason_and_one_model(filled: Store) -> None:
         filled.put(key(1, model=digits.ljust(64, "0")), logp(1), 1.0)
     with pytest.raises(StoreError, match="names 2 models"):
         filled.prune(model="cafe1")
+
+
+# versions
+
+# the tables as the first version made them
+FIRST_TABLES = (
+    """CREATE TABLE passes (
+        id INTEGER PRIMARY KEY, model BLOB NOT NULL, windows TEXT NOT NULL, engine TEXT NOT NULL,
+        used INTEGER NOT NULL, UNIQUE (model, windows, engine))""",
+    """CREATE TABLE scores (
+        id INTEGER PRIMARY KEY, pass INTEGER NOT NULL, tokens BLOB NOT NULL, crc32 INTEGER NOT NULL,
+        time_s REAL NOT NULL, logp BLOB NOT NULL, UNIQUE (pass, tokens))""",
+    """CREATE TABLE files (
+        path BLOB NOT NULL, sha256 BLOB NOT NULL, stamp TEXT NOT NULL, seen INTEGER NOT NULL,
+        PRIMARY KEY (path, sha256)) WITHOUT ROWID""",
+)
+
+
+def first_version(path: Path, n: int) -> None:
+    """A store of schema 1 with `n` documents of model A."""
+    path.parent.mkdir(exist_ok=True)
+    with contextlib.closing(sqlite3.connect(path)) as connection:
+        for statement in ("page_size = 512", f"application_id = {APPLICATION_ID}", "user_version = 1"):
+            connection.execute(f"PRAGMA {statement}")
+        connection.execute("PRAGMA journal_mode = WAL")
+        for table in FIRST_TABLES:
+            connection.execute(table)
+        settings = (bytes.fromhex(A), key(0).windows, ENGINE)
+        connection.execute("INSERT INTO passes VALUES (1, ?, ?, ?, 1700000000)", settings)
+        for i in range(n):
+            tokens, values = bytes.fromhex(key(i).tokens), logp(i).tobytes()
+            crc32 = zlib.crc32(values, zlib.crc32(tokens))
+            connection.execute("INSERT INTO scores VALUES (NULL, 1, ?, ?, 0.5, ?)", (tokens, crc32, values))
+        connection.commit()
+
+
+def test_a_store_of_the_first_version_is_taken_over(path: Path) -> None:
+    first_version(path, 700)
+    for _ in range(2):
+        with Store(path) as store:
+            found = store.get(key(i) for i in range(701))
+            assert len(found) == 700
+            assert all(found[key(i)].tobytes() == logp(i).tobytes() for i in range(700))
+            store.describe(A, "ppldelta 0.1", {})
+            [model] = store.summary()
+            assert (model.n_rows, model.n_scored, model.time_s) == (700, 210_000, 350.0)
+    assert integrity(path) == "ok"
+    with contextlib.closing(sqlite3.connect(path)) as connection:
+        assert connection.execute("PRAGMA user_version").fetchone()[0] == SCHEMA
+
+
+def test_two_take_over_one_store_at_once(path: Path) -> None:
+    first_version(path, 2000)
+    processes = [writer(path, start, 50) for start in (2000, 2050, 2100)]
+    for process in processes:
+        assert len(process.stdout.read().split()) == 51
+        process.stdout.close()
+        assert process.wait() == 0
+    with Store(path) as store:
+        assert store.summary()[0].n_rows == 2150
 
 
 # what is refused

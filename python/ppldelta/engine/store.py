@@ -14,27 +14,29 @@ import sqlite3
 import time
 import zlib
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime, timezone
 from pathlib import Path
 from types import TracebackType
+from typing import Any
 
 import numpy as np
 import platformdirs
 from numpy.typing import ArrayLike, NDArray
 
 from ppldelta.errors import StoreError
-from ppldelta.models import identity
-from ppldelta.models.references import model_files
+from ppldelta.models.identity import Stamp
 from ppldelta.text.names import printable
 
 APPLICATION_ID = 0x70706C64  # "ppld"
-SCHEMA = 1
+SCHEMA = 2
 """What the file's header holds as `application_id` and `user_version`."""
 
 # `id` keeps the order in which rows came; `logp` is last, so that reading the other columns never reads the values
+_MODELS = """CREATE TABLE models (
+    model BLOB NOT NULL, release TEXT NOT NULL, info TEXT NOT NULL, PRIMARY KEY (model, release)) WITHOUT ROWID"""
 _TABLES = (
     """CREATE TABLE passes (
         id INTEGER PRIMARY KEY, model BLOB NOT NULL, windows TEXT NOT NULL, engine TEXT NOT NULL,
@@ -45,6 +47,7 @@ _TABLES = (
     """CREATE TABLE files (
         path BLOB NOT NULL, sha256 BLOB NOT NULL, stamp TEXT NOT NULL, seen INTEGER NOT NULL,
         PRIMARY KEY (path, sha256)) WITHOUT ROWID""",
+    _MODELS,
 )
 
 # A commit writes whole pages, and documents are short: with 4096 it would write three times as much as with 512.
@@ -54,7 +57,6 @@ _ROW_BYTES = 200  # what a row takes beside its values; 110 … 450, the more th
 _BUSY_S = 30.0
 _AT_ONCE = 500  # SQLite's limit on `?` was 999 once
 _COARSE_S = 3600  # times of use are kept to the hour, so that reading seldom writes
-_SETTLED_NS = 2 * 10**9  # the coarsest clock of a file system, FAT's
 
 # where processes on two machines would not see each other's shared memory, which WAL needs
 _NETWORK = {
@@ -80,7 +82,7 @@ class Key:
     """What determines a document's log-probabilities; equal keys, equal numbers.
 
     Attributes:
-        model: sha256 of the model's content, 64 hexadecimal digits (`Store.content_hash`).
+        model: sha256 of the model's content, 64 hexadecimal digits (`models.identity`).
         tokens: sha256 of the document's own tokens, 64 hexadecimal digits (`tokens_hash`).
         windows: text that names which of them are evaluated together and scored: rule, n_ctx, max_windows, BOS.
         engine: text that names what else the numbers depend on: versions, backend, micro-batch …
@@ -191,68 +193,84 @@ class Store:
             return {key for key, _ in self._select(keys)}
 
     def put(self, key: Key, logp: NDArray[np.float32], time_s: float) -> None:
-        """Writes the log-probabilities of one document; once this returns, killing the process does not lose them.
+        """`put_many` of one document."""
+        self.put_many([(key, logp, time_s)])
 
-        A row that is there already stays.
+    def put_many(self, rows: Iterable[tuple[Key, NDArray[np.float32], float]]) -> None:
+        """Writes documents' log-probabilities; once this returns, killing the process does not lose them.
+
+        A commit writes whole pages: documents that are done together are best written together. A row that is there
+        already stays.
 
         Args:
-            key: what determines them.
-            logp: float32 of shape [n_scored], in nats.
-            time_s: what computing them took.
+            rows: for each document, what determines its log-probabilities; these, float32 of shape [n_scored] in nats;
+                and the seconds that computing them took.
         """
-        if logp.dtype != np.float32 or logp.ndim != 1:
-            raise ValueError(f"`logp` must be float32 of one dimension, not {logp.dtype} of shape {logp.shape}")
-        tokens, values = bytes.fromhex(key.tokens), logp.astype("<f4").tobytes()
-        settings = (bytes.fromhex(key.model), key.windows, key.engine)
+        rows = list(rows)
+        for _, logp, _ in rows:
+            if logp.dtype != np.float32 or logp.ndim != 1:
+                raise ValueError(f"`logp` must be float32 of one dimension, not {logp.dtype} of shape {logp.shape}")
         with self._guard("write"), self._transaction() as execute:
-            execute(
-                "INSERT INTO passes (model, windows, engine, used) VALUES (?, ?, ?, ?) ON CONFLICT DO UPDATE "
-                f"SET used = excluded.used WHERE used < excluded.used - {_COARSE_S}",
-                (*settings, int(time.time())),
+            for model, windows, engine in dict.fromkeys((key.model, key.windows, key.engine) for key, _, _ in rows):
+                execute(
+                    "INSERT INTO passes (model, windows, engine, used) VALUES (?, ?, ?, ?) ON CONFLICT DO UPDATE "
+                    f"SET used = excluded.used WHERE used < excluded.used - {_COARSE_S}",
+                    (bytes.fromhex(model), windows, engine, int(time.time())),
+                )
+            for key, logp, time_s in rows:
+                tokens, values = bytes.fromhex(key.tokens), logp.astype("<f4").tobytes()
+                execute(
+                    "INSERT INTO scores (pass, tokens, crc32, time_s, logp) SELECT id, ?, ?, ?, ? FROM passes "
+                    "WHERE model = ? AND windows = ? AND engine = ? ON CONFLICT (pass, tokens) DO NOTHING",
+                    (tokens, _crc32(tokens, values), time_s, values, bytes.fromhex(key.model), key.windows, key.engine),
+                )
+
+    def remembered_hash(self, stamp: Stamp) -> str | None:
+        """The content hash of a model's files, where it was remembered and they are unchanged since."""
+        now = int(time.time())
+        with self._guard("read"):
+            row = self._connection.execute(
+                "SELECT sha256 FROM files WHERE path = ? AND stamp = ?", (stamp.name, stamp.text)
+            ).fetchone()
+            if row is None:
+                return None
+            self._connection.execute(
+                f"UPDATE files SET seen = ? WHERE path = ? AND sha256 = ? AND seen < ? - {_COARSE_S}",
+                (now, stamp.name, row[0], now),
             )
-            execute(
-                "INSERT INTO scores (pass, tokens, crc32, time_s, logp) SELECT id, ?, ?, ?, ? FROM passes "
-                "WHERE model = ? AND windows = ? AND engine = ? ON CONFLICT (pass, tokens) DO NOTHING",
-                (tokens, _crc32(tokens, values), time_s, values, *settings),
+        return row[0].hex()
+
+    def remember_hash(self, stamp: Stamp, sha256: str) -> None:
+        """Remembers the content hash of a model's files for as long as their stamp stays the same."""
+        with self._guard("write"):
+            self._connection.execute(
+                "INSERT OR REPLACE INTO files (path, sha256, stamp, seen) VALUES (?, ?, ?, ?)",
+                (stamp.name, bytes.fromhex(sha256), stamp.text, int(time.time())),
             )
 
-    def content_hash(self, path: Path, on_read: Callable[[int], object] = lambda n_bytes: None) -> str:
-        """The model's content as `identity.content_hash` gives it, remembered until one of its files changes.
-
-        Files are told by path, size and times. A file that changed a moment ago is hashed and not remembered, since
-        another change could leave its times as they are.
+    def description(self, model: str, release: str) -> dict[str, Any] | None:
+        """What a model said of itself (the fields of `native.ModelInfo`), where it was remembered.
 
         Args:
-            path: the model's file (of several, the first).
-            on_read: called after each block with the number of bytes in it; for remembered files once, with all.
-
-        Raises:
-            ModelError: a file of the model is missing or cannot be read.
+            model: sha256 of its content.
+            release: what was asked: `native.release()`.
         """
-        name, before = os.fsencode(path.absolute()), _stamp(path)
-        now = int(time.time())
-        if before is not None:
-            with self._guard("read"):
-                row = self._connection.execute(
-                    "SELECT sha256 FROM files WHERE path = ? AND stamp = ?", (name, before.text)
-                ).fetchone()
-                if row:
-                    self._connection.execute(
-                        f"UPDATE files SET seen = ? WHERE path = ? AND sha256 = ? AND seen < ? - {_COARSE_S}",
-                        (now, name, row[0], now),
-                    )
-            if row:
-                on_read(before.size_bytes)
-                return row[0].hex()
-        sha256 = identity.content_hash(path, on_read)
-        after = _stamp(path)
-        if before is not None and before.settled and after is not None and after.text == before.text:
-            with self._guard("write"):
-                self._connection.execute(
-                    "INSERT OR REPLACE INTO files (path, sha256, stamp, seen) VALUES (?, ?, ?, ?)",
-                    (name, bytes.fromhex(sha256), before.text, now),
-                )
-        return sha256
+        with self._guard("read"):
+            row = self._connection.execute(
+                "SELECT info FROM models WHERE model = ? AND release = ?", (bytes.fromhex(model), release)
+            ).fetchone()
+        try:
+            return None if row is None else dict(json.loads(row[0]))
+        except (TypeError, ValueError) as error:
+            raise self._damaged("a row holds something else than what was written") from error
+
+    def describe(self, model: str, release: str, info: Mapping[str, Any]) -> None:
+        """Remembers what a model says of itself, so that its weights need not be loaded to know it."""
+        with self._guard("write"):
+            self._connection.execute(
+                "INSERT OR REPLACE INTO models (model, release, info) VALUES (?, ?, ?)",
+                (bytes.fromhex(model), release, json.dumps(dict(info))),
+            )
 
     def summary(self) -> list[StoredModel]:
         """What the store holds, a `StoredModel` each, the last used first."""
@@ -290,7 +308,7 @@ class Store:
         elif older_than_days is not None:
             doomed, values = "used < ?", (time.time() - 86400 * older_than_days,)
         elif max_bytes is not None:
-            doomed, values = "total > ?", (max_bytes - len(_TABLES) * 8 * _PAGE_BYTES,)
+            doomed, values = "total > ?", (max_bytes - len(_TABLES) * 6 * _PAGE_BYTES,)
         with self._guard("prune"), self._transaction() as execute:
             execute(
                 "CREATE TEMP TABLE doomed AS SELECT id FROM (SELECT scores.id, model, used, "
@@ -301,6 +319,7 @@ class Store:
             removed = self._summary("WHERE scores.id IN (SELECT id FROM doomed)")
             execute("DELETE FROM scores WHERE id IN (SELECT id FROM doomed)")
             execute("DELETE FROM passes WHERE id NOT IN (SELECT pass FROM scores)")
+            execute("DELETE FROM models WHERE model NOT IN (SELECT model FROM passes)")
             if model is not None:
                 execute("DELETE FROM files WHERE sha256 = ?", values)
             elif older_than_days is not None:
@@ -335,6 +354,7 @@ class Store:
         with self._transaction() as execute:
             if self.path.stat().st_size:
                 self._refuse_foreign()
+                self._migrate(execute)
             else:
                 execute(f"PRAGMA application_id = {APPLICATION_ID}")
                 execute(f"PRAGMA user_version = {SCHEMA}")
@@ -355,8 +375,14 @@ class Store:
                 hint=f"upgrade ppldelta, or {_ELSEWHERE}",
             )
         names = {name for (name,) in self._connection.execute("SELECT name FROM sqlite_master")}
-        if schema < 1 or not {b"passes", b"scores", b"files"} <= names:
+        if schema < 1 or not {b"passes", b"scores", b"files", *([b"models"] if schema > 1 else [])} <= names:
             raise self._damaged("its tables are missing")
+
+    def _migrate(self, execute: Callable[..., sqlite3.Cursor]) -> None:
+        """Brings the tables of an older version up to date; what they hold stays."""
+        if self._pragma("user_version") < 2:
+            execute(_MODELS)
+            execute("PRAGMA user_version = 2")
 
     def _set_journal_mode(self, mode: str) -> bytes:
         """Returns the mode that is set, which is another one where the file system cannot share memory."""
@@ -468,26 +494,6 @@ class Store:
             known = ((reason, hint) for part, reason, hint in _REASONS if part in said)
             reason, hint = next(known, (said, _ELSEWHERE))
             raise StoreError(f"cannot {what} the store `{self._shown}`: {reason}", hint=hint) from error
-
-
-@dataclass(frozen=True)
-class _Stamp:
-    """What tells that a model's files are unchanged."""
-
-    text: str
-    size_bytes: int
-    settled: bool
-
-
-def _stamp(path: Path) -> _Stamp | None:
-    """None where a file is missing. The inode's time is in it, since `mv` and `touch` can leave the other as it was."""
-    try:
-        parts = [(part.resolve(), part.stat()) for part in model_files(path)]
-    except (OSError, RuntimeError):  # the latter for links in a circle
-        return None
-    text = json.dumps([[str(name), stat.st_size, stat.st_mtime_ns, stat.st_ctime_ns] for name, stat in parts])
-    newest = max(max(stat.st_mtime_ns, stat.st_ctime_ns) for _, stat in parts)
-    return _Stamp(text, sum(stat.st_size for _, stat in parts), abs(time.time_ns() - newest) > _SETTLED_NS)
 
 
 def _crc32(tokens: bytes, logp: bytes) -> int:

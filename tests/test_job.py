@@ -112,7 +112,7 @@ def test_without_descriptions_models_are_loaded(loads: list[tuple[str, bool]], t
     path = tmp_path / "s.sqlite"
     first = ppldelta.score({"a": TEXT}, demo.REFERENCE, GOOD, store=path, progress=False)
     with Store(path) as store:
-        store._connection.execute("DELETE FROM models")
+        store.database.connection.execute("DELETE FROM models")
     for expected in (True, False):
         loads.clear()
         again = ppldelta.score({"a": TEXT}, demo.REFERENCE, GOOD, store=path, progress=False)

@@ -52,9 +52,11 @@ def test_nothing_is_stored_but_hashes(tmp_path: Path) -> None:
     path = tmp_path / "s.sqlite"
     ppldelta.plan(demo.CORPUS, cmp=GOOD, store=path, **QUIET)
     with Store(path) as store:
-        tables = [name for (name,) in store._connection.execute("SELECT name FROM sqlite_master WHERE type = 'table'")]
+        tables = [
+            name for (name,) in store.database.connection.execute("SELECT name FROM sqlite_master WHERE type = 'table'")
+        ]
         for table in {name.decode() for name in tables} - {"files"}:
-            assert store._connection.execute(f"SELECT count(*) FROM {table}").fetchone() == (0,), table
+            assert store.database.connection.execute(f"SELECT count(*) FROM {table}").fetchone() == (0,), table
 
 
 def test_the_speed_is_that_of_the_model(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -22,8 +22,10 @@ import numpy as np
 import pytest
 
 import ppldelta
-from ppldelta.engine import store as store_module
-from ppldelta.engine.store import APPLICATION_ID, SCHEMA, Key, Store, StoredModel, default_path, tokens_hash
+from ppldelta.engine import database
+from ppldelta.engine.database import APPLICATION_ID, SCHEMA
+from ppldelta.engine.pruning import StoredModel, prune, summary
+from ppldelta.engine.store import Key, Store, default_path, tokens_hash
 from ppldelta.errors import StoreError
 from ppldelta.models.identity import Stamp
 
@@ -179,7 +181,7 @@ def test_killed_at_any_moment(path: Path) -> None:
             found = store.get(map(key, reported))
             assert all(found[key(i)].tobytes() == logp(i, n).tobytes() for i in reported)
             assert store.known(map(key, written)) == set(map(key, written))
-            n_rows = sum(each.n_rows for each in store.summary())
+            n_rows = sum(each.n_rows for each in summary(store))
             assert n_rows - len(written) <= 1 + start // 100_000, "no more than one that it could not report, each time"
     assert len(written) > 1000
     assert integrity(path) == "ok"
@@ -226,14 +228,14 @@ def test_writers_at_once_lose_nothing(path: Path, network: bool, monkeypatch: py
     """They begin with no file, overlap in half of what they write, and one more reads and prunes meanwhile."""
     if network:
         monkeypatch.setattr(sys.modules[__name__], "WRITER", WRITER.replace("\npath", _PRETEND_NETWORK + "\npath"))
-        monkeypatch.setattr(store_module, "_on_network", lambda folder: True)
+        monkeypatch.setattr(database, "_on_network", lambda folder: True)
     count = 60 if network else 600
     processes = [writer(path, start, count) for start in (0, count // 2, count)]
     while any(process.poll() is None for process in processes):
         with Store(path) as store:
             store.get(map(key, range(2 * count)))
             store.put(key(0, model=B), logp(0), 1.0)
-            store.prune(model=B)
+            prune(store, model=B)
     for process in processes:
         assert process.stdout.read().split() == [
             "open",
@@ -244,30 +246,30 @@ def test_writers_at_once_lose_nothing(path: Path, network: bool, monkeypatch: py
     assert integrity(path) == "ok"
     with Store(path) as store:
         found = store.get(map(key, range(2 * count)))
-        assert len(found) == 2 * count == store.summary()[0].n_rows
+        assert len(found) == 2 * count == summary(store)[0].n_rows
         assert all(np.array_equal(found[key(i)], logp(i)) for i in range(2 * count))
     assert path.read_bytes()[18] == (1 if network else 2), "the header's journal version"
 
 
-_PRETEND_NETWORK = "\nfrom ppldelta.engine import store\nstore._on_network = lambda folder: True"
+_PRETEND_NETWORK = "\nfrom ppldelta.engine import database\ndatabase._on_network = lambda folder: True"
 
 
 def test_a_store_moved_to_a_network_leaves_wal(store: Store, path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     store.put(key(1), logp(1), 1.0)
     store.close()
-    monkeypatch.setattr(store_module, "_on_network", lambda folder: True)
+    monkeypatch.setattr(database, "_on_network", lambda folder: True)
     with Store(path) as again:
         assert again.known([key(1)])
         assert [each.name for each in path.parent.iterdir()] == [path.name]
 
 
 def test_kind_of_file_system(tmp_path: Path) -> None:
-    assert not store_module._on_network(tmp_path)
-    assert not store_module._on_network(Path("/"))
+    assert not database._on_network(tmp_path)
+    assert not database._on_network(Path("/"))
 
 
 def test_a_locked_store_is_named(store: Store, path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(store_module, "_BUSY_S", 0.1)
+    monkeypatch.setattr(database, "_BUSY_S", 0.1)
     with contextlib.closing(sqlite3.connect(path, isolation_level=None)) as other:
         other.execute("BEGIN IMMEDIATE")
         with pytest.raises(StoreError, match="another process keeps it locked"):
@@ -284,7 +286,7 @@ def test_bytes_on_disk(store: Store, path: Path, n: int, most: float) -> None:
     n_documents = 300_000 // n
     for i in range(n_documents):
         store.put(key(i), logp(i, n), 1.0)
-    store._connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+    store.database.connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
     assert on_disk(path.parent) <= most * n * n_documents + 40_000, "40 kB: the empty store with its -shm"
 
 
@@ -316,7 +318,7 @@ def test_a_description_is_of_a_model_and_a_release(store: Store, path: Path) -> 
         assert another.description(B, "ppldelta 0.1") is None
         another.describe(A, "ppldelta 0.1", {})
         assert another.description(A, "ppldelta 0.1") == {}
-    store._connection.execute("UPDATE models SET info = 'no json'")
+    store.database.connection.execute("UPDATE models SET info = 'no json'")
     with pytest.raises(StoreError, match="is damaged"):
         store.description(A, "ppldelta 0.1")
 
@@ -324,7 +326,7 @@ def test_a_description_is_of_a_model_and_a_release(store: Store, path: Path) -> 
 def test_a_pruned_model_is_described_no_longer(filled: Store) -> None:
     for name in ("old.Q8_0", "new.Q8_0"):
         filled.describe(sha(name), "ppldelta 0.1", {"name": name})
-    filled.prune(older_than_days=30)
+    prune(filled, older_than_days=30)
     assert filled.description(sha("old.Q8_0"), "ppldelta 0.1") is None
     assert filled.description(sha("new.Q8_0"), "ppldelta 0.1") == {"name": "new.Q8_0"}
 
@@ -339,7 +341,7 @@ def filled(store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Sto
     for name, age_days in (("old.Q8_0", 40), ("new.Q8_0", 0)):
         file = tmp_path / f"{name}.gguf"
         file.write_bytes(name.encode())
-        monkeypatch.setattr(store_module.time, "time", lambda age_s=86400 * age_days: now - age_s)
+        monkeypatch.setattr(database.time, "time", lambda age_s=86400 * age_days: now - age_s)
         sha256 = sha(name)
         store.remember_hash(Stamp.of(file), sha256)
         for windows in ("perplexity", "every")[: 2 if age_days else 1]:
@@ -353,7 +355,7 @@ def sha(name: str) -> str:
 
 
 def test_summary(filled: Store, tmp_path: Path) -> None:
-    new, old = filled.summary()
+    new, old = summary(filled)
     assert old == StoredModel(sha("old.Q8_0"), tmp_path / "old.Q8_0.gguf", 60, 60_000, 240_000, 30.0, old.last_used)
     assert (new.sha256, new.n_rows) == (sha("new.Q8_0"), 30)
     assert 39.9 < (new.last_used - old.last_used).total_seconds() / 86400 < 40.1
@@ -361,7 +363,7 @@ def test_summary(filled: Store, tmp_path: Path) -> None:
 
 def test_reading_counts_as_use(filled: Store) -> None:
     filled.get([key(0, model=sha("old.Q8_0"), windows="every")])
-    [removed] = filled.prune(older_than_days=30)
+    [removed] = prune(filled, older_than_days=30)
     assert (removed.sha256, removed.n_rows) == (sha("old.Q8_0"), 30), "the other way of evaluating it stays"
 
 
@@ -381,12 +383,12 @@ def test_reading_counts_as_use(filled: Store) -> None:
     ],
 )
 def test_prune(filled: Store, path: Path, arguments: dict[str, object], names: set[str]) -> None:
-    before = filled.summary()
-    removed = filled.prune(**arguments)
+    before = summary(filled)
+    removed = prune(filled, **arguments)
     assert {each.sha256 for each in removed} == set(map(sha, names))
     assert removed == [each for each in before if each.sha256 in set(map(sha, names))]
-    assert filled.summary() == [each for each in before if each not in removed]
-    assert path.stat().st_size <= sum(each.size_bytes for each in filled.summary()) * 1.1 + 20_000
+    assert summary(filled) == [each for each in before if each not in removed]
+    assert path.stat().st_size <= sum(each.size_bytes for each in summary(filled)) * 1.1 + 20_000
     assert integrity(path) == "ok"
     again = key(1000, model=sha("old.Q8_0"))
     filled.put(again, logp(1), 1.0)
@@ -395,22 +397,22 @@ def test_prune(filled: Store, path: Path, arguments: dict[str, object], names: s
 
 @pytest.mark.parametrize("max_bytes", [50_000, 100_000, 150_000, 300_000])
 def test_prune_to_a_size(filled: Store, path: Path, max_bytes: int) -> None:
-    removed = sum(each.n_rows for each in filled.prune(max_bytes=max_bytes))
+    removed = sum(each.n_rows for each in prune(filled, max_bytes=max_bytes))
     assert 0.7 * max_bytes < path.stat().st_size <= max_bytes
-    assert sum(each.n_rows for each in filled.summary()) == 90 - removed
+    assert sum(each.n_rows for each in summary(filled)) == 90 - removed
 
 
 def test_prune_needs_one_reason_and_one_model(filled: Store) -> None:
     for arguments in ({}, {"model": "x", "max_bytes": 1}):
         with pytest.raises(ValueError, match="one of"):
-            filled.prune(**arguments)
+            prune(filled, **arguments)
     with pytest.raises(StoreError, match="names no model") as caught:
-        filled.prune(model="x.gguf")
+        prune(filled, model="x.gguf")
     assert sha("old.Q8_0")[:12] in caught.value.hint
     for digits in ("cafe11", "cafe12"):
         filled.put(key(1, model=digits.ljust(64, "0")), logp(1), 1.0)
     with pytest.raises(StoreError, match="names 2 models"):
-        filled.prune(model="cafe1")
+        prune(filled, model="cafe1")
 
 
 # versions
@@ -455,7 +457,7 @@ def test_a_store_of_the_first_version_is_taken_over(path: Path) -> None:
             assert len(found) == 700
             assert all(found[key(i)].tobytes() == logp(i).tobytes() for i in range(700))
             store.describe(A, "ppldelta 0.1", {})
-            [model] = store.summary()
+            [model] = summary(store)
             assert (model.n_rows, model.n_scored, model.time_s) == (700, 210_000, 350.0)
     assert integrity(path) == "ok"
     with contextlib.closing(sqlite3.connect(path)) as connection:
@@ -470,7 +472,7 @@ def test_two_take_over_one_store_at_once(path: Path) -> None:
         process.stdout.close()
         assert process.wait() == 0
     with Store(path) as store:
-        assert store.summary()[0].n_rows == 2150
+        assert summary(store)[0].n_rows == 2150
 
 
 # what is refused
@@ -522,7 +524,7 @@ def test_damage_never_gives_other_numbers(store: Store, path: Path, tmp_path: Pa
         try:
             with Store(file) as opened:
                 found = opened.get(keys)
-                opened.summary()
+                summary(opened)
             assert all(found[key(i)].tobytes() == logp(i, 20 * i).tobytes() for i in range(40) if key(i) in found)
         except StoreError as error:
             refused += 1
@@ -535,11 +537,11 @@ def test_damage_never_gives_other_numbers(store: Store, path: Path, tmp_path: Pa
 @pytest.mark.parametrize("damage", ["substr(logp, 1, length(logp) - 4)", "substr(logp, 1, 7)", "logp || x'00000000'"])
 def test_a_blob_of_wrong_length_is_damage(store: Store, damage: str) -> None:
     store.put(key(1), logp(1), 1.0)
-    store._connection.execute(f"UPDATE scores SET logp = {damage}")
+    store.database.connection.execute(f"UPDATE scores SET logp = {damage}")
     with pytest.raises(StoreError, match="does not hold the values that were written") as caught:
         store.get([key(1)])
     assert "prune --model aaaaaaaaaaaa" in caught.value.hint
-    store.prune(model=A[:12])
+    prune(store, model=A[:12])
     assert store.get([key(1)]) == {}
 
 
@@ -583,14 +585,14 @@ def test_read_only(case: str) -> None:
 
 
 def test_a_full_disk_keeps_what_is_stored(store: Store) -> None:
-    store._connection.execute("PRAGMA max_page_count = 200")
+    store.database.connection.execute("PRAGMA max_page_count = 200")
     with pytest.raises(StoreError, match="the disk is full") as caught:
         for i in range(1000):
             store.put(key(i), logp(i), 1.0)
     assert "free some space" in caught.value.hint
     assert i > 10
     assert store.known(map(key, range(1000))) == set(map(key, range(i)))
-    store._connection.execute("PRAGMA max_page_count = 100000")
+    store.database.connection.execute("PRAGMA max_page_count = 100000")
     store.put(key(i), logp(i), 1.0)
 
 
@@ -652,10 +654,10 @@ def test_command_shows_and_prunes(filled: Store, path: Path) -> None:
     assert "old.Q8_0.gguf" in pruned.stdout
     assert "removed from" in pruned.stdout
     assert "new.Q8_0.gguf" not in pruned.stdout
-    assert [each.sha256 for each in filled.summary()] == [sha("new.Q8_0")]
+    assert [each.sha256 for each in summary(filled)] == [sha("new.Q8_0")]
     assert "0 models, 0 tokens removed" in command("prune", "--max-size", 100, "--store", path).stdout
     assert "new.Q8_0.gguf" in command("prune", "--model", "new.Q8_0", "--store", path).stdout
-    assert filled.summary() == []
+    assert summary(filled) == []
     assert command("prune", "--all", "--store", path).stdout.startswith("0 models, 0 tokens removed")
 
 

@@ -14,7 +14,8 @@ from pathlib import Path
 
 import ppldelta
 from ppldelta import demo
-from ppldelta.engine.store import Store, StoredModel, default_path
+from ppldelta.engine.pruning import StoredModel, prune, summary
+from ppldelta.engine.store import Store, default_path
 from ppldelta.models.references import ModelReference, resolve
 from ppldelta.report import numbers
 from ppldelta.result import prepare_folder
@@ -291,9 +292,9 @@ def _store(options: argparse.Namespace) -> int:
         return 0
     with Store(path) as store:
         if options.action == "show":
-            print(_table(store.summary(), f"in `{printable(path)}`"))
+            print(_table(summary(store), f"in `{printable(path)}`"))
         else:
-            removed = store.prune(
+            removed = prune(store, 
                 model=options.model,
                 older_than_days=options.older_than_days,
                 max_bytes=None if options.max_mb is None else int(options.max_mb * 1e6),

@@ -17,6 +17,7 @@ import ppldelta
 from ppldelta import demo, schema
 from ppldelta.engine.native import Model, Scorer
 from ppldelta.engine.plan import Settings
+from ppldelta.engine.pruning import summary
 from ppldelta.engine.store import Store
 
 QUIET = {"ref": demo.REFERENCE, "progress": False}
@@ -280,11 +281,11 @@ def test_a_killed_run_goes_on_where_it_stopped(tmp_path: Path) -> None:
         time.sleep(0.05)
         if store.exists():
             with Store(store) as kept:
-                stored = sum(model.n_rows for model in kept.summary())
+                stored = sum(model.n_rows for model in summary(kept))
     run.kill()
     run.wait()
     with Store(store) as kept:
-        stored = sum(model.n_rows for model in kept.summary())
+        stored = sum(model.n_rows for model in summary(kept))
     assert 3 <= stored < 72
     resumed = ppldelta.score(demo.CORPUS, cmp=demo.COMPARISONS[0], store=store, **QUIET)
     whole = ppldelta.score(demo.CORPUS, cmp=demo.COMPARISONS[0], store=None, **QUIET)

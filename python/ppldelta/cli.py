@@ -294,7 +294,8 @@ def _store(options: argparse.Namespace) -> int:
         if options.action == "show":
             print(_table(summary(store), f"in `{printable(path)}`"))
         else:
-            removed = prune(store, 
+            removed = prune(
+                store,
                 model=options.model,
                 older_than_days=options.older_than_days,
                 max_bytes=None if options.max_mb is None else int(options.max_mb * 1e6),

@@ -18,7 +18,8 @@ LOWEST_FIRST = (
     ("analysis",),
     ("report",),
     ("result",),
-    ("scoring",),
+    ("job",),
+    ("scoring", "planning"),
     ("demo",),
     ("cli",),
 )
@@ -27,10 +28,12 @@ COMPUTES, SHOWS = {"text", "models", "engine"}, {"analysis", "report"}
 THIRD_PARTY: dict[str, set[str]] = {
     "analysis": {"numpy", "polars"},
     "engine": {"loky", "numpy", "platformdirs"},
-    "report": {"jinja2", "markupsafe", "plotly", "polars"},
+    "job": {"loky", "numpy", "polars", "tqdm"},
+    "planning": {"numpy", "tqdm"},
+    "report": {"jinja2", "markupsafe", "numpy", "plotly", "polars"},
     "result": {"polars"},
     "schema": {"polars"},
-    "scoring": {"loky", "numpy", "polars", "tqdm"},
+    "scoring": {"numpy", "polars", "tqdm"},
     "text": {"numpy"},
 }
 """What each part may import beside the standard library; parts that are not named import nothing else."""

@@ -17,6 +17,7 @@ import ppldelta
 from ppldelta import demo, schema
 from ppldelta.engine.native import Model, Scorer
 from ppldelta.engine.plan import Settings
+from ppldelta.engine.pruning import summary
 from ppldelta.engine.store import Store
 
 QUIET = {"ref": demo.REFERENCE, "progress": False}
@@ -29,6 +30,7 @@ def test_frames_have_the_documented_columns(demo_result: ppldelta.Result) -> Non
         ("documents", schema.DOCUMENTS),
         ("models", schema.MODELS),
         ("pieces", schema.PIECES),
+        ("texts", schema.TEXTS),
     ):
         assert dict(getattr(demo_result, name).schema) == columns
 
@@ -39,6 +41,15 @@ def test_every_document_meets_every_model(demo_result: ppldelta.Result) -> None:
     assert documents.group_by("model").len()["len"].to_list() == [36, 36, 36]
     assert documents["n_scored"].sum() == len(demo_result.tokens)
     assert demo_result.warnings == []
+
+
+def test_texts_hold_every_token_of_every_document(demo_result: ppldelta.Result) -> None:
+    pieces = dict(demo_result.pieces.select("token", "piece").iter_rows())
+    assert demo_result.texts["document"].to_list() == demo_result.documents["document"].unique().sort().to_list()
+    for _, document, tokens in demo_result.texts.iter_rows():
+        assert b"".join(pieces[token] for token in tokens) == (demo.CORPUS / document).read_bytes(), document
+        scored = demo_result.tokens.filter(pl.col("document").cast(pl.String) == document)
+        assert np.array_equal(np.array(tokens)[scored["pos"]], scored["token"])
 
 
 def test_numbers_do_not_depend_on_the_documents_around(demo_result: ppldelta.Result) -> None:
@@ -270,11 +281,11 @@ def test_a_killed_run_goes_on_where_it_stopped(tmp_path: Path) -> None:
         time.sleep(0.05)
         if store.exists():
             with Store(store) as kept:
-                stored = sum(model.n_rows for model in kept.summary())
+                stored = sum(model.n_rows for model in summary(kept))
     run.kill()
     run.wait()
     with Store(store) as kept:
-        stored = sum(model.n_rows for model in kept.summary())
+        stored = sum(model.n_rows for model in summary(kept))
     assert 3 <= stored < 72
     resumed = ppldelta.score(demo.CORPUS, cmp=demo.COMPARISONS[0], store=store, **QUIET)
     whole = ppldelta.score(demo.CORPUS, cmp=demo.COMPARISONS[0], store=None, **QUIET)

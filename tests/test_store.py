@@ -14,6 +14,7 @@ import sys
 import tempfile
 import textwrap
 import time
+import zlib
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -21,9 +22,12 @@ import numpy as np
 import pytest
 
 import ppldelta
-from ppldelta.engine import store as store_module
-from ppldelta.engine.store import APPLICATION_ID, SCHEMA, Key, Store, StoredModel, default_path, tokens_hash
-from ppldelta.errors import ModelError, StoreError
+from ppldelta.engine import database
+from ppldelta.engine.database import APPLICATION_ID, SCHEMA
+from ppldelta.engine.pruning import StoredModel, prune, summary
+from ppldelta.engine.store import Key, Store, default_path, tokens_hash
+from ppldelta.errors import StoreError
+from ppldelta.models.identity import Stamp
 
 ENGINE = "ppldelta:0.1.0|llama.cpp:0123456789ab|patches:0123456789ab|n_ubatch:128|kv:f16|backend:CPU" * 3
 A, B = "aa" * 32, "bb" * 32
@@ -115,6 +119,17 @@ def test_many_at_once(store: Store) -> None:
     assert all(np.array_equal(found[each], logp(i, 5)) for i, each in enumerate(keys))
 
 
+def test_many_are_put_together_or_not_at_all(store: Store) -> None:
+    rows = [(key(i, model=A if i % 3 else B), logp(i, 10 * i), 0.5) for i in range(100)]
+    store.put_many(rows)
+    found = store.get(each for each, _, _ in rows)
+    assert all(found[each].tobytes() == values.tobytes() for each, values, _ in rows)
+    with pytest.raises(ValueError, match="float32 of one dimension"):
+        store.put_many([(key(200), logp(200), 0.5), (key(201), logp(201).astype(np.float64), 0.5)])
+    assert store.known([key(200), key(201)]) == set()
+    store.put_many([])
+
+
 def test_a_row_that_is_there_stays(store: Store) -> None:
     store.put(key(1), logp(1), 1.0)
     store.put(key(1), logp(2), 1.0)
@@ -166,7 +181,7 @@ def test_killed_at_any_moment(path: Path) -> None:
             found = store.get(map(key, reported))
             assert all(found[key(i)].tobytes() == logp(i, n).tobytes() for i in reported)
             assert store.known(map(key, written)) == set(map(key, written))
-            n_rows = sum(each.n_rows for each in store.summary())
+            n_rows = sum(each.n_rows for each in summary(store))
             assert n_rows - len(written) <= 1 + start // 100_000, "no more than one that it could not report, each time"
     assert len(written) > 1000
     assert integrity(path) == "ok"
@@ -213,14 +228,14 @@ def test_writers_at_once_lose_nothing(path: Path, network: bool, monkeypatch: py
     """They begin with no file, overlap in half of what they write, and one more reads and prunes meanwhile."""
     if network:
         monkeypatch.setattr(sys.modules[__name__], "WRITER", WRITER.replace("\npath", _PRETEND_NETWORK + "\npath"))
-        monkeypatch.setattr(store_module, "_on_network", lambda folder: True)
+        monkeypatch.setattr(database, "_on_network", lambda folder: True)
     count = 60 if network else 600
     processes = [writer(path, start, count) for start in (0, count // 2, count)]
     while any(process.poll() is None for process in processes):
         with Store(path) as store:
             store.get(map(key, range(2 * count)))
             store.put(key(0, model=B), logp(0), 1.0)
-            store.prune(model=B)
+            prune(store, model=B)
     for process in processes:
         assert process.stdout.read().split() == [
             "open",
@@ -231,30 +246,30 @@ def test_writers_at_once_lose_nothing(path: Path, network: bool, monkeypatch: py
     assert integrity(path) == "ok"
     with Store(path) as store:
         found = store.get(map(key, range(2 * count)))
-        assert len(found) == 2 * count == store.summary()[0].n_rows
+        assert len(found) == 2 * count == summary(store)[0].n_rows
         assert all(np.array_equal(found[key(i)], logp(i)) for i in range(2 * count))
     assert path.read_bytes()[18] == (1 if network else 2), "the header's journal version"
 
 
-_PRETEND_NETWORK = "\nfrom ppldelta.engine import store\nstore._on_network = lambda folder: True"
+_PRETEND_NETWORK = "\nfrom ppldelta.engine import database\ndatabase._on_network = lambda folder: True"
 
 
 def test_a_store_moved_to_a_network_leaves_wal(store: Store, path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     store.put(key(1), logp(1), 1.0)
     store.close()
-    monkeypatch.setattr(store_module, "_on_network", lambda folder: True)
+    monkeypatch.setattr(database, "_on_network", lambda folder: True)
     with Store(path) as again:
         assert again.known([key(1)])
         assert [each.name for each in path.parent.iterdir()] == [path.name]
 
 
 def test_kind_of_file_system(tmp_path: Path) -> None:
-    assert not store_module._on_network(tmp_path)
-    assert not store_module._on_network(Path("/"))
+    assert not database._on_network(tmp_path)
+    assert not database._on_network(Path("/"))
 
 
 def test_a_locked_store_is_named(store: Store, path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(store_module, "_BUSY_S", 0.1)
+    monkeypatch.setattr(database, "_BUSY_S", 0.1)
     with contextlib.closing(sqlite3.connect(path, isolation_level=None)) as other:
         other.execute("BEGIN IMMEDIATE")
         with pytest.raises(StoreError, match="another process keeps it locked"):
@@ -271,7 +286,7 @@ def test_bytes_on_disk(store: Store, path: Path, n: int, most: float) -> None:
     n_documents = 300_000 // n
     for i in range(n_documents):
         store.put(key(i), logp(i, n), 1.0)
-    store._connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+    store.database.connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
     assert on_disk(path.parent) <= most * n * n_documents + 40_000, "40 kB: the empty store with its -shm"
 
 
@@ -291,79 +306,44 @@ def _written() -> int:
     return int(Path("/proc/self/io").read_text().split("wchar: ")[1].split()[0])
 
 
-# content hashes
+# what models say of themselves
 
 
-@pytest.fixture
-def model(tmp_path: Path) -> Path:
-    parts = [tmp_path / f"big-0000{i}-of-00002.gguf" for i in (1, 2)]
-    for i, part in enumerate(parts):
-        part.write_bytes(b"GGUF" + bytes([i]) * 100)
-        _age(part)
-    return parts[0]
-
-
-def _age(path: Path) -> None:
-    os.utime(path, ns=(10**18, 10**18))
-
-
-@pytest.fixture
-def settled(monkeypatch: pytest.MonkeyPatch) -> None:
-    """As if the files had been made long ago; the inode's time cannot be set."""
-    monkeypatch.setattr(store_module, "_SETTLED_NS", -1)
-
-
-def test_a_hash_is_remembered_until_a_file_changes(store: Store, path: Path, model: Path, settled: None) -> None:
-    reads: list[int] = []
-    first = store.content_hash(model, reads.append)
-    second = model.with_name("big-00002-of-00002.gguf")
-    assert first == hashlib.sha256(model.read_bytes() + second.read_bytes()).hexdigest()
-    assert reads == [104, 104]
+def test_a_description_is_of_a_model_and_a_release(store: Store, path: Path) -> None:
+    info = {"name": "caf\udce9", "n_params": 4_022_468_096, "bos": None, "add_bos": True}
+    store.describe(A, "ppldelta 0.1", info)
     with Store(path) as another:
-        assert another.content_hash(model, reads.append) == first
-    assert reads == [104, 104, 208], "once, with all"
-
-    second.write_bytes(b"GGUF" + bytes([7]) * 100)
-    _age(second)  # same size, same time of change: the inode's tells
-    changed = store.content_hash(model, reads.append)
-    assert changed == hashlib.sha256(model.read_bytes() + second.read_bytes()).hexdigest() != first
-    assert reads == [104, 104, 208, 104, 104]
-    second.unlink()
-    with pytest.raises(ModelError, match="big-00002"):
-        store.content_hash(model)
+        assert another.description(A, "ppldelta 0.1") == info
+        assert another.description(A, "ppldelta 0.2") is None
+        assert another.description(B, "ppldelta 0.1") is None
+        another.describe(A, "ppldelta 0.1", {})
+        assert another.description(A, "ppldelta 0.1") == {}
+    store.database.connection.execute("UPDATE models SET info = 'no json'")
+    with pytest.raises(StoreError, match="is damaged"):
+        store.description(A, "ppldelta 0.1")
 
 
-def test_a_link_to_another_file_is_another_model(store: Store, tmp_path: Path, settled: None) -> None:
-    for name in "ab":
-        (tmp_path / name).write_bytes(b"GGUF" + name.encode())
-    link = tmp_path / "m.gguf"
-    hashes = []
-    for name in "ab":
-        link.unlink(missing_ok=True)
-        link.symlink_to(tmp_path / name)
-        hashes.append(store.content_hash(link))
-    assert hashes == [hashlib.sha256(b"GGUF" + name).hexdigest() for name in (b"a", b"b")]
-
-
-def test_a_hash_of_a_fresh_file_is_not_remembered(store: Store, model: Path) -> None:
-    reads: list[int] = []
-    for _ in range(2):
-        store.content_hash(model, reads.append)
-    assert reads == [104] * 4
+def test_a_pruned_model_is_described_no_longer(filled: Store) -> None:
+    for name in ("old.Q8_0", "new.Q8_0"):
+        filled.describe(sha(name), "ppldelta 0.1", {"name": name})
+    prune(filled, older_than_days=30)
+    assert filled.description(sha("old.Q8_0"), "ppldelta 0.1") is None
+    assert filled.description(sha("new.Q8_0"), "ppldelta 0.1") == {"name": "new.Q8_0"}
 
 
 # what it holds, and less of it
 
 
 @pytest.fixture
-def filled(store: Store, tmp_path: Path, settled: None, monkeypatch: pytest.MonkeyPatch) -> Store:
+def filled(store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Store:
     """Model A, used 40 days ago, of 30 documents in two ways; model B, used now, of 30. Returns the store."""
     now = time.time()
     for name, age_days in (("old.Q8_0", 40), ("new.Q8_0", 0)):
         file = tmp_path / f"{name}.gguf"
         file.write_bytes(name.encode())
-        monkeypatch.setattr(store_module.time, "time", lambda age_s=86400 * age_days: now - age_s)
-        sha256 = store.content_hash(file)
+        monkeypatch.setattr(database.time, "time", lambda age_s=86400 * age_days: now - age_s)
+        sha256 = sha(name)
+        store.remember_hash(Stamp.of(file), sha256)
         for windows in ("perplexity", "every")[: 2 if age_days else 1]:
             for i in range(30):
                 store.put(key(i, model=sha256, windows=windows), logp(i, 1000), 0.5)
@@ -375,7 +355,7 @@ def sha(name: str) -> str:
 
 
 def test_summary(filled: Store, tmp_path: Path) -> None:
-    new, old = filled.summary()
+    new, old = summary(filled)
     assert old == StoredModel(sha("old.Q8_0"), tmp_path / "old.Q8_0.gguf", 60, 60_000, 240_000, 30.0, old.last_used)
     assert (new.sha256, new.n_rows) == (sha("new.Q8_0"), 30)
     assert 39.9 < (new.last_used - old.last_used).total_seconds() / 86400 < 40.1
@@ -383,7 +363,7 @@ def test_summary(filled: Store, tmp_path: Path) -> None:
 
 def test_reading_counts_as_use(filled: Store) -> None:
     filled.get([key(0, model=sha("old.Q8_0"), windows="every")])
-    [removed] = filled.prune(older_than_days=30)
+    [removed] = prune(filled, older_than_days=30)
     assert (removed.sha256, removed.n_rows) == (sha("old.Q8_0"), 30), "the other way of evaluating it stays"
 
 
@@ -403,12 +383,12 @@ def test_reading_counts_as_use(filled: Store) -> None:
     ],
 )
 def test_prune(filled: Store, path: Path, arguments: dict[str, object], names: set[str]) -> None:
-    before = filled.summary()
-    removed = filled.prune(**arguments)
+    before = summary(filled)
+    removed = prune(filled, **arguments)
     assert {each.sha256 for each in removed} == set(map(sha, names))
     assert removed == [each for each in before if each.sha256 in set(map(sha, names))]
-    assert filled.summary() == [each for each in before if each not in removed]
-    assert path.stat().st_size <= sum(each.size_bytes for each in filled.summary()) * 1.1 + 20_000
+    assert summary(filled) == [each for each in before if each not in removed]
+    assert path.stat().st_size <= sum(each.size_bytes for each in summary(filled)) * 1.1 + 20_000
     assert integrity(path) == "ok"
     again = key(1000, model=sha("old.Q8_0"))
     filled.put(again, logp(1), 1.0)
@@ -417,22 +397,82 @@ def test_prune(filled: Store, path: Path, arguments: dict[str, object], names: s
 
 @pytest.mark.parametrize("max_bytes", [50_000, 100_000, 150_000, 300_000])
 def test_prune_to_a_size(filled: Store, path: Path, max_bytes: int) -> None:
-    removed = sum(each.n_rows for each in filled.prune(max_bytes=max_bytes))
+    removed = sum(each.n_rows for each in prune(filled, max_bytes=max_bytes))
     assert 0.7 * max_bytes < path.stat().st_size <= max_bytes
-    assert sum(each.n_rows for each in filled.summary()) == 90 - removed
+    assert sum(each.n_rows for each in summary(filled)) == 90 - removed
 
 
 def test_prune_needs_one_reason_and_one_model(filled: Store) -> None:
     for arguments in ({}, {"model": "x", "max_bytes": 1}):
         with pytest.raises(ValueError, match="one of"):
-            filled.prune(**arguments)
+            prune(filled, **arguments)
     with pytest.raises(StoreError, match="names no model") as caught:
-        filled.prune(model="x.gguf")
+        prune(filled, model="x.gguf")
     assert sha("old.Q8_0")[:12] in caught.value.hint
     for digits in ("cafe11", "cafe12"):
         filled.put(key(1, model=digits.ljust(64, "0")), logp(1), 1.0)
     with pytest.raises(StoreError, match="names 2 models"):
-        filled.prune(model="cafe1")
+        prune(filled, model="cafe1")
+
+
+# versions
+
+# the tables as the first version made them
+FIRST_TABLES = (
+    """CREATE TABLE passes (
+        id INTEGER PRIMARY KEY, model BLOB NOT NULL, windows TEXT NOT NULL, engine TEXT NOT NULL,
+        used INTEGER NOT NULL, UNIQUE (model, windows, engine))""",
+    """CREATE TABLE scores (
+        id INTEGER PRIMARY KEY, pass INTEGER NOT NULL, tokens BLOB NOT NULL, crc32 INTEGER NOT NULL,
+        time_s REAL NOT NULL, logp BLOB NOT NULL, UNIQUE (pass, tokens))""",
+    """CREATE TABLE files (
+        path BLOB NOT NULL, sha256 BLOB NOT NULL, stamp TEXT NOT NULL, seen INTEGER NOT NULL,
+        PRIMARY KEY (path, sha256)) WITHOUT ROWID""",
+)
+
+
+def first_version(path: Path, n: int) -> None:
+    """A store of schema 1 with `n` documents of model A."""
+    path.parent.mkdir(exist_ok=True)
+    with contextlib.closing(sqlite3.connect(path)) as connection:
+        for statement in ("page_size = 512", f"application_id = {APPLICATION_ID}", "user_version = 1"):
+            connection.execute(f"PRAGMA {statement}")
+        connection.execute("PRAGMA journal_mode = WAL")
+        for table in FIRST_TABLES:
+            connection.execute(table)
+        settings = (bytes.fromhex(A), key(0).windows, ENGINE)
+        connection.execute("INSERT INTO passes VALUES (1, ?, ?, ?, 1700000000)", settings)
+        for i in range(n):
+            tokens, values = bytes.fromhex(key(i).tokens), logp(i).tobytes()
+            crc32 = zlib.crc32(values, zlib.crc32(tokens))
+            connection.execute("INSERT INTO scores VALUES (NULL, 1, ?, ?, 0.5, ?)", (tokens, crc32, values))
+        connection.commit()
+
+
+def test_a_store_of_the_first_version_is_taken_over(path: Path) -> None:
+    first_version(path, 700)
+    for _ in range(2):
+        with Store(path) as store:
+            found = store.get(key(i) for i in range(701))
+            assert len(found) == 700
+            assert all(found[key(i)].tobytes() == logp(i).tobytes() for i in range(700))
+            store.describe(A, "ppldelta 0.1", {})
+            [model] = summary(store)
+            assert (model.n_rows, model.n_scored, model.time_s) == (700, 210_000, 350.0)
+    assert integrity(path) == "ok"
+    with contextlib.closing(sqlite3.connect(path)) as connection:
+        assert connection.execute("PRAGMA user_version").fetchone()[0] == SCHEMA
+
+
+def test_two_take_over_one_store_at_once(path: Path) -> None:
+    first_version(path, 2000)
+    processes = [writer(path, start, 50) for start in (2000, 2050, 2100)]
+    for process in processes:
+        assert len(process.stdout.read().split()) == 51
+        process.stdout.close()
+        assert process.wait() == 0
+    with Store(path) as store:
+        assert summary(store)[0].n_rows == 2150
 
 
 # what is refused
@@ -484,7 +524,7 @@ def test_damage_never_gives_other_numbers(store: Store, path: Path, tmp_path: Pa
         try:
             with Store(file) as opened:
                 found = opened.get(keys)
-                opened.summary()
+                summary(opened)
             assert all(found[key(i)].tobytes() == logp(i, 20 * i).tobytes() for i in range(40) if key(i) in found)
         except StoreError as error:
             refused += 1
@@ -497,11 +537,11 @@ def test_damage_never_gives_other_numbers(store: Store, path: Path, tmp_path: Pa
 @pytest.mark.parametrize("damage", ["substr(logp, 1, length(logp) - 4)", "substr(logp, 1, 7)", "logp || x'00000000'"])
 def test_a_blob_of_wrong_length_is_damage(store: Store, damage: str) -> None:
     store.put(key(1), logp(1), 1.0)
-    store._connection.execute(f"UPDATE scores SET logp = {damage}")
+    store.database.connection.execute(f"UPDATE scores SET logp = {damage}")
     with pytest.raises(StoreError, match="does not hold the values that were written") as caught:
         store.get([key(1)])
     assert "prune --model aaaaaaaaaaaa" in caught.value.hint
-    store.prune(model=A[:12])
+    prune(store, model=A[:12])
     assert store.get([key(1)]) == {}
 
 
@@ -545,14 +585,14 @@ def test_read_only(case: str) -> None:
 
 
 def test_a_full_disk_keeps_what_is_stored(store: Store) -> None:
-    store._connection.execute("PRAGMA max_page_count = 200")
+    store.database.connection.execute("PRAGMA max_page_count = 200")
     with pytest.raises(StoreError, match="the disk is full") as caught:
         for i in range(1000):
             store.put(key(i), logp(i), 1.0)
     assert "free some space" in caught.value.hint
     assert i > 10
     assert store.known(map(key, range(1000))) == set(map(key, range(i)))
-    store._connection.execute("PRAGMA max_page_count = 100000")
+    store.database.connection.execute("PRAGMA max_page_count = 100000")
     store.put(key(i), logp(i), 1.0)
 
 
@@ -614,10 +654,10 @@ def test_command_shows_and_prunes(filled: Store, path: Path) -> None:
     assert "old.Q8_0.gguf" in pruned.stdout
     assert "removed from" in pruned.stdout
     assert "new.Q8_0.gguf" not in pruned.stdout
-    assert [each.sha256 for each in filled.summary()] == [sha("new.Q8_0")]
+    assert [each.sha256 for each in summary(filled)] == [sha("new.Q8_0")]
     assert "0 models, 0 tokens removed" in command("prune", "--max-size", 100, "--store", path).stdout
     assert "new.Q8_0.gguf" in command("prune", "--model", "new.Q8_0", "--store", path).stdout
-    assert filled.summary() == []
+    assert summary(filled) == []
     assert command("prune", "--all", "--store", path).stdout.startswith("0 models, 0 tokens removed")
 
 

@@ -15,12 +15,14 @@ from ppldelta._load import __version__  # before all others: they need the exten
 from ppldelta.errors import CorpusError, ModelError, PpldeltaError, ResultError, StoreError, TokenizerMismatchError
 
 if TYPE_CHECKING:
+    from ppldelta.planning import Plan, plan
     from ppldelta.result import Result, load, report
     from ppldelta.scoring import score
 
 __all__ = [
     "CorpusError",
     "ModelError",
+    "Plan",
     "PpldeltaError",
     "Result",
     "ResultError",
@@ -28,13 +30,16 @@ __all__ = [
     "TokenizerMismatchError",
     "__version__",
     "load",
+    "plan",
     "report",
     "score",
 ]
 
 _HOMES = {
+    "Plan": "ppldelta.planning",
     "Result": "ppldelta.result",
     "load": "ppldelta.result",
+    "plan": "ppldelta.planning",
     "report": "ppldelta.result",
     "score": "ppldelta.scoring",
 }

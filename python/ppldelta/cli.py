@@ -14,7 +14,8 @@ from pathlib import Path
 
 import ppldelta
 from ppldelta import demo
-from ppldelta.engine.store import Store, StoredModel, default_path
+from ppldelta.engine.pruning import StoredModel, prune, summary
+from ppldelta.engine.store import Store, default_path
 from ppldelta.models.references import ModelReference, resolve
 from ppldelta.report import numbers
 from ppldelta.result import prepare_folder
@@ -81,10 +82,14 @@ def _parser() -> argparse.ArgumentParser:
     score.add_argument(
         "-o",
         "--output",
-        required=True,
         metavar="OUT",
         type=Path,
-        help="folder for report.html, parquet tables and run.json",
+        help="folder for report.html, parquet tables and run.json; needed except for a dry run",
+    )
+    score.add_argument(
+        "--dry-run",
+        action="store_true",
+        help="show what there is to do, what the store has of it, and how long the rest will take; score nothing",
     )
     score.add_argument(
         "--windows",
@@ -136,7 +141,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     where.add_argument("--no-store", dest="store", action="store_const", const=None, help="keep no evaluations")
     score.add_argument("-q", "--quiet", action="store_true", help="no progress bar")
-    score.set_defaults(run=_score)
+    score.set_defaults(run=_score, wrong_use=score.error)
 
     report = commands.add_parser(
         "report",
@@ -207,8 +212,12 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _score(options: argparse.Namespace) -> int:
-    prepare_folder(options.output)
-    result = ppldelta.score(
+    if not options.dry_run:
+        if options.output is None:
+            options.wrong_use("the following arguments are required: -o/--output (or --dry-run)")
+        prepare_folder(options.output)
+    what = ppldelta.plan if options.dry_run else ppldelta.score
+    result = what(
         options.corpus[0] if len(options.corpus) == 1 else options.corpus,
         options.ref,
         [_model(text) for text in options.cmp],
@@ -221,7 +230,11 @@ def _score(options: argparse.Namespace) -> int:
         store=options.store,
         progress=not options.quiet,
     )
-    _show(result, result.save(options.output))
+    if isinstance(result, ppldelta.Plan):
+        _warn(result.warnings)
+        print(result)
+    else:
+        _show(result, result.save(options.output))
     return 0
 
 
@@ -279,9 +292,10 @@ def _store(options: argparse.Namespace) -> int:
         return 0
     with Store(path) as store:
         if options.action == "show":
-            print(_table(store.summary(), f"in `{printable(path)}`"))
+            print(_table(summary(store), f"in `{printable(path)}`"))
         else:
-            removed = store.prune(
+            removed = prune(
+                store,
                 model=options.model,
                 older_than_days=options.older_than_days,
                 max_bytes=None if options.max_mb is None else int(options.max_mb * 1e6),
@@ -307,21 +321,17 @@ def _table(models: list[StoredModel], where: str) -> str:
                 f"{each.last_used.astimezone():%Y-%m-%d %H:%M}",
             )
         )
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    lines = [
-        "  ".join(
-            cell.ljust(width) if at < 2 else cell.rjust(width)
-            for at, (cell, width) in enumerate(zip(row, widths, strict=True))
-        )
-        for row in rows
-    ]
     total = f"{len(models)} model{'s' * (len(models) != 1)}, {sum(each.n_scored for each in models):,} tokens {where}"
-    return "\n".join([*lines, total] if models else [total])
+    return "\n".join([*numbers.columns(rows, n_left=2), total] if models else [total])
+
+
+def _warn(warnings: list[str]) -> None:
+    for warning in warnings:
+        print(f"warning: {warning}", file=sys.stderr)
 
 
 def _show(result: ppldelta.Result, folder: Path) -> None:
-    for warning in result.warnings:
-        print(f"warning: {warning}", file=sys.stderr)
+    _warn(result.warnings)
     print(result)
     print(f"\nreport: {folder / 'report.html'}")
 

@@ -206,14 +206,14 @@ def shared_batches(lengths: Sequence[Sequence[int]], *, n_seq_max: int, n_ctx: i
     return batches
 
 
-def check_comparison(
+def check_tokens(
     comparison: ModelReference,
     judged: Vocabulary,
     planned: list[PlannedDocument],
     reference: ModelReference,
     model: Vocabulary,
-) -> list[str]:
-    """Whether a comparison can be set against the reference, token by token; returns what is worth a warning.
+) -> None:
+    """Whether a comparison splits all documents into the reference's tokens. A longer vocabulary is fine.
 
     Args:
         comparison: the model that is judged.
@@ -223,10 +223,8 @@ def check_comparison(
         model: the same.
 
     Raises:
-        ModelError: it cannot be scored.
-        TokenizerMismatchError: it splits a document into other tokens. A longer vocabulary is fine.
+        TokenizerMismatchError: it splits a document into other tokens.
     """
-    refuse_unscorable(judged.info, comparison.label)
     for plan, tokens in zip(planned, judged.tokenize([plan.document for plan in planned]), strict=True):
         n = min(len(tokens), len(plan.tokens))
         differ = np.flatnonzero(tokens[:n] != plan.tokens[:n])
@@ -239,30 +237,27 @@ def check_comparison(
             f"{_shown(judged, tokens, at)} instead of {_shown(model, plan.tokens, at)}",
             hint="compare models of one family; across families compare each with its own reference, in bits per byte",
         )
-    warnings = beyond_training(judged.info, comparison.label, planned)
-    ours, theirs = judged.info, model.info
-    if (ours.add_bos, ours.bos) != (theirs.add_bos, theirs.bos):
-        warnings.append(
-            f"`{comparison.label}` has another rule for the beginning-of-text token than `{reference.label}`; "
-            "both are evaluated with the reference's."
-        )
-    return warnings
+
+
+def other_bos(comparison: ModelReference, ours: ModelInfo, reference: ModelReference, theirs: ModelInfo) -> list[str]:
+    """A warning where a comparison begins texts in another way than the reference."""
+    if (ours.add_bos, ours.bos) == (theirs.add_bos, theirs.bos):
+        return []
+    return [
+        f"`{comparison.label}` has another rule for the beginning-of-text token than `{reference.label}`; "
+        "both are evaluated with the reference's."
+    ]
 
 
 def beyond_training(info: ModelInfo, label: str, planned: list[PlannedDocument]) -> list[str]:
     """A warning where a window is longer than what the model was trained on."""
-    longest = longest_window(planned)
+    longest = max(len(window.tokens) for plan in planned for window in plan.windows)
     if longest <= info.n_ctx_train:
         return []
     return [
         f"Windows of up to {longest} tokens, but `{label}` was trained on contexts of {info.n_ctx_train}: "
         "what lies beyond says little about the model."
     ]
-
-
-def longest_window(planned: list[PlannedDocument]) -> int:
-    """Most tokens that a window feeds."""
-    return max(len(window.tokens) for plan in planned for window in plan.windows)
 
 
 def _shown(model: Vocabulary, tokens: NDArray[np.int32], at: int) -> str:

@@ -13,6 +13,7 @@ import shutil
 import signal
 import tempfile
 import threading
+import time
 import weakref
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, BrokenExecutor, Executor, Future, wait
@@ -314,6 +315,8 @@ class RemoteModel:
         self._session = session
         self._file = file
         self._described: worker.Described | None = None
+        self.load_s = 0.0
+        """Seconds that loading the weights took, where `load` had to."""
 
     @property
     def info(self) -> ModelInfo:
@@ -335,8 +338,11 @@ class RemoteModel:
             ModelError: llama.cpp cannot load the file; the message carries its reason.
             PpldeltaError: the worker has another version of ppldelta.
         """
+        started = time.perf_counter()
         self._described = None
-        return self._describe(weights=True).info
+        info = self._describe(weights=True).info
+        self.load_s = max(self.load_s, time.perf_counter() - started)
+        return info
 
     def _describe(self, weights: bool) -> worker.Described:
         if self._described is None:
@@ -380,7 +386,7 @@ class RemoteModel:
         planned: Sequence[PlannedDocument],
         size: ContextSize,
         on_tokens: Callable[[int], object] = lambda n_tokens: None,
-    ) -> Iterator[tuple[int, NDArray[np.float32], float]]:
+    ) -> Iterator[list[tuple[int, NDArray[np.float32], float]]]:
         """Log-probabilities of each document's targets.
 
         Args:
@@ -390,8 +396,9 @@ class RemoteModel:
                 the worker is local, else after each shard.
 
         Yields:
-            As documents are done: its index in `planned`; float32 of shape [n_scored] in nats, not finite where the
-            model's logits are not; the seconds that its evaluation took (its part of its shard's).
+            As shards of documents are done, for each document: its index in `planned`; float32 of shape [n_scored] in
+            nats, not finite where the model's logits are not; the seconds that its evaluation took (its part of the
+            shard's).
 
         Raises:
             ModelError: llama.cpp fails, or the worker's process is ended.
@@ -420,8 +427,10 @@ class RemoteModel:
                     on_tokens(n_shard)
                 most_tokens = int(n_shard / max(scored.time_s, 1e-6) * _SHARD_S)
                 documents = [i for item in shard for i in batches[item]]
-                for i, logp in zip(documents, scored.logp, strict=True):
-                    yield i, logp, scored.time_s * planned[i].n_fed / n_shard
+                yield [
+                    (i, logp, scored.time_s * planned[i].n_fed / n_shard)
+                    for i, logp in zip(documents, scored.logp, strict=True)
+                ]
 
 
 def _batches(planned: Sequence[PlannedDocument]) -> list[list[int]]:

@@ -78,3 +78,29 @@ def _scaled(value: int | None, suffixes: tuple[str, ...]) -> str:
         step += 1
     digits = 0 if step == 0 or scaled >= 100 else 1 if scaled >= 10 else 2
     return f"{scaled:.{digits}f}{suffixes[step]}".replace(" ", "\N{NO-BREAK SPACE}")
+
+
+def duration(seconds: float | None) -> str:
+    """A time as long as it matters: 0.4 s, 12 s, 3 min, 2 h 10 min."""
+    if not known(seconds):
+        return NONE
+    if 0 < seconds < 0.05:
+        return "< 0.1 s"
+    if seconds < 9.95:
+        return f"{seconds:.1f} s"
+    if seconds < 99.5:
+        return f"{seconds:.0f} s"
+    minutes = round(seconds / 60)
+    return f"{minutes} min" if minutes < 100 else f"{minutes // 60:,} h {minutes % 60} min"
+
+
+def columns(rows: list[tuple[str, ...]], *, n_left: int) -> list[str]:
+    """Lines of a table for a terminal; the first `n_left` columns are aligned on the left."""
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    return [
+        "  ".join(
+            cell.ljust(width) if at < n_left else cell.rjust(width)
+            for at, (cell, width) in enumerate(zip(row, widths, strict=True))
+        ).rstrip()
+        for row in rows
+    ]

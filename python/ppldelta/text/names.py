@@ -18,3 +18,8 @@ def printable(name: str | os.PathLike[str]) -> str:
     """A name for one line of a terminal: control characters and stray bytes escaped."""
     name = os.fspath(name)
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode("ascii") for c in name)
+
+
+def counted(n: int, noun: str) -> str:
+    """A number of things for people: `1 token`, `1,234 tokens`."""
+    return f"{n:,} {noun}{'s' * (n != 1)}"

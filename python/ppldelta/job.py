@@ -1,0 +1,239 @@
+"""A job before anything is evaluated: documents × models, all checked, and what the store has of it already.
+
+`scoring.score` and `planning.plan` both begin here, so that what a dry run says is what a run does.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Iterator, Mapping
+from concurrent.futures import Executor
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from dataclasses import dataclass
+from pathlib import Path
+
+import loky
+import numpy as np
+import polars as pl
+from tqdm.auto import tqdm
+
+from ppldelta import schema
+from ppldelta.engine import native
+from ppldelta.engine.hashes import Hashes
+from ppldelta.engine.native import Build, ModelInfo
+from ppldelta.engine.plan import (
+    PlannedDocument,
+    Settings,
+    beyond_training,
+    check_tokens,
+    other_bos,
+    plan_documents,
+    refuse_unscorable,
+)
+from ppldelta.engine.remote import RemoteModel, Session
+from ppldelta.engine.store import Key, Store, tokens_hash
+from ppldelta.engine.worker import ContextSize
+from ppldelta.models.references import ModelLike, ModelReference, resolve, resolve_many, unique_labels
+from ppldelta.text.documents import Files, load_documents
+from ppldelta.text.names import counted
+
+DEFAULT_N_UBATCH = 128
+
+
+@dataclass(frozen=True, eq=False)
+class ModelJob:
+    """One model of a job.
+
+    Attributes:
+        model: where it is evaluated.
+        path: its file.
+        sha256: its content.
+        keys: what the store files each planned document under.
+        stored: which of them it has.
+        info: what it says of itself, where the store remembers that; the weights need not be loaded then.
+    """
+
+    model: RemoteModel
+    path: Path
+    sha256: str
+    keys: list[Key]
+    stored: set[Key]
+    info: ModelInfo | None
+
+    @property
+    def label(self) -> str:
+        return self.model.reference.label
+
+    @property
+    def todo(self) -> list[int]:
+        """Indices of the planned documents that have to be evaluated."""
+        return [i for i, key in enumerate(self.keys) if key not in self.stored]
+
+
+@dataclass(frozen=True, eq=False)
+class Job:
+    """Documents and models that fit together.
+
+    Attributes:
+        settings: the same for all models.
+        planned: the documents with their tokens and windows.
+        pieces: the bytes of every token that occurs, as `schema.PIECES`.
+        models: the reference first.
+        build: what evaluates them.
+        store: what was evaluated before; None where nothing is kept.
+        warnings: sentences for the reader.
+        progress: whether to show how far it is.
+    """
+
+    settings: Settings
+    planned: list[PlannedDocument]
+    pieces: pl.DataFrame
+    models: list[ModelJob]
+    build: Build
+    store: Store | None
+    warnings: list[str]
+    progress: bool
+
+    @property
+    def size(self) -> ContextSize:
+        """Of the context; not the longest window's length, since no document's numbers may depend on the others."""
+        return ContextSize(self.settings.n_ctx, self.settings.n_ubatch, self.settings.threads, self.settings.n_seq_max)
+
+    @property
+    def headline(self) -> str:
+        """What there is to do, in a line."""
+        n_tokens = sum(len(plan.tokens) for plan in self.planned)
+        n_windows = sum(len(plan.windows) for plan in self.planned)
+        what = (
+            f"{counted(len(self.planned), 'document')}, {counted(n_tokens, 'token')} in {counted(n_windows, 'window')}"
+        )
+        todo = [each for each in self.models if each.todo]
+        if not todo:
+            return f"{what}; all {len(self.models)} models are in the store, nothing is left to evaluate"
+        parts = [f"{len(todo)} of {counted(len(self.models), 'model')} to evaluate"]
+        if n_partly := sum(bool(each.stored) for each in todo):
+            parts.append(f"of {n_partly} a part is in the store")
+        if n_stored := len(self.models) - len(todo):
+            parts.append(f"{n_stored} in the store")
+        return f"{what}; {', '.join(parts)}"
+
+
+@contextmanager
+def opened(
+    files: Files,
+    ref: ModelLike,
+    cmp: ModelLike | Iterable[ModelLike] | Mapping[str, ModelLike],
+    *,
+    n_ctx: int | None,
+    windows: str,
+    max_windows: int | None,
+    n_gpu_layers: int | None,
+    n_ubatch: int,
+    threads: int | None,
+    store: str | os.PathLike[str] | bool | None,
+    executor: Executor | None,
+    progress: bool,
+) -> Iterator[Job]:
+    """Refuses all that can be refused before the first window is evaluated; what is open is closed at the end.
+
+    The arguments and the errors are those of `scoring.score`.
+    """
+    settings = Settings(
+        windows=windows,
+        n_ctx=n_ctx,
+        max_windows=max_windows,
+        n_gpu_layers=n_gpu_layers,
+        n_ubatch=n_ubatch,
+        threads=loky.cpu_count(only_physical_cores=True) if threads is None else threads,
+    )
+    references = unique_labels([resolve(ref), *resolve_many(cmp)])
+    with (
+        Session(executor) as session,
+        _store(store) as kept,
+        Hashes([reference.path for reference in references], kept) as hashes,
+    ):
+        yield _prepared(files, references, settings, session, kept, hashes, progress)
+
+
+def _store(store: str | os.PathLike[str] | bool | None) -> AbstractContextManager[Store | None]:
+    """The store that is to be used, if any."""
+    if store is None or store is False:
+        return nullcontext()
+    return Store(None if store is True else store)
+
+
+def _prepared(
+    files: Files,
+    references: list[ModelReference],
+    settings: Settings,
+    session: Session,
+    store: Store | None,
+    hashes: Hashes,
+    progress: bool,
+) -> Job:
+    documents, warnings = load_documents(files)
+    models = [session.model(reference, n_gpu_layers=settings.n_gpu_layers) for reference in references]
+    (reference, *comparisons), (model, *judged) = references, models
+
+    # A model that was evaluated before needs no weights, as far as is known yet; for another one the vocabulary alone
+    # would take as long to load and then be loaded again.
+    if not _described(hashes.known(reference.path), store):
+        model.load()
+    refuse_unscorable(model.info, reference.label)
+    settings = settings.for_model(model.info, model.build)
+    planned, too_short = plan_documents(documents, model, settings)
+    warnings += too_short + beyond_training(model.info, reference.label, planned)
+    pieces = _pieces(model, planned, reference.label)
+    keys = _Keys(settings, model, planned)
+
+    for comparison, candidate in zip(comparisons, judged, strict=True):
+        sha256 = hashes.known(comparison.path)
+        info = _described(sha256, store)
+        # What is stored under these tokens was checked before it was evaluated.
+        if info is None or store.known(wanted := keys.of(sha256)) != set(wanted):
+            info = candidate.info
+            refuse_unscorable(info, comparison.label)
+            check_tokens(comparison, candidate, planned, reference, model)
+        warnings += beyond_training(info, comparison.label, planned)
+        warnings += other_bos(comparison, info, reference, model.info)
+
+    jobs = []
+    with tqdm(
+        total=hashes.n_bytes, desc="reading the models", unit="B", unit_scale=True, disable=not progress, leave=False,
+        delay=1,
+    ) as bar:  # fmt: skip
+        for each in models:
+            path = each.reference.path
+            sha256 = hashes.wait(path, bar.update)
+            mine = keys.of(sha256)
+            stored = store.known(mine) if store else set()
+            jobs.append(ModelJob(each, path, sha256, mine, stored, _described(sha256, store)))
+    return Job(settings, planned, pieces, jobs, model.build, store, warnings, progress)
+
+
+def _described(sha256: str | None, store: Store | None) -> ModelInfo | None:
+    """What a model of this content says of itself, where the store remembers that."""
+    fields = store.description(sha256, native.release()) if store and sha256 else None
+    return ModelInfo(**fields) if fields else None
+
+
+class _Keys:
+    """What the store files each document under."""
+
+    def __init__(self, settings: Settings, model: RemoteModel, planned: list[PlannedDocument]) -> None:
+        bos = model.info.bos if model.info.add_bos else None
+        self._windows = f"{settings.windows}|n_ctx:{settings.n_ctx}|max_windows:{settings.max_windows}|bos:{bos}"
+        self._engine = settings.signature(model.build)
+        self._tokens = [tokens_hash(plan.tokens) for plan in planned]
+
+    def of(self, sha256: str) -> list[Key]:
+        """The keys of all documents for the model of this content."""
+        return [Key(sha256, tokens, self._windows, self._engine) for tokens in self._tokens]
+
+
+def _pieces(model: RemoteModel, planned: list[PlannedDocument], family: str) -> pl.DataFrame:
+    """The bytes of every token that occurs, as `schema.PIECES`."""
+    tokens = np.unique(np.concatenate([plan.tokens for plan in planned]))
+    return pl.DataFrame(
+        {"family": [family] * len(tokens), "token": tokens, "piece": model.pieces(tokens)}, schema=schema.PIECES
+    )

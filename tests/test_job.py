@@ -1,0 +1,128 @@
+"""What a job knows before anything is evaluated, and what it does not load."""
+
+from __future__ import annotations
+
+import logging
+from pathlib import Path
+
+import pytest
+
+import ppldelta
+from ppldelta import demo, job
+from ppldelta.engine import worker
+from ppldelta.engine.remote import Session
+from ppldelta.engine.store import Store
+from ppldelta.models import identity
+
+GOOD, OTHER = demo.COMPARISONS[:2]
+TEXT = (demo.CORPUS / "prose" / "mudflats_in_november.txt").read_text()
+MORE = (demo.CORPUS / "code" / "token_bucket.py").read_text()
+DEFAULTS = {"n_ctx": None, "windows": "perplexity", "max_windows": None, "n_gpu_layers": None, "n_ubatch": 128}
+DEFAULTS |= {"threads": 2, "store": True, "executor": None, "progress": False}
+
+
+def headline(texts: dict[str, str], *cmp: Path, **settings: object) -> str:
+    with job.opened(texts, demo.REFERENCE, list(cmp), **{**DEFAULTS, **settings}) as work:
+        return work.headline
+
+
+def test_the_headline_says_what_is_left_to_do() -> None:
+    n_tokens = 1497 - 1  # without BOS
+    one, two = {"a": TEXT}, {"a": TEXT, "b": MORE}
+    first = headline(one, GOOD)
+    assert first.startswith("1 document, ")
+    assert first.endswith(" in 1 window; 2 of 2 models to evaluate")
+    assert n_tokens > 0
+    ppldelta.score(one, demo.REFERENCE, GOOD, progress=False)
+    assert headline(one, GOOD).endswith("; all 2 models are in the store, nothing is left to evaluate")
+    assert headline(one, GOOD, OTHER).endswith("; 1 of 3 models to evaluate, 2 in the store")
+    assert headline(two, GOOD, OTHER).endswith("; 3 of 3 models to evaluate, of 2 a part is in the store")
+    assert headline(one, GOOD, store=None).endswith("; 2 of 2 models to evaluate")
+
+
+def test_the_headline_is_shown_with_the_progress(capsys: pytest.CaptureFixture[str]) -> None:
+    ppldelta.score({"a": TEXT}, demo.REFERENCE, GOOD)
+    said = capsys.readouterr().err
+    assert said.startswith("1 document, ")
+    assert "tok/s" in said
+    ppldelta.score({"a": TEXT}, demo.REFERENCE, GOOD)
+    assert "tok/s" not in capsys.readouterr().err, "nothing is evaluated, the headline says it"
+    ppldelta.score({"a": TEXT, "b": MORE}, demo.REFERENCE, GOOD)
+    assert "1 of 2 documents from the store" in capsys.readouterr().err
+
+
+@pytest.fixture
+def loads(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, bool]]:
+    """(label, with its weights) of each model that a worker is asked to load, from here on."""
+    asked: list[tuple[str, bool]] = []
+    call = Session.call
+
+    def spied(session: Session, task: object, *arguments: object, label: str, doing: str) -> object:
+        if task is worker.describe:
+            asked.append((label, arguments[1]))
+        return call(session, task, *arguments, label=label, doing=doing)
+
+    monkeypatch.setattr(Session, "call", spied)
+    monkeypatch.setattr(identity, "_SETTLED_NS", -1)  # the demo's files may be new on this machine
+    return asked
+
+
+def test_what_is_in_the_store_needs_no_weights(loads: list[tuple[str, bool]], tmp_path: Path) -> None:
+    """Of models in the store only the reference's vocabulary is loaded, and `run.json` says the same of them."""
+    first = ppldelta.score({"a": TEXT}, demo.REFERENCE, [GOOD, OTHER], progress=False)
+    assert {label for label, weights in loads if weights} == {
+        "tiny-ref.Q8_0",
+        "tiny-code.Q8_0",
+        "tiny-multilingual.Q8_0",
+    }
+    loads.clear()
+    again = ppldelta.score({"a": TEXT}, demo.REFERENCE, [GOOD, OTHER], progress=False)
+    assert loads == [("tiny-ref.Q8_0", False)]
+    assert again.tokens.equals(first.tokens)
+    assert again.models.equals(first.models), "with sizes and parameters"
+    for now, before in zip(
+        [again.families[0]["ref"], *again.families[0]["cmp"]], [first.families[0]["ref"], *first.families[0]["cmp"]],
+        strict=True,
+    ):  # fmt: skip
+        assert now == {**before, "time_s": 0}
+
+
+def test_a_new_document_loads_what_it_needs(loads: list[tuple[str, bool]]) -> None:
+    ppldelta.score({"a": TEXT}, demo.REFERENCE, GOOD, progress=False)
+    loads.clear()
+    ppldelta.score({"a": TEXT, "b": MORE}, demo.REFERENCE, GOOD, progress=False)
+    assert loads == [(label, weights) for weights in (False, True) for label in ("tiny-ref.Q8_0", "tiny-code.Q8_0")]
+
+
+def test_other_tokens_are_refused_whatever_is_in_the_store(loads: list[tuple[str, bool]], tmp_path: Path) -> None:
+    """A comparison that is in the store as a reference of its own is not taken for checked."""
+    a, b = "Ġthe".encode(), "Ġand".encode()
+    data = demo.REFERENCE.read_bytes().replace(b"\0" + a, b"\0____").replace(b"\0" + b, b"\0" + a)
+    swapped = tmp_path / "swapped.gguf"
+    swapped.write_bytes(data.replace(b"\0____", b"\0" + b))
+    texts = {"a": "and" + " the" * 30}
+    ppldelta.score(texts, swapped, swapped, progress=False)
+    ppldelta.score(texts, demo.REFERENCE, GOOD, progress=False)
+    with pytest.raises(ppldelta.TokenizerMismatchError, match="swapped"):
+        ppldelta.score(texts, demo.REFERENCE, swapped, progress=False)
+
+
+def test_without_descriptions_models_are_loaded(loads: list[tuple[str, bool]], tmp_path: Path) -> None:
+    """As in a store of an older version: its rows are used, and what models say of themselves is asked and kept."""
+    path = tmp_path / "s.sqlite"
+    first = ppldelta.score({"a": TEXT}, demo.REFERENCE, GOOD, store=path, progress=False)
+    with Store(path) as store:
+        store.database.connection.execute("DELETE FROM models")
+    for expected in (True, False):
+        loads.clear()
+        again = ppldelta.score({"a": TEXT}, demo.REFERENCE, GOOD, store=path, progress=False)
+        assert again.tokens.equals(first.tokens)
+        assert again.families[0]["ref"]["time_s"] == 0
+        assert again.families[0]["ref"]["n_params"] == first.families[0]["ref"]["n_params"]
+        assert any(weights for _, weights in loads) == expected
+
+
+def test_the_log_of_a_job_is_quiet(caplog: pytest.LogCaptureFixture) -> None:
+    with caplog.at_level(logging.WARNING):
+        headline({"a": TEXT}, GOOD)
+    assert caplog.records == []

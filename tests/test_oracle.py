@@ -27,7 +27,9 @@ N_UBATCH = 128
 @pytest.fixture(scope="module")
 def pair(document: Path) -> ppldelta.Result:
     """One document under the reference and the code finetune, in several windows."""
-    return ppldelta.score(document, demo.REFERENCE, demo.COMPARISONS[0], n_ctx=N_CTX, n_ubatch=N_UBATCH, progress=False)
+    return ppldelta.score(
+        document, demo.REFERENCE, demo.COMPARISONS[0], n_ctx=N_CTX, n_ubatch=N_UBATCH, store=None, progress=False
+    )
 
 
 @pytest.fixture(scope="module")

@@ -16,8 +16,16 @@ from ppldelta.engine.native import Build, ModelInfo, build
 from ppldelta.errors import CorpusError, ModelError, PpldeltaError, TokenizerMismatchError
 from ppldelta.models.references import ModelReference
 from ppldelta.text.documents import Document
-from ppldelta.text.names import printable
+from ppldelta.text.names import counted, printable, shown_type
 from ppldelta.text.windows import N_CTX_MIN, Window, check_arguments, default_n_ctx, plan_windows
+
+RANGES = {
+    "n_ctx": (N_CTX_MIN, 2**31 - 1),
+    "n_gpu_layers": (-1, 2**31 - 1),
+    "n_ubatch": (1, 2**16),
+    "threads": (1, 512),  # GGML_MAX_N_THREADS
+}
+"""Least and greatest values of settings."""
 
 
 @dataclass(frozen=True)
@@ -44,13 +52,16 @@ class Settings:
     threads: int
 
     def __post_init__(self) -> None:
+        if not isinstance(self.windows, str):
+            raise PpldeltaError(f"`windows` must be a str, got {shown_type(self.windows)}")
+        for name in ("n_ctx", "max_windows", "n_gpu_layers", "n_ubatch", "threads"):
+            value = getattr(self, name)
+            if value is None and name not in ("n_ubatch", "threads"):
+                continue
+            if isinstance(value, bool) or not isinstance(value, (int, np.integer)):
+                raise PpldeltaError(f"`{name}` must be a whole number, got {shown_type(value)}")
         check_arguments(self.windows, N_CTX_MIN if self.n_ctx is None else self.n_ctx, self.max_windows)
-        for name, least, most in (
-            ("n_ctx", N_CTX_MIN, 2**31 - 1),
-            ("n_gpu_layers", -1, 2**31 - 1),
-            ("n_ubatch", 1, 2**16),
-            ("threads", 1, 512),  # GGML_MAX_N_THREADS
-        ):
+        for name, (least, most) in RANGES.items():
             value = getattr(self, name)
             if value is not None and not least <= value <= most:
                 raise PpldeltaError(f"`{name}` must lie between {least} and {most}, got {value}")
@@ -143,7 +154,7 @@ def plan_documents(
         if windows:
             planned.append(PlannedDocument(document, tokens, windows))
         else:
-            too_short.append(f"`{printable(document.name)}` ({len(tokens)} tokens)")
+            too_short.append(f"`{printable(document.name)}` ({counted(len(tokens), 'token')})")
     if not planned:
         raise CorpusError(
             f"no document is long enough to score: {_some(too_short)}",
@@ -201,7 +212,7 @@ def beyond_training(info: ModelInfo, label: str, planned: list[PlannedDocument])
     if longest <= info.n_ctx_train:
         return []
     return [
-        f"Windows of up to {longest} tokens, but `{label}` was trained on contexts of {info.n_ctx_train}: "
+        f"Windows of up to {counted(longest, 'token')}, but `{label}` was trained on contexts of {info.n_ctx_train}: "
         "what lies beyond says little about the model."
     ]
 

@@ -7,6 +7,7 @@ on the machine hits all of them; a row is the median of a contestant's runs, and
 from __future__ import annotations
 
 import argparse
+import contextlib
 import datetime
 import importlib.util
 import inspect
@@ -62,12 +63,12 @@ Contestant = Callable[[], Run]
 
 
 def timed(work: Callable[[], Any], answer: Callable[[Any], Any] = lambda value: value) -> Contestant:
-    """A contestant in this process; CPU time is that of all threads. `answer` runs after the clock has stopped."""
+    """A contestant in this process; CPU time is its and its workers'. `answer` runs after the clock has stopped."""
 
     def contestant() -> Run:
-        wall, cpu = time.perf_counter(), time.process_time()
+        wall, cpu = time.perf_counter(), tree_cpu_s()
         value = work()
-        wall, cpu = time.perf_counter() - wall, time.process_time() - cpu
+        wall, cpu = time.perf_counter() - wall, tree_cpu_s() - cpu
         return Run(wall, cpu, answer=answer(value))
 
     return contestant
@@ -76,8 +77,9 @@ def timed(work: Callable[[], Any], answer: Callable[[Any], Any] = lambda value: 
 def child(command: list[object]) -> Run:
     """Runs a program. The answer is its stdout and stderr as one text.
 
-    The peak is VmHWM of /proc/PID/status, looked at every 20 ms (ru_maxrss would start from the parent's size); the
-    bytes written are `wchar` of /proc/PID/io, those of ended children included, less what went to stdout and stderr.
+    Peak and CPU time are those of the program and all that it starts: models run in processes of their own. The peak is
+    the highest sum of their proportional set sizes, looked at every 30 ms; the bytes written are `wchar` of
+    /proc/PID/io, those of ended children included (pipes too), less what went to stdout and stderr.
 
     Raises:
         RuntimeError: the program failed.
@@ -87,13 +89,11 @@ def child(command: list[object]) -> Run:
     with tempfile.TemporaryFile() as out:
         wall = time.perf_counter()
         process = subprocess.Popen(list(map(str, command)), stdout=out, stderr=out, env=environment)
-        peak_kb, ended = [0], threading.Event()
-        watcher = threading.Thread(target=_watch, args=(process.pid, peak_kb, ended))
+        watcher = _Watcher(process.pid)
         watcher.start()
         os.waitid(os.P_PID, process.pid, os.WEXITED | os.WNOWAIT)  # still there to be asked
         wall = time.perf_counter() - wall
-        ended.set()
-        watcher.join()
+        watcher.stop()
         io = dict(line.split(": ") for line in Path(f"/proc/{process.pid}/io").read_text().splitlines())
         _, status, usage = os.wait4(process.pid, 0)
         process.returncode = os.waitstatus_to_exitcode(status)
@@ -102,14 +102,67 @@ def child(command: list[object]) -> Run:
     if process.returncode:
         raise RuntimeError(f"{command[0]} ended with {process.returncode}:\n{printed[-4000:].decode(errors='replace')}")
     written = int(io["wchar"]) - len(printed)
-    return Run(
-        wall, usage.ru_utime + usage.ru_stime, peak_kb[0] * 1024 / 1e6, written / 1e6, printed.decode(errors="replace")
-    )
+    # what was waited for is known exactly; of a process that was left behind, its time when it was last seen
+    cpu = max(usage.ru_utime + usage.ru_stime, sum(watcher.cpu_s.values()))
+    return Run(wall, cpu, watcher.peak_kb * 1024 / 1e6, written / 1e6, printed.decode(errors="replace"))
 
 
-def _watch(pid: int, peak_kb: list[int], ended: threading.Event) -> None:
-    while not ended.wait(0.02):
-        peak_kb[0] = max(peak_kb[0], memory_kb("VmHWM", pid))
+class _Watcher(threading.Thread):
+    """Looks at a process and all its descendants until it is stopped."""
+
+    def __init__(self, pid: int) -> None:
+        super().__init__(daemon=True)
+        self.peak_kb = 0
+        self.cpu_s: dict[int, float] = {}
+        self._pid = pid
+        self._ended = threading.Event()
+
+    def run(self) -> None:
+        while not self._ended.wait(0.03):
+            pids = tree(self._pid)
+            self.peak_kb = max(self.peak_kb, sum(pss_kb(pid) for pid in pids))
+            self.cpu_s.update((pid, _cpu_s(pid)[0]) for pid in pids)
+
+    def stop(self) -> None:
+        self._ended.set()
+        self.join()
+
+
+def tree(pid: int) -> list[int]:
+    """A process and its descendants, as far as they are still alive."""
+    pids = [pid]
+    for parent in pids:  # grows meanwhile
+        for task in Path(f"/proc/{parent}/task").glob("*"):
+            with contextlib.suppress(OSError):
+                pids += map(int, (task / "children").read_text().split())
+    return pids
+
+
+def pss_kb(pid: int) -> int:
+    """Proportional set size: memory that several processes share counts once in their sum. RSS where it is hidden."""
+    with contextlib.suppress(OSError):  # it has ended
+        try:
+            lines = Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines()
+        except PermissionError:
+            return memory_kb("VmRSS", pid)
+        return next((int(line.split()[1]) for line in lines if line.startswith("Pss:")), 0)
+    return 0
+
+
+def _cpu_s(pid: int) -> tuple[float, float]:
+    """CPU time of a process, and of those children that it has waited for; zero where it has ended."""
+    try:
+        fields = Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()
+    except OSError:
+        return 0.0, 0.0
+    own, own_system, waited, waited_system = (int(field) / os.sysconf("SC_CLK_TCK") for field in fields[11:15])
+    return own + own_system, waited + waited_system
+
+
+def tree_cpu_s() -> float:
+    """CPU time of this process (all threads) and all that it started, to the clock tick."""
+    here, *below = tree(os.getpid())
+    return time.process_time() + _cpu_s(here)[1] + sum(sum(_cpu_s(pid)) for pid in below)
 
 
 def memory_kb(field: str, pid: int | str = "self") -> int:
@@ -199,14 +252,16 @@ def rows(
     return frame
 
 
-def options(description: str, *, n_runs: int = 5) -> argparse.Namespace:
-    """The command line that all benchmarks share."""
+def options(description: str, *, n_runs: int = 5, n_cases: int = 0) -> argparse.Namespace:
+    """The command line that all benchmarks share; with `n_cases`, one where a single case can be chosen."""
     parser = argparse.ArgumentParser(description=(description or "").split("\n\n")[0])
     parser.add_argument("--quick", action="store_true", help="small: shows that everything runs; figures mean little")
     parser.add_argument("--runs", type=int, help=f"counted rounds (default: {n_runs}, quick: 2)")
     parser.add_argument("--threads", type=int, default=len(os.sched_getaffinity(0)), help="default: %(default)s")
     parser.add_argument("--work", type=Path, default=BENCH / "work", help="models and temporary files (%(default)s)")
     parser.add_argument("--out", type=Path, help="also save the table, as FILE.json (with the machine) or FILE.csv")
+    if n_cases:
+        parser.add_argument("--case", type=int, choices=range(1, n_cases + 1), help="only this one (default: all)")
     chosen = parser.parse_args()
     chosen.runs = chosen.runs or (2 if chosen.quick else n_runs)
     chosen.work.mkdir(parents=True, exist_ok=True)

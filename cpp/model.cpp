@@ -12,6 +12,10 @@
 #include <stdexcept>
 #include <utility>
 
+#ifdef __GLIBC__
+#    include <malloc.h>
+#endif
+
 namespace ppldelta {
 
 namespace {
@@ -37,6 +41,17 @@ class log_buffer {
         const std::lock_guard<std::mutex> lock(mutex_);
         flush();
         return std::exchange(lines_, {});
+    }
+
+    void print_last(FILE * file, size_t most) {
+        if (!mutex_.try_lock()) {
+            return; // the process ends: better without these lines than never
+        }
+        flush();
+        for (size_t i = lines_.size() - std::min(most, lines_.size()); i < lines_.size(); i++) {
+            std::fprintf(file, "%s\n", lines_[i].text.c_str());
+        }
+        mutex_.unlock();
     }
 
   private:
@@ -65,10 +80,24 @@ log_buffer & the_log() {
     return *buffer;
 }
 
+// A large part of what the C library freed stays with the process, as do some 100 MB that parsing a vocabulary leaves.
+void return_freed_memory() {
+#ifdef __GLIBC__
+    malloc_trim(0);
+#endif
+}
+
+void on_abort(const char * message) {
+    the_log().print_last(stderr, 16); // a backend says what went wrong in lines before its abort
+    std::fprintf(stderr, "%s\n", message);
+    std::fflush(stderr);
+}
+
 void initialize_backend() {
     static std::once_flag once;
     std::call_once(once, [] {
         llama_log_set([](ggml_log_level level, const char * text, void *) { the_log().append(level, text); }, nullptr);
+        ggml_set_abort_callback(&on_abort);
         llama_backend_init();
     });
 }
@@ -128,6 +157,12 @@ model::model(const std::string & path, int32_t n_gpu_layers, bool vocab_only) {
     if (!handle_) {
         throw std::runtime_error("llama.cpp cannot load the model");
     }
+    return_freed_memory();
+}
+
+void model::deleter::operator()(llama_model * ptr) const {
+    llama_model_free(ptr);
+    return_freed_memory();
 }
 
 const llama_vocab * model::vocab() const {

@@ -18,6 +18,7 @@ struct log_line {
 };
 
 // Lines that llama.cpp and ggml logged since the last call, oldest first. Thread safe.
+// Where ggml aborts the process, the lines that nobody fetched go to stderr before its own last one.
 std::vector<log_line> drain_log();
 
 // The devices that the backends of this build find on this machine, such as "CPU: AMD EPYC" or "CUDA0: NVIDIA H200".
@@ -63,7 +64,7 @@ class model {
     const llama_vocab * vocab() const;
 
     struct deleter {
-        void operator()(llama_model * ptr) const { llama_model_free(ptr); }
+        void operator()(llama_model * ptr) const;
     };
     std::unique_ptr<llama_model, deleter> handle_;
 };

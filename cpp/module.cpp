@@ -12,6 +12,7 @@
 
 #include <memory>
 #include <string_view>
+#include <vector>
 
 namespace py = pybind11;
 
@@ -66,11 +67,23 @@ py::list pieces(const ppldelta::model & model, const array<int32_t> & tokens) {
     return list;
 }
 
-array<float> score(ppldelta::scorer & scorer, const array<int32_t> & tokens, size_t first_output,
-                   const array<int32_t> & targets, const py::function & on_step) {
-    array<float> logp(targets.size());
-    float *      out  = logp.mutable_data();
-    const auto   step = [&on_step](size_t n_tokens) {
+// Windows as tuples (tokens, first_output, targets); an array of log-probabilities for each.
+py::list score(ppldelta::scorer & scorer, const py::list & windows, const py::function & on_step) {
+    std::vector<ppldelta::window> native;
+    std::vector<array<int32_t>>   inputs; // kept alive
+    py::list                      results;
+    for (const py::handle & item : windows) {
+        const auto window  = py::cast<py::tuple>(item);
+        const auto tokens  = py::cast<array<int32_t>>(window[0]);
+        const auto targets = py::cast<array<int32_t>>(window[2]);
+        array<float> logp(targets.size());
+        native.push_back({ tokens.data(), static_cast<size_t>(tokens.size()), py::cast<size_t>(window[1]),
+                           targets.data(), logp.mutable_data() });
+        inputs.push_back(tokens);
+        inputs.push_back(targets);
+        results.append(logp);
+    }
+    const auto step = [&on_step](size_t n_tokens) {
         const py::gil_scoped_acquire acquire;
         if (PyErr_CheckSignals() != 0) {
             throw py::error_already_set();
@@ -79,9 +92,9 @@ array<float> score(ppldelta::scorer & scorer, const array<int32_t> & tokens, siz
     };
     {
         const py::gil_scoped_release release;
-        scorer.score(tokens.data(), static_cast<size_t>(tokens.size()), first_output, targets.data(), out, step);
+        scorer.score(native, step);
     }
-    return logp;
+    return results;
 }
 
 array<float> log_softmax(const array<float> & logits, const array<int32_t> & targets, int n_threads) {
@@ -130,14 +143,14 @@ PYBIND11_MODULE(_core, m) {
         .def("pieces", &pieces, py::arg("tokens"));
 
     py::class_<ppldelta::scorer>(m, "Scorer")
-        .def(py::init([](std::shared_ptr<ppldelta::model> model, uint32_t n_ctx, uint32_t n_ubatch, int32_t n_threads) {
+        .def(py::init([](std::shared_ptr<ppldelta::model> model, uint32_t n_ctx, uint32_t n_ubatch, uint32_t n_seq_max,
+                         int32_t n_threads) {
                  const py::gil_scoped_release release;
                  return std::make_unique<ppldelta::scorer>(std::move(model),
-                                                           ppldelta::scorer_params{ n_ctx, n_ubatch, n_threads });
+                                                           ppldelta::scorer_params{ n_ctx, n_ubatch, n_seq_max, n_threads });
              }),
-             py::arg("model"), py::arg("n_ctx"), py::arg("n_ubatch"), py::arg("n_threads"))
-        .def("score", &score, py::arg("tokens"), py::arg("first_output"), py::arg("targets"),
-             py::arg("on_step"));
+             py::arg("model"), py::arg("n_ctx"), py::arg("n_ubatch"), py::arg("n_seq_max"), py::arg("n_threads"))
+        .def("score", &score, py::arg("windows"), py::arg("on_step"));
 
     m.def("log_softmax", &log_softmax, py::arg("logits"), py::arg("targets"), py::arg("n_threads"));
     m.def("signed_sums", &signed_sums, py::arg("logp_ref"), py::arg("logp_cmp"));

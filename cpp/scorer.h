@@ -1,39 +1,65 @@
-// RAII over llama_context: one window at a time → micro-batches → log-probabilities of the targets.
-// Logits are consumed micro-batch by micro-batch, so memory does not grow with n_ctx × n_vocab.
+// RAII over llama_context: windows → micro-batches → log-probabilities of the targets.
+// Logits are consumed where each micro-batch's graph leaves them, so memory grows neither with n_ctx × n_vocab nor
+// with a second copy of them.
 #pragma once
 
 #include "model.h"
 
+#include <exception>
 #include <functional>
 #include <memory>
+#include <vector>
 
 namespace ppldelta {
 
 struct scorer_params {
-    uint32_t n_ctx;    // most tokens that a window may feed
-    uint32_t n_ubatch; // tokens per micro-batch; also the logical batch, so that the output buffer stays small
+    uint32_t n_ctx;     // most tokens that the windows of one call may feed, all together
+    uint32_t n_ubatch;  // tokens per micro-batch
+    uint32_t n_seq_max; // most windows in one call
     int32_t  n_threads;
+};
+
+// One fresh sequence. logp[i], for each i in 0 … n_tokens - first_output - 1, becomes the log-probability (nats) of
+// targets[i] after tokens[0 … first_output + i].
+struct window {
+    const int32_t * tokens;
+    size_t          n_tokens;
+    size_t          first_output;
+    const int32_t * targets;
+    float *         logp;
 };
 
 class scorer {
   public:
     // Keeps `m` alive. Throws std::runtime_error when the context cannot be made, or reads the text in both directions.
     scorer(std::shared_ptr<const model> m, const scorer_params & params);
+    scorer(const scorer &) = delete; // llama.cpp knows the address
+    scorer & operator=(const scorer &) = delete;
 
-    // Feeds `tokens` as one fresh sequence and writes to logp[i], for each i in 0 … n_tokens - first_output - 1, the
-    // log-probability (nats) of targets[i] after tokens[0 … first_output + i].
-    // `on_step` is called after every micro-batch with the number of tokens in it and may throw; the scorer stays
-    // usable.
-    void score(const int32_t * tokens, size_t n_tokens, size_t first_output, const int32_t * targets, float * logp,
-               const std::function<void(size_t)> & on_step);
+    // Feeds the windows side by side, each as a sequence of its own. One window goes in micro-batch by micro-batch;
+    // several go in at once and llama.cpp cuts them, since a recurrent model needs as many tokens of each in a cut.
+    // `on_step` is called after each step with the number of tokens in it and may throw; the scorer stays usable.
+    void score(const std::vector<window> & windows, const std::function<void(size_t)> & on_step);
 
   private:
-    struct deleter {
+    void read(const ggml_tensor * logits, const int32_t * batch_idxs, size_t n_rows);
+
+    struct target {
+        int32_t token;
+        float * logp;
+    };
+    struct context_deleter {
         void operator()(llama_context * ptr) const { llama_free(ptr); }
     };
-    std::shared_ptr<const model>            model_;
-    scorer_params                           params_;
-    std::unique_ptr<llama_context, deleter> context_;
+    struct buffer_deleter {
+        void operator()(ggml_backend_buffer * ptr) const { ggml_backend_buffer_free(ptr); }
+    };
+    std::shared_ptr<const model>                         model_;
+    scorer_params                                        params_;
+    std::unique_ptr<llama_context, context_deleter>      context_;
+    std::vector<target>                                  targets_; // of the step that is being decoded, by batch index
+    std::exception_ptr                                   error_;   // of `read`, which must not throw through llama.cpp
+    std::unique_ptr<ggml_backend_buffer, buffer_deleter> staging_; // rows on their way from a device
 };
 
 } // namespace ppldelta

@@ -12,6 +12,7 @@ import numpy as np
 import polars as pl
 
 from ppldelta import schema
+from ppldelta.report.payload import Payload, make_payload
 
 REFERENCE = "tiny-ref.Q8_0"
 CATEGORIES = ("code", "multilingual", "prose")
@@ -112,6 +113,12 @@ def families(models: pl.DataFrame) -> list[dict[str, Any]]:
         }
         for (family,), rows in models.group_by("family", maintain_order=True)
     ]
+
+
+def payload(documents: pl.DataFrame, models: pl.DataFrame) -> Payload:
+    """The `payload` argument of `render_report` that goes with frames of `make`: numbers, but no tokens."""
+    empty = {name: pl.DataFrame(schema=getattr(schema, name.upper())) for name in ("tokens", "pieces", "texts")}
+    return make_payload(documents=documents, families=families(models), **empty)
 
 
 def _metrics(chosen: list[dict[str, Any]], weighting: str = "tokens") -> dict[str, Any]:

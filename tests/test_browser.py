@@ -11,17 +11,24 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import polars as pl
 import pytest
 
 import frames
+import synthetic
 from ppldelta.report.render import render_report
+from ppldelta.result import Result
 
 DOCUMENTS, MODELS = frames.make()
+TOKENS = synthetic.make(n_documents=30, n_models=3, n_tokens=120)
 EVIL_DOCUMENT = "<img src=x onerror=alert(1)>.txt"
 EVIL_MODEL = "</script><script>alert(1)</script>"
-EVIL = frames.make(rename={"code/00.txt": EVIL_DOCUMENT, "tiny-code.Q8_0": EVIL_MODEL}, per_category=2)
+EVIL = synthetic.make(
+    n_documents=6, n_models=2, n_tokens=80, rename={"code/00000.txt": EVIL_DOCUMENT, "model-0": EVIL_MODEL}
+)
 BROWSERS = ("chromium", "chromium-browser", "google-chrome")
-POINTS = "#f0-documents-nats .scatterlayer .points path"
+POINTS = "#f0-documents .scatterlayer .points path"
+WEBGL = ["--use-gl=angle", "--use-angle=swiftshader", "--enable-unsafe-swiftshader"]  # drawn by the processor
 
 
 def missing(reason: str) -> None:
@@ -41,7 +48,7 @@ def browser() -> Iterator[Any]:
         missing(f"no browser found (looked for {', '.join(BROWSERS)})")
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(
-            executable_path=path, args=["--no-sandbox", "--disable-gpu", "--disable-background-networking"]
+            executable_path=path, args=["--no-sandbox", "--disable-background-networking", *WEBGL]
         )
         yield browser
         browser.close()
@@ -49,27 +56,25 @@ def browser() -> Iterator[Any]:
 
 @pytest.fixture(scope="module")
 def report(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return write(tmp_path_factory.mktemp("report") / "report.html", DOCUMENTS, MODELS)
+    """Four models with clear differences, without tokens."""
+    path = tmp_path_factory.mktemp("report") / "report.html"
+    page = render_report(
+        documents=DOCUMENTS,
+        models=MODELS,
+        families=frames.families(MODELS),
+        signature="signature",
+        warnings=["`prose/07.txt` is too short to score and was left out"],
+        version="0.1.0",
+        payload=frames.payload(DOCUMENTS, MODELS),
+    )
+    path.write_text(page.html, encoding="utf-8")
+    return path
 
 
 @pytest.fixture(scope="module")
-def evil_report(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return write(tmp_path_factory.mktemp("evil") / "report.html", *EVIL)
-
-
-def write(path: Path, documents: Any, models: Any) -> Path:
-    path.write_text(
-        render_report(
-            documents=documents,
-            models=models,
-            families=frames.families(models),
-            signature="signature",
-            warnings=["`prose/07.txt` is too short to score and was left out"],
-            version="0.1.0",
-        ),
-        encoding="utf-8",
-    )
-    return path
+def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A result with tokens, as one file."""
+    return Result(**TOKENS).report(tmp_path_factory.mktemp("whole") / "report.html")
 
 
 def open_page(browser: Any, path: Path, **context: Any) -> tuple[Any, list[str]]:
@@ -94,13 +99,35 @@ def page(browser: Any, report: Path) -> Iterator[Any]:
     page.context.close()
 
 
+@pytest.fixture
+def reader(browser: Any, whole: Path) -> Iterator[Any]:
+    page, trouble = open_page(browser, whole)
+    yield page
+    assert trouble == []
+    page.context.close()
+
+
+def show(page: Any, canvas: str) -> None:
+    """Brings a figure into view and waits until it is drawn."""
+    page.locator(f"#{canvas}").scroll_into_view_if_needed()
+    page.wait_for_function("(id) => document.getElementById(id).data !== undefined", arg=canvas)
+
+
 def hovered(page: Any, point: Any) -> str:
     """What is shown while the pointer is over a mark."""
     point.scroll_into_view_if_needed()
     point.hover(force=True)
-    label = page.locator(".hoverlayer .hovertext").first
-    label.wait_for()
-    return label.text_content()
+    page.locator("#tip").wait_for()
+    return page.locator("#tip").inner_text()
+
+
+def marks(page: Any, canvas: str = "f0-documents") -> int:
+    """Documents that a figure shows."""
+    return page.evaluate(
+        "(id) => document.getElementById(id).data.filter((t) => t.meta?.marks && t.visible)"
+        ".reduce((n, t) => n + t.x.length, 0)",
+        canvas,
+    )
 
 
 def visible(page: Any, canvas: str, model: str) -> set[Any]:
@@ -114,39 +141,156 @@ def visible(page: Any, canvas: str, model: str) -> set[Any]:
     )
 
 
-def test_every_document_is_a_point(page: Any) -> None:
-    for unit in ("nats", "bpb"):
-        drawn = page.evaluate(
-            "(id) => document.getElementById(id).data.filter((t) => t.type === 'scatter')"
-            ".reduce((n, t) => n + t.x.length, 0)",
-            f"f0-documents-{unit}",
+def test_every_document_is_a_point_with_the_numbers_of_the_frame(page: Any) -> None:
+    show(page, "f0-documents")
+    for unit, gain, loss in (("nats", "gain", "loss"), ("bpb", "gain_bpb", "loss_bpb")):
+        page.locator(f"[data-set=unit][data-value={unit}]").click()
+        page.wait_for_function(
+            "(unit) => document.getElementById('f0-documents').layout.uirevision.includes(unit)", arg=unit
         )
-        assert drawn == DOCUMENTS.height
+        drawn = page.evaluate(
+            "document.getElementById('f0-documents').data.filter((t) => t.meta?.marks)"
+            ".flatMap((t) => Array.from(t.x, (x, i) => [t.meta.model, x, t.y[i]]))"
+        )
+        rows = DOCUMENTS.select("model", gain, loss).rows()
+        assert len(drawn) == len(rows)
+        for (model, x, y), row in zip(drawn, rows, strict=True):
+            assert (model, x, y) == (row[0], pytest.approx(row[1], rel=1e-6), pytest.approx(row[2], rel=1e-6))
     assert page.locator(POINTS).count() == DOCUMENTS.height
-    assert page.locator("#f0-documents-nats .contourlayer path").count() > 0
-    assert page.locator(".canvas").count() == page.locator(".canvas .main-svg:first-child").count()
+    assert page.locator("#f0-documents .contourlayer path").count() > 0
+
+
+def test_every_figure_is_drawn_when_it_comes_into_view(page: Any) -> None:
+    for canvas in page.locator(".canvas").all():
+        if canvas.is_visible():  # without tokens there is no curve
+            show(page, canvas.get_attribute("id"))
+            assert canvas.locator(".main-svg").count() > 0
 
 
 def test_hover_names_the_document(page: Any) -> None:
+    show(page, "f0-documents")
     text = hovered(page, page.locator(POINTS).first)
     row = DOCUMENTS.row(0, named=True)
     assert row["document"] in text and row["model"] in text and "perplexity" in text
+    assert f"gain {row['gain']:.3f}" in text
 
 
 def test_a_click_on_the_legend_hides_the_model_everywhere(page: Any) -> None:
     model = "tiny-spanish.Q8_0"
-    chip = page.get_by_role("button", name=model).first
-    figures = ("f0-models-nats", "f0-documents-bpb", "f0-category-1", "f0-ratios")
-    assert all(visible(page, figure, model) == {True} for figure in figures)
+    figures = ("f0-models", "f0-documents", "f0-perplexities", "f0-category-1", "f0-ratios")
+    for figure in figures:
+        show(page, figure)
+        assert visible(page, figure, model) == {True}
+    chip = page.locator(".chip", has_text=model).first
     chip.click()
-    page.wait_for_function(f"document.querySelectorAll('{POINTS}').length < {DOCUMENTS.height}")
-    assert page.locator(POINTS).count() == DOCUMENTS.filter(DOCUMENTS["model"] != model).height
-    assert all(visible(page, figure, model) == {False} for figure in figures)
-    pressed = [each.get_attribute("aria-pressed") for each in page.get_by_role("button", name=model).all()]
-    assert set(pressed) == {"false"}
+    assert set(page.locator(".chip", has_text=model).evaluate_all("(all) => all.map((e) => e.ariaPressed)")) == {
+        "false"
+    }
+    for figure in figures:
+        page.locator(f"#{figure}").scroll_into_view_if_needed()
+        page.wait_for_function(
+            "([id, model]) => document.getElementById(id).data.every((t) => t.meta?.model !== model || !t.visible)",
+            arg=[figure, model],
+        )
+    assert marks(page) == DOCUMENTS.filter(DOCUMENTS["model"] != model).height
+    assert f"{DOCUMENTS.height * 3 // 4} rows" in page.locator("#rows").inner_text()
     chip.press("Enter")
-    page.wait_for_function(f"document.querySelectorAll('{POINTS}').length == {DOCUMENTS.height}")
-    assert all(visible(page, figure, model) == {True} for figure in figures)
+    page.locator("#f0-models").scroll_into_view_if_needed()
+    page.wait_for_function("() => document.getElementById('f0-models').data.every((t) => t.visible !== false)")
+    chip.dblclick()
+    page.wait_for_function("() => document.querySelectorAll('#models .chip[aria-pressed=true]').length === 1")
+    assert chip.get_attribute("aria-pressed") == "true"
+
+
+def test_a_category_filters_planes_table_and_models(page: Any) -> None:
+    show(page, "f0-documents")
+    before = page.evaluate("document.getElementById('f0-models').data.find((t) => t.meta?.model).x[0]")
+    page.locator("button.mark", has_text="prose").click()
+    prose = DOCUMENTS.filter(category="prose")
+    page.wait_for_function(
+        "(n) => document.getElementById('f0-documents').data.filter((t) => t.meta?.marks)"
+        ".reduce((all, t) => all + t.x.length, 0) === n",
+        arg=prose.height,
+    )
+    assert f"{prose['document'].n_unique()} documents" in page.locator("#rows").inner_text()
+    assert page.locator("#category").input_value() == "=prose"
+    page.locator("#f0-models").scroll_into_view_if_needed()
+    page.wait_for_function(
+        "(x) => document.getElementById('f0-models').data.find((t) => t.meta?.model).x[0] !== x", arg=before
+    )
+    row = MODELS.filter(weighting="tokens", category="prose").row(0, named=True)
+    after = page.evaluate("document.getElementById('f0-models').data.find((t) => t.meta?.model).x[0]")
+    assert after == pytest.approx(row["gain"])
+    page.locator("#category").select_option("")
+    page.wait_for_function("() => document.querySelector('button.mark[aria-pressed=true]') === null")
+
+
+def test_the_weighting_switches_the_models_plane(page: Any) -> None:
+    page.locator("[data-set=weighting][data-value=documents]").click()
+    rows = MODELS.filter(MODELS["category"].is_null(), weighting="documents")
+    page.wait_for_function(
+        "(x) => Math.abs(document.getElementById('f0-models').data.find((t) => t.meta?.model).x[0] - x) < 1e-9",
+        arg=rows["gain"][0],
+    )
+
+
+def test_a_lasso_selects_documents_everywhere(page: Any) -> None:
+    show(page, "f0-documents")
+    page.evaluate("Plotly.relayout('f0-documents', {dragmode: 'select'})")
+    box = page.locator(POINTS).first.bounding_box()
+    page.mouse.move(box["x"] - 12, box["y"] - 12)
+    page.mouse.down()
+    page.mouse.move(box["x"] + 24, box["y"] + 24, steps=5)
+    page.mouse.up()
+    page.locator(".selected").wait_for()
+    n = int(page.locator("#selected").inner_text().split()[0])
+    assert 0 < n < DOCUMENTS["document"].n_unique()
+    assert page.locator("#rows").inner_text().startswith(f"{n} document")
+    page.locator("#f0-models").scroll_into_view_if_needed()
+    page.wait_for_function("() => document.getElementById('f0-models').data.some((t) => t.meta?.selected)")
+    page.locator("#deselect").click()
+    page.wait_for_function("() => document.querySelector('.selected').hidden")
+    page.wait_for_function("() => !document.getElementById('f0-models').data.some((t) => t.meta?.selected)")
+    assert f"{DOCUMENTS['document'].n_unique()} documents" in page.locator("#rows").inner_text()
+
+
+def test_the_table_of_documents_sorts_finds_and_scrolls(page: Any) -> None:
+    table = page.locator("#documents-table")
+    delta = table.locator("tbody tr:not([aria-hidden]) td:last-child")
+    lowest = DOCUMENTS["delta"].min()
+    assert delta.first.inner_text().replace("\N{MINUS SIGN}", "-") == f"{lowest:.3f}"
+    table.get_by_role("button", name="delta").click()
+    assert delta.first.inner_text() == f"+{DOCUMENTS['delta'].max():.3f}"
+    assert table.locator("tbody tr").count() < DOCUMENTS.height, "only what is in view is in the page"
+    table.evaluate("(box) => { box.scrollTop = box.scrollHeight; }")
+    page.wait_for_function(
+        "(text) => document.querySelector('#documents-table tbody').innerText.includes(text)",
+        arg=f"{lowest:.3f}".replace("-", "\N{MINUS SIGN}"),
+    )
+    page.locator("#find").fill("code/03")
+    page.wait_for_function("() => document.getElementById('rows').textContent.startsWith('1 document,')")
+    assert set(table.locator("td.document").all_inner_texts()) == {"code/03.txt"}
+
+
+def test_tables_are_saved_as_csv(page: Any) -> None:
+    with page.expect_download() as download:
+        page.locator("#documents-csv").click()
+    lines = Path(download.value.path()).read_text("utf-8-sig").splitlines()
+    assert len(lines) == 1 + DOCUMENTS.height
+    assert lines[0].startswith("family,document,category,model,n_scored,ppl_ref")
+    with page.expect_download() as download:
+        page.locator(".csv").first.click()
+    lines = Path(download.value.path()).read_text("utf-8-sig").splitlines()
+    assert len(lines) == 1 + MODELS["model"].n_unique()
+    assert str(MODELS["model"][0]) in lines[1]
+
+
+def test_figures_are_saved_as_pictures(page: Any) -> None:
+    for kind, start in (("PNG", b"\x89PNG"), ("SVG", b"<svg")):
+        page.locator("#f0-models").hover()
+        with page.expect_download() as download:
+            page.locator(f"#f0-models .modebar-btn[data-title='Save as {kind}']").click()
+        assert Path(download.value.path()).read_bytes().startswith(start)
 
 
 def test_a_click_on_a_heading_sorts_the_table(page: Any) -> None:
@@ -174,13 +318,17 @@ def test_a_click_on_a_heading_sorts_the_table(page: Any) -> None:
 
 
 def test_the_mode_bar_offers_nothing_that_sends_data_away(page: Any) -> None:
-    titles = page.evaluate("[...document.querySelectorAll('#f0-models-nats .modebar-btn')].map((e) => e.dataset.title)")
-    assert len(titles) == 4
-    assert not any(word in title.lower() for title in titles for word in ("share", "cloud", "edit", "plotly"))
+    show(page, "f0-documents")
+    for canvas, n in (("f0-models", 5), ("f0-documents", 7)):
+        titles = page.evaluate(
+            "(id) => [...document.querySelectorAll(`#${id} .modebar-btn`)].map((e) => e.dataset.title)", canvas
+        )
+        assert len(titles) == n
+        assert not any(word in title.lower() for title in titles for word in ("share", "cloud", "edit", "plotly"))
 
 
 def test_planes_stand_side_by_side_where_there_is_room(page: Any) -> None:
-    left, right = (page.locator(f"#f0-models-{unit}").bounding_box() for unit in ("nats", "bpb"))
+    left, right = (page.locator(f"#f0-{name}").bounding_box() for name in ("documents", "perplexities"))
     assert left["y"] == right["y"] and left["x"] + left["width"] < right["x"]
 
 
@@ -188,8 +336,8 @@ def colors(page: Any) -> tuple[str, str, str]:
     return tuple(
         page.evaluate(
             "[getComputedStyle(document.body).backgroundColor,"
-            " document.getElementById('f0-models-nats')._fullLayout.paper_bgcolor,"
-            " document.getElementById('f0-models-nats').data.find((t) => t.meta).marker.color]"
+            " document.getElementById('f0-models')._fullLayout.paper_bgcolor,"
+            " document.getElementById('f0-models').data.find((t) => t.meta?.model).marker.color]"
         )
     )
 
@@ -202,33 +350,169 @@ def test_dark_mode_differs_follows_the_system_and_prints_light(browser: Any, rep
     page.evaluate("window.dispatchEvent(new Event('afterprint'))")
     assert colors(page) == dark
     page.emulate_media(color_scheme="light")
-    page.wait_for_function(f"getComputedStyle(document.body).backgroundColor != '{dark[0]}'")
+    page.wait_for_function(f"() => getComputedStyle(document.body).backgroundColor != '{dark[0]}'")
+    page.wait_for_function(f"() => document.getElementById('f0-models')._fullLayout.paper_bgcolor != {dark[1]!r}")
     light = colors(page)
     assert all(a != b for a, b in zip(dark, light, strict=True))
     assert printed[1:] == light[1:]
+    page.locator("#theme").click()
+    page.wait_for_function(f"() => getComputedStyle(document.body).backgroundColor == '{dark[0]}'")
     assert trouble == []
     page.context.close()
 
 
-def test_a_phone_scrolls_only_down(browser: Any, report: Path) -> None:
-    page, trouble = open_page(browser, report, viewport={"width": 360, "height": 740}, has_touch=True, is_mobile=True)
+def test_a_phone_scrolls_only_down(browser: Any, whole: Path) -> None:
+    page, trouble = open_page(browser, whole, viewport={"width": 360, "height": 740}, has_touch=True, is_mobile=True)
     assert page.evaluate("document.documentElement.scrollWidth") <= 360
-    nats, bpb = (page.locator(f"#f0-documents-{unit}").bounding_box() for unit in ("nats", "bpb"))
-    assert nats["y"] + nats["height"] <= bpb["y"] and nats["x"] == bpb["x"]
-    assert nats["width"] > 280
+    above, below = (page.locator(f"#f0-{name}").bounding_box() for name in ("documents", "perplexities"))
+    assert above["y"] + above["height"] <= below["y"] and above["x"] == below["x"]
+    assert above["width"] > 280
+    assert page.locator(".bar").bounding_box()["height"] < 60
     assert trouble == []
     page.context.close()
 
 
-def test_hostile_names_are_only_text(browser: Any, evil_report: Path) -> None:
-    page, trouble = open_page(browser, evil_report)
+def test_a_click_on_a_mark_opens_the_document(reader: Any) -> None:
+    show(reader, "f0-documents")
+    point = reader.locator(POINTS).nth(2)
+    name = hovered(reader, point).splitlines()[0]
+    point.click(force=True)
+    reader.wait_for_function("(name) => document.getElementById('strip').textContent.startsWith(name)", arg=name)
+    reader.wait_for_function("() => document.getElementById('tokens').getBoundingClientRect().top < 200")
+    assert reader.locator("#selected").inner_text() == "1 document selected"
+
+
+def open_document(page: Any, k: int) -> str:
+    name = TOKENS["documents"]["document"].unique(maintain_order=True)[k]
+    page.locator("#document").select_option(f"0.{k}")
+    page.wait_for_function("(name) => document.getElementById('strip').textContent.startsWith(name)", arg=name)
+    return name
+
+
+def test_the_text_is_the_document_and_each_token_has_its_delta(reader: Any) -> None:
+    name = open_document(reader, 3)
+    pieces = dict(TOKENS["pieces"].select("token", "piece").iter_rows())
+    (text,) = TOKENS["texts"].filter(document=name)["tokens"].to_list()
+    raw = b"".join(pieces[token] for token in text)
+    shown = reader.evaluate("document.getElementById('text').textContent")
+    whole = raw.decode("utf-8", "replace")
+    if "\N{REPLACEMENT CHARACTER}" not in whole:
+        assert shown == whole
+    records = TOKENS["tokens"].filter(document=name, model="model-1")
+    reader.locator(".focus").first.select_option("0.1")
+    best = records.sort("delta", descending=True).row(0, named=True)
+    reader.locator("[data-jump=gain]").click()
+    detail = reader.locator("#detail").inner_text()
+    assert f"position {best['pos']}" in detail and "gain no. 1 of" in detail
+    delta = float(detail.split("delta ")[1].split(" ")[0].replace("\N{MINUS SIGN}", "-"))
+    assert delta == pytest.approx(best["delta"], abs=2e-3)
+    assert "g" in reader.locator("#text .at").get_attribute("class")
+    worst = records.sort("delta").row(0, named=True)
+    reader.locator("[data-jump=loss]").click()
+    assert f"position {worst['pos']}" in reader.locator("#detail").inner_text()
+    reader.locator("[data-jump=back]").click()
+    assert f"position {best['pos']}" in reader.locator("#detail").inner_text()
+    reader.locator("#text").press("l")
+    assert f"position {worst['pos']}" in reader.locator("#detail").inner_text()
+
+
+def test_split_characters_are_one_and_whitespace_shows_on_demand(reader: Any) -> None:
+    halves = {2 * i for i in range(len(synthetic.SPLIT))}
+    texts = TOKENS["texts"]["tokens"].to_list()
+    k = next(k for k, text in enumerate(texts) if any(t in halves for t in text[:-1]))
+    open_document(reader, k)
+    shown = reader.evaluate("document.getElementById('text').textContent")
+    assert any(each in shown for each in synthetic.SPLIT)
+    assert "\N{REPLACEMENT CHARACTER}" not in shown and " " in shown
+    reader.locator("#whitespace").check()
+    assert "·" in reader.evaluate("document.getElementById('text').textContent")
+    assert " " not in reader.evaluate("document.getElementById('text').textContent")
+
+
+def test_colours_switch_to_surprisal_and_the_curve_follows_the_model(reader: Any) -> None:
+    open_document(reader, 4)
+    shades = (
+        "[...new Set([...document.querySelectorAll('#text span')].map((e) => e.className[0] ?? ''))].sort().join('')"
+    )
+    assert set(reader.evaluate(shades)) >= {"c", "g", "l"}
+    reader.locator("[data-set=shade][data-value=ref]").click()
+    assert set(reader.evaluate(shades)) == {"c", "s"}
+    show(reader, "convergence")
+    end = "document.getElementById('convergence').data.find((t) => t.meta?.curve === 'sum').y.at(-1)"
+    for m in (0, 2):
+        reader.locator(".focus").first.select_option(f"0.{m}")
+        name = reader.locator("#document option:checked").inner_text()
+        row = TOKENS["documents"].filter(document=name, model=f"model-{m}").row(0, named=True)
+        reader.wait_for_function(f"(sum) => Math.abs({end} - sum) < 0.05", arg=row["delta"] * row["n_scored"])
+
+
+def test_passages_lead_to_their_place(reader: Any) -> None:
+    best = reader.locator("#best a").first
+    best.wait_for()
+    name = best.locator("code").inner_text()
+    start = int(best.get_attribute("href").split(".")[-1])
+    best.click()
+    reader.wait_for_function("(name) => document.getElementById('strip').textContent.startsWith(name)", arg=name)
+    reader.wait_for_function("() => document.querySelector('#text .at') !== null")
+    assert f"position {start}" in reader.locator("#detail").inner_text().replace("\N{NARROW NO-BREAK SPACE}", "")
+    assert reader.locator("#gained tbody tr").count() > 5 and reader.locator("#lost tbody tr").count() > 5
+    # the address opens the same place again
+    reader.reload()
+    reader.wait_for_selector("html[data-drawn]", timeout=60_000)
+    reader.wait_for_function("(name) => document.getElementById('strip').textContent.startsWith(name)", arg=name)
+
+
+def test_the_folder_form_loads_its_data_when_it_is_needed(browser: Any, tmp_path: Path) -> None:
+    index = Result(**TOKENS).report(tmp_path / "report", tokens="all")
+    assert index == tmp_path / "report" / "index.html"
+    asked: list[str] = []
+    page = browser.new_context(viewport={"width": 1360, "height": 900}).new_page()
+    page.on("request", lambda request: asked.append(request.url.rsplit("/", 1)[-1]))
+    page.goto(index.as_uri())
+    page.wait_for_selector("html[data-drawn]", timeout=60_000)
+    assert "f0.d7.js" not in asked
+    open_document(page, 7)
+    assert "f0.d7.js" in asked
+    assert page.locator("#text span").count() > 50
+    page.context.close()
+
+
+def test_ten_thousand_documents_under_ten_models_in_one_file(browser: Any, tmp_path: Path) -> None:
+    made = synthetic.make(n_documents=10_000, n_models=10, n_tokens=60)
+    path = Result(**made).report(tmp_path / "report.html")
+    assert path.stat().st_size <= 25e6
+    page, trouble = open_page(browser, path)
+    # two seconds on an idle machine is the aim, and bench_report.py measures it; here, that it is not out of all bounds
+    assert int(page.evaluate("document.documentElement.dataset.usable")) < 15_000
+    assert page.locator("#rows").inner_text().replace("\N{NARROW NO-BREAK SPACE}", "") == "10000 documents, 100000 rows"
+    assert page.locator("#documents-table tbody tr").count() < 60
+    show(page, "f0-documents")
+    assert marks(page) == 100_000
+    assert page.locator("#f0-documents canvas").count() > 0, "drawn with WebGL"
+    assert page.locator("#document option").count() >= 200
+    assert [each for each in trouble if "GPU stall" not in each] == []
+    page.context.close()
+
+
+def test_hostile_names_and_texts_are_only_text(browser: Any, tmp_path: Path) -> None:
+    attack = b"</script><script>alert(2)</script><img src=x onerror=alert(3)>"
+    tokens = EVIL["texts"]["tokens"][0].to_list()
+    pieces = EVIL["pieces"].with_columns(
+        piece=pl.when(pl.col("token") == tokens[-1]).then(pl.lit(attack)).otherwise(pl.col("piece"))
+    )
+    path = Result(**{**EVIL, "pieces": pieces}).report(tmp_path / "report.html")
+    page, trouble = open_page(browser, path)
     assert page.locator("img").count() == 0
-    assert page.get_by_role("button", name=EVIL_MODEL).count() >= 4
-    page.get_by_role("button", name=EVIL_MODEL).first.click()
-    page.get_by_role("button", name=EVIL_MODEL).first.click()
-    page.wait_for_function(f"document.querySelectorAll('{POINTS}').length == {EVIL[0].height}")
+    assert page.locator(".chip", has_text=EVIL_MODEL).count() >= 4
+    show(page, "f0-documents")
     text = hovered(page, page.locator(POINTS).first)
     assert EVIL_DOCUMENT in text and EVIL_MODEL in text
+    page.locator("#document").select_option(label=EVIL_DOCUMENT)
+    page.wait_for_function("(name) => document.getElementById('strip').textContent.startsWith(name)", arg=EVIL_DOCUMENT)
+    assert attack.decode() in page.evaluate("document.getElementById('text').textContent")
+    page.locator(".focus").first.select_option("0.1")
+    page.locator("[data-jump=gain]").click()
+    assert page.locator("img").count() == 0
     assert trouble == []
     page.context.close()
 

@@ -9,7 +9,7 @@ import pytest
 
 from ppldelta.errors import CorpusError
 from ppldelta.text import documents as module
-from ppldelta.text.documents import Document, load_documents
+from ppldelta.text.documents import Document, corpus_path, load_documents
 
 
 @pytest.fixture
@@ -316,3 +316,12 @@ def test_nothing_to_score_is_an_error(
 def test_wrong_types_are_named(files: object) -> None:
     with pytest.raises(CorpusError, match="must"):
         load_documents(files)
+
+
+def test_a_corpus_is_called_by_its_path(tmp_path: Path) -> None:
+    one, two = tmp_path / "a" / "one", tmp_path / "a" / "two"
+    assert corpus_path(one) == corpus_path(str(one)) == corpus_path([one]) == str(one)
+    assert corpus_path([one, two]) == str(tmp_path / "a")
+    assert corpus_path(f"{one}/**/*.txt") == f"{one}/**/*.txt"
+    assert corpus_path({"a": "text"}) is None
+    assert corpus_path(iter([])) is None

@@ -13,6 +13,7 @@ import pytest
 import frames
 from ppldelta.analysis.density import density_grid
 from ppldelta.report import figures, hover, labels, theme
+from ppldelta.report.ratios import mean_ratios
 
 DOCUMENTS, MODELS = frames.make()
 OVERALL = MODELS.filter(pl.col("category").is_null(), weighting="tokens")
@@ -36,10 +37,12 @@ def shown(text: str) -> str:
 @pytest.mark.parametrize(("unit", "gain", "loss"), UNITS)
 def test_documents_plane_draws_the_rows_of_the_frame(unit: figures.Unit, gain: str, loss: str) -> None:
     figure = figures.documents_plane(DOCUMENTS, unit=unit)
+    symbols = theme.Style.of((), frames.CATEGORIES).symbols
+    category = {symbol: name for name, symbol in symbols.items()}
     drawn = {
-        (trace.meta["model"], trace.meta["category"], x, y)
+        (trace.meta["model"], category[symbol], x, y)
         for trace in figure.data
-        for x, y in zip(trace.x, trace.y, strict=True)
+        for x, y, symbol in zip(trace.x, trace.y, trace.marker.symbol, strict=True)
     }
     assert drawn == set(DOCUMENTS.select("model", "category", gain, loss).rows())
     assert sum(len(trace.x) for trace in figure.data) == DOCUMENTS.height
@@ -51,16 +54,18 @@ def test_documents_plane_shows_every_point_and_names_every_model_once() -> None:
     figure = figures.documents_plane(DOCUMENTS)
     assert figure.layout.xaxis.range[1] > DOCUMENTS["gain"].max()
     assert figure.layout.yaxis.range[1] > DOCUMENTS["loss"].max()
-    named = [trace.name for trace in figure.data if trace.showlegend]
+    named = [trace.name for trace in figure.data if trace.showlegend is not False]
     assert named == DOCUMENTS["model"].unique(maintain_order=True).to_list()
 
 
 def test_a_model_has_one_colour_and_a_category_one_symbol() -> None:
     figure = figures.documents_plane(DOCUMENTS)
     colors = {(trace.meta["model"], trace.marker.color) for trace in figure.data}
-    symbols = {(trace.meta["category"], trace.marker.symbol) for trace in figure.data}
     assert len(colors) == len({color for _, color in colors}) == len(frames.SHIFTS)
-    assert len(symbols) == len({symbol for _, symbol in symbols}) == len(frames.CATEGORIES)
+    for trace in figure.data:
+        categories = DOCUMENTS.filter(model=trace.meta["model"])["category"]
+        pairs = set(zip(categories, trace.marker.symbol, strict=True))
+        assert len(pairs) == len({symbol for _, symbol in pairs}) == len(frames.CATEGORIES)
 
 
 def test_hover_of_a_document_says_its_numbers() -> None:
@@ -108,7 +113,7 @@ def test_lines_of_equal_difference_are_where_they_say() -> None:
 
 
 def test_mean_ratios_draw_both_ratios_over_all_and_by_category() -> None:
-    figure = figures.mean_ratios(BY_DOCUMENT)
+    figure = mean_ratios(BY_DOCUMENT)
     for model, column in itertools.product(frames.SHIFTS, ("ppl_gain", "ppl_loss")):
         (trace,) = [trace for trace in of_model(figure, model) if trace.meta["column"] == column]
         assert list(trace.x) == BY_DOCUMENT.filter(model=model)[column].to_list()
@@ -127,7 +132,7 @@ def test_what_is_missing_or_not_finite_is_left_out() -> None:
     figure = figures.models_plane(broken)
     assert of_model(figure, "tiny-code.Q8_0") == []
     assert math.isfinite(figure.layout.xaxis.range[1])
-    figures.mean_ratios(BY_DOCUMENT.with_columns(pl.lit(math.nan).alias("ppl_gain")))
+    mean_ratios(BY_DOCUMENT.with_columns(pl.lit(math.nan).alias("ppl_gain")))
 
 
 def test_a_model_against_itself_lies_on_the_reference() -> None:
@@ -145,7 +150,7 @@ def test_names_stay_text(name: str) -> None:
     for figure in (
         figures.documents_plane(documents),
         figures.models_plane(models.filter(pl.col("category").is_null(), weighting="tokens")),
-        figures.mean_ratios(models.filter(weighting="documents")),
+        mean_ratios(models.filter(weighting="documents")),
     ):
         for trace in of_model(figure, name):
             assert shown(trace.name) == name

@@ -30,7 +30,7 @@ THIRD_PARTY: dict[str, set[str]] = {
     "engine": {"loky", "numpy", "platformdirs"},
     "job": {"loky", "numpy", "polars", "tqdm"},
     "planning": {"numpy", "tqdm"},
-    "report": {"jinja2", "markupsafe", "plotly", "polars"},
+    "report": {"jinja2", "markupsafe", "numpy", "plotly", "polars"},
     "result": {"polars"},
     "schema": {"polars"},
     "scoring": {"numpy", "polars", "tqdm"},

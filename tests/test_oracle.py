@@ -95,6 +95,16 @@ def test_logp_equals_numpy_log_softmax_over_full_logits(rule: str, path: str) ->
         assert scorer.score(window) == pytest.approx(expected, abs=2e-5)
 
 
+def test_logits_that_are_read_in_place_are_those_that_llama_cpp_copies(document: Path) -> None:
+    """Bit by bit: the same micro-batches with a host copy of every row, and no reader set."""
+    model = Model(demo.REFERENCE)
+    (window, *_) = plan_windows(model.tokenize(document.read_bytes()), rule="every", n_ctx=N_CTX, bos=None)
+    assert window.first_output == 0 and len(window.tokens) > N_UBATCH
+    copied = full_logits(demo.REFERENCE, window.tokens, N_UBATCH)
+    scorer = Scorer(model, n_ctx=N_CTX, n_ubatch=N_UBATCH, threads=2)
+    assert np.array_equal(scorer.score(window), _core.log_softmax(copied, window.targets, 1))
+
+
 def test_records_agree_with_the_engine_within_16_bits(pair: ppldelta.Result, kld_run: tuple[str, np.ndarray]) -> None:
     """The comparison's side is float32; the reference's carries the base file's step, at most 16 / 65535 nats.
 

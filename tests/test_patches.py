@@ -89,7 +89,8 @@ def unpatched(tmp_path_factory, downloads):
 @pytest.fixture
 def source(tmp_path, unpatched):
     """A small stand-in for a checkout: the files that the series touches, and what marks a llama.cpp."""
-    for name in ("src/llama.cpp", PERPLEXITY, "common/arg.cpp", "common/common.h"):
+    context = ("src/llama-context.cpp", "src/llama-context.h")
+    for name in ("src/llama.cpp", *context, PERPLEXITY, "common/arg.cpp", "common/common.h"):
         (tmp_path / "source" / name).parent.mkdir(parents=True, exist_ok=True)
         shutil.copyfile(unpatched / name, tmp_path / "source" / name)
     return tmp_path / "source"
@@ -200,6 +201,7 @@ def test_checkout_tells_its_commit(source, tmp_path, packed):
             "",
             "signed-deltas.patch",
         ),
+        ("src/llama-context.cpp", "    bool has_logits     = true;\n", "", "logits-reader.patch"),
     ],
 )
 def test_changed_tree_fails_and_names_it_all(source, tmp_path, file, old, new, patch):

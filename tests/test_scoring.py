@@ -30,6 +30,7 @@ def test_frames_have_the_documented_columns(demo_result: ppldelta.Result) -> Non
         ("documents", schema.DOCUMENTS),
         ("models", schema.MODELS),
         ("pieces", schema.PIECES),
+        ("texts", schema.TEXTS),
     ):
         assert dict(getattr(demo_result, name).schema) == columns
 
@@ -40,6 +41,15 @@ def test_every_document_meets_every_model(demo_result: ppldelta.Result) -> None:
     assert documents.group_by("model").len()["len"].to_list() == [36, 36, 36]
     assert documents["n_scored"].sum() == len(demo_result.tokens)
     assert demo_result.warnings == []
+
+
+def test_texts_hold_every_token_of_every_document(demo_result: ppldelta.Result) -> None:
+    pieces = dict(demo_result.pieces.select("token", "piece").iter_rows())
+    assert demo_result.texts["document"].to_list() == demo_result.documents["document"].unique().sort().to_list()
+    for _, document, tokens in demo_result.texts.iter_rows():
+        assert b"".join(pieces[token] for token in tokens) == (demo.CORPUS / document).read_bytes(), document
+        scored = demo_result.tokens.filter(pl.col("document").cast(pl.String) == document)
+        assert np.array_equal(np.array(tokens)[scored["pos"]], scored["token"])
 
 
 def test_numbers_do_not_depend_on_the_documents_around(demo_result: ppldelta.Result) -> None:

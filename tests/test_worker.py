@@ -149,7 +149,7 @@ def plan(model: remote.RemoteModel, texts: dict[str, str]) -> list:
     from ppldelta.text.documents import load_documents
 
     documents, _ = load_documents(texts)
-    return plan_documents(documents, model, Settings("perplexity", 2048, None, None, 128, 2))[0]
+    return plan_documents(documents, model, Settings("perplexity", 2048, None, None, 128, 2, 1))[0]
 
 
 def test_a_worker_that_ended_while_idle_is_replaced(fresh: None) -> None:
@@ -157,6 +157,24 @@ def test_a_worker_that_ended_while_idle_is_replaced(fresh: None) -> None:
     os.kill(worker_pid(), signal.SIGKILL)
     time.sleep(0.5)
     assert ppldelta.score({"a": TEXT}, cmp=GOOD, **QUIET).warnings == []
+
+
+def test_what_ggml_logged_before_an_abort_is_on_stderr(aborting: Path) -> None:
+    """Lines that nobody has fetched from the extension yet: where a backend fails, they say why."""
+    code = """
+import sys
+import numpy as np
+from ppldelta import _core
+window = (np.arange(8, dtype=np.int32), 4, np.arange(4, dtype=np.int32))
+model = _core.Model(sys.argv[1].encode(), 0, False)
+_core.Scorer(model, 256, 128, 1, 1).score([window], lambda n: None)
+"""
+    ran = subprocess.run([sys.executable, "-c", code, aborting], capture_output=True, text=True, timeout=60)
+    assert ran.returncode == -signal.SIGABRT
+    *before, last = ran.stderr.strip().splitlines()
+    assert "GGML_ASSERT(eps >= 0.0f) failed" in last
+    assert len(before) == 16
+    assert any("compute buffer size" in line for line in before)
 
 
 # --- calls ----------------------------------------------------------------------------------------------------------
@@ -227,6 +245,23 @@ def test_progress_is_that_of_micro_batches(fresh: None) -> None:
         assert len(list(model.score(planned, ContextSize(2048, 128, 2), seen.append))) == 1
         assert sum(seen) == planned[0].n_fed
         assert sum(n > 0 for n in seen) > 5
+
+
+def test_a_worker_is_small() -> None:
+    """It evaluates, and needs nothing of what frames and pictures need."""
+    code = (
+        CALL
+        + """
+from ppldelta.engine.remote import Session
+def imported(run):
+    import sys
+    return {name.split(".")[0] for name in sys.modules}
+with Session() as session:
+    print(sorted(session.call(imported, label="", doing="") & {"ppldelta", "polars", "plotly", "jinja2", "tqdm"}))
+"""
+    )
+    ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=True)
+    assert ran.stdout.endswith("\n['ppldelta']\n")
 
 
 def test_the_caller_s_environment_stays_as_it_is() -> None:

@@ -98,7 +98,7 @@ class Job:
     @property
     def size(self) -> ContextSize:
         """Of the context; not the longest window's length, since no document's numbers may depend on the others."""
-        return ContextSize(self.settings.n_ctx, self.settings.n_ubatch, self.settings.threads)
+        return ContextSize(self.settings.n_ctx, self.settings.n_ubatch, self.settings.threads, self.settings.n_seq_max)
 
     @property
     def headline(self) -> str:
@@ -183,7 +183,7 @@ def _prepared(
     if not _described(hashes.known(reference.path), store):
         model.load()
     refuse_unscorable(model.info, reference.label)
-    settings = settings.for_model(model.info)
+    settings = settings.for_model(model.info, model.build)
     planned, too_short = plan_documents(documents, model, settings)
     warnings += too_short + beyond_training(model.info, reference.label, planned)
     pieces = _pieces(model, planned, reference.label)

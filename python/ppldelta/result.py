@@ -9,14 +9,19 @@ import tempfile
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import polars as pl
 
 from ppldelta import _core, schema
 from ppldelta.analysis.metrics import document_metrics, model_metrics
 from ppldelta.errors import ResultError
+from ppldelta.report.distinct import distinct_names
+from ppldelta.report.folder import remove_stale
+from ppldelta.report.gallery import Figures
+from ppldelta.report.payload import BUDGET, DEFAULT_VIEWS, make_payload
 from ppldelta.report.render import render_report
+from ppldelta.text.names import as_utf8
 
 FORMAT = 1
 """Version of the folder that `Result.save` writes, in `run.json`."""
@@ -26,7 +31,11 @@ _FRAMES = {
     "documents": schema.DOCUMENTS,
     "models": schema.MODELS,
     "pieces": schema.PIECES,
+    "texts": schema.TEXTS,
 }
+
+_ADDED_LATER = {"texts"}
+"""Frames that older folders of the same format lack; they are empty then."""
 
 
 @dataclass(frozen=True, repr=False, eq=False)
@@ -38,16 +47,21 @@ class Result:
         documents: a row per document and model, columns of `schema.DOCUMENTS`.
         models: a row per model, category (null: all documents) and weighting, columns of `schema.MODELS`.
         pieces: the bytes of each token that occurs in the documents, columns of `schema.PIECES`.
+        texts: all tokens of each document, scored or not, columns of `schema.TEXTS`; empty where an older version
+            saved the result.
         families: for each family its name, `ref` and `cmp` (what was known of the model files), and signature.
         warnings: what the reader of the numbers should know, in sentences.
+        folder: where the result was loaded from; None for a fresh one.
     """
 
     tokens: pl.DataFrame
     documents: pl.DataFrame
     models: pl.DataFrame
     pieces: pl.DataFrame
+    texts: pl.DataFrame
     families: list[dict[str, Any]]
     warnings: list[str] = field(default_factory=list)
+    folder: str | None = None
 
     @property
     def signature(self) -> str:
@@ -62,32 +76,66 @@ class Result:
         columns += ["gain_bpb", "loss_bpb"]
         return self.models.filter(pl.col("category").is_null(), pl.col("weighting") == "tokens").select(columns)
 
-    def report(self, path: str | os.PathLike[str]) -> Path:
-        """Writes the interactive report, one HTML file that needs no network, and returns its path.
+    @property
+    def figures(self) -> Figures:
+        """The report's figures as plotly figures, by name: ``result.figures["models"]`` and so on."""
+        return Figures(self.families, self.documents, self.models, self.tokens)
+
+    def report(self, path: str | os.PathLike[str], *, tokens: int | Literal["all"] = DEFAULT_VIEWS) -> Path:
+        """Writes the interactive report, which needs no network, and returns the path of its page.
+
+        Args:
+            path: a name that ends in `.html` or `.htm` for one file that holds everything; any other for a folder with
+                an `index.html`, which loads the data files beside it when they are needed, also from disk.
+            tokens: how many documents can be read token by token: those with the largest |delta| under any model, as
+                far as one file has room, and those with a passage that the report lists; or "all".
 
         Raises:
-            ResultError: the file cannot be written.
+            ResultError: a file cannot be written.
+            PpldeltaError: `tokens` is neither a number of documents nor "all".
         """
-        html = render_report(
+        path = Path(path)
+        folder = path.suffix.lower() not in (".html", ".htm")
+        payload = make_payload(
+            tokens=self.tokens,
+            documents=self.documents,
+            pieces=self.pieces,
+            texts=self.texts,
+            families=self.families,
+            n_views=tokens,
+            budget=None if folder else BUDGET,
+        )
+        page = render_report(
             documents=self.documents,
             models=self.models,
             families=self.families,
             signature=self.signature,
             warnings=self.warnings,
             version=_core.__version__,
+            payload=payload,
+            folder=folder,
         )
-        path = Path(path)
-        _write(path, html.encode())
-        return path
+        for name, text in page.files.items():
+            _write(path / name, text.encode())
+        index = path / "index.html" if folder else path
+        _write(index, page.html.encode())
+        if folder:
+            remove_stale(path, keep=page.files)
+        return index
 
-    def save(self, folder: str | os.PathLike[str]) -> Path:
-        """Writes `report.html`, the four frames as parquet, and `run.json` into a folder, and returns it.
+    def save(self, folder: str | os.PathLike[str], *, tokens: int | Literal["all"] = DEFAULT_VIEWS) -> Path:
+        """Writes `report.html`, the frames as parquet, and `run.json` into a folder, and returns it.
 
         Everything is written beside the folder's own files first and takes their place at the end, `run.json` last:
         a full disk or an interrupt leaves an older result whole, or a folder that `load` refuses.
 
+        Args:
+            folder: is made where it is not there.
+            tokens: documents that can be read token by token in `report.html`, as in `report`.
+
         Raises:
             ResultError: something cannot be written.
+            PpldeltaError: `tokens` is neither a number of documents nor "all".
         """
         folder = prepare_folder(folder)
         run = {
@@ -101,7 +149,7 @@ class Result:
                 fresh = Path(name)
                 for frame in _FRAMES:
                     getattr(self, frame).write_parquet(fresh / f"{frame}.parquet")
-                self.report(fresh / "report.html")
+                self.report(fresh / "report.html", tokens=tokens)
                 (fresh / "run.json").write_bytes(json.dumps(run, indent=2, ensure_ascii=False).encode() + b"\n")
                 (folder / "run.json").unlink(missing_ok=True)
                 for frame in _FRAMES:
@@ -139,6 +187,7 @@ def make_result(
     tokens: pl.DataFrame,
     pieces: pl.DataFrame,
     corpus: pl.DataFrame,
+    texts: pl.DataFrame,
     families: list[dict[str, Any]],
     warnings: list[str],
 ) -> Result:
@@ -148,6 +197,7 @@ def make_result(
         tokens: columns of `schema.TOKENS`.
         pieces: columns of `schema.PIECES`, for every token that occurs in `tokens`.
         corpus: columns of `schema.CORPUS`, for every document that occurs in `tokens`.
+        texts: columns of `schema.TEXTS`, for the same documents.
         families: a dict per family with `family`, `ref`, `cmp` (label, size_bytes, bits_per_weight, n_params …)
             and `signature`.
         warnings: sentences for the reader.
@@ -162,7 +212,7 @@ def make_result(
         ],
         schema={"family": pl.String(), "model": pl.String(), **{column: schema.MODELS[column] for column in columns}},
     )
-    return Result(tokens, documents, model_metrics(documents, facts), pieces, families, warnings)
+    return Result(tokens, documents, model_metrics(documents, facts), pieces, texts, families, warnings)
 
 
 def prepare_folder(folder: str | os.PathLike[str]) -> Path:
@@ -190,7 +240,7 @@ def load(folder: str | os.PathLike[str]) -> Result:
         ResultError: the folder holds no result, a damaged one, or one of a newer format.
     """
     folder = Path(folder)
-    for name in ("run.json", *(f"{name}.parquet" for name in _FRAMES)):
+    for name in ("run.json", *(f"{name}.parquet" for name in _FRAMES if name not in _ADDED_LATER)):
         if not (folder / name).is_file():
             raise ResultError(
                 f"`{folder}` holds no result: there is no `{name}`",
@@ -206,12 +256,15 @@ def load(folder: str | os.PathLike[str]) -> Result:
         families, warnings = run["families"], run["warnings"]
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise ResultError(f"`{folder / 'run.json'}` is damaged: {error!r}", hint="score again") from error
-    return Result(**{name: _read_frame(folder, name) for name in _FRAMES}, families=families, warnings=warnings)
+    frames = {name: _read_frame(folder, name) for name in _FRAMES}
+    return Result(**frames, families=families, warnings=warnings, folder=as_utf8(os.path.abspath(folder)))
 
 
 def _read_frame(folder: Path, name: str) -> pl.DataFrame:
     """One of the frames, with exactly the columns that its schema names."""
     path = folder / f"{name}.parquet"
+    if name in _ADDED_LATER and not path.exists():
+        return pl.DataFrame(schema=_FRAMES[name])
     try:
         frame = pl.read_parquet(path)
     except (OSError, pl.exceptions.PolarsError) as error:
@@ -225,37 +278,53 @@ def _read_frame(folder: Path, name: str) -> pl.DataFrame:
     return frame.select(list(_FRAMES[name]))
 
 
-def report(results: Iterable[Result] | Result, path: str | os.PathLike[str]) -> Path:
-    """Writes one report of several results, a family each, and returns its path.
+def report(
+    results: Iterable[Result] | Result,
+    path: str | os.PathLike[str],
+    *,
+    tokens: int | Literal["all"] = DEFAULT_VIEWS,
+) -> Path:
+    """Writes one report of several results, a family each, and returns the path of its page.
+
+    Args:
+        results: one or several; families of one name are told apart by what differs, such as corpus or settings.
+        path: one file or a folder, as in `Result.report`.
+        tokens: documents that can be read token by token, all families together, as in `Result.report`.
 
     Raises:
-        ResultError: no result is given, or the file cannot be written.
+        ResultError: no result is given, or a file cannot be written.
+        PpldeltaError: `tokens` is neither a number of documents nor "all".
     """
     results = [results] if isinstance(results, Result) else list(results)
     if not results:
         raise ResultError("no result is given", hint="name at least one saved result")
-    return _merge(results).report(path)
+    return _merge(results).report(path, tokens=tokens)
 
 
 def _merge(results: list[Result]) -> Result:
-    """Puts results side by side; families of the same name get a number, nothing is merged."""
-    taken: set[str] = set()
-    parts = []
+    """Puts results side by side; families of one name get different ones, nothing is merged."""
+    families = [(family, result) for result in results for family in result.families]
+    names = distinct_names([family for family, _ in families], [result.folder for _, result in families])
+    parts, about, at = [], {}, 0
     for result in results:
-        renamed = {}
-        for family in result.families:
-            name, number = family["family"], 1
-            while name in taken:
-                number += 1
-                name = f"{family['family']} ({number})"
-            taken.add(name)
-            renamed[family["family"]] = name
-        parts.append(_rename_families(result, renamed))
+        mine = names[at : at + len(result.families)]
+        at += len(mine)
+        parts.append(
+            _rename_families(result, dict(zip((each["family"] for each in result.families), mine, strict=True)))
+        )
+        for warning in result.warnings:
+            about.setdefault(warning, []).extend(mine)
     return Result(
         **{name: pl.concat(getattr(part, name) for part in parts) for name in _FRAMES},
         families=[family for part in parts for family in part.families],
-        warnings=list(dict.fromkeys(warning for part in parts for warning in part.warnings)),
+        warnings=[_about(warning, some, names) for warning, some in about.items()],
     )
+
+
+def _about(warning: str, families: list[str], names: list[str]) -> str:
+    """A warning, with the families that it is about where it is not about all of them."""
+    some = list(dict.fromkeys(families))
+    return warning if len(some) == len(names) else f"{', '.join(f'`{name}`' for name in some)}: {warning}"
 
 
 def _rename_families(result: Result, names: dict[str, str]) -> Result:

@@ -31,6 +31,12 @@ PIECES: dict[str, pl.DataType] = {
     "piece": pl.Binary(),
 }
 
+TEXTS: dict[str, pl.DataType] = {
+    "family": pl.String(),
+    "document": pl.String(),
+    "tokens": pl.List(pl.Int32()),  # all of the document, scored or not, without BOS; `pos` of `TOKENS` counts them
+}
+
 CORPUS: dict[str, pl.DataType] = {
     "family": pl.String(),
     "document": pl.String(),  # path below the corpus root, forward slashes

@@ -27,7 +27,7 @@ from ppldelta.errors import ModelError
 from ppldelta.job import DEFAULT_N_UBATCH, Job, ModelJob
 from ppldelta.models.references import ModelLike, ModelReference
 from ppldelta.result import Result, make_result
-from ppldelta.text.documents import Files
+from ppldelta.text.documents import Files, corpus_path
 from ppldelta.text.names import as_utf8, counted, printable
 
 
@@ -140,6 +140,14 @@ def score(
         },
         schema=schema.CORPUS,
     )
+    texts = pl.DataFrame(
+        {
+            "family": corpus["family"],
+            "document": corpus["document"],
+            "tokens": pl.Series([plan.tokens for plan in planned], dtype=schema.TEXTS["tokens"]),
+        },
+        schema=schema.TEXTS,
+    )
     family = {
         "family": reference.label,
         "ref": evaluation.entry(),
@@ -147,9 +155,10 @@ def score(
         "signature": work.settings.signature(work.build),
         "system": work.build.system,
         "devices": list(work.build.devices),
+        "corpus": corpus_path(files),
         "n_fed": sum(plan.n_fed for plan in planned),
     }
-    return make_result(tokens, work.pieces, corpus, [family], warnings)
+    return make_result(tokens, work.pieces, corpus, texts, [family], warnings)
 
 
 def _evaluate(model: ModelJob, work: Job) -> Evaluation:

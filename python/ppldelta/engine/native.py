@@ -1,7 +1,7 @@
 """The Python side of the native border: validates, calls `_core`, and forwards llama.cpp's log to `logging`.
 
-One `Model` holds the weights; one `Scorer` holds a context of fixed size and turns windows into
-log-probabilities, one window per call, so that a document's numbers never depend on its neighbours.
+One `Model` holds the weights; one `Scorer` holds a context of fixed size and turns windows into log-probabilities: one
+window per call, so that a document's numbers never depend on its neighbours, or several where that keeps a GPU busy.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from __future__ import annotations
 import logging
 import os
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -180,27 +180,29 @@ class Model:
 
 
 class Scorer:
-    """A context on a model that scores one window per call.
+    """A context on a model that scores one window per call, or several side by side.
 
     Args:
         model: the model.
-        n_ctx: most tokens that a window may feed.
+        n_ctx: most tokens that a window may feed, and of windows that are scored together all of them.
         n_ubatch: tokens evaluated together; bounds memory (n_ubatch × n_vocab float32 logits) and determines
             the numbers in their last digits.
         threads: CPU threads.
+        n_seq_max: most windows that are scored together.
 
     Raises:
         ModelError: the context cannot be made, for example for lack of memory, or the model is not causal.
     """
 
-    def __init__(self, model: Model, *, n_ctx: int, n_ubatch: int, threads: int) -> None:
+    def __init__(self, model: Model, *, n_ctx: int, n_ubatch: int, threads: int, n_seq_max: int = 1) -> None:
         self.model = model
         self.n_ctx = n_ctx
+        self.n_seq_max = n_seq_max
         with _guard(
             f"cannot make a context of {n_ctx} tokens for `{printable(model.path)}`",
             "a smaller `n_ctx` or `n_ubatch` needs less memory",
         ):
-            self._core = _core.Scorer(model._core, n_ctx, min(n_ubatch, n_ctx), threads)
+            self._core = _core.Scorer(model._core, n_ctx, min(n_ubatch, n_ctx), n_seq_max, threads)
 
     def score(self, window: Window, on_step: Callable[[int], object] = lambda n_tokens: None) -> NDArray[np.float32]:
         """Log-probabilities of a window's targets.
@@ -217,15 +219,32 @@ class Scorer:
             ModelError: llama.cpp fails to evaluate it.
             KeyboardInterrupt: between two micro-batches; the scorer stays usable.
         """
-        n_rows = len(window.tokens) - window.first_output
-        if not 0 < len(window.tokens) <= self.n_ctx:
-            raise ValueError(f"window of {len(window.tokens)} tokens in a context of {self.n_ctx}")
-        if window.first_output < 0 or len(window.targets) != n_rows:
-            raise ValueError(f"{len(window.targets)} targets for {n_rows} rows")
-        _check_tokens(window.tokens, self.model.info.n_vocab)
-        _check_tokens(window.targets, self.model.info.n_vocab)
+        return self.score_together([window], on_step)[0]
+
+    def score_together(
+        self, windows: Sequence[Window], on_step: Callable[[int], object] = lambda n_tokens: None
+    ) -> list[NDArray[np.float32]]:
+        """Log-probabilities of the targets of several windows, each a sequence of its own in one batch.
+
+        A window's numbers depend in their last digits on those that it is evaluated with; see `score` for the rest.
+        Several windows are one step: there is no interrupt and no `on_step` in between.
+
+        Raises:
+            ValueError: also for more than `n_seq_max` windows, or more than `n_ctx` tokens in all of them.
+        """
+        n_tokens = sum(len(window.tokens) for window in windows)
+        if not 0 < len(windows) <= self.n_seq_max:
+            raise ValueError(f"{len(windows)} windows in a context for {self.n_seq_max}")
+        if n_tokens > self.n_ctx or not all(len(window.tokens) for window in windows):
+            raise ValueError(f"{len(windows)} windows of {n_tokens} tokens in a context of {self.n_ctx}")
+        for window in windows:
+            n_rows = len(window.tokens) - window.first_output
+            if window.first_output < 0 or len(window.targets) != n_rows:
+                raise ValueError(f"{len(window.targets)} targets for {n_rows} rows")
+            _check_tokens(window.tokens, self.model.info.n_vocab)
+            _check_tokens(window.targets, self.model.info.n_vocab)
         with _guard(f"cannot evaluate `{printable(self.model.path)}`"):
-            return self._core.score(window.tokens, window.first_output, window.targets, on_step)
+            return self._core.score([(w.tokens, w.first_output, w.targets) for w in windows], on_step)
 
 
 def _check_tokens(tokens: NDArray[np.int32], n_vocab: int) -> None:

@@ -19,11 +19,15 @@ from ppldelta.text.documents import Document
 from ppldelta.text.names import counted, printable, shown_type
 from ppldelta.text.windows import N_CTX_MIN, Window, check_arguments, default_n_ctx, plan_windows
 
+N_SEQ_MAX_GPU = 32
+"""Most windows in one batch where layers are on a GPU; with 60 tokens each they fill 15 micro-batches of 128."""
+
 RANGES = {
     "n_ctx": (N_CTX_MIN, 2**31 - 1),
     "n_gpu_layers": (-1, 2**31 - 1),
     "n_ubatch": (1, 2**16),
     "threads": (1, 512),  # GGML_MAX_N_THREADS
+    "n_seq_max": (1, 256),  # LLAMA_MAX_SEQ
 }
 """Least and greatest values of settings."""
 
@@ -39,6 +43,7 @@ class Settings:
         n_gpu_layers: layers on the GPU; None for all where a GPU backend is built in.
         n_ubatch: tokens per micro-batch.
         threads: CPU threads.
+        n_seq_max: most windows that are evaluated together; None until it is known where (`for_model`).
 
     Raises:
         PpldeltaError: a value is out of its range.
@@ -50,6 +55,7 @@ class Settings:
     n_gpu_layers: int | None
     n_ubatch: int
     threads: int
+    n_seq_max: int | None = None
 
     def __post_init__(self) -> None:
         if not isinstance(self.windows, str):
@@ -66,9 +72,18 @@ class Settings:
             if value is not None and not least <= value <= most:
                 raise PpldeltaError(f"`{name}` must lie between {least} and {most}, got {value}")
 
-    def for_model(self, info: ModelInfo) -> Settings:
-        """The same with `n_ctx` filled in from the reference's training context."""
-        return self if self.n_ctx is not None else replace(self, n_ctx=default_n_ctx(info.n_ctx_train))
+    def for_model(self, info: ModelInfo, where: Build) -> Settings:
+        """The same with all filled in that follows from the reference and from what the evaluating process has.
+
+        On the CPU each window is evaluated alone: several at once are no faster there. On a GPU short windows share a
+        batch, but not those of a recurrent or hybrid model: each sequence would need a state of its own (tens of MB),
+        and micro-batches that hold as many tokens of each sequence come out small.
+        """
+        n_ctx = self.n_ctx if self.n_ctx is not None else default_n_ctx(info.n_ctx_train)
+        n_seq_max = self.n_seq_max
+        if n_seq_max is None:
+            n_seq_max = N_SEQ_MAX_GPU if where.gpu and self.n_gpu_layers != 0 and not info.recurrent else 1
+        return replace(self, n_ctx=n_ctx, n_seq_max=min(n_seq_max, n_ctx))  # llama.cpp has an output row for each
 
     def signature(self, where: Build | None = None) -> str:
         """Everything that determines the numbers beside models and documents, in one line.
@@ -86,6 +101,7 @@ class Settings:
             "n_ctx": self.n_ctx,
             "max_windows": self.max_windows or "all",
             "n_ubatch": self.n_ubatch,
+            "n_seq_max": self.n_seq_max,
             "kv": "f16",  # this and the next as cpp/scorer.cpp sets them
             "flash_attn": "auto",
             "n_gpu_layers": "all" if on_gpu < 0 else on_gpu,
@@ -96,11 +112,15 @@ class Settings:
 
 @dataclass(frozen=True)
 class PlannedDocument:
-    """A document with its tokens (int32, without BOS) and the windows in which they are evaluated."""
+    """A document with its tokens (int32, without BOS) and the windows in which they are evaluated.
+
+    Documents that bear the same `batch` have one window each, and these are evaluated together.
+    """
 
     document: Document
     tokens: NDArray[np.int32]
     windows: list[Window]
+    batch: int
 
     @property
     def n_fed(self) -> int:
@@ -142,7 +162,7 @@ def plan_documents(
     Raises:
         CorpusError: nothing can be scored at all.
     """
-    planned, too_short = [], []
+    kept, too_short = [], []
     for document, tokens in zip(documents, model.tokenize(documents), strict=True):
         windows = plan_windows(
             tokens,
@@ -152,15 +172,49 @@ def plan_documents(
             max_windows=settings.max_windows,
         )
         if windows:
-            planned.append(PlannedDocument(document, tokens, windows))
+            kept.append((document, tokens, windows))
         else:
             too_short.append(f"`{printable(document.name)}` ({counted(len(tokens), 'token')})")
-    if not planned:
+    if not kept:
         raise CorpusError(
             f"no document is long enough to score: {_some(too_short)}",
             hint="a document needs at least three tokens; `windows='every'` scores the shortest texts",
         )
+    lengths = [[len(window.tokens) for window in windows] for _, _, windows in kept]
+    batches = shared_batches(lengths, n_seq_max=settings.n_seq_max, n_ctx=settings.n_ctx)
+    planned = [PlannedDocument(*each, batch) for each, batch in zip(kept, batches, strict=True)]
     return planned, [f"Too short to score, left out: {_some(too_short)}."] if too_short else []
+
+
+def shared_batches(lengths: Sequence[Sequence[int]], *, n_seq_max: int, n_ctx: int) -> list[int]:
+    """Which documents are evaluated together: decided from all of them at once, so that every model gets the same.
+
+    Only documents of one window share: one of several windows fills its micro-batches itself. Those of similar length
+    come together.
+
+    Args:
+        lengths: for each document, the tokens of its windows.
+        n_seq_max: most windows in one batch.
+        n_ctx: most tokens in one batch.
+
+    Returns:
+        For each document the number of its batch; numbers begin with 0 and rise in the order of the documents.
+    """
+    groups = [[i] for i, each in enumerate(lengths) if len(each) > 1 or n_seq_max == 1]
+    n_tokens = n_ctx + 1  # of the last group: full
+    alone = (i for i, each in enumerate(lengths) if len(each) == 1 and n_seq_max > 1)
+    for i in sorted(alone, key=lambda i: lengths[i][0]):
+        (length,) = lengths[i]
+        if n_tokens + length > n_ctx or len(groups[-1]) == n_seq_max:
+            groups.append([])
+            n_tokens = 0
+        groups[-1].append(i)
+        n_tokens += length
+    batches = [0] * len(lengths)
+    for batch, group in enumerate(sorted(groups, key=min)):
+        for i in group:
+            batches[i] = batch
+    return batches
 
 
 def check_tokens(

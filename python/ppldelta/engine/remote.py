@@ -403,26 +403,42 @@ class RemoteModel:
         Raises:
             ModelError: llama.cpp fails, or the worker's process is ended.
         """
-        n_fed = [plan.n_fed for plan in planned]
+        batches = _batches(planned)
+        n_fed = [sum(planned[i].n_fed for i in batch) for batch in batches]
+        names = [planned[batch[0]].document.name for batch in batches]
         most_tokens = 1
         done = self._session.stream(
             worker.score,
             _shards(n_fed, lambda: most_tokens),
-            lambda shard: (self._file, size, [(i, planned[i].document.name, planned[i].windows) for i in shard]),
+            lambda shard: (
+                self._file,
+                size,
+                [(item, names[item], [planned[i].windows for i in batches[item]]) for item in shard],
+            ),
             label=self.reference.label,
             doing="evaluating",
-            names=[plan.document.name for plan in planned],
+            names=names,
             on_tokens=on_tokens,
         )
         with closing(done):
             for shard, scored in done:
-                n_shard = sum(n_fed[i] for i in shard)
+                n_shard = sum(n_fed[item] for item in shard)
                 if not self._session.local:
                     on_tokens(n_shard)
                 most_tokens = int(n_shard / max(scored.time_s, 1e-6) * _SHARD_S)
+                documents = [i for item in shard for i in batches[item]]
                 yield [
-                    (i, logp, scored.time_s * n_fed[i] / n_shard) for i, logp in zip(shard, scored.logp, strict=True)
+                    (i, logp, scored.time_s * planned[i].n_fed / n_shard)
+                    for i, logp in zip(documents, scored.logp, strict=True)
                 ]
+
+
+def _batches(planned: Sequence[PlannedDocument]) -> list[list[int]]:
+    """Indices of the documents that are evaluated together, in the order of the first of each."""
+    batches: dict[int, list[int]] = {}
+    for i, plan in enumerate(planned):
+        batches.setdefault(plan.batch, []).append(i)
+    return list(batches.values())
 
 
 def _shards(sizes: Sequence[int], most: Callable[[], int]) -> Iterator[range]:

@@ -15,7 +15,7 @@ import threading
 import time
 from collections import OrderedDict
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -65,6 +65,7 @@ class ContextSize:
     n_ctx: int
     n_ubatch: int
     threads: int
+    n_seq_max: int = 1
 
 
 @dataclass(frozen=True)
@@ -77,7 +78,7 @@ class Described:
 
 @dataclass(frozen=True)
 class Scored:
-    """Log-probabilities of each document of a shard (float32, nats), and the seconds that evaluating them took."""
+    """Log-probabilities of each document of a shard in its order (float32, nats), and the seconds that they took."""
 
     logp: list[NDArray[np.float32]]
     time_s: float
@@ -244,20 +245,25 @@ def pieces(run: int, file: ModelFile, tokens: NDArray[np.int32]) -> list[bytes]:
 
 
 def score(
-    run: int, file: ModelFile, size: ContextSize, documents: Sequence[tuple[int, str, Sequence[Window]]]
+    run: int, file: ModelFile, size: ContextSize, batches: Sequence[tuple[int, str, Sequence[Sequence[Window]]]]
 ) -> Scored:
-    """Log-probabilities of a shard of documents: (number among the caller's documents, name, windows) each.
+    """Log-probabilities of a shard of documents, in batches: (number, name, windows of each document) each.
+
+    Documents that share a batch have one window each.
 
     Raises:
-        ModelError: llama.cpp fails; the message names the document.
+        ModelError: llama.cpp fails; the message names the batch's first document.
     """
     scorer = _models.get(file, weights=True).scorer(size)
     started = time.perf_counter()
     logp = []
-    for item, name, windows in documents:
+    for item, name, documents in batches:
         _show(run, item)
         try:
-            logp.append(np.concatenate([scorer.score(window, _on_step(run)) for window in windows]))
+            if len(documents) == 1:
+                logp.append(np.concatenate([scorer.score(window, _on_step(run)) for window in documents[0]]))
+            else:
+                logp += scorer.score_together([window for (window,) in documents], _on_step(run))
         except ModelError as error:
             raise ModelError(f"{error.message} (in `{printable(name)}`)", hint=error.hint) from None
     return Scored(logp, time.perf_counter() - started)
@@ -293,8 +299,7 @@ class _Loaded:
     def scorer(self, size: ContextSize) -> Scorer:
         if self._scorer is None or self._scorer[0] != size:
             self._scorer = None  # its memory first
-            scorer = Scorer(self.model, n_ctx=size.n_ctx, n_ubatch=size.n_ubatch, threads=size.threads)
-            self._scorer = size, scorer
+            self._scorer = size, Scorer(self.model, **asdict(size))
         return self._scorer[1]
 
     def drop_scorer(self) -> None:

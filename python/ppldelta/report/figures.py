@@ -7,7 +7,8 @@ Names come from files, and plotly reads a little HTML in its texts, so every nam
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import math
+from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import plotly.graph_objects as go
@@ -21,12 +22,19 @@ from ppldelta.report.theme import LIGHT, Style, template
 if TYPE_CHECKING:
     from ppldelta.analysis.density import Density
 
+MOST_SVG = 3000
+"""Marks of documents beyond which they are drawn with WebGL."""
+
+MOST_OBSTACLES = 2000
+"""Marks that the diagonal's name is kept clear of."""
+
 
 def documents_plane(
     documents: pl.DataFrame,
     *,
     unit: Unit = "nats",
     densities: Mapping[str, Density] | None = None,
+    marks: bool = True,
     style: Style | None = None,
 ) -> go.Figure:
     """Gain against loss of every document: one colour per model, one symbol per category.
@@ -35,44 +43,117 @@ def documents_plane(
         documents: rows of `schema.DOCUMENTS` of one family.
         unit: nats per token, or bits per byte.
         densities: model → highest-density regions in the same unit, drawn behind the points.
+        marks: False leaves the traces of the documents empty, for the page, which fills them itself.
         style: colours and symbols; by default in the order of the frame.
     """
-    style = style or Style.of(_unique(documents, "model"), _unique(documents, "category"))
+    style = style or Style.of(labels.unique(documents, "model"), labels.unique(documents, "category"))
     gain, loss = COLUMNS[unit]
     points = [(x, y) for x, y in documents.select(gain, loss).rows() if numbers.known(x) and numbers.known(y)]
     densities = densities or {}
     reach = plane.limits(documents, unit=unit, regions=[density.reach for density in densities.values()])
-    figure = plane.empty(reach, unit, points)
+    figure = plane.empty(reach, unit, points[:MOST_OBSTACLES])
     veil = "1f" if len(densities) <= 4 else "12"
     for model, density in densities.items():
         for trace in _contours(model, density, style.colors[model], veil):
             figure.add_trace(trace)
-    listed: set[str] = set()
-    parts = documents.partition_by("model", "category", maintain_order=True, as_dict=True)
-    for (model, category), rows in parts.items():
-        figure.add_trace(
-            go.Scatter(
-                x=rows[gain].to_list(),
-                y=rows[loss].to_list(),
-                mode="markers",
-                name=literal(model),
-                legendgroup=model,
-                showlegend=model not in listed,
-                meta={"model": model, "category": category},
-                marker=dict(
-                    color=style.colors[model],
-                    symbol=style.symbols[category],
-                    size=8.5,
-                    opacity=0.85,
-                    line=dict(color=LIGHT["surface"], width=1),
-                ),
-                customdata=[hover.document(row, unit) for row in rows.iter_rows(named=True)],
-                hovertemplate="%{customdata}<extra></extra>",
-                hoverlabel=dict(bordercolor=style.colors[model]),
-            )
-        )
-        listed.add(model)
+    for trace in document_marks(documents, (gain, loss), marks=marks, style=style, unit=unit):
+        figure.add_trace(trace)
     return figure
+
+
+def perplexities(documents: pl.DataFrame, *, marks: bool = True, style: Style | None = None) -> go.Figure:
+    """Perplexity of the reference (x) against that of the model (y) for every document, with the diagonal.
+
+    Args:
+        documents: rows of `schema.DOCUMENTS` of one family.
+        marks: False leaves the traces of the documents empty, for the page, which fills them itself.
+        style: colours and symbols; by default in the order of the frame.
+    """
+    style = style or Style.of(labels.unique(documents, "model"), labels.unique(documents, "category"))
+    names = ("ppl_ref", "ppl_cmp")
+    values = [math.log10(value) for name in names for value in documents[name] if numbers.known(value) and value > 0]
+    low, high = min(values, default=0.0), max(values, default=1.0)
+    room = 0.05 * (high - low) or 0.1
+    ends = [low - room, high + room]
+    figure = go.Figure(layout=dict(template=template()))
+    ticks = [
+        part * 10.0**power
+        for power in range(math.floor(ends[0]), math.ceil(ends[1]) + 1)
+        for part in ((1, 1.5, 2, 3, 5, 7) if high - low < 1 else (1, 2, 5) if high - low < 2.5 else (1,))
+    ]
+    axis = dict(type="log", range=ends, tickvals=ticks, ticktext=[f"{tick:g}" for tick in ticks])
+    figure.update_xaxes(title=dict(text="perplexity of the reference"), **axis)
+    figure.update_yaxes(title=dict(text="perplexity of the model"), **axis)
+    far = [10 ** (low - 3), 10 ** (high + 3)]
+    figure.add_shape(
+        type="path",
+        path=f"M{far[0]},{far[0]} L{far[1]},{far[1]} L{far[1]},{far[0]} Z",
+        fillcolor=LIGHT["better"],
+        line=dict(width=0),
+        layer="below",
+    )
+    figure.add_shape(
+        type="line",
+        x0=far[0],
+        y0=far[0],
+        x1=far[1],
+        y1=far[1],
+        line=dict(color=LIGHT["muted"], width=1, dash="4px,3px"),
+        layer="below",
+    )
+    figure.add_annotation(
+        x=1,
+        y=0,
+        xref="x domain",
+        yref="y domain",
+        xanchor="right",
+        yanchor="bottom",
+        yshift=10,
+        text="model predicts better ↘",
+        showarrow=False,
+        font=dict(color=LIGHT["muted"], size=11),
+    )
+    for trace in document_marks(documents, names, marks=marks, style=style, unit="nats"):
+        figure.add_trace(trace)
+    return figure
+
+
+def document_marks(
+    documents: pl.DataFrame, names: tuple[str, str], *, marks: bool, style: Style, unit: Unit
+) -> Iterator[go.Scatter | go.Scattergl]:
+    """A trace per model with a mark for each of its documents; WebGL beyond some thousand of them.
+
+    Args:
+        documents: rows of `schema.DOCUMENTS` of one family.
+        names: columns for x and y.
+        marks: whether the marks are in it.
+        style: colours and symbols.
+        unit: of the numbers that a mark says.
+    """
+    many = documents.height > MOST_SVG
+    kind = go.Scattergl if many else go.Scatter
+    for (model,), rows in documents.partition_by("model", maintain_order=True, as_dict=True).items():
+        rows = rows if marks else rows.clear()
+        yield kind(
+            x=rows[names[0]].to_list(),
+            y=rows[names[1]].to_list(),
+            mode="markers",
+            name=literal(model),
+            legendgroup=model,
+            meta={"model": model, "marks": "documents"},
+            marker=dict(
+                color=style.colors[model],
+                symbol=[style.symbols[category] for category in rows["category"]],
+                size=5 if many else 8.5,
+                opacity=0.6 if many else 0.85,
+                line=dict(color=LIGHT["surface"], width=0 if many else 1),
+            ),
+            selected=dict(marker=dict(opacity=1)),
+            unselected=dict(marker=dict(opacity=0.12)),
+            customdata=[hover.document(row, unit) for row in rows.iter_rows(named=True)],
+            hovertemplate="%{customdata}<extra></extra>",
+            hoverlabel=dict(bordercolor=style.colors[model]),
+        )
 
 
 def models_plane(
@@ -81,6 +162,7 @@ def models_plane(
     unit: Unit = "nats",
     reach: Limits | None = None,
     named: bool = True,
+    front: Sequence[str] = (),
     style: Style | None = None,
 ) -> go.Figure:
     """Gain against loss of every model with 95 % intervals as crosses, the reference at (0, 0).
@@ -90,15 +172,30 @@ def models_plane(
         unit: nats per token, or bits per byte.
         reach: ends of the axes, for planes that are read side by side; by default those of the rows.
         named: whether the names stand at the marks.
+        front: models that no other beats in both gain and loss (`analysis.front`), joined by a line.
         style: colours; by default in the order of the frame.
     """
-    style = style or Style.of(_unique(models, "model"), ())
+    style = style or Style.of(labels.unique(models, "model"), ())
     reach = reach or plane.limits(models, unit=unit)
     gain, loss = COLUMNS[unit]
     rows = [row for row in models.iter_rows(named=True) if numbers.known(row[gain]) and numbers.known(row[loss])]
     points = [(row[gain], row[loss]) for row in rows]
     figure = plane.empty(reach, unit, points)
     plane.add_iso_lines(figure, reach)
+    steps = sorted((row[gain], row[loss]) for row in rows if row["model"] in front)
+    if len(steps) > 1:
+        figure.add_trace(
+            go.Scatter(
+                x=[x for x, _ in steps],
+                y=[y for _, y in steps],
+                mode="lines",
+                line=dict(color=LIGHT["muted"], width=1.5, dash="1px,3px"),
+                name="front",
+                showlegend=False,
+                hoverinfo="skip",
+                meta={"front": True},
+            )
+        )
     names = labels.shorten([row["model"] for row in rows])
     places = labels.place(
         [(0.0, 0.0), *points],
@@ -147,67 +244,6 @@ def models_plane(
     return figure
 
 
-def mean_ratios(models: pl.DataFrame, *, style: Style | None = None) -> go.Figure:
-    """Mean ppl_gain (at most 1) and mean ppl_loss (at least 1) of every model, over all documents and by category.
-
-    These are the means over documents of the post that the project grew from: how much smaller the
-    perplexity is where it is smaller, how much larger where it is larger.
-
-    Args:
-        models: rows of `schema.MODELS` of one family with weighting "documents"; category null is drawn first.
-        style: colours; by default in the order of the frame.
-    """
-    style = style or Style.of(_unique(models, "model"), ())
-    categories = [None, *_unique(models.filter(pl.col("category").is_not_null()), "category")]
-    if len(categories) == 2:
-        categories = [None]
-    names = _unique(models, "model")
-    figure = go.Figure(layout=dict(template=template()))
-    figure.add_vline(x=1, line=dict(color=LIGHT["ink"], width=1))
-    for i in range(1, len(categories)):
-        figure.add_hline(y=i - 0.5, line=dict(color=LIGHT["grid"], width=1), layer="below")
-    step = 0.64 / max(len(names), 1)
-    for i, model in enumerate(names):
-        rows = [
-            (categories.index(row["category"]) + (i - (len(names) - 1) / 2) * step, row)
-            for row in models.filter(model=model).iter_rows(named=True)
-            if row["category"] in categories
-        ]
-        for column, symbol in (("ppl_gain", "triangle-left"), ("ppl_loss", "triangle-right")):
-            figure.add_trace(_ratio_trace(model, column, symbol, rows, style.colors[model]))
-    ticks = ["<b>all</b>", *(literal(labels.crop(category or "(none)"), 14) for category in categories[1:])]
-    figure.update_layout(
-        xaxis=dict(title="mean ratio of perplexities", range=_ratio_range(models)),
-        yaxis=dict(
-            tickvals=list(range(len(categories))),
-            ticktext=ticks,
-            range=[len(categories) - 0.5, -0.5],
-            showgrid=False,
-            ticks="",
-            tickfont=dict(color=LIGHT["ink"], size=13),
-        ),
-        height=110 + len(categories) * max(44, 20 * len(names)),
-        margin=dict(t=34),
-    )
-    for text, anchor, shift in (("← predicts better", "right", -8), ("predicts worse →", "left", 8)):
-        figure.add_annotation(
-            x=1,
-            y=1,
-            yref="paper",
-            yanchor="bottom",
-            xanchor=anchor,
-            xshift=shift,
-            text=text,
-            showarrow=False,
-            font=dict(color=LIGHT["muted"], size=12),
-        )
-    return figure
-
-
-def _unique(frame: pl.DataFrame, column: str) -> list[str]:
-    return frame[column].unique(maintain_order=True).to_list()
-
-
 def _contours(model: str, density: Density, color: str, veil: str) -> list[go.Contour]:
     """The highest-density regions of one model, a veil of that opacity over each."""
     shared = dict(
@@ -252,44 +288,4 @@ def _whiskers(row: dict[str, Any], column: str, color: str) -> dict[str, Any]:
         color=color,
         thickness=1.5,
         width=0,
-    )
-
-
-def _ratio_range(models: pl.DataFrame) -> list[float]:
-    names = [f"{column}{end}" for column in ("ppl_gain", "ppl_loss") for end in ("", "_low", "_high")]
-    values = [1.0, *(value for name in names for value in models[name] if numbers.known(value))]
-    room = 0.05 * (max(values) - min(values)) or 0.05
-    return [min(values) - room, max(values) + room]
-
-
-def _ratio_trace(
-    model: str, column: str, symbol: str, rows: list[tuple[float, dict[str, Any]]], color: str
-) -> go.Scatter:
-    known = [(y, row) for y, row in rows if numbers.known(row[column])]
-    ends = [
-        [row[f"{column}_{end}"] if numbers.known(row[f"{column}_{end}"]) else row[column] for _, row in known]
-        for end in ("low", "high")
-    ]
-    middles = [row[column] for _, row in known]
-    return go.Scatter(
-        x=middles,
-        y=[y for y, _ in known],
-        mode="markers",
-        name=literal(model),
-        legendgroup=model,
-        showlegend=column == "ppl_gain",
-        meta={"model": model, "column": column},
-        marker=dict(color=color, symbol=symbol, size=11, line=dict(color=LIGHT["surface"], width=1)),
-        error_x=dict(
-            type="data",
-            symmetric=False,
-            color=color,
-            thickness=1.5,
-            width=0,
-            array=[high - middle for high, middle in zip(ends[1], middles, strict=True)],
-            arrayminus=[middle - low for low, middle in zip(ends[0], middles, strict=True)],
-        ),
-        customdata=[hover.ratio(row, column) for _, row in known],
-        hovertemplate="%{customdata}<extra></extra>",
-        hoverlabel=dict(bordercolor=color),
     )

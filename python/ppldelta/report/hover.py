@@ -56,6 +56,18 @@ def ratio(row: dict[str, Any], column: str) -> str:
     )
 
 
+def size(row: dict[str, Any]) -> str:
+    """A row of `schema.MODELS`: name, delta with its interval, size, bits per weight."""
+    digits = numbers.decimals(row["delta"])
+    return "<br>".join(
+        (
+            f"<b>{literal(row['model'])}</b>",
+            f"delta <b>{numbers.signed(row['delta'], digits)}</b>{_interval(row, 'delta', digits)} {UNITS['nats']}",
+            f"{numbers.size(row['size_bytes'])}, {numbers.fixed(row['bits_per_weight'], 2)} bits per weight",
+        )
+    )
+
+
 def _numbers(row: dict[str, Any], unit: str) -> list[str]:
     gain, loss = COLUMNS[unit]
     digits = numbers.decimals(row[gain], row[loss])

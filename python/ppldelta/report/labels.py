@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+import polars as pl
+
 Box = tuple[float, float, float, float]
 """left, bottom, right, top in pixels."""
 
@@ -134,3 +136,8 @@ def _overlap(a: Box, b: Box) -> float:
 def _outside(box: Box, width: float, height: float) -> float:
     inside = _overlap(box, (0.0, 0.0, width, height))
     return (box[2] - box[0]) * (box[3] - box[1]) - inside
+
+
+def unique(frame: pl.DataFrame, column: str) -> list[str]:
+    """The values of a column, each once, in the order in which the frame first has them."""
+    return frame[column].unique(maintain_order=True).to_list()

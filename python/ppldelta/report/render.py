@@ -1,8 +1,8 @@
-"""From frames to one self-contained HTML file: no network, the same bytes for the same results.
+"""From frames to one self-contained page: no network, the same bytes for the same results.
 
-The page is template.html, report.css and report.js, plotly.js from the plotly package, and the figures as
-JSON. Its content security policy lets only those scripts run whose hash it names, and loads nothing from
-anywhere; names and texts are escaped by Jinja, in JSON by `script_json`, in plotly's texts by `hover.literal`.
+The page is what lies in `page/`, plotly.js from the plotly package, and blocks of data: figures made here, numbers and
+texts from `payload`. Its policy lets only scripts run whose hash it names, and loads nothing;
+names and texts are escaped by Jinja, in JSON by `script_json`, in plotly's texts by `hover.literal`.
 """
 
 from __future__ import annotations
@@ -21,26 +21,52 @@ import plotly.offline
 import polars as pl
 from markupsafe import Markup
 
-from ppldelta.analysis.density import density_grid
-from ppldelta.report import figures, numbers, plane, sentences, tables, theme
-from ppldelta.report.hover import COLUMNS, UNITS
+from ppldelta.report import labels, numbers, sentences, tables, theme
+from ppldelta.report.blocks import encode, pack
+from ppldelta.report.convergence import convergence
+from ppldelta.report.figures import MOST_SVG
+from ppldelta.report.gallery import FamilyFigures, shared_plane
+from ppldelta.report.payload import Payload
 
 MOST_SMALL_PLANES = 9
-"""Categories that get a plane of their own; beyond that the table and the ratios have to do."""
+"""Categories that get a plane of their own; beyond that the switch, the table and the ratios have to do."""
 
-GRID = 64
-"""Points along each axis of the densities: smooth at the width of a plane, and 20 kB for each contour."""
+SCRIPTS = (
+    "blocks.js",
+    "format.js",
+    "state.js",
+    "plots.js",
+    "planes.js",
+    "rows.js",
+    "reader.js",
+    "passages.js",
+    "main.js",
+)
+"""The page's scripts, in the order in which they run."""
+
+UNITS = ("nats", "bpb")
+WEIGHTINGS = ("tokens", "documents")
 
 
 @dataclass(frozen=True)
 class Plot:
-    """A figure in the page: what it is called, what is above it, and its JSON for the script."""
+    """A place for a figure in the page.
+
+    Attributes:
+        id: of the element, and the name of pictures that are saved.
+        family: whose figures: the family's number, or "shared".
+        figure: the figure's name; the page puts the unit, weighting and category of the moment into its braces.
+        title: what stands above it.
+        label: what it shows, for those who do not see it.
+        height: in pixels; None for a plane, which is about square.
+    """
 
     id: str
+    family: int | str
+    figure: str
     title: str
     label: str
-    json: Markup
-    height: int | None
+    height: int | None = None
 
 
 @dataclass(frozen=True)
@@ -54,10 +80,15 @@ class FamilySection:
     n_scored: int
     models: list[dict[str, Any]]
     categories: list[dict[str, str]]
-    models_planes: list[Plot]
-    documents_planes: list[Plot]
-    category_planes: list[Plot]
-    ratios: Plot
+    plots: dict[str, list[Plot]]
+
+
+@dataclass(frozen=True)
+class Page:
+    """The report: its HTML, and in the folder form the files that belong beside it, by relative path."""
+
+    html: str
+    files: dict[str, str]
 
 
 def render_report(
@@ -68,7 +99,9 @@ def render_report(
     signature: str,
     warnings: Sequence[str],
     version: str,
-) -> str:
+    payload: Payload,
+    folder: bool = False,
+) -> Page:
     """Puts the report together.
 
     Args:
@@ -80,23 +113,33 @@ def render_report(
         signature: what determines the numbers, as one line.
         warnings: what a reader must know before trusting the numbers, one sentence each.
         version: of ppldelta.
-
-    Returns:
-        The HTML of the whole page, to be written as UTF-8.
+        payload: numbers and texts of documents and tokens.
+        folder: keep the blocks of data out of the page, in files beside it that it loads when they are needed.
     """
-    sections = [_section(i, family, documents, models) for i, family in enumerate(families)]
+    makers = [FamilyFigures(family, documents, models) for family in families]
+    sections = [_section(i, family, made) for i, (family, made) in enumerate(zip(families, makers, strict=True))]
     colors = {(section.name, model["label"]): model["color"] for section in sections for model in section.models}
-    scripts = {
-        "plotly": plotly.offline.get_plotlyjs(),
-        "report": _resource("report.js"),
-    }
-    scripts = {name: text.replace("\r\n", "\n") for name, text in scripts.items()}
+    several = len(families) > 1
+    blocks = {f"f{i}.figures": _figures(made) for i, made in enumerate(makers)}
+    if several:
+        blocks["shared.figures"] = _shared(families, models, labels.unique(documents, "category"))
+    blocks = {name: encode(block) for name, block in (blocks | payload.blocks).items()}
+    listed = [
+        {**one, "symbols": [made.style.symbols[category] for category in one["categories"]]}
+        for one, made in zip(payload.index["families"], makers, strict=True)
+    ]
+    index = {**payload.index, "families": listed, "n_colors": len(theme.MODEL_COLORS)}
+    scripts = [plotly.offline.get_plotlyjs(), *(_resource(name) for name in SCRIPTS)]
+    scripts = [text.replace("\r\n", "\n") for text in scripts]
     environment = jinja2.Environment(
         autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )
     environment.filters |= {"count": numbers.count, "size": numbers.size, "params": numbers.params}
-    return environment.from_string(_resource("template.html")).render(
+    html = environment.from_string(_resource("template.html")).render(
         sections=sections,
+        categories=labels.unique(documents, "category"),
+        shared=_shared_plot() if several else None,
+        curve=_CURVE,
         summary=tables.summary(models, colors),
         by_category=tables.by_category(models, colors),
         signature=signature,
@@ -104,10 +147,15 @@ def render_report(
         version=version,
         theme=theme,
         css=Markup(_resource("report.css")),
-        scripts={name: Markup(text) for name, text in scripts.items()},
-        policy=_policy(scripts.values()),
+        scripts=[Markup(text) for text in scripts],
+        policy=_policy(scripts, folder=folder, webgl=any(made.documents.height > MOST_SVG for made in makers)),
         swap=script_json(json.dumps(theme.DARK_OF_LIGHT)),
+        index=script_json(json.dumps(index, ensure_ascii=False)),
+        blocks={} if folder else {name: Markup(text) for name, text in blocks.items()},
+        folder=folder,
     )
+    files = {f"data/{name}.js": f'ppldelta.put("{name}", "{text}");\n' for name, text in blocks.items()}
+    return Page(html, files if folder else {})
 
 
 def script_json(text: str) -> Markup:
@@ -117,42 +165,31 @@ def script_json(text: str) -> Markup:
     return Markup(text)
 
 
-def _policy(scripts: Sequence[str]) -> str:
+def _policy(scripts: Sequence[str], *, folder: bool, webgl: bool) -> str:
     hashes = " ".join(
         f"'sha256-{base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()}'" for text in scripts
     )
+    beside = " 'self' file:" if folder else ""  # the data files; a page opened from disk has no origin to be 'self'
+    beside += " 'unsafe-eval'" if webgl else ""  # plotly's WebGL layer (regl) compiles its drawing commands
     return (  # plotly sets style attributes and exports pictures by way of data: and blob: addresses
-        f"default-src 'none'; script-src {hashes}; style-src 'unsafe-inline'; img-src data: blob:; "
+        f"default-src 'none'; script-src {hashes}{beside}; style-src 'unsafe-inline'; img-src data: blob:; "
         "base-uri 'none'; form-action 'none'"
     )
 
 
 def _resource(name: str) -> str:
-    return resources.files("ppldelta.report").joinpath(name).read_text(encoding="utf-8")
+    return resources.files("ppldelta.report").joinpath("page", name).read_text(encoding="utf-8")
 
 
-def _section(index: int, family: dict[str, Any], documents: pl.DataFrame, models: pl.DataFrame) -> FamilySection:
+def _section(index: int, family: dict[str, Any], made: FamilyFigures) -> FamilySection:
     name = family["family"]
-    rows = documents.filter(family=name)
-    by_model = models.filter(family=name)
-    by_token = by_model.filter(weighting="tokens")
-    names = [model["label"] for model in family["cmp"]]
-    categories = rows["category"].unique(maintain_order=True).to_list()
-    style = theme.Style.of(names, categories)
-
-    def plot(key: str, title: str, label: str, figure: go.Figure) -> Plot:
-        return Plot(f"f{index}-{key}", title, label, script_json(figure.to_json()), figure.layout.height)
-
-    units = (("nats", UNITS["nats"]), ("bpb", UNITS["bpb"]))
-    overall = by_token.filter(pl.col("category").is_null())
-    reach = plane.limits(by_token, unit="nats")
-    split = 1 < len(categories) <= MOST_SMALL_PLANES
+    by_token = made.models.filter(weighting="tokens")
     return FamilySection(
         index=index,
         name=name,
         reference={"architecture": None, "n_params": None, "size_bytes": None, **family["ref"]},
-        corpus=sentences.corpus(rows),
-        n_scored=overall["n_scored"].max() or 0,
+        corpus=sentences.corpus(made.documents),
+        n_scored=made.rows()["n_scored"].max() or 0,
         models=[
             {
                 **model,
@@ -161,49 +198,114 @@ def _section(index: int, family: dict[str, Any], documents: pl.DataFrame, models
             }
             for i, model in enumerate(family["cmp"])
         ],
-        categories=[{"name": each, "path": theme.SYMBOLS[style.symbols[each]]} for each in categories],
-        models_planes=[
-            plot(
-                f"models-{unit}",
-                words.capitalize(),
-                f"Gain against loss of each model, {words}",
-                figures.models_plane(overall, unit=unit, style=style),
-            )
-            for unit, words in units
-        ],
-        documents_planes=[
-            plot(
-                f"documents-{unit}",
-                words.capitalize(),
-                f"Gain against loss of every document, {words}",
-                figures.documents_plane(rows, unit=unit, densities=_densities(rows, unit), style=style),
-            )
-            for unit, words in units
-        ],
-        category_planes=[
-            plot(
-                f"category-{i}",
-                each or "(none)",
-                f"Gain against loss of each model on {each or 'no category'}",
-                figures.models_plane(by_token.filter(category=each), reach=reach, named=False, style=style),
-            )
-            for i, each in enumerate(categories if split else [])
-        ],
-        ratios=plot(
-            "ratios",
-            "",
-            "Mean ratios of perplexities of each model",
-            figures.mean_ratios(by_model.filter(weighting="documents"), style=style),
-        ),
+        categories=[{"name": each, "path": theme.SYMBOLS[made.style.symbols[each]]} for each in made.categories],
+        plots=_plots(index, made),
     )
 
 
-def _densities(rows: pl.DataFrame, unit: str) -> dict[str, Any]:
-    gain, loss = COLUMNS[unit]
-    densities = {}
-    for (model,), each in rows.group_by("model", maintain_order=True):
-        finite = each.filter(pl.col(gain).is_finite() & pl.col(loss).is_finite())
-        density = density_grid(finite[gain].to_numpy(), finite[loss].to_numpy(), n_grid=GRID)
-        if density is not None:
-            densities[model] = density
-    return densities
+def _plots(i: int, made: FamilyFigures) -> dict[str, list[Plot]]:
+    """The places of a family's figures, by section of the page."""
+    models = [
+        Plot(
+            f"f{i}-models",
+            i,
+            "models/{unit}/{weighting}/{category}",
+            "Gain and loss",
+            "Gain against loss of each model",
+        )
+    ]
+    if any(value is not None for value in made.rows()["size_bytes"]):
+        place = "size/{weighting}/{category}"
+        models.append(Plot(f"f{i}-size", i, place, "Quality against size", "Mean delta of each model against its size"))
+        if made.rows()["bits_per_weight"].n_unique() > 1 and made.rows()["n_params"].n_unique() > 1:
+            title = "Quality against bits per weight"
+            models.append(Plot(f"f{i}-bits", i, "bits/{weighting}/{category}", title, f"{title} of each model"))
+    documents = [
+        Plot(f"f{i}-documents", i, "documents/{unit}", "Gain and loss", "Gain against loss of every document"),
+        Plot(
+            f"f{i}-perplexities",
+            i,
+            "perplexities",
+            "Perplexity, reference and model",
+            "Perplexity of the reference against that of the model for every document",
+        ),
+    ]
+    categories = [
+        Plot(
+            f"f{i}-category-{n}",
+            i,
+            f"small/{{unit}}/{{weighting}}/={each}",
+            each or "(none)",
+            f"Gain against loss of each model on {each or 'no category'}",
+        )
+        for n, each in enumerate(made.categories if _split(made) else [])
+    ]
+    ratios = Plot(
+        f"f{i}-ratios", i, "ratios", "", "Mean ratios of perplexities of each model", made.ratios().layout.height
+    )
+    return {"models": models, "documents": documents, "categories": categories, "ratios": [ratios]}
+
+
+_CURVE = Plot(
+    "convergence",
+    0,
+    "convergence",
+    "How the document’s numbers settle",
+    "Running ratio of perplexities and sum of deltas along the document",
+    330,
+)
+
+
+def _shared_plot() -> Plot:
+    return Plot(
+        "shared",
+        "shared",
+        "shared/{weighting}/{category}",
+        "Bits per byte",
+        "Gain against loss of the models of all families",
+    )
+
+
+def _split(made: FamilyFigures) -> bool:
+    return 1 < len(made.categories) <= MOST_SMALL_PLANES
+
+
+def _figures(made: FamilyFigures) -> bytes:
+    """A family's figures by name, for every choice of unit, weighting and category."""
+    scopes = [("", None), *((f"={each}", each) for each in made.categories if len(made.categories) > 1)]
+    found = {"perplexities": made.perplexities(marks=False), "ratios": made.ratios()}
+    found |= {f"documents/{unit}": made.documents_plane(unit, marks=False) for unit in UNITS}
+    for weighting in WEIGHTINGS:
+        for key, category in scopes:
+            for unit in UNITS:
+                found[f"models/{unit}/{weighting}/{key}"] = made.models_plane(unit, weighting, category)
+                if category is not None and _split(made):
+                    found[f"small/{unit}/{weighting}/{key}"] = made.models_plane(unit, weighting, category, small=True)
+            found[f"size/{weighting}/{key}"] = made.size("size_bytes", weighting, category)
+            found[f"bits/{weighting}/{key}"] = made.size("bits_per_weight", weighting, category)
+    found["convergence"] = convergence(_NO_CURVE)
+    return _packed(found)
+
+
+_NO_CURVE = pl.DataFrame(schema={"pos": pl.UInt32(), "delta_sum": pl.Float64(), "ppl_ratio": pl.Float64()})
+
+
+def _shared(families: Sequence[dict[str, Any]], models: pl.DataFrame, categories: Sequence[str]) -> bytes:
+    scopes = [("", None), *((f"={each}", each) for each in categories if len(categories) > 1)]
+    return _packed(
+        {
+            f"shared/{weighting}/{key}": shared_plane(families, models, weighting, category)
+            for weighting in WEIGHTINGS
+            for key, category in scopes
+        }
+    )
+
+
+def _packed(figures: dict[str, go.Figure]) -> bytes:
+    """Figures as one block; the template that all share stands there once."""
+    parts = {}
+    for name, figure in figures.items():
+        parts[name] = json.loads(figure.to_json())
+        parts[name]["layout"].pop("template", None)
+    bare = json.loads(go.Figure(layout=dict(template=theme.template())).to_json())
+    return pack([("figures", "json", parts), ("template", "json", bare["layout"]["template"])])

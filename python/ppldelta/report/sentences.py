@@ -62,26 +62,29 @@ def finding(rows: Sequence[dict[str, Any]]) -> list[Piece]:
         for way in (1, -1, 0)
     )
     pieces = [name, Piece(" predicts ")]
-    unit = True
-    for group, word in ((better, " better"), (worse, " worse"), (even, " neither clearly better nor worse")):
-        if not group:
-            continue
-        if len(pieces) > 2:
+    groups = [(better, "better"), (worse, "worse"), (even, "neither clearly better nor worse")]
+    for at, (group, word) in enumerate((group, word) for group, word in groups if group):
+        if at:
             pieces.append(Piece(", "))
-        for i, row in enumerate(group[:SHOWN]):
-            last = i == len(group[:SHOWN]) - 1
-            if i:
-                pieces.append(Piece(" and " if last and len(group) <= SHOWN else ", "))
-            pieces += [Piece(row["category"] or "documents without category", "category")]
-            if i == 0:
-                pieces.append(Piece(word))
-            pieces += [Piece(" "), *_amount(row, unit=unit)]
-            unit = False
-        if len(group) > SHOWN:
-            rest = len(group) - SHOWN
-            pieces.append(Piece(f" and {rest} more {'category' if rest == 1 else 'categories'}"))
+        pieces += _group(group, word, unit=at == 0)
     pieces += [Piece(". Over all tokens: "), *_amount(overall, unit=False, bare=True), Piece(".")]
     return pieces
+
+
+def _group(rows: Sequence[dict[str, Any]], word: str, *, unit: bool) -> list[Piece]:
+    """`code better (+0.13)`, or of several `prose (−0.29) and code (−0.11) worse`."""
+    pieces: list[Piece] = []
+    several = len(rows) > 1
+    for i, row in enumerate(rows[:SHOWN]):
+        if i:
+            pieces.append(Piece(" and " if i == len(rows) - 1 else ", "))
+        pieces.append(Piece(row["category"] or "documents without category", "category"))
+        pieces.append(Piece(" " if several else f" {word} "))
+        pieces += _amount(row, unit=unit and i == 0)
+    if len(rows) > SHOWN:
+        rest = len(rows) - SHOWN
+        pieces.append(Piece(f" and {rest} more {'category' if rest == 1 else 'categories'}"))
+    return [*pieces, Piece(f" {word}")] if several else pieces
 
 
 def marked(text: str) -> list[Piece]:

@@ -26,6 +26,9 @@ CHROME = {  # role: (light, dark)
     "iso": ("#d6d3cc", "#3b424a"),
     "better": ("#e7f1ec", "#17211f"),
     "accent": ("#1f5fa8", "#7db6f2"),
+    "gain": ("#12805c", "#3fbf95"),  # green and purple: far apart for colour-blind readers as well
+    "loss": ("#9a3d9e", "#d583d9"),
+    "surprise": ("#b07a00", "#e0a83a"),
 }
 
 MODEL_COLORS = (  # (light, dark), in the order in which models take them

@@ -119,6 +119,19 @@ def _empty_hint(files: Files) -> str:
     return "hidden files are not read; in a glob, `**/*` reaches files in subfolders"
 
 
+def corpus_path(files: Files) -> str | None:
+    """Where a corpus lies, for people: its folder, file or glob, or the folder common to several paths.
+
+    Returns:
+        An absolute path, or None for a mapping and for an iterator that has been read already.
+    """
+    if isinstance(files, Mapping):
+        return None
+    paths = [files] if isinstance(files, (str, os.PathLike)) else list(files)
+    absolute = [os.path.abspath(_path(path)) for path in paths]
+    return as_utf8(os.path.commonpath(absolute)) if absolute else None
+
+
 _Found = list[tuple[str, Path | bytes]]  # name (may hold surrogates) and where its text is
 
 

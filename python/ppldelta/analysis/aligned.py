@@ -1,0 +1,101 @@
+"""One family's token records as arrays in which every model has the same rows.
+
+The frame of records holds a row per model and scored token. Here a row is a scored token, and the models stand side by
+side, so that what concerns a document is a slice.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import polars as pl
+from numpy.typing import NDArray
+
+from ppldelta.errors import ResultError
+
+
+@dataclass(frozen=True, eq=False)
+class AlignedRecords:
+    """The scored tokens of all documents of a family, document after document, in reading order.
+
+    Attributes:
+        offsets: int64, shape (n_documents + 1,); document k has the rows ``offsets[k]`` up to ``offsets[k + 1]``.
+        pos: uint32, shape (n_rows,); index of the token in its document.
+        token: int32, shape (n_rows,).
+        logp_ref: float32, shape (n_rows,), nats.
+        delta: float32, shape (n_models, n_rows), nats; NaN where a model has no such record.
+        starts: bool, shape (n_rows,); True where a row does not follow the row before it in one text.
+    """
+
+    offsets: NDArray[np.int64]
+    pos: NDArray[np.uint32]
+    token: NDArray[np.int32]
+    logp_ref: NDArray[np.float32]
+    delta: NDArray[np.float32]
+    starts: NDArray[np.bool_]
+
+    def rows(self, document: int) -> slice:
+        """The rows of a document."""
+        return slice(int(self.offsets[document]), int(self.offsets[document + 1]))
+
+    def document(self, row: int) -> int:
+        """The document to which a row belongs."""
+        return int(np.searchsorted(self.offsets, row, side="right")) - 1
+
+
+def align(tokens: pl.DataFrame, family: str, models: Sequence[str], documents: Sequence[str]) -> AlignedRecords:
+    """Puts the records of a family's models side by side.
+
+    Args:
+        tokens: columns of `schema.TOKENS`, in any order.
+        family: whose records are taken.
+        models: labels, in the order wanted. One without records gets NaN everywhere.
+        documents: names, in the order wanted, each once.
+
+    Raises:
+        ResultError: a record names a document that is not in `documents`.
+    """
+    rows = tokens.filter(pl.col("family") == family)
+    places = pl.DataFrame({"document": list(documents)}, schema={"document": pl.String()}).with_row_index("place")
+    keys: list[NDArray[np.uint64]] = []
+    columns: list[dict[str, NDArray]] = []
+    for label in models:
+        part = rows.filter(pl.col("model") == label).select("document", "pos", "token", "logp_ref", "delta")
+        key = _keys(part, places)
+        order = slice(None) if np.all(key[1:] > key[:-1]) else np.argsort(key, kind="stable")
+        key = key[order]
+        same = bool(keys) and np.array_equal(key, keys[0])
+        keys.append(keys[0] if same else key)
+        columns.append({name: part[name].to_numpy()[order] for name in (["delta"] if same else part.columns[2:])})
+
+    keys = keys or [np.empty(0, np.uint64)]
+    key = keys[0] if all(each is keys[0] for each in keys) else np.unique(np.concatenate(keys))
+    token, logp_ref = np.zeros(len(key), np.int32), np.full(len(key), np.nan, np.float32)
+    delta = np.full((len(models), len(key)), np.nan, np.float32)
+    for i in reversed(range(len(models))):  # where several have a row, the first says what is there
+        at = slice(None) if keys[i] is key else np.searchsorted(key, keys[i])
+        delta[i][at] = columns[i]["delta"]
+        if "token" in columns[i]:
+            token[at] = columns[i]["token"]
+            logp_ref[at] = columns[i]["logp_ref"]
+    starts = np.ones(len(key), np.bool_)
+    starts[1:] = key[1:] != key[:-1] + np.uint64(1)
+    ends = np.arange(len(documents) + 1, dtype=np.uint64) << np.uint64(32)
+    return AlignedRecords(
+        np.searchsorted(key, ends).astype(np.int64), key.astype(np.uint32), token, logp_ref, delta, starts
+    )
+
+
+def _keys(part: pl.DataFrame, places: pl.DataFrame) -> NDArray[np.uint64]:
+    """A number for each record that sorts by document, then by position."""
+    runs = (
+        part.select(pl.col("document").rle()).unnest("document").select("len", document=pl.col("value").cast(pl.String))
+    )
+    runs = runs.join(places, on="document", how="left", maintain_order="left")
+    if runs["place"].null_count():
+        missing = runs.filter(pl.col("place").is_null())["document"][0]
+        raise ResultError(f"`documents` lacks `{missing}`, which has token records")
+    place = np.repeat(runs["place"].to_numpy().astype(np.uint64), runs["len"].to_numpy())
+    return (place << np.uint64(32)) | part["pos"].to_numpy().astype(np.uint64)

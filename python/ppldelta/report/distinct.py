@@ -1,0 +1,98 @@
+"""Names for the families of several results: those of one name are told apart by what differs between them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+_SETTINGS = ("windows", "n_ctx", "max_windows")
+"""Parts of the signature that a user chooses for a reason; they are named whenever they differ."""
+
+
+def distinct_names(families: Sequence[dict[str, Any]], folders: Sequence[str | None]) -> list[str]:
+    """A name for each family, all different: its own, and where several share that, what differs in parentheses.
+
+    Told are the corpus, the reference's folder where it is another model of the same name, and the settings that a user
+    chooses; only where these are all the same, one after the other the rest of the signature, the models compared and
+    the folder of the result; and a number where nothing differs at all.
+
+    Args:
+        families: as `Result.families` has them; ``signature``, ``corpus``, ``ref`` and ``cmp`` may be missing.
+        folders: where each family's result was loaded from, if it was.
+    """
+    names = [family["family"] for family in families]
+    told = list(names)
+    for name in dict.fromkeys(names):
+        group = [i for i, each in enumerate(names) if each == name]
+        if len(group) > 1:
+            differences = _differences([families[i] for i in group], [folders[i] for i in group])
+            for i, parts in zip(group, differences, strict=True):
+                told[i] = f"{name} ({', '.join(parts)})" if parts else name
+    taken: set[str] = set()
+    for i, name in enumerate(told):
+        number = 1
+        while told[i] in taken:
+            number += 1
+            told[i] = f"{name} ({number})"
+        taken.add(told[i])
+    return told
+
+
+def _differences(families: list[dict[str, Any]], folders: list[str | None]) -> list[tuple[str, ...]]:
+    """What is to be said of each of several families of one name; the same of two only where nothing differs."""
+    signatures = [_signature(family) for family in families]
+
+    def setting(key: str) -> list[str | None]:
+        return [f"{key} {signature[key]}" if key in signature else None for signature in signatures]
+
+    references = [family.get("ref", {}) for family in families]
+    other = len({reference.get("sha256") for reference in references}) > 1
+    always = [
+        _tails([family.get("corpus") for family in families]),
+        _tails([_parent(reference.get("path")) if other else None for reference in references]),
+        *map(setting, _SETTINGS),
+    ]
+    keys = dict.fromkeys(key for signature in signatures for key in signature if key not in _SETTINGS)
+    otherwise: list[Callable[[], list[str | None]]] = [
+        *(lambda key=key: setting(key) for key in keys),
+        lambda: [_models(family) for family in families],
+        lambda: _tails(folders),
+    ]
+    told: list[tuple[str, ...]] = [() for _ in families]
+
+    def tell(values: list[str | None]) -> None:
+        if None not in values and len(set(values)) > 1:
+            told[:] = [(*parts, str(value)) for parts, value in zip(told, values, strict=True)]
+
+    for values in always:
+        tell(values)
+    for values_of in otherwise:
+        if len(set(told)) < len(told):
+            tell(values_of())
+    return told
+
+
+def _signature(family: dict[str, Any]) -> dict[str, str]:
+    parts = (part.partition(":") for part in str(family.get("signature", "")).split("|"))
+    return {key: value for key, colon, value in parts if colon}
+
+
+def _parent(path: str | None) -> str | None:
+    return path.replace("\\", "/").rpartition("/")[0] or None if path else None
+
+
+def _models(family: dict[str, Any]) -> str:
+    first, *others = [model["label"] for model in family.get("cmp", [])] or ["no model"]
+    return f"{first} and {len(others)} more" if others else first
+
+
+def _tails(paths: Sequence[str | None]) -> list[str | None]:
+    """The last parts of paths, as many as make different paths look different."""
+    split = [path.replace("\\", "/").rstrip("/").split("/") if path else None for path in paths]
+    known = [parts for parts in split if parts]
+    for n in range(1, 1 + max(map(len, known), default=0)):
+        if len({tuple(parts[-n:]) for parts in known}) == len(set(map(tuple, known))):
+            break
+    else:
+        n = 1
+    return ["/".join(parts[-n:]) if parts else None for parts in split]

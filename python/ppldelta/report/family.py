@@ -1,0 +1,173 @@
+"""One family of a report, taken out of the frames once: documents, records, whole texts and the bytes of its tokens."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import polars as pl
+from numpy.typing import NDArray
+
+from ppldelta.analysis.aligned import AlignedRecords, align
+from ppldelta.errors import ResultError
+
+_CONTEXT = 60  # characters around a passage
+_CONTEXT_TOKENS = 4 * (_CONTEXT + 1)  # a character takes at most four bytes, and a token gives at least one
+_TEXT = 400  # characters of a passage
+
+
+@dataclass(frozen=True, eq=False)
+class Vocabulary:
+    """The bytes of a family's tokens."""
+
+    family: str
+    pieces: list[bytes]
+    places: NDArray[np.int32]
+
+    @classmethod
+    def of(cls, family: str, pieces: pl.DataFrame) -> Vocabulary:
+        """Takes a family's rows out of a frame with the columns of `schema.PIECES`."""
+        rows = pieces.filter(pl.col("family") == family)
+        token = rows["token"].to_numpy()
+        places = np.full(int(token.max(initial=-1)) + 2, -1, np.int32)  # the last place: all that is beyond
+        places[token] = np.arange(len(token))
+        return cls(family, rows["piece"].to_list(), places)
+
+    def __getitem__(self, tokens: NDArray[np.int32]) -> list[bytes]:
+        """The bytes of each token.
+
+        Raises:
+            ResultError: a token has none.
+        """
+        self.require(tokens)
+        return [self.pieces[place] for place in self.places[tokens].tolist()]
+
+    def require(self, tokens: NDArray[np.int32]) -> None:
+        """Raises `ResultError` where the bytes of a token are unknown."""
+        unknown = self.places[np.clip(tokens, -1, len(self.places) - 1)] < 0
+        if unknown.any():
+            raise ResultError(
+                f"`pieces` lacks token {tokens[unknown][0]} of family `{self.family}`, which its documents hold",
+                hint="score again",
+            )
+
+    def text(self, tokens: NDArray[np.int32]) -> str:
+        """The text of tokens that follow one another; a character that is split at an end becomes U+FFFD."""
+        return b"".join(self[tokens]).decode("utf-8", "replace")
+
+
+@dataclass(frozen=True, eq=False)
+class Family:
+    """One reference and the models judged against it.
+
+    Attributes:
+        name: of the family.
+        models: labels, in the family's order.
+        documents: names, in the order in which the frame of documents has them; their number is what the page uses.
+        categories: names, likewise.
+        rows: the rows of the frame of documents, with the number of their document (`k`) and of their model (`m`).
+        records: the token records.
+        vocabulary: the bytes of the tokens.
+    """
+
+    name: str
+    models: list[str]
+    documents: list[str]
+    categories: list[str]
+    rows: pl.DataFrame
+    records: AlignedRecords
+    vocabulary: Vocabulary
+    _texts: dict[str, tuple[int, int]] = field(repr=False)
+    _tokens: NDArray[np.int32] = field(repr=False)
+
+    @property
+    def complete(self) -> bool:
+        """Whether the whole text of every document is known."""
+        return self._texts.keys() >= set(self.documents)
+
+    def text(self, document: int) -> NDArray[np.int32] | None:
+        """All tokens of a document; None where only those that were scored are known.
+
+        Raises:
+            ResultError: the records do not fit the text.
+        """
+        where = self._texts.get(self.documents[document])
+        if where is None:
+            return None
+        tokens, rows = self._tokens[slice(*where)], self.records.rows(document)
+        pos = self.records.pos[rows]
+        if len(pos) and (pos[-1] >= len(tokens) or not np.array_equal(tokens[pos], self.records.token[rows])):
+            raise ResultError(
+                f"the token records of `{self.documents[document]}` do not fit its text in family `{self.name}`",
+                hint="score again",
+            )
+        return tokens
+
+    def excerpt(self, first: int, last: int) -> dict[str, str]:
+        """The text of the rows `first` to `last` of the records, which follow one another, and what stands around it.
+
+        Returns:
+            ``before`` and ``after`` (at most 60 characters) and ``text`` (at most 400).
+        """
+        records = self.records
+        document = records.document(first)
+        tokens = self.text(document)
+        if tokens is not None:
+            begin, end = int(records.pos[first]), int(records.pos[last]) + 1
+            parts = tokens[max(0, begin - _CONTEXT_TOKENS) : begin], tokens[begin:end], tokens[end:][:_CONTEXT_TOKENS]
+        else:
+            rows = records.rows(document)
+            near = np.arange(max(rows.start, first - _CONTEXT_TOKENS), min(rows.stop, last + 1 + _CONTEXT_TOKENS))
+            near = near[records.pos[near].astype(np.int64) - records.pos[first] == near - first]  # without a hole
+            parts = tuple(
+                records.token[near[chosen]] for chosen in (near < first, (near >= first) & (near <= last), near > last)
+            )
+        before, text, after = (self.vocabulary.text(part) for part in parts)
+        return {"before": before[-_CONTEXT:], "text": text[:_TEXT], "after": after[:_CONTEXT]}
+
+
+def take_family(
+    family: dict[str, Any],
+    *,
+    tokens: pl.DataFrame,
+    documents: pl.DataFrame,
+    pieces: pl.DataFrame,
+    texts: pl.DataFrame,
+) -> Family:
+    """Takes one family out of the frames of a result.
+
+    Args:
+        family: its name and its models, ``{"family": name, "cmp": [{"label": …}, …]}``.
+        tokens: columns of `schema.TOKENS`.
+        documents: columns of `schema.DOCUMENTS`.
+        pieces: columns of `schema.PIECES`.
+        texts: columns of `schema.TEXTS`; may lack documents.
+
+    Raises:
+        ResultError: a record names a document that `documents` lacks.
+    """
+    name, models = family["family"], [model["label"] for model in family["cmp"]]
+    rows = documents.filter(pl.col("family") == name)
+    names, categories = (rows[column].unique(maintain_order=True).to_list() for column in ("document", "category"))
+    rows = rows.join(_numbered("document", names, "k"), on="document", how="left", maintain_order="left")
+    rows = rows.join(_numbered("model", models, "m"), on="model", how="inner", maintain_order="left")
+    mine = texts.filter(pl.col("family") == name)
+    ends = np.cumsum(mine["tokens"].list.len().to_numpy(), dtype=np.int64)
+    begins = np.concatenate([[0], ends[:-1]]) if len(ends) else ends
+    return Family(
+        name,
+        models,
+        names,
+        categories,
+        rows,
+        align(tokens, name, models, names),
+        Vocabulary.of(name, pieces),
+        dict(zip(mine["document"].to_list(), zip(begins.tolist(), ends.tolist(), strict=True), strict=True)),
+        mine["tokens"].explode(empty_as_null=False).to_numpy(),
+    )
+
+
+def _numbered(column: str, names: Sequence[str], number: str) -> pl.DataFrame:
+    return pl.DataFrame({column: list(names)}, schema={column: pl.String()}).with_row_index(number)

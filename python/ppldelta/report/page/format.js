@@ -1,0 +1,52 @@
+// How numbers are written, as numbers.py writes them, and what else several panels share.
+ppldelta.format = (() => {
+  "use strict";
+
+  const MINUS = "\u2212", THIN = "\u202f", NONE = "\u2013";
+
+  function fixed(value, digits = 3) {
+    if (!Number.isFinite(value)) return NONE;
+    const [whole, part] = Math.abs(value).toFixed(digits).split(".");
+    const text = whole.replace(/\B(?=(\d{3})+$)/g, THIN) + (part ? `.${part}` : "");
+    return (value < 0 && /[1-9]/.test(text) ? MINUS : "") + text;
+  }
+
+  function signed(value, digits = 3) {
+    const text = fixed(value, digits);
+    return !Number.isFinite(value) || text[0] === MINUS || !/[1-9]/.test(text) ? text : `+${text}`;
+  }
+
+  const perplexity = (value) => fixed(value, value < 10 ? 3 : value < 100 ? 2 : value < 1000 ? 1 : 0);
+  const count = (value) => fixed(value, 0);
+  const percent = (logp) => {
+    const value = 100 * Math.exp(logp);
+    return value >= 0.01 ? `${value.toPrecision(value >= 99.95 ? 4 : 3)}\u00a0%` : `${value.toExponential(1)}\u00a0%`;
+  };
+
+  /** Whitespace and control characters by name, for a token that stands alone. */
+  const visible = (text) => text.replace(/[\u0000-\u001f\u007f\u00a0\u200b-\u200f\u2028-\u202e\ufeff]/g, (c) => (
+    { "\n": "\u21b5", "\t": "\u21e5", "\r": "\u240d", "\u00a0": "\u237d" }[c] ?? `\\u${c.charCodeAt(0).toString(16).padStart(4, "0")}`
+  )).replace(/^ | $/g, "\u00b7");
+
+  /** An element with attributes and children; texts are set as text, never as HTML. */
+  function element(tag, attributes = {}, ...children) {
+    const made = document.createElement(tag);
+    for (const [name, value] of Object.entries(attributes)) {
+      if (value === true) made.setAttribute(name, "");
+      else if (value !== false && value !== null && value !== undefined) made.setAttribute(name, value);
+    }
+    made.append(...children.filter((child) => child !== null && child !== undefined));
+    return made;
+  }
+
+  /** Hands a table to the user as a CSV file. */
+  function saveCsv(name, rows) {
+    const quoted = (cell) => (/[",\n\r]/.test(cell) ? `"${cell.replaceAll('"', '""')}"` : cell);
+    const text = rows.map((row) => row.map((cell) => quoted(String(cell ?? ""))).join(",")).join("\r\n");
+    const link = element("a", { href: URL.createObjectURL(new Blob(["\ufeff", text, "\r\n"], { type: "text/csv" })), download: name });
+    link.click();
+    setTimeout(() => URL.revokeObjectURL(link.href), 1000);
+  }
+
+  return { fixed, signed, perplexity, count, percent, visible, element, saveCsv, LN2: Math.LN2 };
+})();

@@ -1,0 +1,147 @@
+// The controls that all panels share, tables that are in the page as they are, light and dark, paper; and the start.
+(() => {
+  "use strict";
+
+  const { state, plots, format, index } = ppldelta;
+  const root = document.documentElement;
+  const dark = window.matchMedia("(prefers-color-scheme: dark)");
+
+  const isDark = () => (root.dataset.theme ? root.dataset.theme === "dark" : dark.matches);
+  state.dark = isDark();
+
+  // --- models, categories, switches ---------------------------------------------------------------------------------
+
+  function toggle(chip, alone) {
+    const family = Number(chip.dataset.family);
+    const all = index.families[family].models.map((_, m) => `${family}/${m}`);
+    const key = `${family}/${state.modelNumber(family, chip.dataset.model)}`;
+    const hidden = new Set(state.hidden);
+    if (alone) {
+      for (const each of all) hidden.add(each);
+      hidden.delete(key);
+    } else if (!hidden.delete(key)) hidden.add(key);
+    for (const each of document.querySelectorAll(`.chip[data-family="${family}"]`)) {
+      each.setAttribute("aria-pressed", String(!hidden.has(`${family}/${state.modelNumber(family, each.dataset.model)}`)));
+    }
+    state.set({ hidden });
+  }
+
+  const category = document.getElementById("category");
+  function setCategory(name) {
+    if (category) category.value = name === null ? "" : `=${name}`;
+    for (const each of document.querySelectorAll("button.mark")) each.setAttribute("aria-pressed", String(each.dataset.category === name));
+    state.set({ category: name });
+  }
+  category?.addEventListener("change", () => setCategory(category.value === "" ? null : category.value.slice(1)));
+
+  function choose(button) {
+    const { set, value } = button.dataset;
+    for (const each of document.querySelectorAll(`[data-set="${set}"]`)) each.setAttribute("aria-pressed", String(each.dataset.value === value));
+    state.set({ [set]: value });
+  }
+
+  for (const select of document.querySelectorAll(".focus")) {
+    index.families.forEach((family, f) => {
+      const options = family.models.map((model, m) => format.element("option", { value: `${f}.${m}` }, model));
+      select.append(...(index.families.length > 1 ? [format.element("optgroup", { label: family.name }, ...options)] : options));
+    });
+    select.addEventListener("change", () => {
+      const [family, model] = select.value.split(".").map(Number);
+      state.set({ focus: { family, model } });
+    });
+  }
+
+  // --- tables -------------------------------------------------------------------------------------------------------
+
+  function sort(button) {
+    const heading = button.closest("th");
+    const table = heading.closest("table");
+    const column = [...heading.parentNode.children].indexOf(heading);
+    const numeric = heading.classList.contains("number");
+    const first = numeric ? "descending" : "ascending";
+    const order = heading.getAttribute("aria-sort") === first ? (numeric ? "ascending" : "descending") : first;
+    for (const each of heading.parentNode.children) each.setAttribute("aria-sort", each === heading ? order : "none");
+    const sign = order === "ascending" ? 1 : -1;
+    const body = table.tBodies[0];
+    const value = (row) => row.children[column].dataset.sort;
+    const compare = (a, b) => {
+      const [x, y] = [value(a), value(b)];
+      if (x === "" || y === "") return (x === "") - (y === ""); // what is unknown comes last
+      return sign * (numeric ? x - y : x.localeCompare(y, "en", { numeric: true }));
+    };
+    body.append(...[...body.rows].sort(compare));
+  }
+
+  function saveTable(button) {
+    const table = button.closest(".tools").nextElementSibling.querySelector("table");
+    const titles = [...table.tHead.rows[0].cells].map((cell) => cell.innerText.replace(/\s+/g, " ").replace(/ [↑↓]$/, ""));
+    const rows = [...table.tBodies[0].rows].map((row) => [...row.cells].flatMap((cell) => {
+      const note = cell.querySelector("small")?.textContent;
+      return note === undefined ? [cell.dataset.sort] : [`${cell.dataset.sort}`];
+    }));
+    format.saveCsv(button.dataset.file, [titles, ...rows]);
+  }
+
+  document.addEventListener("click", (event) => {
+    const button = event.target.closest?.("button");
+    if (!button) return;
+    if (button.matches(".chip")) toggle(button, false);
+    else if (button.matches(".mark")) setCategory(button.getAttribute("aria-pressed") === "true" ? null : button.dataset.category);
+    else if (button.dataset.set) choose(button);
+    else if (button.matches(".csv")) saveTable(button);
+    else if (button.closest("thead") && !button.dataset.column) sort(button);
+  });
+  document.addEventListener("dblclick", (event) => {
+    const chip = event.target.closest?.(".chip");
+    if (chip) toggle(chip, true);
+  });
+
+  // --- what follows a change ----------------------------------------------------------------------------------------
+
+  state.subscribe((what) => {
+    const has = (...names) => names.some((name) => what.has(name));
+    if (has("focus")) {
+      const { family, model } = state.focus;
+      for (const select of document.querySelectorAll(".focus")) select.value = `${family}.${model}`;
+    }
+    if (has("selection")) {
+      const n = state.selection?.documents.size ?? 0;
+      document.querySelector(".selected").hidden = n === 0;
+      document.getElementById("selected").textContent = `${format.count(n)} document${n === 1 ? "" : "s"} selected`;
+    }
+    if (has("dark", "onPaper")) plots.drawSome();
+    else if (has("unit", "hidden")) plots.drawSome(["models", "shared", "documents", "perplexities", "small", "ratios", "size", "bits"]);
+    else if (has("category")) plots.drawSome(["models", "shared", "documents", "perplexities", "size", "bits"]);
+    else if (has("weighting")) plots.drawSome(["models", "shared", "small", "size", "bits"]);
+    else if (has("selection")) plots.drawSome(["models", "documents", "perplexities"]);
+  });
+
+  const recolor = () => state.set({ dark: isDark() });
+  dark.addEventListener("change", recolor);
+  document.getElementById("theme").addEventListener("click", () => {
+    root.dataset.theme = isDark() ? "light" : "dark";
+    recolor();
+  });
+  const paper = (onPaper) => { // the browser does not wait, so no figure may
+    state.onPaper = onPaper;
+    for (const canvas of plots.canvases) plots.draw(canvas);
+    ppldelta.rows.render();
+  };
+  window.addEventListener("beforeprint", () => paper(true));
+  window.addEventListener("afterprint", () => paper(false));
+
+  async function start() {
+    await Promise.all([plots.load(), ...index.families.map((_, f) => state.documents(f))]);
+    await plots.start();
+    root.dataset.usable = String(Math.round(performance.now())); // milliseconds since the page began to load
+    ppldelta.rows.collect();
+    await ppldelta.reader.start();
+    await ppldelta.passages.show();
+    root.dataset.drawn = String(plots.canvases.length);
+  }
+
+  start().catch((error) => {
+    root.dataset.failed = error.message;
+    document.querySelector("main").prepend(format.element("p", { class: "noscript", role: "alert" }, `The figures cannot be drawn: ${error.message}.`));
+  });
+})();

@@ -1,0 +1,45 @@
+// The passages and tokens that moved most under the model in focus, over all documents.
+(() => {
+  "use strict";
+
+  const { state, format, index } = ppldelta;
+  const { element, fixed, signed, count, visible } = format;
+
+  function passage(family, model, each) {
+    const name = state.loaded.get(family).names[each.document];
+    const readable = index.families[family].token_documents.includes(each.document);
+    const text = element("span", { class: "quote", dir: "auto" },
+      element("span", { class: "quiet" }, each.before), element("mark", { class: each.sum > 0 ? "g4" : "l4" }, each.text), element("span", { class: "quiet" }, each.after));
+    const facts = element("span", { class: "facts" }, element("b", {}, `${signed(each.sum, 2)} nats`), ` over ${count(each.n)} tokens in `, element("code", {}, name));
+    return element("li", {}, readable ? element("a", { href: `#read=${family}.${each.document}.${model}.${each.start}` }, facts, text) : element("div", {}, facts, text));
+  }
+
+  function totals(place, entries, title) {
+    const cells = (each) => [
+      element("th", { scope: "row" }, element("code", { class: "piece", dir: "auto" }, visible(each.text) || "(empty)")),
+      element("td", { class: "number" }, count(each.n)), element("td", { class: "number" }, signed(each.sum, 2)),
+      element("td", { class: "number" }, signed(each.sum / each.n, 3)), element("td", { class: "number" }, fixed(each.gain, 2)), element("td", { class: "number" }, fixed(each.loss, 2)),
+    ];
+    const head = ["token", "count", "Σ delta", "mean", "Σ gain", "Σ loss"];
+    document.getElementById(place).replaceChildren(entries.length
+      ? element("table", {}, element("caption", { class: "hidden" }, title),
+        element("thead", {}, element("tr", {}, ...head.map((text, i) => element("th", { scope: "col", class: i ? "number" : null }, text)))),
+        element("tbody", {}, ...entries.map((each) => element("tr", {}, ...cells(each)))))
+      : element("p", { class: "quiet none" }, "none"));
+  }
+
+  async function show() {
+    const { family, model } = state.focus;
+    const [passages, sums] = await Promise.all([ppldelta.block(`f${family}.passages`), ppldelta.block(`f${family}.totals`), state.documents(family)]);
+    if (family !== state.focus.family || model !== state.focus.model) return;
+    for (const way of ["best", "worst"]) {
+      const found = passages.passages[model]?.[way] ?? [];
+      document.getElementById(way).replaceChildren(...(found.length ? found.map((each) => passage(family, model, each)) : [element("li", { class: "quiet" }, "none")]));
+    }
+    totals("gained", sums.totals[model]?.gained ?? [], "Tokens that gained most");
+    totals("lost", sums.totals[model]?.lost ?? [], "Tokens that lost most");
+  }
+
+  state.subscribe((what) => { if (what.has("focus")) show(); });
+  ppldelta.passages = { show };
+})();

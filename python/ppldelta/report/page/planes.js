@@ -1,0 +1,145 @@
+// The marks of documents on the planes: filled from the page's numbers under the filters of the moment, selected with
+// lasso, box or click, and named by a tip. The models' plane shows what the selected documents alone would say.
+(() => {
+  "use strict";
+
+  const { state, plots, format, index } = ppldelta;
+  const tip = document.getElementById("tip");
+  const webgl = (() => { try { return Boolean(document.createElement("canvas").getContext("webgl")); } catch { return false; } })();
+  const MOST_SVG = 6000; // marks that a browser without WebGL draws of each figure
+  const drawnMarks = new WeakMap(); // canvas → for each trace, the document number of each mark
+
+  function value(block, k, m, parts) {
+    if (parts[0] === "perplexities") {
+      return [Math.exp(block.nll_ref[k]), Math.exp(block.nll_ref[k] - block.gain[m][k] + block.loss[m][k])];
+    }
+    const scale = parts[1] === "bpb" ? block.scale[k] : 1;
+    return [block.gain[m][k] * scale, block.loss[m][k] * scale];
+  }
+
+  function fillMarks(figure, canvas, parts) {
+    const family = Number(canvas.dataset.family);
+    const block = state.loaded.get(family);
+    if (!block) return;
+    const only = state.categoryNumber(family);
+    const selected = state.selection?.family === family ? state.selection.documents : null;
+    const symbols = index.families[family].symbols;
+    const numbers = [];
+    const step = webgl ? 1 : Math.max(1, Math.ceil(block.n * block.gain.length / MOST_SVG));
+    figure.data.forEach((trace, i) => {
+      if (trace.type === "contour") trace.visible = trace.visible && only === null; // they are of all documents
+      if (trace.meta?.marks !== "documents") return;
+      if (!webgl) trace.type = "scatter";
+      const m = state.modelNumber(family, trace.meta.model);
+      const marks = [], x = [], y = [], symbol = [], chosen = [];
+      for (let k = 0; k < block.n && trace.visible; k += selected ? 1 : step) {
+        if (step > 1 && selected && k % step && !selected.has(k)) continue;
+        if (only !== null && block.category[k] !== only) continue;
+        const [a, b] = value(block, k, m, parts);
+        if (!Number.isFinite(a) || !Number.isFinite(b)) continue;
+        if (selected?.has(k)) chosen.push(marks.length);
+        marks.push(k); x.push(a); y.push(b); symbol.push(symbols[block.category[k]]);
+      }
+      Object.assign(trace, { x, y, customdata: null, hovertemplate: null, hoverinfo: "none" });
+      trace.marker.symbol = symbol;
+      trace.selectedpoints = selected ? chosen : null;
+      numbers[i] = marks;
+    });
+    figure.layout.selectionrevision = state.selectionDrawn ?? 0;
+    drawnMarks.set(canvas, numbers);
+    const caption = canvas.parentNode.querySelector("figcaption");
+    if (step > 1 && !caption.querySelector(".quiet")) {
+      caption.append(format.element("span", { class: "quiet" }, ` (this browser has no WebGL: one document in ${step} is drawn)`));
+    }
+  }
+
+  function fillModels(figure, canvas, parts) { // a ring for what the selected documents alone say
+    const family = Number(canvas.dataset.family);
+    const block = state.loaded.get(family);
+    if (state.selection?.family !== family || !block || state.selection.documents.size === 0) return;
+    const only = state.categoryNumber(family);
+    for (const trace of [...figure.data]) {
+      const m = trace.meta?.model === undefined ? -1 : state.modelNumber(family, trace.meta.model);
+      if (m < 0 || trace.meta.selected) continue;
+      let gain = 0, loss = 0, weight = 0;
+      for (const k of state.selection.documents) {
+        if ((only !== null && block.category[k] !== only) || !Number.isFinite(block.gain[m][k])) continue;
+        const scale = parts[1] === "bpb" ? block.scale[k] : 1;
+        const w = parts[2] === "documents" ? 1 : parts[1] === "bpb" ? block.n_bytes[k] : block.n_scored[k];
+        gain += w * scale * block.gain[m][k]; loss += w * scale * block.loss[m][k]; weight += w;
+      }
+      if (!weight) continue;
+      figure.data.push({
+        x: [trace.x[0], gain / weight], y: [trace.y[0], loss / weight], type: "scatter", mode: "lines+markers",
+        meta: { model: trace.meta.model, selected: true }, visible: trace.visible, showlegend: false, cliponaxis: false,
+        line: { color: trace.marker.color, width: 1, dash: "dot" },
+        marker: { color: [trace.marker.color, plots.color("#fffffe")], size: [0.1, 12], line: { color: trace.marker.color, width: 2 } },
+        hovertemplate: `<b>%{meta.model}</b><br>${state.selection.documents.size} selected documents<br>gain %{x:.3f}, loss %{y:.3f}<extra></extra>`,
+      });
+    }
+  }
+
+  function showTip(event, family, k, m) {
+    const block = state.loaded.get(family);
+    const { element, fixed, signed, perplexity, count } = format;
+    const bpb = state.unit === "bpb";
+    const scale = bpb ? block.scale[k] : 1;
+    const gain = block.gain[m][k] * scale, loss = block.loss[m][k] * scale;
+    const category = index.families[family].categories[block.category[k]];
+    tip.replaceChildren(
+      element("b", {}, block.names[k]),
+      element("span", {}, index.families[family].models[m] + (category ? ` · ${category}` : "")),
+      element("span", {}, `gain ${fixed(gain)}  loss ${fixed(loss)}  delta ${signed(gain - loss)} ${bpb ? "bits/byte" : "nats/token"}`),
+      element("span", {}, `perplexity ${perplexity(Math.exp(block.nll_ref[k]))} → ${perplexity(Math.exp(block.nll_ref[k] - block.gain[m][k] + block.loss[m][k]))}`),
+      element("span", { class: "quiet" }, `${count(block.n_scored[k])} scored tokens${readable(family, k) ? ", click to read" : ""}`),
+    );
+    ppldelta.placeTip(event.clientX, event.clientY);
+  }
+
+  const readable = (family, k) => index.families[family].token_documents.includes(k);
+
+  ppldelta.placeTip = (x, y) => {
+    tip.hidden = false;
+    const box = tip.getBoundingClientRect();
+    tip.style.left = `${Math.max(8, Math.min(x + 14, document.documentElement.clientWidth - box.width - 8))}px`;
+    tip.style.top = `${y + 18 + box.height > window.innerHeight ? y - box.height - 12 : y + 18}px`;
+  };
+  ppldelta.hideTip = () => { tip.hidden = true; };
+
+  function select(family, documents) {
+    state.set({ selection: documents && documents.size ? { family, documents } : null });
+  }
+
+  document.addEventListener("firstdraw", ({ target: canvas }) => {
+    if (!/^(documents|perplexities)/.test(canvas.dataset.figure)) return;
+    const family = Number(canvas.dataset.family);
+    const marked = (point) => drawnMarks.get(canvas)?.[point.curveNumber]?.[point.pointIndex ?? point.pointNumber];
+    canvas.on("plotly_hover", ({ points: [point], event }) => {
+      const k = marked(point);
+      if (k !== undefined) showTip(event, family, k, state.modelNumber(family, point.data.meta.model));
+    });
+    canvas.on("plotly_unhover", ppldelta.hideTip);
+    canvas.on("plotly_click", ({ points: [point] }) => {
+      const k = marked(point);
+      if (k === undefined) return;
+      ppldelta.hideTip();
+      state.set({ focus: { family, model: state.modelNumber(family, point.data.meta.model) }, selection: { family, documents: new Set([k]) } });
+      if (readable(family, k)) ppldelta.openDocument(family, k, null, true);
+    });
+    canvas.on("plotly_selected", (event) => {
+      if (!event?.points) return;
+      const documents = new Set(event.points.map(marked).filter((k) => k !== undefined));
+      if (documents.size) select(family, documents);
+    });
+    canvas.on("plotly_deselect", () => select(family, null));
+  });
+
+  document.getElementById("deselect").addEventListener("click", () => {
+    state.selectionDrawn = (state.selectionDrawn ?? 0) + 1; // the lassos go as well
+    select(0, null);
+  });
+
+  plots.fill("documents", fillMarks);
+  plots.fill("perplexities", fillMarks);
+  plots.fill("models", fillModels);
+})();

@@ -1,0 +1,135 @@
+// Draws the figures that Python made, in the colours of the moment and with what the reader chose. Other panels fill in
+// marks that the page holds as numbers (`fill`) and listen to clicks.
+ppldelta.plots = (() => {
+  "use strict";
+
+  const { state, index } = ppldelta;
+  const swap = JSON.parse(document.getElementById("swap").textContent);
+  const coarse = window.matchMedia("(pointer: coarse)");
+  const canvases = [...document.querySelectorAll(".canvas")];
+  const figures = new Map(); // family → { template, figures by key }
+  const fillers = new Map(); // first part of a figure's key → function (figure, canvas, parts)
+  const PAPER = 700; // pixels across a sheet, where the browser does not let figures grow and shrink
+  const NARROW = 380; // pixels of a plane below which names at the marks would collide
+
+  const save = (format, title) => ({
+    name: `save-${format}`,
+    title,
+    icon: { width: 24, height: 24, path: format === "png"
+      ? "M12 3a1 1 0 0 1 1 1v8.6l3.3-3.3 1.4 1.4L12 16.4 6.300 10.700l1.400-1.400L11 12.600V4a1 1 0 0 1 1-1zM4 18h16v2H4z"
+      : "M5 3h9l5 5v13H5zM13 4.500V9h4.500M8 13h8v1.500H8zM8 16.500h8V18H8z" },
+    click: (canvas) => Plotly.downloadImage(canvas, { format, scale: 2, width: canvas.clientWidth, height: canvas.clientHeight, filename: canvas.id }),
+  });
+
+  const config = (canvas) => ({
+    responsive: true,
+    displaylogo: false,
+    doubleClick: "reset",
+    displayModeBar: coarse.matches ? false : "hover",
+    modeBarButtons: [[ // a full list: plotly's own may send data away
+      save("png", "Save as PNG"), save("svg", "Save as SVG"), "zoom2d", "pan2d",
+      ...(fillers.has("documents") && /^(documents|perplexities)/.test(canvas.dataset.figure) ? ["select2d", "lasso2d"] : []), "resetScale2d",
+    ]],
+    showSendToCloud: false,
+    plotlyServerURL: "",
+  });
+
+  function recolored(value, name = "") { // "#rrggbb" or, with transparency, "#rrggbbaa"
+    if (Array.isArray(value)) return value.map((each) => (typeof each === "object" ? recolored(each) : each));
+    if (value && typeof value === "object") {
+      return Object.fromEntries(Object.entries(value).map(([key, each]) => [key, recolored(each, key)]));
+    }
+    if (!state.dark || state.onPaper || typeof value !== "string" || !/color$/.test(name)) return value;
+    return value.slice(0, 7) in swap ? swap[value.slice(0, 7)] + value.slice(7) : value;
+  }
+
+  const color = (light) => (state.dark && !state.onPaper ? swap[light] ?? light : light);
+
+  function keyOf(canvas) {
+    const category = state.category === null ? "" : `=${state.category}`;
+    return canvas.dataset.figure.replace("{unit}", state.unit).replace("{weighting}", state.weighting).replace("{category}", category);
+  }
+
+  function figureOf(canvas) {
+    const family = canvas.dataset.family;
+    const made = figures.get(family);
+    const key = keyOf(canvas);
+    const source = made.figures[key] ?? made.figures[key.slice(0, key.lastIndexOf("/") + 1)];
+    const figure = recolored(source);
+    figure.layout.template = recolored(made.template);
+    figure.layout.showlegend = false; // the page has one legend for all figures of a family
+    figure.layout.uirevision = `${key}${state.onPaper}`; // a zoom stays while the same axes are drawn again
+    const wide = (figure.layout.height ?? 0) > 0;
+    const width = state.onPaper ? (wide ? PAPER : PAPER / 2) - 40 : canvas.clientWidth;
+    if (state.onPaper) Object.assign(figure.layout, { width, height: figure.layout.height ?? width * 0.94 });
+    else figure.layout.autosize = true;
+    figure.layout.dragmode = coarse.matches ? false : "zoom";
+    for (const trace of figure.data) {
+      const { model, family: named } = trace.meta ?? {};
+      const of = named === undefined ? Number(family) : index.families.findIndex((each) => each.name === named);
+      if (model !== undefined) trace.visible = !state.isHidden(of, state.modelNumber(of, model));
+      if (width < NARROW && trace.mode === "markers+text" && model !== undefined) trace.mode = "markers";
+    }
+    const parts = key.split("/");
+    fillers.get(parts[0])?.(figure, canvas, parts);
+    return figure;
+  }
+
+  /** Draws a figure now, wherever it stands. */
+  function draw(canvas) {
+    if (!figures.has(canvas.dataset.family)) return null;
+    stale.delete(canvas);
+    const figure = figureOf(canvas);
+    const first = !canvas.data;
+    const drawn = Plotly.react(canvas, figure.data, figure.layout, config(canvas));
+    if (first) canvas.dispatchEvent(new CustomEvent("firstdraw", { bubbles: true }));
+    return drawn;
+  }
+
+  // Only what is in view or near it is drawn, the rest when the reader comes to it.
+  const stale = new Set(canvases), near = new Set();
+  let seen;
+  const looked = new Promise((resolve) => { seen = resolve; });
+  const watching = new IntersectionObserver((entries) => {
+    for (const { target, isIntersecting } of entries) near[isIntersecting ? "add" : "delete"](target);
+    seen();
+    catchUp();
+  }, { rootMargin: "500px 0px" });
+
+  let busy = null;
+  /** Draws what is due, one by one, so that the page answers in between. */
+  function catchUp() {
+    busy ??= (async () => {
+      for (let canvas; (canvas = canvases.find((each) => stale.has(each) && near.has(each))); ) {
+        await draw(canvas);
+        await new Promise((resolve) => setTimeout(resolve));
+      }
+    })().finally(() => { busy = null; });
+    return busy;
+  }
+
+  async function load() {
+    const families = [...new Set(canvases.map((canvas) => canvas.dataset.family))];
+    await Promise.all(families.map(async (family) => {
+      const block = await ppldelta.block(family === "shared" ? "shared.figures" : `f${family}.figures`);
+      figures.set(family, block);
+    }));
+  }
+
+  /** Has the figures drawn again whose key begins so, or all; those that are out of view when they come into it. */
+  function drawSome(prefixes = null) {
+    for (const canvas of canvases) {
+      if (!prefixes || prefixes.some((prefix) => canvas.dataset.figure.startsWith(prefix))) stale.add(canvas);
+    }
+    return catchUp();
+  }
+
+  /** From here on figures are drawn as they come into view; done when those in view are there. */
+  async function start() {
+    for (const canvas of canvases) watching.observe(canvas);
+    await looked;
+    await catchUp();
+  }
+
+  return { canvases, draw, drawSome, load, start, color, fill: (prefix, filler) => fillers.set(prefix, filler), keyOf };
+})();

@@ -1,0 +1,308 @@
+// One document, token by token: coloured text, what a token says when it is pointed at, jumps to the largest gains and
+// losses, and how the document's numbers settle.
+(() => {
+  "use strict";
+
+  const { state, plots, format, index } = ppldelta;
+  const { element, fixed, signed, perplexity, count, percent, visible } = format;
+  const place = Object.fromEntries(["text", "strip", "detail", "scale", "document", "whitespace"].map((id) => [id, document.getElementById(id)]));
+  const DELTA = [0.05, 0.15, 0.35, 0.75, 1.5, 3, 5]; // nats where the next shade begins, the same for all documents
+  const SURPRISAL = [0.25, 0.5, 1, 2, 4, 7, 10];
+  const BLOCK = 300; // tokens after which the next line break begins a block that is drawn only when it is in view
+  const MOST_POINTS = 4000;
+
+  let shown = null; // the document in view: tokens, units of text, log-probabilities
+  let history = [];
+  let asked = 0;
+
+  // --- data ---------------------------------------------------------------------------------------------------------
+
+  async function load(family, k) {
+    const [block, pieces] = await Promise.all([ppldelta.block(`f${family}.d${k}`), ppldelta.block(`f${family}.pieces`)]);
+    const n = block.nll_ref.length;
+    const positions = new Uint32Array(n);
+    const at = new Int32Array(block.token.length).fill(-1); // token → scored token
+    let i = 0;
+    block.start.forEach((start, run) => {
+      for (let pos = start; pos < start + block.length[run]; pos++) {
+        positions[i] = pos;
+        at[block.header.complete === false ? i : pos] = i++;
+      }
+    });
+    const nll = Float32Array.from(block.nll_ref, (value) => (value === 65535 ? NaN : value / 2048));
+    const deltas = index.families[family].models.map((_, m) => Float32Array.from(block.delta.subarray(m * n, (m + 1) * n), (value) => (value === -32768 ? NaN : value / 1024)));
+    const bytes = (t) => pieces.bytes.subarray(pieces.offset[block.token[t]], pieces.offset[block.token[t] + 1]);
+    return { family, k, n, positions, at, nll, deltas, units: unitsOf(block.token.length, bytes), complete: block.header.complete !== false };
+  }
+
+  /** Tokens whose bytes together are whole characters: most often one, several where a character is split. */
+  function unitsOf(n, bytes) {
+    const whole = new TextDecoder("utf-8", { fatal: true, ignoreBOM: true });
+    const units = [];
+    let first = 0, pending = [];
+    for (let t = 0; t < n; t++) {
+      pending.push(...bytes(t));
+      if (t + 1 < n && t - first < 7 && unfinished(pending)) continue;
+      let text;
+      try { text = whole.decode(Uint8Array.from(pending)); } catch { text = escaped(pending); }
+      units.push({ first, last: t, text });
+      first = t + 1;
+      pending = [];
+    }
+    return units;
+  }
+
+  function unfinished(bytes) { // whether the last character lacks bytes
+    for (let back = 1; back <= Math.min(3, bytes.length); back++) {
+      const byte = bytes[bytes.length - back];
+      if (byte < 0x80) return false;
+      if (byte >= 0xc0) return back < (byte >= 0xf0 ? 4 : byte >= 0xe0 ? 3 : 2);
+    }
+    return false;
+  }
+
+  function escaped(bytes) { // what is text as text, other bytes as \xNN
+    const text = new TextDecoder("utf-8").decode(Uint8Array.from(bytes));
+    return text.includes("\ufffd") ? bytes.map((b) => (b < 0x80 ? String.fromCharCode(b) : `\\x${b.toString(16).padStart(2, "0")}`)).join("") : text;
+  }
+
+  // --- text ---------------------------------------------------------------------------------------------------------
+
+  const scoredOf = (unit) => {
+    const found = [];
+    for (let t = unit.first; t <= unit.last; t++) if (shown.at[t] >= 0) found.push(shown.at[t]);
+    return found;
+  };
+
+  function shadeOf(unit) {
+    const scored = scoredOf(unit);
+    if (!scored.length) return "context";
+    const deltas = shown.deltas[state.focus.model];
+    const sum = scored.reduce((total, i) => total + (state.shade === "delta" ? deltas[i] : shown.nll[i] - (state.shade === "cmp" ? deltas[i] : 0)), 0);
+    if (!Number.isFinite(sum)) return "unknown";
+    const steps = state.shade === "delta" ? DELTA : SURPRISAL;
+    const level = steps.filter((step) => Math.abs(sum) >= step).length;
+    return level ? `${state.shade === "delta" ? (sum > 0 ? "g" : "l") : "s"}${level}` : "";
+  }
+
+  const written = (text) => (place.whitespace.checked ? text.replace(/\r?\n/g, "↵\n").replaceAll("\t", "⇥\t").replaceAll(" ", "·").replaceAll("\u00a0", "⍽") : text);
+
+  function paint() {
+    const blocks = [];
+    let block = element("div", { class: "block" }), n = 0;
+    shown.units.forEach((unit, u) => {
+      unit.element = element("span", { "data-u": u, class: shadeOf(unit) || null }, written(unit.text));
+      block.append(unit.element);
+      if (++n >= BLOCK && unit.text.endsWith("\n")) { blocks.push(block); block = element("div", { class: "block" }); n = 0; }
+    });
+    blocks.push(block);
+    if (!shown.complete) blocks.unshift(element("p", { class: "quiet" }, "This result keeps only the scored tokens; score again with this version to see the whole text."));
+    place.text.replaceChildren(...blocks);
+    place.text.scrollTop = 0;
+  }
+
+  function repaint() {
+    for (const unit of shown.units) unit.element.className = shadeOf(unit) + (unit.element.classList.contains("at") ? " at" : "");
+  }
+
+  function summary() {
+    const block = state.loaded.get(shown.family);
+    const { model } = state.focus, k = shown.k;
+    const gain = block.gain[model][k], loss = block.loss[model][k];
+    const ref = block.nll_ref[k];
+    place.strip.replaceChildren(
+      element("code", {}, block.names[k]), ` under `, element("code", {}, index.families[shown.family].models[model]),
+      `: gain ${fixed(gain)}, loss ${fixed(loss)}, delta ${signed(gain - loss)} nats/token; perplexity ${perplexity(Math.exp(ref))} → ${perplexity(Math.exp(ref - gain + loss))}; ${count(shown.n)} of ${count(block.n_tokens[k])} tokens scored.`,
+    );
+    const steps = state.shade === "delta" ? DELTA : SURPRISAL;
+    const box = (name, title) => element("i", { class: name, title });
+    place.scale.replaceChildren(...(state.shade === "delta"
+      ? [`−${steps.at(-1)}`, ...steps.map((s, i) => box(`l${7 - i}`, `−${steps[6 - i]} nats`)), box("", "about 0"), ...steps.map((s, i) => box(`g${i + 1}`, `+${s} nats`)), `+${steps.at(-1)} nats and more`]
+      : ["0", box("", "about 0"), ...steps.map((s, i) => box(`s${i + 1}`, `${s} nats`)), `${steps.at(-1)} nats and more`]));
+  }
+
+  // --- a token ------------------------------------------------------------------------------------------------------
+
+  function describe(unit) {
+    const scored = scoredOf(unit);
+    const head = element("b", {}, `“${visible(unit.text)}”`);
+    if (!scored.length) return [head, element("span", {}, "context, not scored")];
+    const deltas = shown.deltas[state.focus.model];
+    return [head, ...scored.flatMap((i, part) => {
+      const ref = -shown.nll[i], delta = deltas[i];
+      const better = delta >= 0;
+      const rank = 1 + deltas.reduce((n, other) => n + (better ? other > delta : other < delta), 0);
+      return [
+        scored.length > 1 ? element("span", { class: "quiet" }, `token ${part + 1} of ${scored.length}`) : null,
+        element("span", {}, `reference ${percent(ref)} → model ${percent(ref + delta)}`),
+        element("span", {}, `logp ${fixed(ref)} → ${fixed(ref + delta)}, delta ${signed(delta)} nats`),
+        element("span", { class: "quiet" }, `${better ? "gain" : "loss"} no. ${count(rank)} of ${count(shown.n)} scored tokens, position ${count(shown.positions[i])}`),
+      ];
+    }).filter(Boolean)];
+  }
+
+  const unitAt = (t) => shown.units.findIndex((unit) => unit.first <= t && t <= unit.last);
+
+  function goTo(u, { scroll = true, remember = true } = {}) {
+    const unit = shown.units[u];
+    if (!unit) return;
+    const before = place.text.querySelector(".at");
+    if (before && remember) history.push(Number(before.dataset.u));
+    before?.classList.remove("at");
+    unit.element.classList.add("at");
+    if (scroll) { // inside its box only: the page stays where it is
+      const box = place.text, inside = unit.element.getBoundingClientRect(), outside = box.getBoundingClientRect();
+      if (inside.top < outside.top + 40 || inside.bottom > outside.bottom - 40) box.scrollTop += inside.top - outside.top - box.clientHeight / 3;
+    }
+    place.detail.replaceChildren(...describe(unit).flatMap((part, i) => (i ? [" · ", part] : [part])));
+    shown.current = unit.first;
+    const { family, k } = shown;
+    window.history.replaceState(null, "", `#read=${family}.${k}.${state.focus.model}.${unit.first}`);
+    plots.drawSome(["convergence"]);
+  }
+
+  function jump(way) {
+    if (!shown) return;
+    if (way === "back") { if (history.length) goTo(history.pop(), { remember: false }); return; }
+    const deltas = shown.deltas[state.focus.model];
+    const sign = way === "gain" ? 1 : -1;
+    const order = Array.from(deltas.keys()).filter((i) => sign * deltas[i] > 0).sort((a, b) => sign * (deltas[b] - deltas[a]));
+    const current = place.text.querySelector(".at");
+    const now = current ? order.findIndex((i) => scoredOf(shown.units[current.dataset.u]).includes(i)) : -1;
+    const next = order[(now + 1) % order.length];
+    if (next !== undefined) goTo(unitAt(shown.at.indexOf(next)));
+  }
+
+  // --- the curve ----------------------------------------------------------------------------------------------------
+
+  plots.fill("convergence", (figure) => {
+    if (!shown) return;
+    const deltas = shown.deltas[state.focus.model];
+    const step = Math.max(1, Math.ceil(shown.n / MOST_POINTS));
+    const x = [], ratio = [], sum = [];
+    let total = 0;
+    for (let i = 0; i < shown.n; i++) {
+      total += Number.isFinite(deltas[i]) ? deltas[i] : 0;
+      if (i % step && i < shown.n - 1) continue;
+      x.push(shown.positions[i]); ratio.push(Math.exp(-total / (i + 1))); sum.push(total);
+    }
+    const values = { one: ratio.map(() => 1), below: ratio.map((r) => Math.min(r, 1)), above: ratio.map((r) => Math.max(r, 1)), ratio, sum };
+    for (const trace of figure.data) Object.assign(trace, { x, y: values[trace.meta.curve] });
+    const settled = ratio.slice(Math.min(20, ratio.length >> 2)); // the first tokens would set the scale
+    const [low, high] = [Math.min(1, ...settled), Math.max(1, ...settled)];
+    figure.layout.yaxis.range = [low - 0.06 * (high - low || 1), high + 0.06 * (high - low || 1)];
+    figure.layout.uirevision = `${shown.family}.${shown.k}.${state.focus.model}`;
+    if (shown.current !== undefined) {
+      figure.layout.shapes = [...(figure.layout.shapes ?? []), {
+        type: "line", x0: shown.current, x1: shown.current, xref: "x2", y0: 0, y1: 1, yref: "paper",
+        line: { color: plots.color("#1f5fa8"), width: 1.5 },
+      }];
+    }
+  });
+  document.addEventListener("firstdraw", ({ target: canvas }) => {
+    if (!canvas.dataset.figure.startsWith("convergence")) return;
+    canvas.on("plotly_click", ({ points: [point] }) => { if (shown?.complete) goTo(unitAt(point.x)); });
+  });
+
+  // --- what opens it ------------------------------------------------------------------------------------------------
+
+  /** Shows a document; `scroll` brings the reader into view. */
+  ppldelta.openDocument = async (family, k, token = null, scroll = false) => {
+    const ticket = ++asked;
+    place.text.setAttribute("aria-busy", "true");
+    try {
+      await state.documents(family);
+      const document = await load(family, k);
+      if (ticket !== asked) return; // another one was asked for meanwhile
+      shown = document;
+    } catch (error) {
+      place.strip.textContent = `This document cannot be shown: ${error.message}.`;
+      return;
+    } finally {
+      place.text.removeAttribute("aria-busy");
+    }
+    history = [];
+    place.document.value = `${family}.${k}`;
+    place.detail.textContent = "Point at a token, or jump to the largest gains and losses.";
+    if (state.focus.family !== family) state.focus = { family, model: 0 };
+    paint();
+    state.set({ open: { family, document: k }, focus: state.focus });
+    if (token !== null) goTo(unitAt(token), { remember: false });
+    if (scroll) document.getElementById("tokens").scrollIntoView();
+  };
+
+  function follow() { // #read=family.document.model.token
+    const [family, k, model, token] = (window.location.hash.match(/^#read=([\d.]+)$/)?.[1] ?? "").split(".").map(Number);
+    if (!index.families[family]?.token_documents.includes(k)) return false;
+    if (index.families[family].models[model] !== undefined) state.focus = { family, model };
+    ppldelta.openDocument(family, k, Number.isInteger(token) ? token : null, true);
+    return true;
+  }
+  window.addEventListener("hashchange", follow);
+
+  place.text.addEventListener("mouseover", (event) => {
+    const u = event.target.dataset?.u;
+    if (u === undefined || !shown) return;
+    document.getElementById("tip").replaceChildren(...describe(shown.units[u]));
+    ppldelta.placeTip(event.clientX, event.clientY);
+  });
+  place.text.addEventListener("mouseleave", ppldelta.hideTip);
+  place.text.addEventListener("click", (event) => {
+    const u = event.target.dataset?.u;
+    if (u !== undefined && shown) { ppldelta.hideTip(); goTo(Number(u), { scroll: false }); }
+  });
+  document.addEventListener("click", (event) => {
+    const way = event.target.closest?.("[data-jump]")?.dataset.jump;
+    if (way) jump(way);
+  });
+  place.text.addEventListener("keydown", (event) => {
+    const way = { g: "gain", l: "loss", b: "back" }[event.key];
+    const current = place.text.querySelector(".at");
+    const step = { ArrowRight: 1, ArrowLeft: -1 }[event.key];
+    if (event.ctrlKey || event.metaKey || event.altKey) return;
+    if (way) jump(way);
+    else if (step && shown) goTo(current ? Number(current.dataset.u) + step : 0, { remember: false });
+    else return;
+    event.preventDefault();
+  });
+  place.whitespace.addEventListener("change", () => { if (shown) { paint(); if (shown.current !== undefined) goTo(unitAt(shown.current), { remember: false }); } });
+  place.document.addEventListener("change", () => {
+    const [family, k] = place.document.value.split(".").map(Number);
+    ppldelta.openDocument(family, k);
+  });
+
+  state.subscribe((what) => {
+    if (!shown) return;
+    if (what.has("focus") && state.focus.family !== shown.family) {
+      const first = index.families[state.focus.family].token_documents[0];
+      if (first !== undefined) ppldelta.openDocument(state.focus.family, first);
+      return;
+    }
+    if (what.has("shade") || what.has("focus")) { repaint(); summary(); }
+    if (what.has("focus")) {
+      const current = place.text.querySelector(".at");
+      if (current) place.detail.replaceChildren(...describe(shown.units[current.dataset.u]).flatMap((part, i) => (i ? [" · ", part] : [part])));
+      plots.drawSome(["convergence"]);
+    }
+  });
+
+  ppldelta.reader = {
+    /** Fills the list of documents that can be read, and opens one: that of the address, or the one that moved most. */
+    async start() {
+      const readable = index.families.flatMap((family, f) => family.token_documents.map((k) => [f, k]));
+      if (!readable.length) {
+        document.getElementById("tokens").hidden = true;
+        return;
+      }
+      await Promise.all(index.families.map((_, f) => state.documents(f)));
+      const several = index.families.length > 1;
+      index.families.forEach((family, f) => {
+        const block = state.loaded.get(f);
+        const names = family.token_documents.map((k) => [block.names[k], k]).sort(([a], [b]) => (a < b ? -1 : 1));
+        const options = names.map(([name, k]) => element("option", { value: `${f}.${k}` }, name));
+        place.document.append(...(several ? [element("optgroup", { label: family.name }, ...options)] : options));
+      });
+      if (!follow()) await ppldelta.openDocument(...readable[0]);
+    },
+  };
+})();

@@ -1,0 +1,117 @@
+// The table of documents: a row for each document under each model that passes the filters, of which only those in view
+// are in the page; sorted and searched in memory.
+(() => {
+  "use strict";
+
+  const { state, format, index } = ppldelta;
+  const { element, fixed, signed, perplexity, count } = format;
+  const box = document.getElementById("documents-table");
+  const find = document.getElementById("find");
+  const ROW = 36; // pixels; the style sheet gives rows this height
+  const several = index.families.length > 1;
+  let rows = []; // [family, document, model]
+  let sorted = { column: 8, sign: 1 };
+
+  const numbersOf = (f, k, m) => {
+    const block = state.loaded.get(f);
+    const scale = state.unit === "bpb" ? block.scale[k] : 1;
+    const gain = block.gain[m][k] * scale, loss = block.loss[m][k] * scale;
+    const nll = block.nll_ref[k];
+    return { gain, loss, delta: gain - loss, ref: Math.exp(nll), cmp: Math.exp(nll - block.gain[m][k] + block.loss[m][k]) };
+  };
+  const COLUMNS = [ // title, help, value to sort by and for CSV, how it is shown
+    ["document", "Path below the corpus root", (f, k) => state.loaded.get(f).names[k], null],
+    ["category", "First folder of the path", (f, k) => index.families[f].categories[state.loaded.get(f).category[k]], null],
+    ["model", "The model that is judged", (f, k, m) => index.families[f].models[m], null],
+    ["tokens", "Tokens whose probability was compared", (f, k) => state.loaded.get(f).n_scored[k], count],
+    ["ppl ref", "Perplexity of the reference", (f, k, m) => numbersOf(f, k, m).ref, perplexity],
+    ["ppl model", "Perplexity of the model", (f, k, m) => numbersOf(f, k, m).cmp, perplexity],
+    ["gain", "What the model adds on tokens that it predicts better", (f, k, m) => numbersOf(f, k, m).gain, fixed],
+    ["loss", "What the model gives up on tokens that it predicts worse", (f, k, m) => numbersOf(f, k, m).loss, fixed],
+    ["delta", "gain − loss: above 0 the model predicts the text better", (f, k, m) => numbersOf(f, k, m).delta, signed],
+  ];
+
+  const head = element("tr", {}, ...COLUMNS.map(([title, help, , show], i) => element(
+    "th", { scope: "col", class: show ? "number" : "name", "aria-sort": "none" },
+    element("button", { type: "button", title: help, "data-column": i }, title),
+  )));
+  const above = element("tr", { "aria-hidden": "true" }), below = element("tr", { "aria-hidden": "true" });
+  const body = element("tbody", {});
+  const table = element("table", { class: "virtual" }, element("thead", {}, head), body);
+  box.append(table);
+
+  function collect() {
+    const wanted = find.value.trim().toLocaleLowerCase();
+    rows = [];
+    index.families.forEach((family, f) => {
+      const block = state.loaded.get(f);
+      if (!block || (state.selection && state.selection.family !== f)) return;
+      const only = state.categoryNumber(f);
+      const shown = family.models.map((_, m) => m).filter((m) => !state.isHidden(f, m));
+      for (let k = 0; k < block.n; k++) {
+        if (only !== null && block.category[k] !== only) continue;
+        if (state.selection && !state.selection.documents.has(k)) continue;
+        if (wanted && !block.names[k].toLocaleLowerCase().includes(wanted)) continue;
+        for (const m of shown) if (Number.isFinite(block.gain[m][k])) rows.push([f, k, m]);
+      }
+    });
+    const [, , value, show] = COLUMNS[sorted.column];
+    const keys = new Map(rows.map((row) => [row, value(...row)]));
+    const compare = show
+      ? (a, b) => sorted.sign * (keys.get(a) - keys.get(b))
+      : (a, b) => sorted.sign * (keys.get(a) < keys.get(b) ? -1 : keys.get(a) > keys.get(b) ? 1 : 0);
+    rows.sort(compare);
+    [...head.children].forEach((cell, i) => cell.setAttribute("aria-sort", i === sorted.column ? (sorted.sign > 0 ? "ascending" : "descending") : "none"));
+    const documents = new Set(rows.map(([f, k]) => `${f}/${k}`)).size;
+    document.getElementById("rows").textContent = rows.length === 0 ? "no document matches"
+      : `${count(documents)} document${documents === 1 ? "" : "s"}, ${count(rows.length)} row${rows.length === 1 ? "" : "s"}`;
+    box.scrollTop = 0;
+    render();
+  }
+
+  function render() {
+    const first = state.onPaper ? 0 : Math.max(0, Math.floor(box.scrollTop / ROW) - 8);
+    const last = Math.min(rows.length, state.onPaper ? 60 : first + Math.ceil(box.clientHeight / ROW) + 20);
+    above.style.height = `${first * ROW}px`;
+    below.style.height = `${(state.onPaper ? 0 : rows.length - last) * ROW}px`;
+    table.setAttribute("aria-rowcount", rows.length + 1);
+    const open = state.open;
+    body.replaceChildren(above, ...rows.slice(first, last).map(([f, k, m], i) => {
+      const family = index.families[f];
+      const cells = COLUMNS.map(([title, , value, show], column) => {
+        const shown = show ? show(value(f, k, m)) : value(f, k, m);
+        if (column === 0) {
+          const name = family.token_documents.includes(k)
+            ? element("a", { href: `#read=${f}.${k}.${m}` }, shown)
+            : element("span", { title: "The tokens of this document are not in this file" }, shown);
+          return element("td", { class: "document", title: several ? `${family.name}: ${shown}` : shown }, name);
+        }
+        if (title === "model") return element("td", { class: `model m${m % ppldelta.index.n_colors}` }, element("i"), shown);
+        return element("td", { class: show ? "number" : "name" }, shown || (show ? "" : "(none)"));
+      });
+      const current = open && open.family === f && open.document === k && state.focus.model === m;
+      return element("tr", { "aria-rowindex": first + i + 2, class: current ? "current" : null }, ...cells);
+    }), below);
+  }
+
+  head.addEventListener("click", (event) => {
+    const column = Number(event.target.closest("button")?.dataset.column ?? -1);
+    if (column < 0) return;
+    const natural = COLUMNS[column][3] ? -1 : 1;
+    sorted = { column, sign: sorted.column === column ? -sorted.sign : natural };
+    collect();
+  });
+  box.addEventListener("scroll", () => window.requestAnimationFrame(render), { passive: true });
+  let typing;
+  find.addEventListener("input", () => { clearTimeout(typing); typing = setTimeout(collect, 120); });
+  document.getElementById("documents-csv").addEventListener("click", () => {
+    const names = ["family", "document", "category", "model", "n_scored", "ppl_ref", "ppl_cmp", `gain (${state.unit})`, `loss (${state.unit})`, `delta (${state.unit})`];
+    format.saveCsv("documents.csv", [names, ...rows.map((row) => [index.families[row[0]].name, ...COLUMNS.map(([, , value]) => value(...row))])]);
+  });
+
+  ppldelta.rows = { collect, render };
+  state.subscribe((what) => {
+    if (["unit", "category", "hidden", "selection"].some((each) => what.has(each))) collect();
+    else if (["open", "focus", "onPaper"].some((each) => what.has(each))) render();
+  });
+})();

@@ -1,0 +1,50 @@
+// What the reader has chosen, and who wants to know: unit, weighting, category, hidden models, selected documents, the
+// model in focus and the open document. Panels subscribe; each change names what changed.
+ppldelta.state = (() => {
+  "use strict";
+
+  const { index } = ppldelta;
+  const listeners = [];
+  const state = {
+    unit: "nats",
+    weighting: "tokens",
+    category: null, // null: all
+    shade: "delta",
+    hidden: new Set(), // "family/model number"
+    selection: null, // { family, documents: Set of document numbers }
+    focus: { family: 0, model: 0 },
+    open: null, // { family, document, token }
+    dark: false,
+    onPaper: false,
+
+    isHidden: (family, model) => state.hidden.has(`${family}/${model}`),
+    modelNumber: (family, label) => index.families[family].models.indexOf(label),
+    /** Numbers of the family's documents in the category that is shown; null for all of them. */
+    categoryNumber: (family) => (state.category === null ? null : index.families[family].categories.indexOf(state.category)),
+
+    subscribe(listener) { listeners.push(listener); },
+    set(changes) {
+      Object.assign(state, changes);
+      const what = new Set(Object.keys(changes));
+      for (const listener of listeners) listener(what);
+    },
+  };
+
+  const documents = new Map();
+  /** Promise of a family's documents: typed arrays by document, `gain` and `loss` an array for each model. */
+  state.documents = (family) => {
+    if (!documents.has(family)) {
+      documents.set(family, ppldelta.block(`f${family}.documents`).then((block) => {
+        const n = block.names.length;
+        const rows = (values) => index.families[family].models.map((_, m) => values.subarray(m * n, (m + 1) * n));
+        const made = { ...block, n, gain: rows(block.gain), loss: rows(block.loss) };
+        made.scale = Float64Array.from(block.n_scored, (scored, k) => scored / Math.LN2 / block.n_bytes[k]); // nats/token → bits/byte
+        state.loaded.set(family, made);
+        return made;
+      }));
+    }
+    return documents.get(family);
+  };
+  state.loaded = new Map(); // the same, where it is there already
+  return state;
+})();

@@ -1,0 +1,125 @@
+"""Whole synthetic results of any size: token records, texts and pieces, and the frames that are computed of them.
+
+Seeded and made with arrays, so that 10 000 documents under 10 models take seconds. The texts are nonsense in several
+scripts; the vocabulary splits some characters over two tokens.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import polars as pl
+
+from ppldelta import schema
+from ppldelta.analysis.metrics import document_metrics, model_metrics
+
+CATEGORIES = ("code", "multilingual", "prose")
+WORDS = " the of and a to in is it that was he for on are with as his they be at one have this from or had by word"
+SPLIT = "éß漢字かתш🙂"  # each a token for its first byte and one for the rest
+N_VOCAB = 2000
+
+
+def vocabulary(n_vocab: int = N_VOCAB) -> list[bytes]:
+    """The bytes of each token: words with their space, letters, and characters in two parts."""
+    halves = [half for each in SPLIT for half in (each.encode()[:1], each.encode()[1:])]
+    words = [f" {word}".encode() for word in WORDS.split()]
+    fixed = [*halves, *words, b"\n", b"    ", b".", b",", "עברית ".encode(), "日本".encode()]
+    return [*fixed, *(f"w{i:x} ".encode() for i in range(n_vocab - len(fixed)))]
+
+
+def make(
+    *,
+    n_documents: int = 30,
+    n_models: int = 3,
+    n_tokens: int = 300,
+    family: str = "tiny-ref.Q8_0",
+    rename: dict[str, str] | None = None,
+    seed: int = 0,
+) -> dict[str, Any]:
+    """The frames of a result and its families, by the names of `Result`'s fields.
+
+    Args:
+        n_documents: documents, in three categories in turn.
+        n_models: comparisons.
+        n_tokens: tokens of each document, give or take a half; the second half of each is scored, in two runs.
+        family: name of the family and label of its reference.
+        rename: other names for documents and models.
+        seed: of the generator.
+    """
+    rng = np.random.default_rng(seed)
+    pieces, rename = vocabulary(), rename or {}
+    names = [f"{CATEGORIES[k % 3]}/{k:05}.txt" for k in range(n_documents)]
+    names = [rename.get(name, name) for name in names]
+    models = [rename.get(f"model-{m}", f"model-{m}") for m in range(n_models)]
+
+    length = rng.integers(max(4, n_tokens // 2), max(5, n_tokens * 3 // 2), n_documents)
+    begin = np.cumsum(length) - length
+    # half of all tokens are halves of characters that stand together, or words
+    text = rng.integers(2 * len(SPLIT), len(pieces), int(length.sum())).astype(np.int32)
+    first = np.flatnonzero(rng.random(len(text)) < 0.05)
+    first = first[first + 1 < len(text)]
+    text[first] = 2 * rng.integers(0, len(SPLIT), len(first))
+    text[first + 1] = text[first] + 1
+
+    place = np.repeat(np.arange(n_documents), length)
+    pos = np.arange(len(text)) - begin[place]
+    middle, hole = length // 2, length * 3 // 4
+    scored = (pos > middle[place]) & (pos != hole[place])
+    place, pos, token = place[scored], pos[scored].astype(np.uint32), text[scored]
+    logp_ref = -rng.gamma(1.2, 2.0, len(pos)).astype(np.float32)
+    of_document = np.arange(n_documents) % 3
+    frames = []
+    for m, model in enumerate(models):
+        shift = np.where(of_document == m % 3, 0.15, -0.1) + rng.normal(0, 0.08, n_documents)
+        delta = shift[place] + rng.normal(0, 0.2 + 0.1 * m, len(pos))
+        delta[rng.random(len(pos)) < 0.3] *= 0.01
+        logp_cmp = np.minimum(logp_ref + delta, -1e-6).astype(np.float32)
+        document = pl.Series("document", names, dtype=schema.NAMES).gather(place)
+        columns = {"pos": pos, "token": token, "logp_ref": logp_ref, "logp_cmp": logp_cmp, "delta": logp_cmp - logp_ref}
+        frames.append(
+            pl.DataFrame({"document": document, **columns})
+            .with_columns(family=pl.lit(family, schema.NAMES), model=pl.lit(model, schema.NAMES))
+            .select(*schema.TOKENS)
+        )
+    tokens = pl.concat(frames) if frames else pl.DataFrame(schema=schema.TOKENS)
+    corpus = pl.DataFrame(
+        {
+            "family": [family] * n_documents,
+            "document": names,
+            "category": [CATEGORIES[k % 3] for k in range(n_documents)],
+            "n_tokens": length,
+        },
+        schema=schema.CORPUS,
+    )
+    facts = {"family": [family] * n_models, "model": models}
+    facts |= {"size_bytes": [3_340_000 - 200_000 * m for m in range(n_models)]}
+    facts |= {"bits_per_weight": [8.5 - 0.5 * m for m in range(n_models)], "n_params": [3_145_728] * n_models}
+    facts = pl.DataFrame(facts, schema={name: schema.MODELS[name] for name in facts})
+    all_pieces = pl.DataFrame(
+        {"family": [family] * len(pieces), "token": range(len(pieces)), "piece": pieces}, schema=schema.PIECES
+    )
+    documents = document_metrics(tokens, all_pieces, corpus)
+    known = [{"label": row["model"], "architecture": "llama", **row} for row in facts.drop("family").to_dicts()]
+    return {
+        "tokens": tokens,
+        "documents": documents,
+        "models": model_metrics(documents, facts),
+        "pieces": all_pieces,
+        "texts": pl.DataFrame(
+            {
+                "family": [family] * n_documents,
+                "document": names,
+                "tokens": pl.Series(np.split(text, begin[1:]) if n_documents else [], dtype=schema.TEXTS["tokens"]),
+            },
+            schema=schema.TEXTS,
+        ),
+        "families": [
+            {
+                "family": family,
+                "ref": {"label": family, "architecture": "llama", "size_bytes": 3_340_000, "n_params": 3_145_728},
+                "cmp": known,
+                "signature": "ppldelta:0|windows:perplexity|n_ctx:512",
+            }
+        ],
+    }

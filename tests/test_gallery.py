@@ -1,0 +1,86 @@
+"""The figures of a result by name, and those that only it draws: they hold the numbers of the frames."""
+
+from __future__ import annotations
+
+import numpy as np
+import plotly.graph_objects as go
+import polars as pl
+import pytest
+
+import synthetic
+from ppldelta import ResultError
+from ppldelta.result import Result
+
+MADE = synthetic.make(n_documents=12, n_models=3, n_tokens=60)
+RESULT = Result(**MADE)
+
+
+def of_models(figure: go.Figure) -> dict[str, go.Scatter]:
+    return {trace.meta["model"]: trace for trace in figure.data if "model" in (trace.meta or {})}
+
+
+def test_every_figure_is_made_when_it_is_asked_for() -> None:
+    names = ["models", "models_bpb", "documents", "documents_bpb", "perplexities", "ratios", "size", "bits_per_weight"]
+    assert list(RESULT.figures) == names and len(RESULT.figures) == len(names)
+    for name, figure in RESULT.figures.items():
+        assert isinstance(figure, go.Figure) and figure.data, name
+    assert "perplexities" in repr(RESULT.figures)
+    with pytest.raises(KeyError):
+        RESULT.figures["no such figure"]
+
+
+def test_perplexities_of_every_document_on_logarithmic_axes() -> None:
+    figure = RESULT.figures["perplexities"]
+    drawn = {(model, x, y) for model, t in of_models(figure).items() for x, y in zip(t.x, t.y, strict=True)}
+    assert drawn == set(RESULT.documents.select("model", "ppl_ref", "ppl_cmp").rows())
+    for axis in (figure.layout.xaxis, figure.layout.yaxis):
+        low, high = axis.range
+        assert axis.type == "log"
+        assert all(10**low < value < 10**high for trace in of_models(figure).values() for value in trace.x + trace.y)
+        assert sum(low <= np.log10(tick) <= high for tick in axis.tickvals) >= 2
+
+
+@pytest.mark.parametrize(("name", "column"), [("size", "size_bytes"), ("bits_per_weight", "bits_per_weight")])
+def test_quality_against_size_draws_delta_and_joins_the_front(name: str, column: str) -> None:
+    models = RESULT.models.with_columns(
+        size_bytes=pl.col("model").replace_strict({"model-0": 4e9, "model-1": 2e9, "model-2": 3e9}).cast(pl.UInt64),
+        bits_per_weight=pl.col("model").replace_strict({"model-0": 8.5, "model-1": 4.5, "model-2": 6.5}),
+    )
+    result = Result(**{**MADE, "models": models})
+    figure = result.figures[name]
+    rows = {row["model"]: row for row in result.summary.iter_rows(named=True)}
+    sizes = dict(models.select("model", column).iter_rows())
+    for model, trace in of_models(figure).items():
+        assert trace.y[0] == rows[model]["delta"]
+        assert trace.x[0] == pytest.approx(sizes[model] / (1e9 if column == "size_bytes" else 1))
+    best_first = sorted(rows, key=lambda model: sizes[model])
+    front = [m for i, m in enumerate(best_first) if all(rows[m]["delta"] > rows[o]["delta"] for o in best_first[:i])]
+    lines = [trace for trace in figure.data if (trace.meta or {}).get("front")]
+    assert [len(line.x) for line in lines] == ([len(front)] if len(front) > 1 else [])
+
+
+def test_convergence_ends_at_the_documents_numbers() -> None:
+    row = RESULT.documents.row(5, named=True)
+    figure = RESULT.figures.convergence(row["document"], row["model"])
+    curves = {trace.meta["curve"]: trace for trace in figure.data}
+    assert curves["ratio"].y[-1] == pytest.approx(row["ppl_cmp"] / row["ppl_ref"])
+    assert curves["sum"].y[-1] == pytest.approx(row["delta"] * row["n_scored"])
+    assert max(curves["below"].y) <= 1 <= min(curves["above"].y)
+    assert len(curves["ratio"].x) == row["n_scored"]
+    with pytest.raises(ResultError, match="no tokens of `nothing`"):
+        RESULT.figures.convergence("nothing", "model-0")
+
+
+def test_of_several_families_one_plane_holds_all_models_in_bits_per_byte() -> None:
+    other = synthetic.make(n_documents=6, n_models=2, n_tokens=60, family="other", seed=1)
+    frames = {
+        name: pl.concat([MADE[name], other[name]]) for name in ("tokens", "documents", "models", "pieces", "texts")
+    }
+    figures = Result(**frames, families=[*MADE["families"], *other["families"]]).figures
+    family = MADE["families"][0]["family"]
+    assert {f"{family}/models", "other/size", "shared"} <= set(figures)
+    rows = frames["models"].filter(pl.col("category").is_null(), weighting="tokens")
+    marks = [trace for trace in figures["shared"].data if "model" in (trace.meta or {})]
+    drawn = {(trace.meta["family"], trace.meta["model"], trace.x[0], trace.y[0]) for trace in marks}
+    assert drawn == set(rows.select("family", "model", "gain_bpb", "loss_bpb").rows())
+    assert len({trace.marker.color for trace in marks}) == len(marks)

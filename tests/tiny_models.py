@@ -1,0 +1,144 @@
+"""Models of four architectures with seeded random weights, small enough to be written by a test.
+
+Each stands for a way in which a token sees those before it: all of them (llama), those in a sliding window (gemma2),
+a state (mamba), or a state in some layers and all of them in others (lfm2). The vocabulary is the 256 bytes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import gguf
+import numpy as np
+
+N_EMBD, N_LAYER, N_HEAD, N_FF = 128, 4, 2, 256
+HEAD_SIZE = N_EMBD // N_HEAD
+SLIDING_WINDOW = 32
+
+Sizes = dict[str, tuple[int, ...]]
+
+
+def _attention() -> Sizes:
+    square = (N_EMBD, N_EMBD)
+    return {"attn_q.weight": square, "attn_k.weight": square, "attn_v.weight": square, "attn_output.weight": square}
+
+
+def _feed_forward() -> Sizes:
+    return {
+        "ffn_norm.weight": (N_EMBD,),
+        "ffn_gate.weight": (N_FF, N_EMBD),
+        "ffn_up.weight": (N_FF, N_EMBD),
+        "ffn_down.weight": (N_EMBD, N_FF),
+    }
+
+
+def _llama(writer: gguf.GGUFWriter, layer: int) -> Sizes:
+    return {**_attention(), **_feed_forward()}
+
+
+def _gemma2(writer: gguf.GGUFWriter, layer: int) -> Sizes:
+    norms = {"post_attention_norm.weight": (N_EMBD,), "post_ffw_norm.weight": (N_EMBD,)}
+    return {**_attention(), **_feed_forward(), **norms}
+
+
+def _mamba(writer: gguf.GGUFWriter, layer: int) -> Sizes:
+    inner, state, rank, kernel = 2 * N_EMBD, 16, 8, 4
+    return {
+        "ssm_in.weight": (2 * inner, N_EMBD),
+        "ssm_conv1d.weight": (inner, kernel),
+        "ssm_conv1d.bias": (inner,),
+        "ssm_x.weight": (rank + 2 * state, inner),
+        "ssm_dt.weight": (inner, rank),
+        "ssm_dt.bias": (inner,),
+        "ssm_a": (inner, state),
+        "ssm_d": (inner,),
+        "ssm_out.weight": (N_EMBD, inner),
+    }
+
+
+def _lfm2(writer: gguf.GGUFWriter, layer: int) -> Sizes:
+    if layer % 2:
+        norms = {"attn_q_norm.weight": (HEAD_SIZE,), "attn_k_norm.weight": (HEAD_SIZE,)}
+        return {**_attention(), **norms, **_feed_forward()}
+    convolution = {
+        "shortconv.conv.weight": (N_EMBD, 3),
+        "shortconv.in_proj.weight": (3 * N_EMBD, N_EMBD),
+        "shortconv.out_proj.weight": (N_EMBD, N_EMBD),
+    }
+    return {**convolution, **_feed_forward()}
+
+
+_LAYERS: dict[str, Callable[[gguf.GGUFWriter, int], Sizes]] = {
+    "llama": _llama,
+    "gemma2": _gemma2,
+    "mamba": _mamba,
+    "lfm2": _lfm2,
+}
+ARCHITECTURES = tuple(_LAYERS)
+
+
+def write(path: Path, architecture: str, *, seed: int = 0) -> Path:
+    """Writes a model of one of `ARCHITECTURES`, all tensors F32."""
+    writer = gguf.GGUFWriter(path, architecture)
+    writer.add_name(path.stem)
+    writer.add_context_length(2048)
+    writer.add_embedding_length(N_EMBD)
+    writer.add_block_count(N_LAYER)
+    writer.add_feed_forward_length(N_FF)
+    writer.add_layer_norm_rms_eps(1e-6)
+    writer.add_head_count(N_HEAD)
+    if architecture == "gemma2":
+        writer.add_key_length(HEAD_SIZE)
+        writer.add_value_length(HEAD_SIZE)
+        writer.add_sliding_window(SLIDING_WINDOW)
+    elif architecture == "mamba":
+        writer.add_ssm_conv_kernel(4)
+        writer.add_ssm_inner_size(2 * N_EMBD)
+        writer.add_ssm_state_size(16)
+        writer.add_ssm_time_step_rank(8)
+    elif architecture == "lfm2":
+        writer.add_shortconv_l_cache(3)
+    if architecture == "lfm2":
+        writer.add_head_count_kv([N_HEAD * (layer % 2) for layer in range(N_LAYER)])
+    else:
+        writer.add_head_count_kv(N_HEAD)
+    _add_bytes_as_vocabulary(writer)
+
+    rng = np.random.default_rng(seed)
+    output_norm = "token_embd_norm.weight" if architecture == "lfm2" else "output_norm.weight"
+    sizes: Sizes = {"token_embd.weight": (256, N_EMBD), output_norm: (N_EMBD,)}
+    for layer in range(N_LAYER):
+        block = {"attn_norm.weight": (N_EMBD,), **_LAYERS[architecture](writer, layer)}
+        sizes |= {f"blk.{layer}.{name}": size for name, size in block.items()}
+    for name, size in sizes.items():
+        writer.add_tensor(name, _values(name, size, rng))
+    writer.write_header_to_file()
+    writer.write_kv_data_to_file()
+    writer.write_tensors_to_file()
+    writer.close()
+    return path
+
+
+def _values(name: str, size: tuple[int, ...], rng: np.random.Generator) -> np.ndarray:
+    if name.endswith("ssm_a"):  # a state decays
+        return -np.exp(rng.standard_normal(size, np.float32))
+    if name.endswith("norm.weight") or name.endswith("ssm_d"):
+        return np.ones(size, np.float32)
+    if name.startswith("token_embd"):  # the head too: logits then spread like a trained model's
+        return rng.standard_normal(size, np.float32) * np.float32(1.6 / N_EMBD**0.5)
+    return rng.standard_normal(size, np.float32) / np.float32(max(size[-1], 4) ** 0.5)
+
+
+def _add_bytes_as_vocabulary(writer: gguf.GGUFWriter) -> None:
+    """A byte-level vocabulary without merges but one, which a reader wants to find and no text can use."""
+    printable = [*range(0x21, 0x7F), *range(0xA1, 0xAD), *range(0xAE, 0x100)]
+    others = [byte for byte in range(256) if byte not in printable]
+    tokens = [chr(byte) for byte in printable] + [chr(256 + i) for i in range(len(others))]
+    writer.add_tokenizer_model("gpt2")
+    writer.add_tokenizer_pre("gpt-2")
+    writer.add_token_list(tokens)
+    writer.add_token_types([gguf.TokenType.NORMAL] * len(tokens))
+    writer.add_token_merges(["zz zz"])
+    writer.add_add_bos_token(False)
+    writer.add_eos_token_id(0)

@@ -116,6 +116,17 @@ def test_values_that_llama_cpp_takes() -> None:
     assert (options.n_ctx, options.max_windows, options.n_gpu_layers) == (None, None, None)
 
 
+def test_token_views_are_a_number_or_all(demo_result: ppldelta.Result, tmp_path: Path) -> None:
+    out = demo_result.save(tmp_path / "out")
+    drawn = run("report", out, "-o", tmp_path / "report", "--tokens", "all")
+    assert drawn.returncode == 0, drawn.stderr
+    assert Path(drawn.stdout.strip()) == tmp_path / "report" / "index.html"
+    assert (tmp_path / "report" / "data" / "f0.d35.js").is_file()
+    wrong = run("report", out, "-o", tmp_path / "report", "--tokens", "-5")
+    assert wrong.returncode == 2
+    assert "--tokens" in wrong.stderr
+
+
 def test_help_names_the_commands() -> None:
     text = run("--help").stdout
     for command in ("score", "report", "demo", "perplexity"):

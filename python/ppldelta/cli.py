@@ -19,6 +19,7 @@ from ppldelta.engine.pruning import StoredModel, prune, summary
 from ppldelta.engine.store import Store, default_path
 from ppldelta.models.references import ModelReference, resolve
 from ppldelta.report import numbers
+from ppldelta.report.payload import DEFAULT_VIEWS
 from ppldelta.result import prepare_folder
 from ppldelta.scoring import DEFAULT_N_UBATCH
 from ppldelta.text.names import counted, printable
@@ -92,6 +93,7 @@ def _parser() -> argparse.ArgumentParser:
         action="store_true",
         help="show what there is to do, what the store has of it, and how long the rest will take; score nothing",
     )
+    _add_tokens(score)
     score.add_argument(
         "--windows",
         choices=RULES,
@@ -157,7 +159,15 @@ def _parser() -> argparse.ArgumentParser:
         description="Draws one report of saved results.",
     )
     report.add_argument("results", nargs="+", metavar="OUT", help="folders that `ppldelta score -o` wrote")
-    report.add_argument("-o", "--output", required=True, metavar="FILE", type=Path, help="the HTML file to write")
+    report.add_argument(
+        "-o",
+        "--output",
+        required=True,
+        metavar="FILE|FOLDER",
+        type=Path,
+        help="what to write: one file where the name ends in .html, else a folder with an index.html",
+    )
+    _add_tokens(report)
     report.set_defaults(run=_report)
 
     show = commands.add_parser(
@@ -218,6 +228,24 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
+def _add_tokens(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--tokens",
+        type=_views,
+        default=DEFAULT_VIEWS,
+        metavar="N|all",
+        help="documents that the report shows token by token: the N that changed most and those with a listed passage, "
+        "as far as one file has room (default: %(default)s)",
+    )
+
+
+def _views(text: str) -> int | str:
+    """A number of documents, or `all`."""
+    if text == "all" or (text.isascii() and text.isdigit()):
+        return text if text == "all" else int(text)
+    raise argparse.ArgumentTypeError(f"must be a number of documents or `all`, got `{text}`")
+
+
 def _score(options: argparse.Namespace) -> int:
     if not options.dry_run:
         if options.output is None:
@@ -241,7 +269,7 @@ def _score(options: argparse.Namespace) -> int:
         _warn(result.warnings)
         print(result)
         return 0
-    _show(result, result.save(options.output))
+    _show(result, result.save(options.output, tokens=options.tokens))
     n_left_out = len(options.cmp) - sum(len(family["cmp"]) for family in result.families)
     if n_left_out:
         print(
@@ -288,7 +316,7 @@ def _not_negative(text: str) -> float:
 
 
 def _report(options: argparse.Namespace) -> int:
-    path = ppldelta.report([ppldelta.load(folder) for folder in options.results], options.output)
+    path = ppldelta.report([ppldelta.load(folder) for folder in options.results], options.output, tokens=options.tokens)
     print(path)
     return 0
 

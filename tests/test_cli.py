@@ -10,7 +10,7 @@ import pytest
 
 import ppldelta
 from ppldelta import demo
-from ppldelta.cli import _parser
+from ppldelta.cli import _parser, main
 
 
 def run(*arguments: object, cwd: Path | None = None) -> subprocess.CompletedProcess[str]:
@@ -54,6 +54,43 @@ def test_wrong_use_is_status_2(arguments: list[str]) -> None:
     assert "usage: ppldelta" in used.stderr
 
 
+@pytest.mark.parametrize(
+    ("flags", "said"),
+    [
+        (["-c", "2"], "argument -c/--ctx-size: must be a whole number from 4 to 2147483647 or `0`, got `2`"),
+        (["--ctx-size", "many"], "argument -c/--ctx-size: must be a whole number"),
+        (["--chunks", "0"], "argument --chunks: must be a whole number from 1"),
+        (["-ub", "0"], "argument -ub/--ubatch-size: must be a whole number from 1 to 65536"),
+        (["-t", "0"], "argument -t/--threads: must be"),
+        (
+            ["-ngl", "-2"],
+            "argument -ngl/--n-gpu-layers: must be a whole number from -1 to 2147483647 or `auto` or `all`",
+        ),
+    ],
+)
+def test_values_out_of_range_name_the_flag(flags: list[str], said: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as ended:
+        main(["score", "x", "--ref", "r", "--cmp", "c", "-o", "o", *flags])
+    assert ended.value.code == 2
+    assert said in capsys.readouterr().err
+
+
+def test_a_comparison_that_fails_is_left_out_and_the_status_says_so(tmp_path: Path) -> None:
+    broken = tmp_path / "broken.gguf"
+    broken.write_bytes(demo.REFERENCE.read_bytes()[:-4096] + b"\xff" * 4096)  # NaN in the last tensor
+    text = demo.CORPUS / "prose" / "mudflats_in_november.txt"
+    used = run(
+        "score", text, "--ref", demo.REFERENCE, "--cmp", demo.COMPARISONS[0], "--cmp", broken, "-o", tmp_path / "o"
+    )
+    assert used.returncode == 1
+    assert "warning: `broken` gives log-probabilities that are not finite" in used.stderr
+    assert used.stderr.endswith(
+        "ppldelta: error: 1 of 2 comparisons failed and is not in the report; the warnings above say why\n"
+    )
+    assert (tmp_path / "o" / "report.html").exists()
+    assert "report: " in used.stdout
+
+
 @pytest.mark.parametrize("broken", ["corpus", "model", "output"])
 def test_failure_is_status_1_and_one_clear_message(tmp_path: Path, broken: str) -> None:
     paths = {"corpus": demo.CORPUS, "model": demo.COMPARISONS[0], "output": tmp_path / "out"}
@@ -77,6 +114,17 @@ def test_values_that_llama_cpp_takes() -> None:
         ["score", "x", "--ref", "r", "--cmp", "c", "-o", "o", "-c", "0", "--chunks", "-1", "-ngl", "all"]
     )
     assert (options.n_ctx, options.max_windows, options.n_gpu_layers) == (None, None, None)
+
+
+def test_token_views_are_a_number_or_all(demo_result: ppldelta.Result, tmp_path: Path) -> None:
+    out = demo_result.save(tmp_path / "out")
+    drawn = run("report", out, "-o", tmp_path / "report", "--tokens", "all")
+    assert drawn.returncode == 0, drawn.stderr
+    assert Path(drawn.stdout.strip()) == tmp_path / "report" / "index.html"
+    assert (tmp_path / "report" / "data" / "f0.d35.js").is_file()
+    wrong = run("report", out, "-o", tmp_path / "report", "--tokens", "-5")
+    assert wrong.returncode == 2
+    assert "--tokens" in wrong.stderr
 
 
 def test_help_names_the_commands() -> None:

@@ -16,7 +16,7 @@ import pytest
 
 import ppldelta
 import tiny_models
-from ppldelta import demo, scoring
+from ppldelta import demo, job
 from ppldelta.engine import native
 from ppldelta.engine.native import Model, Scorer
 from ppldelta.engine.plan import N_SEQ_MAX_GPU, Settings, shared_batches
@@ -202,7 +202,7 @@ def test_what_does_not_fit_is_refused_and_the_scorer_stays_usable() -> None:
 @pytest.fixture
 def packing(monkeypatch: pytest.MonkeyPatch) -> None:
     """As if a GPU were there."""
-    monkeypatch.setattr(scoring, "Settings", functools.partial(Settings, n_seq_max=5))
+    monkeypatch.setattr(job, "Settings", functools.partial(Settings, n_seq_max=5))
 
 
 CORPUS = {
@@ -224,7 +224,7 @@ def test_a_packed_run_is_the_same_again_and_close_to_one_window_per_call(packing
 def test_packed_and_alone_are_close_and_kept_apart_in_the_store(monkeypatch: pytest.MonkeyPatch) -> None:
     alone = ppldelta.score(CORPUS, **SCORE)
     assert "|n_seq_max:1|" in alone.signature
-    monkeypatch.setattr(scoring, "Settings", functools.partial(Settings, n_seq_max=5))
+    monkeypatch.setattr(job, "Settings", functools.partial(Settings, n_seq_max=5))
     packed = ppldelta.score(CORPUS, **SCORE)
     assert packed.tokens.select("document", "pos", "token").equals(alone.tokens.select("document", "pos", "token"))
     for side in ("logp_ref", "logp_cmp"):

@@ -95,6 +95,38 @@ def test_arguments_out_of_range_are_refused(argument: str, value: object) -> Non
         ppldelta.score({"a": TEXT}, cmp=demo.COMPARISONS[0], **QUIET, **{argument: value})
 
 
+@pytest.mark.parametrize(
+    ("argument", "value", "message"),
+    [
+        ("n_ctx", "512", r"`n_ctx` must be a whole number, got '512' \(str\)"),
+        ("threads", 1.5, r"`threads` must be a whole number, got 1.5 \(float\)"),
+        ("n_ubatch", None, "`n_ubatch` must be a whole number"),
+        ("max_windows", True, r"`max_windows` must be a whole number, got True \(bool\)"),
+        ("windows", None, "`windows` must be a str"),
+        ("store", 5, "`store` must be a path, True, or None"),
+        ("files", None, "`files` must name documents, got None"),
+        ("files", {}, "no document in the mapping\nhint: a mapping holds a text for each name"),
+        ("files", [], "no document in the paths given\nhint: give a folder"),
+        ("ref", 3, r"a model must be the path of a GGUF file, got 3 \(int\)"),
+        ("ref", "", "a model must be the path of a GGUF file"),
+        ("cmp", None, "`cmp` must name models, got None"),
+        ("cmp", [], "`cmp` is an empty list"),
+        ("cmp", {}, "`cmp` is an empty mapping"),
+        ("cmp", [None], "a model must be the path of a GGUF file, got None"),
+    ],
+)
+def test_arguments_of_a_wrong_type_are_refused(argument: str, value: object, message: str) -> None:
+    arguments = {"files": {"a": TEXT}, "cmp": demo.COMPARISONS[0], **QUIET, argument: value}
+    with pytest.raises(ppldelta.PpldeltaError, match=message):
+        ppldelta.score(**arguments)
+
+
+def test_an_empty_folder_says_what_to_do(tmp_path: Path) -> None:
+    (tmp_path / "corpus").mkdir()
+    with pytest.raises(ppldelta.CorpusError, match="put UTF-8 texts into the folder"):
+        ppldelta.score(tmp_path / "corpus", cmp=demo.COMPARISONS[0], **QUIET)
+
+
 def test_windows_beyond_the_training_context_are_said(tmp_path: Path) -> None:
     """A warning where a window really is longer than what a model was trained on; n_ctx alone is none."""
     assert ppldelta.score({"a": TEXT}, cmp=demo.COMPARISONS[0], n_ctx=100_000, **QUIET).warnings == []

@@ -9,18 +9,20 @@ import argparse
 import logging
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import ppldelta
 from ppldelta import demo
+from ppldelta.engine.plan import RANGES
 from ppldelta.engine.pruning import StoredModel, prune, summary
 from ppldelta.engine.store import Store, default_path
 from ppldelta.models.references import ModelReference, resolve
 from ppldelta.report import numbers
+from ppldelta.report.payload import DEFAULT_VIEWS
 from ppldelta.result import prepare_folder
 from ppldelta.scoring import DEFAULT_N_UBATCH
-from ppldelta.text.names import printable
+from ppldelta.text.names import counted, printable
 from ppldelta.text.windows import RULES
 
 
@@ -91,6 +93,7 @@ def _parser() -> argparse.ArgumentParser:
         action="store_true",
         help="show what there is to do, what the store has of it, and how long the rest will take; score nothing",
     )
+    _add_tokens(score)
     score.add_argument(
         "--windows",
         choices=RULES,
@@ -102,14 +105,14 @@ def _parser() -> argparse.ArgumentParser:
         "-c",
         "--ctx-size",
         dest="n_ctx",
-        type=context_size,
+        type=_whole(*RANGES["n_ctx"], default=("0",)),
         metavar="N",
         help="tokens evaluated together (default: the reference's training context, at most 8192)",
     )
     score.add_argument(
         "--chunks",
         dest="max_windows",
-        type=chunks,
+        type=_whole(1, default=("-1",)),
         metavar="N",
         help="at most N windows of each document (default: all)",
     )
@@ -117,17 +120,23 @@ def _parser() -> argparse.ArgumentParser:
         "-ub",
         "--ubatch-size",
         dest="n_ubatch",
-        type=int,
+        type=_whole(*RANGES["n_ubatch"]),
         metavar="N",
         default=DEFAULT_N_UBATCH,
         help="tokens computed at once (default: %(default)s)",
     )
-    score.add_argument("-t", "--threads", type=int, metavar="N", help="CPU threads (default: the physical cores)")
+    score.add_argument(
+        "-t",
+        "--threads",
+        type=_whole(*RANGES["threads"]),
+        metavar="N",
+        help="CPU threads (default: the physical cores)",
+    )
     score.add_argument(
         "-ngl",
         "--n-gpu-layers",
         dest="n_gpu_layers",
-        type=gpu_layers,
+        type=_whole(*RANGES["n_gpu_layers"], default=("auto", "all")),
         metavar="N",
         help="layers on the GPU (default: all, where a GPU backend is built in)",
     )
@@ -150,7 +159,15 @@ def _parser() -> argparse.ArgumentParser:
         description="Draws one report of saved results.",
     )
     report.add_argument("results", nargs="+", metavar="OUT", help="folders that `ppldelta score -o` wrote")
-    report.add_argument("-o", "--output", required=True, metavar="FILE", type=Path, help="the HTML file to write")
+    report.add_argument(
+        "-o",
+        "--output",
+        required=True,
+        metavar="FILE|FOLDER",
+        type=Path,
+        help="what to write: one file where the name ends in .html, else a folder with an index.html",
+    )
+    _add_tokens(report)
     report.set_defaults(run=_report)
 
     show = commands.add_parser(
@@ -191,7 +208,7 @@ def _parser() -> argparse.ArgumentParser:
         "--older-than",
         dest="older_than_days",
         metavar="DAYS",
-        type=not_negative,
+        type=_not_negative,
         help="what no run has used for so many days",
     )
     which.add_argument(
@@ -201,7 +218,7 @@ def _parser() -> argparse.ArgumentParser:
         "--max-size",
         dest="max_mb",
         metavar="MB",
-        type=not_negative,
+        type=_not_negative,
         help="as much as makes the file this small, what was not used for longest first",
     )
     which.add_argument("--all", dest="everything", action="store_true", help="everything")
@@ -209,6 +226,24 @@ def _parser() -> argparse.ArgumentParser:
 
     commands.add_parser("perplexity", help="the patched llama-perplexity, with all its own flags", add_help=False)
     return parser
+
+
+def _add_tokens(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--tokens",
+        type=_views,
+        default=DEFAULT_VIEWS,
+        metavar="N|all",
+        help="documents that the report shows token by token: the N that changed most and those with a listed passage, "
+        "as far as one file has room (default: %(default)s)",
+    )
+
+
+def _views(text: str) -> int | str:
+    """A number of documents, or `all`."""
+    if text == "all" or (text.isascii() and text.isdigit()):
+        return text if text == "all" else int(text)
+    raise argparse.ArgumentTypeError(f"must be a number of documents or `all`, got `{text}`")
 
 
 def _score(options: argparse.Namespace) -> int:
@@ -233,9 +268,16 @@ def _score(options: argparse.Namespace) -> int:
     if isinstance(result, ppldelta.Plan):
         _warn(result.warnings)
         print(result)
-    else:
-        _show(result, result.save(options.output))
-    return 0
+        return 0
+    _show(result, result.save(options.output, tokens=options.tokens))
+    n_left_out = len(options.cmp) - sum(len(family["cmp"]) for family in result.families)
+    if n_left_out:
+        print(
+            f"ppldelta: error: {n_left_out} of {counted(len(options.cmp), 'comparison')} failed and "
+            f"{'is' if n_left_out == 1 else 'are'} not in the report; the warnings above say why",
+            file=sys.stderr,
+        )
+    return 1 if n_left_out else 0
 
 
 def _model(text: str) -> ModelReference:
@@ -244,23 +286,37 @@ def _model(text: str) -> ModelReference:
     return resolve(path, label=label) if equals and label and not os.path.exists(text) else resolve(text)
 
 
-def context_size(text: str) -> int | None:
-    """llama.cpp's `-c`, where 0 means the model's own."""
-    return int(text) or None
+def _whole(least: int, most: int = 2**31 - 1, *, default: tuple[str, ...] = ()) -> Callable[[str], int | None]:
+    """A whole number in a range, or what stands for the default, as in llama.cpp."""
+
+    def read(text: str) -> int | None:
+        if text in default:
+            return None
+        try:
+            value = int(text)
+        except ValueError:
+            value = None
+        if value is None or not least <= value <= most:
+            others = "".join(f" or `{word}`" for word in default)
+            raise argparse.ArgumentTypeError(f"must be a whole number from {least} to {most}{others}, got `{text}`")
+        return value
+
+    return read
 
 
-def chunks(text: str) -> int | None:
-    """llama.cpp's `--chunks`, where -1 means all."""
-    return None if int(text) == -1 else int(text)
-
-
-def gpu_layers(text: str) -> int | None:
-    """llama.cpp's `-ngl`: a number, or `auto` or `all`, which is the default here."""
-    return None if text in ("auto", "all") else int(text)
+def _not_negative(text: str) -> float:
+    """A number of days or megabytes."""
+    try:
+        value = float(text)
+    except ValueError:
+        value = -1.0
+    if not 0 <= value < float("inf"):
+        raise argparse.ArgumentTypeError(f"must be a number that is not negative, got `{text}`")
+    return value
 
 
 def _report(options: argparse.Namespace) -> int:
-    path = ppldelta.report([ppldelta.load(folder) for folder in options.results], options.output)
+    path = ppldelta.report([ppldelta.load(folder) for folder in options.results], options.output, tokens=options.tokens)
     print(path)
     return 0
 
@@ -273,13 +329,6 @@ def _demo(options: argparse.Namespace) -> int:
     if not options.no_open:
         demo.open_in_browser(folder / "report.html")
     return 0
-
-
-def not_negative(text: str) -> float:
-    """A number of days or megabytes."""
-    if not 0 <= (value := float(text)) < float("inf"):
-        raise ValueError
-    return value
 
 
 def _store(options: argparse.Namespace) -> int:

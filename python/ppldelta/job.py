@@ -33,9 +33,10 @@ from ppldelta.engine.plan import (
 from ppldelta.engine.remote import RemoteModel, Session
 from ppldelta.engine.store import Key, Store, tokens_hash
 from ppldelta.engine.worker import ContextSize
+from ppldelta.errors import StoreError
 from ppldelta.models.references import ModelLike, ModelReference, resolve, resolve_many, unique_labels
 from ppldelta.text.documents import Files, load_documents
-from ppldelta.text.names import counted
+from ppldelta.text.names import counted, shown_type
 
 DEFAULT_N_UBATCH = 128
 
@@ -159,6 +160,8 @@ def _store(store: str | os.PathLike[str] | bool | None) -> AbstractContextManage
     """The store that is to be used, if any."""
     if store is None or store is False:
         return nullcontext()
+    if not isinstance(store, (bool, str, os.PathLike)):
+        raise StoreError(f"`store` must be a path, True, or None, got {shown_type(store)}")
     return Store(None if store is True else store)
 
 

@@ -16,11 +16,20 @@ from ppldelta.engine.native import Build, ModelInfo, build
 from ppldelta.errors import CorpusError, ModelError, PpldeltaError, TokenizerMismatchError
 from ppldelta.models.references import ModelReference
 from ppldelta.text.documents import Document
-from ppldelta.text.names import printable
+from ppldelta.text.names import counted, printable, shown_type
 from ppldelta.text.windows import N_CTX_MIN, Window, check_arguments, default_n_ctx, plan_windows
 
 N_SEQ_MAX_GPU = 32
 """Most windows in one batch where layers are on a GPU; with 60 tokens each they fill 15 micro-batches of 128."""
+
+RANGES = {
+    "n_ctx": (N_CTX_MIN, 2**31 - 1),
+    "n_gpu_layers": (-1, 2**31 - 1),
+    "n_ubatch": (1, 2**16),
+    "threads": (1, 512),  # GGML_MAX_N_THREADS
+    "n_seq_max": (1, 256),  # LLAMA_MAX_SEQ
+}
+"""Least and greatest values of settings."""
 
 
 @dataclass(frozen=True)
@@ -49,14 +58,16 @@ class Settings:
     n_seq_max: int | None = None
 
     def __post_init__(self) -> None:
+        if not isinstance(self.windows, str):
+            raise PpldeltaError(f"`windows` must be a str, got {shown_type(self.windows)}")
+        for name in ("n_ctx", "max_windows", "n_gpu_layers", "n_ubatch", "threads"):
+            value = getattr(self, name)
+            if value is None and name not in ("n_ubatch", "threads"):
+                continue
+            if isinstance(value, bool) or not isinstance(value, (int, np.integer)):
+                raise PpldeltaError(f"`{name}` must be a whole number, got {shown_type(value)}")
         check_arguments(self.windows, N_CTX_MIN if self.n_ctx is None else self.n_ctx, self.max_windows)
-        for name, least, most in (
-            ("n_ctx", N_CTX_MIN, 2**31 - 1),
-            ("n_gpu_layers", -1, 2**31 - 1),
-            ("n_ubatch", 1, 2**16),
-            ("threads", 1, 512),  # GGML_MAX_N_THREADS
-            ("n_seq_max", 1, 256),  # LLAMA_MAX_SEQ
-        ):
+        for name, (least, most) in RANGES.items():
             value = getattr(self, name)
             if value is not None and not least <= value <= most:
                 raise PpldeltaError(f"`{name}` must lie between {least} and {most}, got {value}")
@@ -163,7 +174,7 @@ def plan_documents(
         if windows:
             kept.append((document, tokens, windows))
         else:
-            too_short.append(f"`{printable(document.name)}` ({len(tokens)} tokens)")
+            too_short.append(f"`{printable(document.name)}` ({counted(len(tokens), 'token')})")
     if not kept:
         raise CorpusError(
             f"no document is long enough to score: {_some(too_short)}",
@@ -255,7 +266,7 @@ def beyond_training(info: ModelInfo, label: str, planned: list[PlannedDocument])
     if longest <= info.n_ctx_train:
         return []
     return [
-        f"Windows of up to {longest} tokens, but `{label}` was trained on contexts of {info.n_ctx_train}: "
+        f"Windows of up to {counted(longest, 'token')}, but `{label}` was trained on contexts of {info.n_ctx_train}: "
         "what lies beyond says little about the model."
     ]
 

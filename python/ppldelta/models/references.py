@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from ppldelta.errors import ModelError
-from ppldelta.text.names import as_utf8, printable
+from ppldelta.text.names import as_utf8, printable, shown_type
 
 GGUF_MAGIC = b"GGUF"
 _SPLIT = re.compile(r"-(\d{5})-of-(\d{5})\.gguf$")  # as llama.cpp's gguf-split names the files of one model
@@ -53,6 +53,8 @@ def resolve(model: ModelLike, *, label: str | None = None) -> ModelReference:
     """
     if isinstance(model, ModelReference):
         return model
+    if not isinstance(model, (str, os.PathLike)) or not os.fspath(model):
+        raise ModelError(f"a model must be the path of a GGUF file, got {shown_type(model)}")
     path = Path(model).expanduser()
     shown = printable(model)
     if not path.exists():
@@ -103,10 +105,18 @@ def resolve_many(models: ModelLike | Iterable[ModelLike] | Mapping[str, ModelLik
         references = [resolve(model, label=str(label)) for label, model in models.items()]
     elif isinstance(models, (str, os.PathLike, ModelReference)):
         references = [resolve(models)]
-    else:
+    elif isinstance(models, Iterable) and not isinstance(models, (bytes, bytearray)):
         references = [resolve(model) for model in models]
+    else:
+        raise ModelError(
+            f"`cmp` must name models, got {shown_type(models)}",
+            hint="give the path of a GGUF file, a list of paths, or a mapping from labels to paths",
+        )
     if not references:
-        raise ModelError("no comparison model is given", hint="name at least one GGUF file as `cmp`")
+        empty = "mapping from labels to paths" if isinstance(models, Mapping) else "list"
+        raise ModelError(
+            f"no comparison model is given: `cmp` is an empty {empty}", hint="name at least one GGUF file as `cmp`"
+        )
     return references
 
 

@@ -75,6 +75,7 @@ class FamilySection:
 
     index: int
     name: str
+    identity: str
     reference: dict[str, Any]
     corpus: str
     n_scored: int
@@ -187,6 +188,7 @@ def _section(index: int, family: dict[str, Any], made: FamilyFigures) -> FamilyS
     return FamilySection(
         index=index,
         name=name,
+        identity=family["ref"].get("sha256") or family["ref"]["label"],
         reference={"architecture": None, "n_params": None, "size_bytes": None, **family["ref"]},
         corpus=sentences.corpus(made.documents),
         n_scored=made.rows()["n_scored"].max() or 0,

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ppldelta.errors import CorpusError
-from ppldelta.text.names import as_utf8, printable
+from ppldelta.text.names import as_utf8, printable, shown_type
 
 Files = str | os.PathLike[str] | Iterable[str | os.PathLike[str]] | Mapping[str, str | bytes]
 """What `load_documents` takes."""
@@ -47,8 +47,8 @@ def load_documents(files: Files) -> tuple[list[Document], list[str]]:
 
     What `files` may be, and what the names are relative to (the root):
 
-    - a folder: every file below it, at any depth; the root is the folder. Each folder is read once, however many
-      symbolic links lead to it;
+    - a folder: every file below it, at any depth; the root is the folder. Symbolic links are followed, also where they
+      leave it, and what they lead to bears the link's name; each folder is read once, so that links in a circle end;
     - a glob (``*``, ``?``, ``[…]``, ``**`` for any number of folders): every file that it matches; the root is the
       part before the first wildcard. A path that exists is taken as it stands, wildcards or not;
     - one file: the root is the folder that holds it;
@@ -66,8 +66,8 @@ def load_documents(files: Files) -> tuple[list[Document], list[str]]:
         The documents sorted by name, and the warnings: one sentence for each thing left out or worth knowing.
 
     Raises:
-        CorpusError: a path does not exist, nothing matched, or nothing that matched can be scored.
-        TypeError: `files`, a path in it, or a text in it is of another type.
+        CorpusError: a path does not exist, nothing matched, or nothing that matched can be scored; `files`, a path in
+            it, or a text in it is of another type.
     """
     warnings: list[str] = []
     if isinstance(files, Mapping):
@@ -81,12 +81,10 @@ def load_documents(files: Files) -> tuple[list[Document], list[str]]:
         found = _below_path(paths[0], warnings) if len(paths) == 1 else _below_paths(paths, warnings)
         where = "the paths given"
     else:
-        raise TypeError(f"`files` must be {_KINDS}, got {type(files).__name__}")
+        raise CorpusError(f"`files` must name documents, got {shown_type(files)}", hint=f"give {_KINDS}")
     if not found:
-        raise CorpusError(
-            f"no document in {where}" + "".join(f"\n  {warning}" for warning in warnings[:3]),
-            hint="hidden files are not read; in a glob, `**/*` reaches files in subfolders",
-        )
+        said = "".join(f"\n  {warning}" for warning in warnings[:3])
+        raise CorpusError(f"no document in {where}{said}", hint=_empty_hint(files))
 
     documents: dict[str, Document] = {}
     for raw_name, source in sorted(found, key=lambda item: item[0]):
@@ -108,6 +106,17 @@ def load_documents(files: Files) -> tuple[list[Document], list[str]]:
             f"no document in {where} can be scored:{shown}{more}", hint="a document is a UTF-8 text that is not empty"
         )
     return [documents[name] for name in sorted(documents)], warnings
+
+
+def _empty_hint(files: Files) -> str:
+    """The next step where nothing was found."""
+    if isinstance(files, Mapping):
+        return "a mapping holds a text for each name; give at least one"
+    if not isinstance(files, (str, os.PathLike)):
+        return f"give {_KINDS}"
+    if Path(files).expanduser().is_dir():
+        return "put UTF-8 texts into the folder, or name another one; hidden files are not read"
+    return "hidden files are not read; in a glob, `**/*` reaches files in subfolders"
 
 
 def corpus_path(files: Files) -> str | None:
@@ -256,7 +265,7 @@ def _read(source: Path | bytes) -> tuple[bytes, None] | tuple[None, str]:
 
 def _path(given: str | os.PathLike[str]) -> Path:
     if not isinstance(given, (str, os.PathLike)):
-        raise TypeError(f"a path must be str or os.PathLike, got {type(given).__name__}")
+        raise CorpusError(f"a path of `files` must be a str or a path, got {shown_type(given)}", hint=f"give {_KINDS}")
     if not os.fspath(given):
         raise CorpusError("a path must not be empty", hint=f"give {_KINDS}; `.` is the current folder")
     return Path(given).expanduser()
@@ -264,8 +273,10 @@ def _path(given: str | os.PathLike[str]) -> Path:
 
 def _encoded(name: str, text: str | bytes) -> bytes:
     if not isinstance(name, str) or not isinstance(text, (str, bytes)):
-        raise TypeError(
-            f"the mapping must be from str to str or bytes, got {type(name).__name__} to {type(text).__name__}"
+        raise CorpusError(
+            f"a mapping as `files` must be from names (str) to texts (str or bytes), got {type(name).__name__} to "
+            f"{type(text).__name__}",
+            hint="for paths, give a list of them",
         )
     # A lone surrogate becomes bytes that are not UTF-8, which `_read` then names with their offset.
     return text.encode("utf-8", "surrogatepass") if isinstance(text, str) else text

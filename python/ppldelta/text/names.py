@@ -23,3 +23,9 @@ def printable(name: str | os.PathLike[str]) -> str:
 def counted(n: int, noun: str) -> str:
     """A number of things for people: `1 token`, `1,234 tokens`."""
     return f"{n:,} {noun}{'s' * (n != 1)}"
+
+
+def shown_type(value: object) -> str:
+    """A value of a wrong type for people: what it is, and of which type."""
+    text = repr(value)
+    return f"{text if len(text) <= 40 else text[:39] + '…'} ({type(value).__name__})"

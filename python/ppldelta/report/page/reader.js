@@ -142,6 +142,9 @@
   }
 
   const unitAt = (t) => shown.units.findIndex((unit) => unit.first <= t && t <= unit.last);
+  // an older result keeps only the scored tokens: there a token's place in the list is not its position
+  const tokenAt = (pos) => (shown.complete ? pos : shown.positions.indexOf(pos));
+  const positionOf = (t) => (shown.complete ? t : shown.positions[t]);
 
   function goTo(u, { scroll = true, remember = true } = {}) {
     const unit = shown.units[u];
@@ -155,9 +158,9 @@
       if (inside.top < outside.top + 40 || inside.bottom > outside.bottom - 40) box.scrollTop += inside.top - outside.top - box.clientHeight / 3;
     }
     place.detail.replaceChildren(...describe(unit).flatMap((part, i) => (i ? [" · ", part] : [part])));
-    shown.current = unit.first;
+    shown.current = positionOf(unit.first);
     const { family, k } = shown;
-    window.history.replaceState(null, "", `#read=${family}.${k}.${state.focus.model}.${unit.first}`);
+    window.history.replaceState(null, "", `#read=${family}.${k}.${state.focus.model}.${shown.current}`);
     plots.drawSome(["convergence"]);
   }
 
@@ -201,7 +204,7 @@
   });
   document.addEventListener("firstdraw", ({ target: canvas }) => {
     if (!canvas.dataset.figure.startsWith("convergence")) return;
-    canvas.on("plotly_click", ({ points: [point] }) => { if (shown?.complete) goTo(unitAt(point.x)); });
+    canvas.on("plotly_click", ({ points: [point] }) => { if (shown) goTo(unitAt(tokenAt(point.x))); });
   });
 
   // --- what opens it ------------------------------------------------------------------------------------------------
@@ -227,7 +230,7 @@
     if (state.focus.family !== family) state.focus = { family, model: 0 };
     paint();
     state.set({ open: { family, document: k }, focus: state.focus });
-    if (token !== null) goTo(unitAt(token), { remember: false });
+    if (token !== null) goTo(unitAt(tokenAt(token)), { remember: false });
     if (scroll) document.getElementById("tokens").scrollIntoView();
   };
 
@@ -265,7 +268,7 @@
     else return;
     event.preventDefault();
   });
-  place.whitespace.addEventListener("change", () => { if (shown) { paint(); if (shown.current !== undefined) goTo(unitAt(shown.current), { remember: false }); } });
+  place.whitespace.addEventListener("change", () => { if (shown) { paint(); if (shown.current !== undefined) goTo(unitAt(tokenAt(shown.current)), { remember: false }); } });
   place.document.addEventListener("change", () => {
     const [family, k] = place.document.value.split(".").map(Number);
     ppldelta.openDocument(family, k);
@@ -302,6 +305,11 @@
         const options = names.map(([name, k]) => element("option", { value: `${f}.${k}` }, name));
         place.document.append(...(several ? [element("optgroup", { label: family.name }, ...options)] : options));
       });
+      const { wanted, included } = index.token_views;
+      const all = index.families.reduce((sum, family) => sum + family.n_documents, 0);
+      document.getElementById("readable").textContent = included === all ? ""
+        : included < wanted ? ` ${count(included)} of ${count(all)} documents are in this file, those that changed most; as a folder a report holds all.`
+          : ` ${count(included)} of ${count(all)} documents are here, those that changed most.`;
       if (!follow()) await ppldelta.openDocument(...readable[0]);
     },
   };

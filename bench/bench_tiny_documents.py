@@ -1,8 +1,8 @@
 """(c) Many documents of 20 to 60 tokens, as in question sets: what a window of its own costs each of them.
 
 The floor is llama.cpp decoding the same windows with output rows for the same targets, one document per call. A second
-row decodes as many documents as fit a micro-batch side by side, each as a sequence of its own. The engine's own rows are
-one document per call, as it does on the CPU, and packed as it does on a GPU: what packing saves or costs here.
+row decodes as many documents as fit a micro-batch side by side, each as a sequence of its own. The engine's own rows
+are one document per call, as it does on the CPU, and packed as it does on a GPU: what packing saves or costs here.
 """
 
 from __future__ import annotations

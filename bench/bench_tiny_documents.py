@@ -2,7 +2,7 @@
 
 The floor is llama.cpp decoding the same windows with output rows for the same targets, one document per call. A second
 row decodes as many documents as fit a micro-batch side by side, each as a sequence of its own. The engine's own rows
-are one document per call, as it works on the CPU, and packed as it works on a GPU: what packing saves or costs here.
+are one document per call, as it does on the CPU, and packed as it does on a GPU: what packing saves or costs here.
 """
 
 from __future__ import annotations

@@ -10,7 +10,8 @@ import pytest
 
 import ppldelta
 from ppldelta import demo
-from ppldelta.cli import _parser, main
+from ppldelta.arguments import parser
+from ppldelta.cli import main
 
 
 def run(*arguments: object, cwd: Path | None = None) -> subprocess.CompletedProcess[str]:
@@ -110,7 +111,7 @@ def test_failure_is_status_1_and_one_clear_message(tmp_path: Path, broken: str) 
 
 
 def test_values_that_llama_cpp_takes() -> None:
-    options = _parser().parse_args(
+    options = parser().parse_args(
         ["score", "x", "--ref", "r", "--cmp", "c", "-o", "o", "-c", "0", "--chunks", "-1", "-ngl", "all"]
     )
     assert (options.n_ctx, options.max_windows, options.n_gpu_layers) == (None, None, None)

@@ -10,7 +10,7 @@ import pytest
 import ppldelta
 from ppldelta import demo, job
 from ppldelta.engine import worker
-from ppldelta.engine.remote import Session
+from ppldelta.engine.session import Session
 from ppldelta.engine.store import Store
 from ppldelta.models import identity
 

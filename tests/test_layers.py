@@ -21,6 +21,7 @@ LOWEST_FIRST = (
     ("job",),
     ("scoring", "planning"),
     ("demo",),
+    ("arguments",),
     ("cli",),
 )
 RANK = {name: rank for rank, names in enumerate(LOWEST_FIRST) for name in names}

@@ -82,7 +82,7 @@ def documents(*lengths: int) -> list[PlannedDocument]:
             Document(f"{i}", "", b"x"),
             tokens := np.arange(n, dtype=np.int32) + 10,
             plan_windows(tokens, rule="perplexity", n_ctx=512, bos=1),
-            i,
+            batch=i,
         )
         for i, n in enumerate(lengths)
     ]

@@ -21,10 +21,11 @@ import pytest
 
 import ppldelta
 from ppldelta import demo
-from ppldelta.engine import remote, worker
+from ppldelta.engine import local, worker
+from ppldelta.engine.loaded import ContextSize, ModelFile, Models
 from ppldelta.engine.native import Model, Scorer
-from ppldelta.engine.remote import Session
-from ppldelta.engine.worker import ContextSize, ModelFile, Models
+from ppldelta.engine.remote import RemoteModel
+from ppldelta.engine.session import Session
 from ppldelta.models.references import resolve
 from ppldelta.text.windows import plan_windows
 
@@ -43,13 +44,13 @@ def fresh() -> Iterator[None]:
 
 
 def close_idle() -> None:
-    while remote._idle:
-        remote._idle.pop().executor.shutdown(wait=True, kill_workers=True)
+    while local.idle:
+        local.idle.pop().executor.shutdown(wait=True, kill_workers=True)
 
 
 def worker_pid() -> int:
-    (local,) = remote._idle
-    (pid,) = local.executor._processes
+    (idle,) = local.idle
+    (pid,) = idle.executor._processes
     return pid
 
 
@@ -125,7 +126,7 @@ def test_an_abort_in_another_executor_too(aborting: Path) -> None:
 
 def test_a_kill_in_the_middle_names_model_and_document(fresh: None) -> None:
     with Session() as session:
-        model = session.model(resolve(demo.REFERENCE))
+        model = RemoteModel(session, resolve(demo.REFERENCE))
         model.load()
         pid = session.call(process_id, label="", doing="")
 
@@ -144,7 +145,7 @@ def process_id(run: int) -> int:
     return os.getpid()
 
 
-def plan(model: remote.RemoteModel, texts: dict[str, str]) -> list:
+def plan(model: RemoteModel, texts: dict[str, str]) -> list:
     from ppldelta.engine.plan import Settings, plan_documents
     from ppldelta.text.documents import load_documents
 
@@ -194,12 +195,12 @@ def test_a_changed_file_is_loaded_again_or_refused(fresh: None, tmp_path: Path) 
     path = tmp_path / "m.gguf"
     path.write_bytes(GOOD.read_bytes())
     with Session() as session:
-        model = session.model(resolve(path))
+        model = RemoteModel(session, resolve(path))
         model.load()
         path.write_bytes(OTHER.read_bytes())
-        assert session.model(resolve(path)).load() != model.info
+        assert RemoteModel(session, resolve(path)).load() != model.info
         os.utime(path, ns=(1, 1))
-        stale = session.model(resolve(path))
+        stale = RemoteModel(session, resolve(path))
         os.utime(path)
         with pytest.raises(ppldelta.ModelError, match="has changed since the run began"):
             stale.load()
@@ -225,11 +226,11 @@ def test_two_threads_have_two_workers(fresh: None) -> None:
         calls = [threads.submit(ppldelta.score, {"a": TEXT}, cmp=cmp, **QUIET) for cmp in (GOOD, OTHER)]
         a, b = (call.result() for call in calls)
     assert a.tokens["logp_ref"].equals(b.tokens["logp_ref"])
-    assert len(remote._idle) == 2
+    assert len(local.idle) == 2
 
 
 def test_idle_workers_end(fresh: None, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(remote, "IDLE_S", 0.5)
+    monkeypatch.setattr(local, "IDLE_S", 0.5)
     ppldelta.score({"a": TEXT}, cmp=GOOD, **QUIET)
     pid = worker_pid()
     until(lambda: not Path(f"/proc/{pid}").exists(), 10)
@@ -238,7 +239,7 @@ def test_idle_workers_end(fresh: None, monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_progress_is_that_of_micro_batches(fresh: None) -> None:
     with Session() as session:
-        model = session.model(resolve(demo.REFERENCE))
+        model = RemoteModel(session, resolve(demo.REFERENCE))
         model.load()
         planned = plan(model, {"a": LONG})
         seen: list[int] = []
@@ -252,7 +253,8 @@ def test_a_worker_is_small() -> None:
     code = (
         CALL
         + """
-from ppldelta.engine.remote import Session
+from ppldelta.engine.remote import RemoteModel
+from ppldelta.engine.session import Session
 def imported(run):
     import sys
     return {name.split(".")[0] for name in sys.modules}
@@ -363,7 +365,7 @@ def test_interrupted_in_a_task_that_does_not_look_the_worker_is_ended(fresh: Non
     with pytest.raises(KeyboardInterrupt), Session() as session:
         session.call(sleep, 60.0, label="", doing="")
     assert time.monotonic() - started < 5
-    assert remote._idle == []
+    assert local.idle == []
 
 
 def sleep(run: int, seconds: float) -> None:

@@ -9,30 +9,25 @@ import argparse
 import logging
 import os
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 import ppldelta
-from ppldelta import demo
-from ppldelta.engine.plan import RANGES
+from ppldelta import arguments, demo
 from ppldelta.engine.pruning import StoredModel, prune, summary
 from ppldelta.engine.store import Store, default_path
 from ppldelta.models.references import ModelReference, resolve
 from ppldelta.report import numbers
-from ppldelta.report.payload import DEFAULT_VIEWS
 from ppldelta.result import prepare_folder
-from ppldelta.scoring import DEFAULT_N_UBATCH
 from ppldelta.text.names import counted, printable
-from ppldelta.text.windows import RULES
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Runs the command line and returns the exit status (2 for wrong use is raised by argparse as SystemExit)."""
-    arguments = list(sys.argv[1:] if argv is None else argv)
-    if arguments[:1] == ["perplexity"]:  # all its own flags, `--help` included
-        return _perplexity(arguments[1:])
-    parser = _parser()
-    options = parser.parse_args(arguments)
+    given = list(sys.argv[1:] if argv is None else argv)
+    if given[:1] == ["perplexity"]:  # all its own flags, `--help` included
+        return _perplexity(given[1:])
+    options = arguments.parser().parse_args(given)
     logging.basicConfig(
         level=logging.DEBUG if options.verbose else logging.ERROR,
         format="%(levelname)s %(name)s: %(message)s" if options.verbose else "%(message)s",
@@ -40,7 +35,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     if not options.verbose:  # what matters of it is in our own errors
         logging.getLogger("ppldelta.llama_cpp").setLevel(logging.CRITICAL)
     try:
-        return options.run(options)
+        return _COMMANDS[options.command](options)
     except ppldelta.PpldeltaError as error:
         print(f"ppldelta: error: {error}", file=sys.stderr)
         return 1
@@ -48,202 +43,6 @@ def main(argv: Sequence[str] | None = None) -> int:
         kept = "the same command goes on from there" if getattr(options, "store", None) else "nothing was kept"
         print(f"ppldelta: interrupted; {kept}", file=sys.stderr)
         return 1
-
-
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        prog="ppldelta",
-        description="What did a change do to a GGUF language model? Gain and loss against a reference, token by token.",
-    )
-    parser.add_argument("--version", action="version", version=f"ppldelta {ppldelta.__version__}")
-    commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
-
-    common = argparse.ArgumentParser(add_help=False)
-    common.add_argument("-v", "--verbose", action="store_true", help="show log lines, llama.cpp's included, on stderr")
-
-    score = commands.add_parser(
-        "score",
-        parents=[common],
-        help="compare models with a reference on documents",
-        description="Compares models with a reference, token by token, and writes a report and tables into a folder.",
-    )
-    score.add_argument(
-        "corpus",
-        nargs="+",
-        metavar="CORPUS",
-        help="a folder, files, or a quoted glob; a document's category is its first folder",
-    )
-    score.add_argument("--ref", required=True, metavar="GGUF", help="the reference model")
-    score.add_argument(
-        "--cmp",
-        required=True,
-        action="append",
-        metavar="[LABEL=]GGUF",
-        help="a comparison model; may be given several times",
-    )
-    score.add_argument(
-        "-o",
-        "--output",
-        metavar="OUT",
-        type=Path,
-        help="folder for report.html, parquet tables and run.json; needed except for a dry run",
-    )
-    score.add_argument(
-        "--dry-run",
-        action="store_true",
-        help="show what there is to do, what the store has of it, and how long the rest will take; score nothing",
-    )
-    _add_tokens(score)
-    score.add_argument(
-        "--windows",
-        choices=RULES,
-        default="perplexity",
-        help="tokens that are scored: the second half of each window, as llama-perplexity does, or every one "
-        "(default: %(default)s)",
-    )
-    score.add_argument(
-        "-c",
-        "--ctx-size",
-        dest="n_ctx",
-        type=_whole(*RANGES["n_ctx"], default=("0",)),
-        metavar="N",
-        help="tokens evaluated together (default: the reference's training context, at most 8192)",
-    )
-    score.add_argument(
-        "--chunks",
-        dest="max_windows",
-        type=_whole(1, default=("-1",)),
-        metavar="N",
-        help="at most N windows of each document (default: all)",
-    )
-    score.add_argument(
-        "-ub",
-        "--ubatch-size",
-        dest="n_ubatch",
-        type=_whole(*RANGES["n_ubatch"]),
-        metavar="N",
-        default=DEFAULT_N_UBATCH,
-        help="tokens computed at once (default: %(default)s)",
-    )
-    score.add_argument(
-        "-t",
-        "--threads",
-        type=_whole(*RANGES["threads"]),
-        metavar="N",
-        help="CPU threads (default: the physical cores)",
-    )
-    score.add_argument(
-        "-ngl",
-        "--n-gpu-layers",
-        dest="n_gpu_layers",
-        type=_whole(*RANGES["n_gpu_layers"], default=("auto", "all")),
-        metavar="N",
-        help="layers on the GPU (default: all, where a GPU backend is built in)",
-    )
-    where = score.add_mutually_exclusive_group()
-    where.add_argument(
-        "--store",
-        type=Path,
-        default=True,
-        metavar="FILE",
-        help="where evaluations are kept, so that none is made twice (default: a file in your cache folder)",
-    )
-    where.add_argument("--no-store", dest="store", action="store_const", const=None, help="keep no evaluations")
-    score.add_argument("-q", "--quiet", action="store_true", help="no progress bar")
-    score.set_defaults(run=_score, wrong_use=score.error)
-
-    report = commands.add_parser(
-        "report",
-        parents=[common],
-        help="draw saved results again, several into one report",
-        description="Draws one report of saved results.",
-    )
-    report.add_argument("results", nargs="+", metavar="OUT", help="folders that `ppldelta score -o` wrote")
-    report.add_argument(
-        "-o",
-        "--output",
-        required=True,
-        metavar="FILE|FOLDER",
-        type=Path,
-        help="what to write: one file where the name ends in .html, else a folder with an index.html",
-    )
-    _add_tokens(report)
-    report.set_defaults(run=_report)
-
-    show = commands.add_parser(
-        "demo",
-        parents=[common],
-        help="compare four tiny models on 36 short documents, all in the package",
-        description="Runs the main job on the models and documents that the package carries, and shows the report.",
-    )
-    show.add_argument(
-        "-o",
-        "--output",
-        metavar="OUT",
-        type=Path,
-        default=Path("ppldelta-demo"),
-        help="folder to write (default: %(default)s)",
-    )
-    show.add_argument("--no-open", action="store_true", help="do not open the report in a browser")
-    show.set_defaults(run=_demo)
-
-    store = commands.add_parser(
-        "store",
-        parents=[common],
-        help="show or prune what was computed before and is kept",
-        description="Shows what the store holds of each model, or removes some of it. What is removed is computed "
-        "again when it is needed.",
-    )
-    store.add_argument(
-        "action", nargs="?", choices=("show", "prune"), default="show", help="what to do (default: %(default)s)"
-    )
-    store.add_argument(
-        "--store",
-        metavar="PATH",
-        type=Path,
-        help="the file (default: $PPLDELTA_STORE, else in the user's cache folder)",
-    )
-    which = store.add_argument_group("prune", "one of these says what to remove").add_mutually_exclusive_group()
-    which.add_argument(
-        "--older-than",
-        dest="older_than_days",
-        metavar="DAYS",
-        type=_not_negative,
-        help="what no run has used for so many days",
-    )
-    which.add_argument(
-        "--model", metavar="SHA_OR_NAME", help="one model: its sha256's first digits, or its file's name"
-    )
-    which.add_argument(
-        "--max-size",
-        dest="max_mb",
-        metavar="MB",
-        type=_not_negative,
-        help="as much as makes the file this small, what was not used for longest first",
-    )
-    which.add_argument("--all", dest="everything", action="store_true", help="everything")
-    store.set_defaults(run=_store, wrong_use=store.error)
-
-    commands.add_parser("perplexity", help="the patched llama-perplexity, with all its own flags", add_help=False)
-    return parser
-
-
-def _add_tokens(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument(
-        "--tokens",
-        type=_views,
-        default=DEFAULT_VIEWS,
-        metavar="N|all",
-        help="documents that the report shows token by token: the N that changed most and those with a listed passage, "
-        "as far as one file has room (default: %(default)s)",
-    )
-
-
-def _views(text: str) -> int | str:
-    """A number of documents, or `all`."""
-    if text == "all" or (text.isascii() and text.isdigit()):
-        return text if text == "all" else int(text)
-    raise argparse.ArgumentTypeError(f"must be a number of documents or `all`, got `{text}`")
 
 
 def _score(options: argparse.Namespace) -> int:
@@ -284,35 +83,6 @@ def _model(text: str) -> ModelReference:
     """`[LABEL=]PATH`; a path that exists is taken whole, whatever it holds."""
     label, equals, path = text.partition("=")
     return resolve(path, label=label) if equals and label and not os.path.exists(text) else resolve(text)
-
-
-def _whole(least: int, most: int = 2**31 - 1, *, default: tuple[str, ...] = ()) -> Callable[[str], int | None]:
-    """A whole number in a range, or what stands for the default, as in llama.cpp."""
-
-    def read(text: str) -> int | None:
-        if text in default:
-            return None
-        try:
-            value = int(text)
-        except ValueError:
-            value = None
-        if value is None or not least <= value <= most:
-            others = "".join(f" or `{word}`" for word in default)
-            raise argparse.ArgumentTypeError(f"must be a whole number from {least} to {most}{others}, got `{text}`")
-        return value
-
-    return read
-
-
-def _not_negative(text: str) -> float:
-    """A number of days or megabytes."""
-    try:
-        value = float(text)
-    except ValueError:
-        value = -1.0
-    if not 0 <= value < float("inf"):
-        raise argparse.ArgumentTypeError(f"must be a number that is not negative, got `{text}`")
-    return value
 
 
 def _report(options: argparse.Namespace) -> int:
@@ -385,13 +155,16 @@ def _show(result: ppldelta.Result, folder: Path) -> None:
     print(f"\nreport: {folder / 'report.html'}")
 
 
-def _perplexity(arguments: list[str]) -> int:
+def _perplexity(flags: list[str]) -> int:
     """Replaces this process by the patched llama-perplexity that lies in the package."""
     program = Path(ppldelta.__file__).parent / "bin" / "llama-perplexity"
     if not program.exists():
         print(f"ppldelta: error: `{program}` is missing\nhint: install ppldelta again", file=sys.stderr)
         return 1
-    os.execv(program, [str(program), *arguments])
+    os.execv(program, [str(program), *flags])
+
+
+_COMMANDS = {"score": _score, "report": _report, "demo": _demo, "store": _store}
 
 
 if __name__ == "__main__":

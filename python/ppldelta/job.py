@@ -20,6 +20,7 @@ from tqdm.auto import tqdm
 from ppldelta import schema
 from ppldelta.engine import native
 from ppldelta.engine.hashes import Hashes
+from ppldelta.engine.loaded import ContextSize
 from ppldelta.engine.native import Build, ModelInfo
 from ppldelta.engine.plan import (
     PlannedDocument,
@@ -30,9 +31,9 @@ from ppldelta.engine.plan import (
     plan_documents,
     refuse_unscorable,
 )
-from ppldelta.engine.remote import RemoteModel, Session
+from ppldelta.engine.remote import RemoteModel
+from ppldelta.engine.session import Session
 from ppldelta.engine.store import Key, Store, tokens_hash
-from ppldelta.engine.worker import ContextSize
 from ppldelta.errors import StoreError
 from ppldelta.models.references import ModelLike, ModelReference, resolve, resolve_many, unique_labels
 from ppldelta.text.documents import Files, load_documents
@@ -175,7 +176,7 @@ def _prepared(
     progress: bool,
 ) -> Job:
     documents, warnings = load_documents(files)
-    models = [session.model(reference, n_gpu_layers=settings.n_gpu_layers) for reference in references]
+    models = [RemoteModel(session, reference, n_gpu_layers=settings.n_gpu_layers) for reference in references]
     (reference, *comparisons), (model, *judged) = references, models
 
     # A model that was evaluated before needs no weights, as far as is known yet; for another one the vocabulary alone

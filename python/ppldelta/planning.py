@@ -17,8 +17,8 @@ import numpy as np
 from tqdm.auto import tqdm
 
 from ppldelta import job
+from ppldelta.engine.loaded import ContextSize
 from ppldelta.engine.plan import PlannedDocument
-from ppldelta.engine.worker import ContextSize
 from ppldelta.errors import ModelError
 from ppldelta.job import DEFAULT_N_UBATCH, Job, ModelJob
 from ppldelta.models.references import ModelLike, model_files

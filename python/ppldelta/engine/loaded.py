@@ -1,0 +1,136 @@
+"""Models that stay loaded in a worker between its tasks, as many as its memory allows."""
+
+from __future__ import annotations
+
+import os
+from collections import OrderedDict
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from ppldelta.engine import native
+from ppldelta.engine.native import Model, Scorer
+from ppldelta.errors import ModelError
+from ppldelta.models.references import model_files
+from ppldelta.text.names import printable
+
+
+@dataclass(frozen=True)
+class ModelFile:
+    """A model as a worker needs to know it; equal only where the files on disk are the same.
+
+    Attributes:
+        path: the GGUF file (of several, the first), absolute.
+        n_gpu_layers: layers on the GPU; None for all where a GPU backend is built in.
+        stamp: size in bytes and modification time in ns of each of its files, as the caller found them.
+    """
+
+    path: Path
+    n_gpu_layers: int | None
+    stamp: tuple[tuple[int, int], ...]
+
+    @classmethod
+    def of(cls, path: Path, n_gpu_layers: int | None) -> ModelFile:
+        path = Path(os.path.abspath(path))
+        return cls(path, n_gpu_layers, _stamp(path))
+
+    @property
+    def size_bytes(self) -> int:
+        return sum(size for size, _ in self.stamp)
+
+
+def _stamp(path: Path) -> tuple[tuple[int, int], ...]:
+    stats = [part.stat() for part in model_files(path) if part.exists()]
+    return tuple((stat.st_size, stat.st_mtime_ns) for stat in stats)
+
+
+@dataclass(frozen=True)
+class ContextSize:
+    """What a context is made from (see `native.Scorer`)."""
+
+    n_ctx: int
+    n_ubatch: int
+    threads: int
+    n_seq_max: int = 1
+
+
+class _Loaded:
+    """A model and its last context.
+
+    A context is used again only for the same size: models with two sets of RoPE factors (LongRoPE) choose between them
+    by the size of the context, so that in a larger one the same window would get other numbers.
+    """
+
+    def __init__(self, file: ModelFile, weights: bool) -> None:
+        self.weights = weights
+        self.model = Model(file.path, n_gpu_layers=file.n_gpu_layers, vocab_only=not weights)
+        self.size_bytes = self.model.info.size_bytes if weights else 0
+        self._scorer: tuple[ContextSize, Scorer] | None = None
+
+    def scorer(self, size: ContextSize) -> Scorer:
+        if self._scorer is None or self._scorer[0] != size:
+            self._scorer = None  # its memory first
+            self._scorer = size, Scorer(self.model, **asdict(size))
+        return self._scorer[1]
+
+    def drop_scorer(self) -> None:
+        self._scorer = None
+
+
+class Models:
+    """The models used last, as many as `most_bytes` of tensors allow, and always the current one.
+
+    Only the current one has a context. Of models of which only the vocabulary is loaded, the last one stays. On a GPU,
+    whose memory is not known here and where too little of it may end the process, only the current model stays.
+    """
+
+    def __init__(self, most_bytes: int) -> None:
+        self.most_bytes = most_bytes
+        self.n_loads = 0  # of weights
+        self._kept: OrderedDict[ModelFile, _Loaded] = OrderedDict()
+        self._vocabulary: tuple[ModelFile, _Loaded] | None = None
+
+    def get(self, file: ModelFile, weights: bool) -> _Loaded:
+        """A model with its weights, or one that at least tokenizes.
+
+        Raises:
+            ModelError: it cannot be loaded, or its files are no longer those that the caller found.
+        """
+        if file in self._kept:
+            for other in self._others(file):
+                self._kept[other].drop_scorer()
+            self._kept.move_to_end(file)
+            return self._kept[file]
+        if not weights and self._vocabulary and self._vocabulary[0] == file:
+            return self._vocabulary[1]
+        if _stamp(file.path) != file.stamp:
+            raise ModelError(
+                f"the model file `{printable(file.path)}` has changed since the run began", hint="start the run again"
+            )
+        self._vocabulary = None
+        if not weights:
+            loaded = _Loaded(file, weights)
+            self._vocabulary = file, loaded
+            return loaded
+        most_bytes = 0 if native.on_gpu(file.n_gpu_layers) else self.most_bytes
+        for other in self._others(file):  # oldest first
+            self._kept[other].drop_scorer()
+            if sum(kept.size_bytes for kept in self._kept.values()) + file.size_bytes > most_bytes:
+                del self._kept[other]
+        loaded = self._kept[file] = _Loaded(file, weights)
+        self.n_loads += 1
+        return loaded
+
+    def _others(self, file: ModelFile) -> Iterator[ModelFile]:
+        return (other for other in list(self._kept) if other != file)
+
+
+def memory_bytes() -> int:
+    """Memory that this process may use: the machine's, or less where a container limits it."""
+    installed = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    for limit in ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes"):
+        try:
+            return min(installed, int(Path(limit).read_text()))
+        except (OSError, ValueError):  # no such file; "max"
+            continue
+    return installed

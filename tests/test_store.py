@@ -124,6 +124,9 @@ def test_many_are_put_together_or_not_at_all(store: Store) -> None:
     store.put_many(rows)
     found = store.get(each for each, _, _ in rows)
     assert all(found[each].tobytes() == values.tobytes() for each, values, _ in rows)
+    store.put_many([*rows[50:], (key(300), logp(1), 0.5), (key(300), logp(2), 0.5)])
+    assert np.array_equal(store.get([key(300)])[key(300)], logp(1))
+    assert sum(each.n_rows for each in summary(store)) == 101, "what was there is not written again"
     with pytest.raises(ValueError, match="float32 of one dimension"):
         store.put_many([(key(200), logp(200), 0.5), (key(201), logp(201).astype(np.float64), 0.5)])
     assert store.known([key(200), key(201)]) == set()
@@ -302,6 +305,18 @@ def test_bytes_written(path: Path, n: int, most: float) -> None:
     assert _written() - before <= most * n * n_documents
 
 
+@pytest.mark.skipif(not Path("/proc/self/io").exists(), reason="only Linux counts what a process writes")
+@pytest.mark.parametrize(("n", "together"), [(29, 32), (60, 7), (60, 32), (150, 4), (150, 16), (350, 2)])
+def test_bytes_written_for_documents_put_together(path: Path, n: int, together: int) -> None:
+    """At most 16 bytes for each scored token of short documents, some 400 tokens in a commit or more."""
+    n_documents = 500_000 // n // together * together
+    before = _written()
+    with Store(path) as store:
+        for start in range(0, n_documents, together):
+            store.put_many([(key(i), logp(i, n), 0.1) for i in range(start, start + together)])
+    assert _written() - before <= 16 * n * n_documents
+
+
 def _written() -> int:
     return int(Path("/proc/self/io").read_text().split("wchar: ")[1].split()[0])
 
@@ -352,6 +367,24 @@ def filled(store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Sto
 
 def sha(name: str) -> str:
     return hashlib.sha256(name.encode()).hexdigest()
+
+
+def test_what_was_removed_can_be_put_again(store: Store, path: Path) -> None:
+    """Through the same connection and through another one."""
+    store.put(key(1), logp(1), 1.0)
+    prune(store, everything=True)
+    store.put(key(1), logp(2), 1.0)
+    assert np.array_equal(store.get([key(1)])[key(1)], logp(2))
+    with Store(path) as other:
+        prune(other, everything=True)
+    store.put(key(1), logp(3), 1.0)
+    assert np.array_equal(store.get([key(1)])[key(1)], logp(3))
+    store.database.connection.execute("PRAGMA max_page_count = 1")
+    with pytest.raises(StoreError, match="full"):
+        store.put(key(2), logp(2, 10_000), 1.0)
+    store.database.connection.execute("PRAGMA max_page_count = 100000")
+    store.put(key(2), logp(2), 1.0)
+    assert store.known([key(2)])
 
 
 def test_summary(filled: Store, tmp_path: Path) -> None:
@@ -537,7 +570,7 @@ def test_damage_never_gives_other_numbers(store: Store, path: Path, tmp_path: Pa
 @pytest.mark.parametrize("damage", ["substr(logp, 1, length(logp) - 4)", "substr(logp, 1, 7)", "logp || x'00000000'"])
 def test_a_blob_of_wrong_length_is_damage(store: Store, damage: str) -> None:
     store.put(key(1), logp(1), 1.0)
-    store.database.connection.execute(f"UPDATE scores SET logp = {damage}")
+    store.database.connection.execute(f"UPDATE shards SET logp = {damage}")
     with pytest.raises(StoreError, match="does not hold the values that were written") as caught:
         store.get([key(1)])
     assert "prune --model aaaaaaaaaaaa" in caught.value.hint

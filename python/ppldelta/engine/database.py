@@ -20,19 +20,24 @@ APPLICATION_ID = 0x70706C64  # "ppld"
 SCHEMA = 2
 """What the file's header holds as `application_id` and `user_version`."""
 
-# `id` keeps the order in which rows came; `logp` is last, so that reading the other columns never reads the values
+# `id` keeps the order in which rows came; `logp` is last, so that reading the other columns never reads the values.
+# There is no index over tokens: each row would change another page of it, and a commit writes whole pages.
+_SHARDS = (
+    """CREATE TABLE shards (
+        id INTEGER PRIMARY KEY, pass INTEGER NOT NULL, tokens BLOB NOT NULL, sizes BLOB NOT NULL,
+        crc32 INTEGER NOT NULL, time_s REAL NOT NULL, logp BLOB NOT NULL)""",
+    "CREATE INDEX shards_of_pass ON shards (pass)",
+)
 _MODELS = """CREATE TABLE models (
     model BLOB NOT NULL, release TEXT NOT NULL, info TEXT NOT NULL, PRIMARY KEY (model, release)) WITHOUT ROWID"""
 TABLES = (
     """CREATE TABLE passes (
         id INTEGER PRIMARY KEY, model BLOB NOT NULL, windows TEXT NOT NULL, engine TEXT NOT NULL,
         used INTEGER NOT NULL, UNIQUE (model, windows, engine))""",
-    """CREATE TABLE scores (
-        id INTEGER PRIMARY KEY, pass INTEGER NOT NULL, tokens BLOB NOT NULL, crc32 INTEGER NOT NULL,
-        time_s REAL NOT NULL, logp BLOB NOT NULL, UNIQUE (pass, tokens))""",
     """CREATE TABLE files (
         path BLOB NOT NULL, sha256 BLOB NOT NULL, stamp TEXT NOT NULL, seen INTEGER NOT NULL,
         PRIMARY KEY (path, sha256)) WITHOUT ROWID""",
+    *_SHARDS,
     _MODELS,
 )
 
@@ -156,13 +161,18 @@ class Database:
                 hint=f"upgrade ppldelta, or {ELSEWHERE}",
             )
         names = {name for (name,) in self.connection.execute("SELECT name FROM sqlite_master")}
-        if schema < 1 or not {b"passes", b"scores", b"files", *([b"models"] if schema > 1 else [])} <= names:
+        tables = {b"passes", b"files", *([b"scores"] if schema == 1 else [b"shards", b"models"])}
+        if schema < 1 or not tables <= names:
             raise self.damaged("its tables are missing")
 
     def _migrate(self, execute: Callable[..., sqlite3.Cursor]) -> None:
         """Brings the tables of an older version up to date; what they hold stays."""
         if self.pragma("user_version") < 2:
-            execute(_MODELS)
+            for statement in (*_SHARDS, _MODELS):
+                execute(statement)
+            # a row was a document then: a shard of one
+            execute("INSERT INTO shards SELECT id, pass, tokens, x'', crc32, time_s, logp FROM scores ORDER BY id")
+            execute("DROP TABLE scores")
             execute("PRAGMA user_version = 2")
 
     def _set_journal_mode(self, mode: str) -> bytes:

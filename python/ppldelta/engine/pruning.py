@@ -8,12 +8,13 @@ from dataclasses import dataclass
 from datetime import datetime, timezone
 from pathlib import Path
 
-from ppldelta.engine.database import PAGE_BYTES, TABLES, Database
+from ppldelta.engine.database import PAGE_BYTES, Database
 from ppldelta.engine.store import Store
 from ppldelta.errors import StoreError
 from ppldelta.text.names import printable
 
-_ROW_BYTES = 200  # what a row takes beside its values; 110 … 450, the more the longer it is
+_EMPTY_BYTES = 24 * PAGE_BYTES  # what a store without rows takes
+_ROW_BYTES = 170  # what a row takes beside its values and tokens, the more the longer it is
 
 
 @dataclass(frozen=True)
@@ -77,18 +78,18 @@ def prune(
     elif older_than_days is not None:
         doomed, values = "used < ?", (time.time() - 86400 * older_than_days,)
     elif max_bytes is not None:
-        doomed, values = "total > ?", (max_bytes - len(TABLES) * 6 * PAGE_BYTES,)
+        doomed, values = "total > ?", (max_bytes - _EMPTY_BYTES,)
     database = store.database
     with database.guard("prune"), database.transaction() as execute:
         execute(
-            "CREATE TEMP TABLE doomed AS SELECT id FROM (SELECT scores.id, model, used, "
-            f"sum(length(logp) + {_ROW_BYTES}) OVER (ORDER BY used DESC, scores.id DESC) AS total "
-            f"FROM scores JOIN passes ON passes.id = pass) WHERE {doomed}",
+            "CREATE TEMP TABLE doomed AS SELECT id FROM (SELECT shards.id, model, used, "
+            f"sum(length(tokens) + length(logp) + {_ROW_BYTES}) OVER (ORDER BY used DESC, shards.id DESC) AS total "
+            f"FROM shards JOIN passes ON passes.id = pass) WHERE {doomed}",
             values,
         )
-        removed = _summary(database, "WHERE scores.id IN (SELECT id FROM doomed)")
-        execute("DELETE FROM scores WHERE id IN (SELECT id FROM doomed)")
-        execute("DELETE FROM passes WHERE id NOT IN (SELECT pass FROM scores)")
+        removed = _summary(database, "WHERE shards.id IN (SELECT id FROM doomed)")
+        execute("DELETE FROM shards WHERE id IN (SELECT id FROM doomed)")
+        execute("DELETE FROM passes WHERE id NOT IN (SELECT pass FROM shards)")
         execute("DELETE FROM models WHERE model NOT IN (SELECT model FROM passes)")
         if model is not None:
             execute("DELETE FROM files WHERE sha256 = ?", values)
@@ -97,6 +98,7 @@ def prune(
         elif everything:
             execute("DELETE FROM files")
         execute("DROP TABLE doomed")
+    store.forget()
     with database.guard("make smaller"):
         if database.pragma("freelist_count"):
             database.connection.execute("VACUUM")
@@ -107,8 +109,8 @@ def prune(
 def _summary(database: Database, where: str = "") -> list[StoredModel]:
     rows = database.connection.execute(
         "SELECT model, (SELECT path FROM files WHERE sha256 = model ORDER BY seen DESC LIMIT 1), "
-        "count(*), sum(length(logp)), sum(time_s), max(used) AS last "
-        f"FROM scores JOIN passes ON passes.id = pass {where} GROUP BY model ORDER BY last DESC, model"
+        "sum(length(tokens) / 32), sum(length(logp)), sum(time_s), max(used) AS last "
+        f"FROM shards JOIN passes ON passes.id = pass {where} GROUP BY model ORDER BY last DESC, model"
     )
     try:
         return [

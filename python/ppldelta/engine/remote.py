@@ -18,7 +18,8 @@ from ppldelta.errors import PpldeltaError
 from ppldelta.models.references import ModelReference
 from ppldelta.text.documents import Document
 
-_SHARD_S = 0.25  # of evaluation: a hand-over costs about a millisecond, and a shard is what a dead worker loses
+# of evaluation: what a dead worker loses, and what the store commits at once; small commits write more than they hold
+_SHARD_S = 2.0
 _SHARD_BYTES = 2**20  # of text to tokenize
 
 

@@ -1,6 +1,6 @@
 """Log-probabilities that were computed once, kept in one SQLite file, so that nothing is ever evaluated twice.
 
-A row per document and way of evaluating it, committed as soon as it is there: a killed process loses what it was
+Documents that were done together are one row, committed as soon as they are there: a killed process loses what it was
 evaluating and nothing else. Two processes may write at once. Beside them, what is expensive to find out of models: the
 content hash of each file, and what each model says of itself.
 """
@@ -27,7 +27,6 @@ from ppldelta.engine.database import ELSEWHERE, Database
 from ppldelta.errors import StoreError
 from ppldelta.models.identity import Stamp
 
-_AT_ONCE = 500  # SQLite's limit on `?` was 999 once
 COARSE_S = 3600  # times of use are kept to the hour, so that reading seldom writes
 
 
@@ -73,6 +72,8 @@ class Store:
     def __init__(self, path: str | os.PathLike[str] | None = None) -> None:
         self.database = Database(default_path() if path is None else Path(path))
         self.path = self.database.path
+        self._cached: dict[int, set[bytes]] = {}
+        self._version = -1
 
     def get(self, keys: Iterable[Key]) -> dict[Key, NDArray[np.float32]]:
         """Reads log-probabilities: float32 of shape [n_scored], in nats, bit for bit as they were put.
@@ -86,24 +87,22 @@ class Store:
         Raises:
             StoreError: also where a row's values are not those that were written.
         """
-        found = {}
+        found: dict[Key, NDArray[np.float32]] = {}
         with self.database.guard("read"):
-            for key, tokens, crc32, logp in self._select(keys, "crc32, logp"):
-                if not isinstance(logp, bytes) or len(logp) % 4 != 0 or _crc32(tokens, logp) != crc32:
-                    raise StoreError(
-                        f"the store `{self.database.shown}` is damaged: a row of model {key.model[:12]} does not "
-                        "hold the values that were written",
-                        hint=f"remove that model's rows with `ppldelta store prune --model {key.model[:12]}`, "
-                        f"or {ELSEWHERE}",
-                    )
-                found[key] = np.frombuffer(logp, "<f4").astype(np.float32)
+            for wanted, shard in self._shards_of(keys):
+                row = self.database.connection.execute(
+                    "SELECT tokens, sizes, crc32, logp FROM shards WHERE id = ?", (shard,)
+                ).fetchone()
+                for digest, logp in self._unpacked(*row, next(iter(wanted.values()))) if row else ():
+                    if digest in wanted:
+                        found.setdefault(wanted[digest], logp)
             self._touch({(key.model, key.windows, key.engine) for key in found})
         return found
 
     def known(self, keys: Iterable[Key]) -> set[Key]:
         """Which of the keys the store has; no values are read."""
         with self.database.guard("read"):
-            return {key for key, _ in self._select(keys)}
+            return {key for wanted, _ in self._shards_of(keys) for key in wanted.values()}
 
     def put(self, key: Key, logp: NDArray[np.float32], time_s: float) -> None:
         """`put_many` of one document."""
@@ -112,8 +111,8 @@ class Store:
     def put_many(self, rows: Iterable[tuple[Key, NDArray[np.float32], float]]) -> None:
         """Writes documents' log-probabilities; once this returns, killing the process does not lose them.
 
-        A commit writes whole pages: documents that are done together are best written together. A row that is there
-        already stays.
+        They become one row, or one for each model and way of evaluating: a commit writes whole pages, so that documents
+        which are done together are best written together. What is there already stays.
 
         Args:
             rows: for each document, what determines its log-probabilities; these, float32 of shape [n_scored] in nats;
@@ -123,20 +122,32 @@ class Store:
         for _, logp, _ in rows:
             if logp.dtype != np.float32 or logp.ndim != 1:
                 raise ValueError(f"`logp` must be float32 of one dimension, not {logp.dtype} of shape {logp.shape}")
+        written: list[tuple[int, dict[bytes, object]]] = []
         with self.database.guard("write"), self.database.transaction() as execute:
-            for model, windows, engine in dict.fromkeys((key.model, key.windows, key.engine) for key, _, _ in rows):
+            for settings in dict.fromkeys((key.model, key.windows, key.engine) for key, _, _ in rows):
+                values = (bytes.fromhex(settings[0]), *settings[1:])
                 execute(
                     "INSERT INTO passes (model, windows, engine, used) VALUES (?, ?, ?, ?) ON CONFLICT DO UPDATE "
                     f"SET used = excluded.used WHERE used < excluded.used - {COARSE_S}",
-                    (bytes.fromhex(model), windows, engine, int(time.time())),
+                    (*values, int(time.time())),
                 )
-            for key, logp, time_s in rows:
-                tokens, values = bytes.fromhex(key.tokens), logp.astype("<f4").tobytes()
-                execute(
-                    "INSERT INTO scores (pass, tokens, crc32, time_s, logp) SELECT id, ?, ?, ?, ? FROM passes "
-                    "WHERE model = ? AND windows = ? AND engine = ? ON CONFLICT (pass, tokens) DO NOTHING",
-                    (tokens, _crc32(tokens, values), time_s, values, bytes.fromhex(key.model), key.windows, key.engine),
-                )
+                [(at,)] = execute("SELECT id FROM passes WHERE model = ? AND windows = ? AND engine = ?", values)
+                there = self._there(at)
+                fresh = {}
+                for key, logp, time_s in rows:
+                    digest = bytes.fromhex(key.tokens)
+                    if (key.model, key.windows, key.engine) == settings and digest not in there:
+                        fresh.setdefault(digest, (logp.astype("<f4").tobytes(), time_s))
+                if fresh:
+                    tokens, logps = b"".join(fresh), b"".join(logp for logp, _ in fresh.values())
+                    sizes = _sizes([len(logp) // 4 for logp, _ in fresh.values()])
+                    execute(
+                        "INSERT INTO shards (pass, tokens, sizes, crc32, time_s, logp) VALUES (?, ?, ?, ?, ?, ?)",
+                        (at, tokens, sizes, _crc32(tokens, sizes, logps), sum(s for _, s in fresh.values()), logps),
+                    )
+                    written.append((at, fresh))
+        for at, fresh in written:
+            self._cached[at].update(fresh)
 
     def remembered_hash(self, stamp: Stamp) -> str | None:
         """The content hash of a model's files, where it was remembered and they are unchanged since."""
@@ -185,6 +196,10 @@ class Store:
                 (bytes.fromhex(model), release, json.dumps(dict(info))),
             )
 
+    def forget(self) -> None:
+        """To be called where rows were removed through this store's own connection."""
+        self._cached.clear()
+
     def close(self) -> None:
         """Closes the file; nothing is waiting to be written."""
         self.database.close()
@@ -197,8 +212,8 @@ class Store:
     ) -> None:
         self.close()
 
-    def _select(self, keys: Iterable[Key], columns: str = "") -> Iterator[tuple]:
-        """(key, tokens, columns …) of each key that is there."""
+    def _shards_of(self, keys: Iterable[Key]) -> Iterator[tuple[dict[bytes, Key], int]]:
+        """For each row that holds some of the keys, these by their digest of tokens, and its id."""
         groups: dict[tuple[str, str, str], dict[bytes, Key]] = defaultdict(dict)
         for key in keys:
             groups[key.model, key.windows, key.engine][bytes.fromhex(key.tokens)] = key
@@ -206,16 +221,43 @@ class Store:
             row = self.database.connection.execute(
                 "SELECT id FROM passes WHERE model = ? AND windows = ? AND engine = ?", (bytes.fromhex(model), *texts)
             ).fetchone()
-            tokens = list(wanted) if row else []
-            for start in range(0, len(tokens), _AT_ONCE):
-                some = tokens[start : start + _AT_ONCE]
-                found = self.database.connection.execute(
-                    f"SELECT tokens{columns and ', '}{columns} FROM scores "
-                    f"WHERE pass = ? AND tokens IN ({', '.join('?' * len(some))})",
-                    (row[0], *some),
-                )
-                for digest, *values in found:
-                    yield (wanted[digest], digest, *values) if columns else (wanted[digest], digest)
+            for shard, tokens in self._tokens(row[0]) if row else ():
+                if here := {digest: wanted[digest] for digest in tokens if digest in wanted}:
+                    yield here, shard
+
+    def _tokens(self, at: int) -> list[tuple[int, list[bytes]]]:
+        """Of each row of a pass, its id and the digests of its documents' tokens, in the order in which they came."""
+        rows = self.database.connection.execute("SELECT id, tokens FROM shards WHERE pass = ? ORDER BY id", (at,))
+        return [(shard, _digests(tokens)) for shard, tokens in rows.fetchall()]
+
+    def _there(self, at: int) -> set[bytes]:
+        """Digests of all documents of a pass; read again only where another connection has written."""
+        if (version := self.database.pragma("data_version")) != self._version:
+            self._cached.clear()
+            self._version = version
+        if at not in self._cached:
+            self._cached[at] = {digest for _, tokens in self._tokens(at) for digest in tokens}
+        return self._cached[at]
+
+    def _unpacked(
+        self, tokens: object, sizes: object, crc32: object, logp: object, key: Key
+    ) -> list[tuple[bytes, NDArray[np.float32]]]:
+        """Digest and values of each document in a row; `key` is one of them.
+
+        Raises:
+            StoreError: they are not what was written.
+        """
+        whole = isinstance(tokens, bytes) and isinstance(sizes, bytes) and isinstance(logp, bytes)
+        if whole and len(logp) % 4 == 0 and _crc32(tokens, sizes, logp) == crc32:
+            digests = _digests(tokens)
+            ends = np.cumsum(np.frombuffer(sizes, "<u4")) if sizes else [len(logp) // 4]
+            values = np.frombuffer(logp, "<f4").astype(np.float32)
+            return list(zip(digests, np.split(values, ends[:-1]), strict=True))
+        raise StoreError(
+            f"the store `{self.database.shown}` is damaged: a row of model {key.model[:12]} does not hold the values "
+            "that were written",
+            hint=f"remove that model's rows with `ppldelta store prune --model {key.model[:12]}`, or {ELSEWHERE}",
+        )
 
     def _touch(self, passes: Iterable[tuple[str, str, str]]) -> None:
         """Notes that rows were used."""
@@ -227,6 +269,16 @@ class Store:
             )
 
 
-def _crc32(tokens: bytes, logp: bytes) -> int:
+def _digests(tokens: bytes) -> list[bytes]:
+    """The sha256 of each document's tokens, which follow one another."""
+    return [tokens[i : i + 32] for i in range(0, len(tokens), 32)]
+
+
+def _sizes(n_scored: list[int]) -> bytes:
+    """Numbers of values as little-endian u32; empty for a single document, whose values are all."""
+    return np.array(n_scored, "<u4").tobytes() if len(n_scored) > 1 else b""
+
+
+def _crc32(tokens: bytes, sizes: bytes, logp: bytes) -> int:
     """A checksum that also tells when a row holds another document's values."""
-    return zlib.crc32(logp, zlib.crc32(tokens))
+    return zlib.crc32(logp, zlib.crc32(sizes, zlib.crc32(tokens)))

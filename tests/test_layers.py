@@ -111,9 +111,10 @@ def test_only_engine_scoring_and_what_stands_on_them_load_the_extension() -> Non
     assert users <= {"_load", "engine", "result"}
 
 
-def test_figures_compute_nothing() -> None:
+@pytest.mark.parametrize("name", ["figures", "plane", "ratios", "sizes", "convergence"])
+def test_figures_compute_nothing(name: str) -> None:
     """No aggregation, no NumPy: figures draw what frames hold."""
-    source = (PACKAGE / "report" / "figures.py").read_text()
+    source = (PACKAGE / "report" / f"{name}.py").read_text()
     assert "numpy" not in imports(source)
     calls = {node.attr for node in ast.walk(ast.parse(source)) if isinstance(node, ast.Attribute)}
     assert not calls & {"agg", "mean", "median", "quantile", "std", "sum"}

@@ -10,6 +10,7 @@ import functools
 from collections import Counter
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -19,7 +20,8 @@ import tiny_models
 from ppldelta import demo, job
 from ppldelta.engine import native
 from ppldelta.engine.native import Model, Scorer
-from ppldelta.engine.plan import N_SEQ_MAX_GPU, Settings, shared_batches
+from ppldelta.engine.plan import N_SEQ_MAX_GPU, PlannedDocument, Settings, shared_batches
+from ppldelta.text.documents import Document
 from ppldelta.text.windows import Window, plan_windows
 
 # --- who shares a batch ---------------------------------------------------------------------------------------------
@@ -231,3 +233,20 @@ def test_packed_and_alone_are_close_and_kept_apart_in_the_store(monkeypatch: pyt
         difference = (packed.tokens[side] - alone.tokens[side]).to_numpy()
         assert 0 < np.abs(difference).max() <= 0.2
         assert abs(difference.mean()) <= 1e-3
+
+
+def test_what_shares_a_batch_belongs_to_the_key_of_the_store() -> None:
+    def tokens_of(lengths: list[int], n_seq_max: int) -> list[str]:
+        batches = shared_batches([[n] for n in lengths], n_seq_max=n_seq_max, n_ctx=100)
+        planned = [
+            PlannedDocument(Document(str(n), "", b"x"), np.arange(n, dtype=np.int32), [], batch)
+            for n, batch in zip(lengths, batches, strict=True)
+        ]
+        model = SimpleNamespace(info=SimpleNamespace(add_bos=False, bos=None), build=native.build())
+        settings = Settings("every", 100, None, None, 32, 1, n_seq_max=n_seq_max)
+        return [key.tokens for key in job._Keys(settings, model, planned).of("0" * 64)]
+
+    assert tokens_of([5, 6, 7], 1)[:2] == tokens_of([5, 6], 1), "alone, a document's key is its own"
+    together, others = tokens_of([5, 6, 50, 51], 2), tokens_of([5, 7, 50, 51], 2)
+    assert together[0] != others[0] and together[2:] == others[2:]
+    assert len(set(together)) == 4

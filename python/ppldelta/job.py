@@ -5,7 +5,9 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
+from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping
 from concurrent.futures import Executor
 from contextlib import AbstractContextManager, contextmanager, nullcontext
@@ -98,7 +100,7 @@ class Job:
 
     @property
     def size(self) -> ContextSize:
-        """Of the context; not the longest window's length, since no document's numbers may depend on the others."""
+        """Of the context; not the longest window's length, on which no document's numbers may depend."""
         return ContextSize(self.settings.n_ctx, self.settings.n_ubatch, self.settings.threads, self.settings.n_seq_max)
 
     @property
@@ -218,7 +220,10 @@ def _prepared(
 def _described(sha256: str | None, store: Store | None) -> ModelInfo | None:
     """What a model of this content says of itself, where the store remembers that."""
     fields = store.description(sha256, native.release()) if store and sha256 else None
-    return ModelInfo(**fields) if fields else None
+    try:
+        return ModelInfo(**fields) if fields else None
+    except TypeError:  # another development state of this version knew other fields
+        return None
 
 
 class _Keys:
@@ -228,7 +233,17 @@ class _Keys:
         bos = model.info.bos if model.info.add_bos else None
         self._windows = f"{settings.windows}|n_ctx:{settings.n_ctx}|max_windows:{settings.max_windows}|bos:{bos}"
         self._engine = settings.signature(model.build)
-        self._tokens = [tokens_hash(plan.tokens) for plan in planned]
+        own = [tokens_hash(plan.tokens) for plan in planned]
+        mates: dict[int, list[str]] = defaultdict(list)
+        for plan, tokens in zip(planned, own, strict=True):
+            mates[plan.batch].append(tokens)
+        # documents that share a batch move one another's last digits, so what is in it belongs to the key
+        self._tokens = [
+            tokens
+            if len(mates[plan.batch]) == 1
+            else hashlib.sha256("".join([tokens, *mates[plan.batch]]).encode()).hexdigest()
+            for plan, tokens in zip(planned, own, strict=True)
+        ]
 
     def of(self, sha256: str) -> list[Key]:
         """The keys of all documents for the model of this content."""

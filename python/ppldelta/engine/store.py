@@ -36,7 +36,8 @@ class Key:
 
     Attributes:
         model: sha256 of the model's content, 64 hexadecimal digits (`models.identity`).
-        tokens: sha256 of the document's own tokens, 64 hexadecimal digits (`tokens_hash`).
+        tokens: sha256 of the document's own tokens, 64 hexadecimal digits (`tokens_hash`); where several documents
+            share a batch, of these and of all that are in it.
         windows: text that names which of them are evaluated together and scored: rule, n_ctx, max_windows, BOS.
         engine: text that names what else the numbers depend on: versions, backend, micro-batch …
     """

@@ -1,4 +1,4 @@
-"""Binary blocks of numbers for the page: what `report.js` decodes on demand, and the form in which they travel.
+"""Binary blocks of numbers for the page: what `page/blocks.js` decodes on demand, and the form in which they travel.
 
 A block before compression: u32 (little-endian) with the length of a header, the header (JSON in UTF-8, padded with
 spaces until the arrays begin at a multiple of 8), then the arrays that its `fields` name, each at a multiple of 8. A

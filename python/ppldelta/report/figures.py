@@ -182,12 +182,13 @@ def models_plane(
     points = [(row[gain], row[loss]) for row in rows]
     figure = plane.empty(reach, unit, points)
     plane.add_iso_lines(figure, reach)
-    steps = sorted((row[gain], row[loss]) for row in rows if row["model"] in front)
+    steps = sorted((row[gain], row[loss], row["model"]) for row in rows if row["model"] in front)
     if len(steps) > 1:
         figure.add_trace(
             go.Scatter(
-                x=[x for x, _ in steps],
-                y=[y for _, y in steps],
+                x=[x for x, _, _ in steps],
+                y=[y for _, y, _ in steps],
+                customdata=[[None, model] for _, _, model in steps],  # family and model, for the page
                 mode="lines",
                 line=dict(color=LIGHT["muted"], width=1.5, dash="1px,3px"),
                 name="front",

@@ -115,6 +115,8 @@ def shared_plane(
         name = (trace.meta or {}).get("model")
         if name is not None:
             trace.meta = joined[name]
+        elif (trace.meta or {}).get("front"):
+            trace.customdata = [list(joined[name].values()) for _, name in trace.customdata]
     return figure
 
 

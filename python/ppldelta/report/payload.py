@@ -262,6 +262,8 @@ class _PieceTable:
 def _view_block(family: Family, k: int, table: _PieceTable) -> tuple[bytes, NDArray[np.int32]]:
     """One document token by token, and the tokens that are new in the table of pieces.
 
+    Beyond 32 nats `nll_ref` and `delta` stay at their largest step; what is not finite has a number of its own.
+
     Where the whole text is unknown, `token` holds the scored tokens only, run after run; `start` is a position in the
     document either way.
     """
@@ -273,7 +275,7 @@ def _view_block(family: Family, k: int, table: _PieceTable) -> tuple[bytes, NDAr
     with np.errstate(invalid="ignore"):
         nll = np.rint(-records.logp_ref[rows].astype(np.float64) / NLL_STEP)
         delta = np.rint(records.delta[:, rows].astype(np.float64) / DELTA_STEP)
-    nll[~((nll >= 0) & (nll < _NLL_NONE))] = _NLL_NONE
+    nll = np.where(np.isfinite(nll), np.clip(nll, 0, _NLL_NONE - 1), _NLL_NONE)
     finite = np.isfinite(delta)
     delta = np.where(finite, np.clip(delta, -_DELTA_MOST, _DELTA_MOST), _DELTA_NONE)
     block = pack(

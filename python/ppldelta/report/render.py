@@ -1,8 +1,8 @@
 """From frames to one self-contained page: no network, the same bytes for the same results.
 
 The page is what lies in `page/`, plotly.js from the plotly package, and blocks of data: figures made here, numbers and
-texts from `payload`. Its policy lets only scripts run whose hash it names, and loads nothing;
-names and texts are escaped by Jinja, in JSON by `script_json`, in plotly's texts by `hover.literal`.
+texts from `payload`. Its policy lets only scripts run whose hash it names, and nothing be loaded but a folder's own
+data files. Names and texts are escaped by Jinja, in JSON by `script_json`, in plotly's texts by `hover.literal`.
 """
 
 from __future__ import annotations

@@ -46,12 +46,13 @@ def quality_against_size(
     figure.update_yaxes(title=dict(text="<b>delta →</b> predicts better, nats per token"))
     figure.add_hline(y=0, line=dict(color=LIGHT["ink"], width=1), layer="below")
     rows = [row for row in models.iter_rows(named=True) if numbers.known(row[measure]) and numbers.known(row["delta"])]
-    steps = sorted((row[measure] * scale, row["delta"]) for row in rows if row["model"] in front)
+    steps = sorted((row[measure] * scale, row["delta"], row["model"]) for row in rows if row["model"] in front)
     if len(steps) > 1:
         figure.add_trace(
             go.Scatter(
-                x=[x for x, _ in steps],
-                y=[y for _, y in steps],
+                x=[x for x, _, _ in steps],
+                y=[y for _, y, _ in steps],
+                customdata=[[None, model] for _, _, model in steps],  # family and model, for the page
                 mode="lines",
                 line=dict(color=LIGHT["muted"], width=1.5, dash="1px,3px", shape="hv"),
                 name="front",

@@ -1,5 +1,5 @@
 // The data of the page: named blocks, each base64 of raw deflate, in the page itself or in files of a folder beside
-// it, decoded when they are first asked for. A block is a JSON header and typed arrays; payload.py says its layout.
+// it, decoded when they are first asked for. A block is a JSON header and typed arrays; blocks.py says its layout.
 const ppldelta = (() => {
   "use strict";
 
@@ -67,7 +67,8 @@ const ppldelta = (() => {
     block(name) {
       if (!decoded.has(name)) {
         const element = document.querySelector(`script[data-block="${name}"]`);
-        decoded.set(name, (element ? Promise.resolve(element.textContent) : fetched(name)).then(decode));
+        decoded.set(name, (element ? Promise.resolve(element.textContent) : fetched(name)).then(decode)
+          .catch((error) => { decoded.delete(name); throw error; })); // the next one who asks may be luckier
       }
       return decoded.get(name);
     },

@@ -16,9 +16,16 @@ ppldelta.format = (() => {
     return !Number.isFinite(value) || text[0] === MINUS || !/[1-9]/.test(text) ? text : `+${text}`;
   }
 
+  /** Digits that give the largest of some values three significant ones, within 2 to 5. */
+  function decimals(...values) {
+    const largest = Math.max(0, ...values.filter(Number.isFinite).map(Math.abs));
+    return largest === 0 ? 3 : Math.min(Math.max(2 - Math.floor(Math.log10(largest)), 2), 5);
+  }
+
   const perplexity = (value) => fixed(value, value < 10 ? 3 : value < 100 ? 2 : value < 1000 ? 1 : 0);
   const count = (value) => fixed(value, 0);
   const percent = (logp) => {
+    if (!Number.isFinite(logp)) return NONE;
     const value = 100 * Math.exp(logp);
     return value >= 0.01 ? `${value.toPrecision(value >= 99.95 ? 4 : 3)}\u00a0%` : `${value.toExponential(1)}\u00a0%`;
   };
@@ -41,12 +48,13 @@ ppldelta.format = (() => {
 
   /** Hands a table to the user as a CSV file. */
   function saveCsv(name, rows) {
+    const tame = (cell) => (/^[=+@\t\r]|^-(?![\d.])/.test(cell) ? `'${cell}` : cell); // a file's name is no formula
     const quoted = (cell) => (/[",\n\r]/.test(cell) ? `"${cell.replaceAll('"', '""')}"` : cell);
-    const text = rows.map((row) => row.map((cell) => quoted(String(cell ?? ""))).join(",")).join("\r\n");
+    const text = rows.map((row) => row.map((cell) => quoted(tame(String(cell ?? "")))).join(",")).join("\r\n");
     const link = element("a", { href: URL.createObjectURL(new Blob(["\ufeff", text, "\r\n"], { type: "text/csv" })), download: name });
     link.click();
     setTimeout(() => URL.revokeObjectURL(link.href), 1000);
   }
 
-  return { fixed, signed, perplexity, count, percent, visible, element, saveCsv, LN2: Math.LN2 };
+  return { fixed, signed, perplexity, count, percent, decimals, visible, element, saveCsv };
 })();

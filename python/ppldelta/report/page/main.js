@@ -74,12 +74,14 @@
 
   function saveTable(button) {
     const table = button.closest(".tools").nextElementSibling.querySelector("table");
-    const titles = [...table.tHead.rows[0].cells].map((cell) => cell.innerText.replace(/\s+/g, " ").replace(/ [↑↓]$/, ""));
-    const rows = [...table.tBodies[0].rows].map((row) => [...row.cells].flatMap((cell) => {
-      const note = cell.querySelector("small")?.textContent;
-      return note === undefined ? [cell.dataset.sort] : [`${cell.dataset.sort}`];
-    }));
-    format.saveCsv(button.dataset.file, [titles, ...rows]);
+    const titles = [...table.tHead.rows[0].cells].map((cell) => cell.innerText.replace(/\s+/g, " "));
+    const rows = [...table.tBodies[0].rows].map((row) => [...row.cells]);
+    const noted = titles.map((_, i) => rows.some((cells) => cells[i].querySelector("small"))); // intervals get a column
+    const wide = (cells, value, note) => cells.flatMap((cell, i) => (noted[i] ? [value(cell), note(cell)] : [value(cell)]));
+    format.saveCsv(button.dataset.file, [
+      wide(titles, (title) => title, (title) => `${title} (95 % interval)`),
+      ...rows.map((cells) => wide(cells, (cell) => cell.dataset.sort, (cell) => cell.querySelector("small")?.textContent)),
+    ]);
   }
 
   document.addEventListener("click", (event) => {
@@ -109,7 +111,7 @@
       document.querySelector(".selected").hidden = n === 0;
       document.getElementById("selected").textContent = `${format.count(n)} document${n === 1 ? "" : "s"} selected`;
     }
-    if (has("dark", "onPaper")) plots.drawSome();
+    if (has("dark")) plots.drawSome();
     else if (has("unit", "hidden")) plots.drawSome(["models", "shared", "documents", "perplexities", "small", "ratios", "size", "bits"]);
     else if (has("category")) plots.drawSome(["models", "shared", "documents", "perplexities", "size", "bits"]);
     else if (has("weighting")) plots.drawSome(["models", "shared", "small", "size", "bits"]);
@@ -132,9 +134,9 @@
 
   async function start() {
     await Promise.all([plots.load(), ...index.families.map((_, f) => state.documents(f))]);
+    ppldelta.rows.collect();
     await plots.start();
     root.dataset.usable = String(Math.round(performance.now())); // milliseconds since the page began to load
-    ppldelta.rows.collect();
     await ppldelta.reader.start();
     await ppldelta.passages.show();
     root.dataset.drawn = String(plots.canvases.length);
@@ -142,6 +144,6 @@
 
   start().catch((error) => {
     root.dataset.failed = error.message;
-    document.querySelector("main").prepend(format.element("p", { class: "noscript", role: "alert" }, `The figures cannot be drawn: ${error.message}.`));
+    document.querySelector("main").prepend(format.element("p", { class: "noscript", role: "alert" }, `Something in this page cannot be shown: ${error.message}.`));
   });
 })();

@@ -30,7 +30,13 @@
 
   async function show() {
     const { family, model } = state.focus;
-    const [passages, sums] = await Promise.all([ppldelta.block(`f${family}.passages`), ppldelta.block(`f${family}.totals`), state.documents(family)]);
+    let passages, sums;
+    try {
+      [passages, sums] = await Promise.all([ppldelta.block(`f${family}.passages`), ppldelta.block(`f${family}.totals`), state.documents(family)]);
+    } catch (error) {
+      document.getElementById("best").replaceChildren(element("li", { class: "quiet", role: "alert" }, `The passages cannot be shown: ${error.message}.`));
+      return;
+    }
     if (family !== state.focus.family || model !== state.focus.model) return;
     for (const way of ["best", "worst"]) {
       const found = passages.passages[model]?.[way] ?? [];

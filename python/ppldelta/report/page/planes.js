@@ -32,8 +32,8 @@
       if (!webgl) trace.type = "scatter";
       const m = state.modelNumber(family, trace.meta.model);
       const marks = [], x = [], y = [], symbol = [], chosen = [];
-      for (let k = 0; k < block.n && trace.visible; k += selected ? 1 : step) {
-        if (step > 1 && selected && k % step && !selected.has(k)) continue;
+      for (let k = 0; k < block.n && trace.visible; k++) {
+        if (k % step && !selected?.has(k)) continue;
         if (only !== null && block.category[k] !== only) continue;
         const [a, b] = value(block, k, m, parts);
         if (!Number.isFinite(a) || !Number.isFinite(b)) continue;
@@ -45,13 +45,15 @@
       trace.selectedpoints = selected ? chosen : null;
       numbers[i] = marks;
     });
-    figure.layout.selectionrevision = state.selectionDrawn ?? 0;
+    figure.layout.selectionrevision = state.selectionDrawn;
     drawnMarks.set(canvas, numbers);
     const caption = canvas.parentNode.querySelector("figcaption");
     if (step > 1 && !caption.querySelector(".quiet")) {
       caption.append(format.element("span", { class: "quiet" }, ` (this browser has no WebGL: one document in ${step} is drawn)`));
     }
   }
+
+  const digits = (value) => format.fixed(value, format.decimals(value));
 
   function fillModels(figure, canvas, parts) { // a ring for what the selected documents alone say
     const family = Number(canvas.dataset.family);
@@ -61,12 +63,12 @@
     for (const trace of [...figure.data]) {
       const m = trace.meta?.model === undefined ? -1 : state.modelNumber(family, trace.meta.model);
       if (m < 0 || trace.meta.selected) continue;
-      let gain = 0, loss = 0, weight = 0;
+      let gain = 0, loss = 0, weight = 0, n = 0;
       for (const k of state.selection.documents) {
         if ((only !== null && block.category[k] !== only) || !Number.isFinite(block.gain[m][k])) continue;
         const scale = parts[1] === "bpb" ? block.scale[k] : 1;
         const w = parts[2] === "documents" ? 1 : parts[1] === "bpb" ? block.n_bytes[k] : block.n_scored[k];
-        gain += w * scale * block.gain[m][k]; loss += w * scale * block.loss[m][k]; weight += w;
+        gain += w * scale * block.gain[m][k]; loss += w * scale * block.loss[m][k]; weight += w; n++;
       }
       if (!weight) continue;
       figure.data.push({
@@ -74,22 +76,24 @@
         meta: { model: trace.meta.model, selected: true }, visible: trace.visible, showlegend: false, cliponaxis: false,
         line: { color: trace.marker.color, width: 1, dash: "dot" },
         marker: { color: [trace.marker.color, plots.color("#fffffe")], size: [0.1, 12], line: { color: trace.marker.color, width: 2 } },
-        hovertemplate: `<b>%{meta.model}</b><br>${state.selection.documents.size} selected documents<br>gain %{x:.3f}, loss %{y:.3f}<extra></extra>`,
+        text: trace.name, // literal, as Python wrote it: plotly reads a little HTML
+        hovertemplate: `<b>%{text}</b><br>${n} selected document${n === 1 ? "" : "s"}<br>gain ${digits(gain / weight)}, loss ${digits(loss / weight)}<extra></extra>`,
       });
     }
   }
 
   function showTip(event, family, k, m) {
     const block = state.loaded.get(family);
-    const { element, fixed, signed, perplexity, count } = format;
+    const { element, fixed, signed, perplexity, count, decimals } = format;
     const bpb = state.unit === "bpb";
     const scale = bpb ? block.scale[k] : 1;
     const gain = block.gain[m][k] * scale, loss = block.loss[m][k] * scale;
     const category = index.families[family].categories[block.category[k]];
+    const n = decimals(gain, loss);
     tip.replaceChildren(
       element("b", {}, block.names[k]),
       element("span", {}, index.families[family].models[m] + (category ? ` · ${category}` : "")),
-      element("span", {}, `gain ${fixed(gain)}  loss ${fixed(loss)}  delta ${signed(gain - loss)} ${bpb ? "bits/byte" : "nats/token"}`),
+      element("span", {}, `gain ${fixed(gain, n)}  loss ${fixed(loss, n)}  delta ${signed(gain - loss, n)} ${bpb ? "bits/byte" : "nats/token"}`),
       element("span", {}, `perplexity ${perplexity(Math.exp(block.nll_ref[k]))} → ${perplexity(Math.exp(block.nll_ref[k] - block.gain[m][k] + block.loss[m][k]))}`),
       element("span", { class: "quiet" }, `${count(block.n_scored[k])} scored tokens${readable(family, k) ? ", click to read" : ""}`),
     );
@@ -107,7 +111,8 @@
   ppldelta.hideTip = () => { tip.hidden = true; };
 
   function select(family, documents) {
-    state.set({ selection: documents && documents.size ? { family, documents } : null });
+    state.selectionDrawn += 1;
+    state.set({ selection: documents?.size ? { family, documents } : null });
   }
 
   document.addEventListener("firstdraw", ({ target: canvas }) => {
@@ -123,21 +128,18 @@
       const k = marked(point);
       if (k === undefined) return;
       ppldelta.hideTip();
-      state.set({ focus: { family, model: state.modelNumber(family, point.data.meta.model) }, selection: { family, documents: new Set([k]) } });
-      if (readable(family, k)) ppldelta.openDocument(family, k, null, true);
+      select(family, new Set([k]));
+      if (readable(family, k)) ppldelta.openDocument(family, k, { model: state.modelNumber(family, point.data.meta.model), scroll: true });
     });
     canvas.on("plotly_selected", (event) => {
       if (!event?.points) return;
-      const documents = new Set(event.points.map(marked).filter((k) => k !== undefined));
-      if (documents.size) select(family, documents);
+      select(family, new Set(event.points.map(marked).filter((k) => k !== undefined)));
     });
     canvas.on("plotly_deselect", () => select(family, null));
   });
 
-  document.getElementById("deselect").addEventListener("click", () => {
-    state.selectionDrawn = (state.selectionDrawn ?? 0) + 1; // the lassos go as well
-    select(0, null);
-  });
+  document.getElementById("deselect").addEventListener("click", () => select(0, null));
+  document.addEventListener("scroll", ppldelta.hideTip, { capture: true, passive: true });
 
   plots.fill("documents", fillMarks);
   plots.fill("perplexities", fillMarks);

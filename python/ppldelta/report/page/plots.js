@@ -47,15 +47,20 @@ ppldelta.plots = (() => {
 
   function keyOf(canvas) {
     const category = state.category === null ? "" : `=${state.category}`;
-    return canvas.dataset.figure.replace("{unit}", state.unit).replace("{weighting}", state.weighting).replace("{category}", category);
+    return canvas.dataset.figure.replace("{unit}", state.unit).replace("{weighting}", state.weighting).replace("{category}", () => category);
   }
 
   function figureOf(canvas) {
     const family = canvas.dataset.family;
     const made = figures.get(family);
     const key = keyOf(canvas);
-    const source = made.figures[key] ?? made.figures[key.slice(0, key.lastIndexOf("/") + 1)];
-    const figure = recolored(source);
+    const ofAll = made.figures[key.slice(0, key.lastIndexOf("/") + 1)];
+    const figure = recolored(made.figures[key] ?? ofAll);
+    const only = index.families[family]?.categories;
+    if (!made.figures[key] && !(only?.length === 1 && only[0] === state.category)) { // none of this family
+      figure.data = [];
+      figure.layout.annotations = [{ text: "no documents in this category", xref: "paper", yref: "paper", x: 0.5, y: 0.5, showarrow: false }];
+    }
     figure.layout.template = recolored(made.template);
     figure.layout.showlegend = false; // the page has one legend for all figures of a family
     figure.layout.uirevision = `${key}${state.onPaper}`; // a zoom stays while the same axes are drawn again
@@ -68,6 +73,13 @@ ppldelta.plots = (() => {
       const { model, family: named } = trace.meta ?? {};
       const of = named === undefined ? Number(family) : index.families.findIndex((each) => each.name === named);
       if (model !== undefined) trace.visible = !state.isHidden(of, state.modelNumber(of, model));
+      if (trace.meta?.front) { // joins only what is shown
+        const shown = trace.customdata.map(([named, label]) => {
+          const f = named === null ? of : index.families.findIndex((each) => each.name === named);
+          return !state.isHidden(f, state.modelNumber(f, label));
+        });
+        for (const axis of ["x", "y"]) trace[axis] = trace[axis].filter((_, i) => shown[i]);
+      }
       if (width < NARROW && trace.mode === "markers+text" && model !== undefined) trace.mode = "markers";
     }
     const parts = key.split("/");
@@ -101,7 +113,11 @@ ppldelta.plots = (() => {
   function catchUp() {
     busy ??= (async () => {
       for (let canvas; (canvas = canvases.find((each) => stale.has(each) && near.has(each))); ) {
-        await draw(canvas);
+        try {
+          await draw(canvas);
+        } catch (error) { // the others are drawn all the same
+          canvas.replaceChildren(ppldelta.format.element("p", { class: "quiet", role: "alert" }, `This figure cannot be drawn: ${error.message}.`));
+        }
         await new Promise((resolve) => setTimeout(resolve));
       }
     })().finally(() => { busy = null; });
@@ -131,5 +147,5 @@ ppldelta.plots = (() => {
     await catchUp();
   }
 
-  return { canvases, draw, drawSome, load, start, color, fill: (prefix, filler) => fillers.set(prefix, filler), keyOf };
+  return { canvases, draw, drawSome, load, start, color, fill: (prefix, filler) => fillers.set(prefix, filler) };
 })();

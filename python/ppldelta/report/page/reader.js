@@ -4,7 +4,7 @@
   "use strict";
 
   const { state, plots, format, index } = ppldelta;
-  const { element, fixed, signed, perplexity, count, percent, visible } = format;
+  const { element, fixed, signed, perplexity, count, percent, decimals, visible } = format;
   const place = Object.fromEntries(["text", "strip", "detail", "scale", "document", "whitespace"].map((id) => [id, document.getElementById(id)]));
   const DELTA = [0.05, 0.15, 0.35, 0.75, 1.5, 3, 5]; // nats where the next shade begins, the same for all documents
   const SURPRISAL = [0.25, 0.5, 1, 2, 4, 7, 10];
@@ -77,7 +77,7 @@
   function shadeOf(unit) {
     const scored = scoredOf(unit);
     if (!scored.length) return "context";
-    const deltas = shown.deltas[state.focus.model];
+    const deltas = shown.deltas[shown.model];
     const sum = scored.reduce((total, i) => total + (state.shade === "delta" ? deltas[i] : shown.nll[i] - (state.shade === "cmp" ? deltas[i] : 0)), 0);
     if (!Number.isFinite(sum)) return "unknown";
     const steps = state.shade === "delta" ? DELTA : SURPRISAL;
@@ -107,12 +107,12 @@
 
   function summary() {
     const block = state.loaded.get(shown.family);
-    const { model } = state.focus, k = shown.k;
+    const { model, k } = shown;
     const gain = block.gain[model][k], loss = block.loss[model][k];
-    const ref = block.nll_ref[k];
+    const ref = block.nll_ref[k], digits = decimals(gain, loss);
     place.strip.replaceChildren(
       element("code", {}, block.names[k]), ` under `, element("code", {}, index.families[shown.family].models[model]),
-      `: gain ${fixed(gain)}, loss ${fixed(loss)}, delta ${signed(gain - loss)} nats/token; perplexity ${perplexity(Math.exp(ref))} → ${perplexity(Math.exp(ref - gain + loss))}; ${count(shown.n)} of ${count(block.n_tokens[k])} tokens scored.`,
+      `: gain ${fixed(gain, digits)}, loss ${fixed(loss, digits)}, delta ${signed(gain - loss, digits)} nats/token; perplexity ${perplexity(Math.exp(ref))} → ${perplexity(Math.exp(ref - gain + loss))}; ${count(shown.n)} of ${count(block.n_tokens[k])} tokens scored.`,
     );
     const steps = state.shade === "delta" ? DELTA : SURPRISAL;
     const box = (name, title) => element("i", { class: name, title });
@@ -127,7 +127,7 @@
     const scored = scoredOf(unit);
     const head = element("b", {}, `“${visible(unit.text)}”`);
     if (!scored.length) return [head, element("span", {}, "context, not scored")];
-    const deltas = shown.deltas[state.focus.model];
+    const deltas = shown.deltas[shown.model];
     return [head, ...scored.flatMap((i, part) => {
       const ref = -shown.nll[i], delta = deltas[i];
       const better = delta >= 0;
@@ -140,6 +140,8 @@
       ];
     }).filter(Boolean)];
   }
+
+  const tell = (unit) => place.detail.replaceChildren(...describe(unit).flatMap((part, i) => (i ? [" · ", part] : [part])));
 
   const unitAt = (t) => shown.units.findIndex((unit) => unit.first <= t && t <= unit.last);
   // an older result keeps only the scored tokens: there a token's place in the list is not its position
@@ -157,44 +159,46 @@
       const box = place.text, inside = unit.element.getBoundingClientRect(), outside = box.getBoundingClientRect();
       if (inside.top < outside.top + 40 || inside.bottom > outside.bottom - 40) box.scrollTop += inside.top - outside.top - box.clientHeight / 3;
     }
-    place.detail.replaceChildren(...describe(unit).flatMap((part, i) => (i ? [" · ", part] : [part])));
+    tell(unit);
     shown.current = positionOf(unit.first);
     const { family, k } = shown;
-    window.history.replaceState(null, "", `#read=${family}.${k}.${state.focus.model}.${shown.current}`);
+    window.history.replaceState(null, "", `#read=${family}.${k}.${shown.model}.${shown.current}`);
     plots.drawSome(["convergence"]);
   }
 
   function jump(way) {
     if (!shown) return;
     if (way === "back") { if (history.length) goTo(history.pop(), { remember: false }); return; }
-    const deltas = shown.deltas[state.focus.model];
+    const deltas = shown.deltas[shown.model];
     const sign = way === "gain" ? 1 : -1;
     const order = Array.from(deltas.keys()).filter((i) => sign * deltas[i] > 0).sort((a, b) => sign * (deltas[b] - deltas[a]));
-    const current = place.text.querySelector(".at");
-    const now = current ? order.findIndex((i) => scoredOf(shown.units[current.dataset.u]).includes(i)) : -1;
+    const here = scoredOf(shown.units[place.text.querySelector(".at")?.dataset.u ?? -1] ?? { first: 0, last: -1 });
+    const now = order.indexOf(here.includes(shown.jumped) ? shown.jumped : here.find((i) => order.includes(i)));
     const next = order[(now + 1) % order.length];
-    if (next !== undefined) goTo(unitAt(shown.at.indexOf(next)));
+    if (next === undefined) return;
+    goTo(unitAt(shown.at.indexOf(next)));
+    shown.jumped = next; // several tokens may stand in one unit
   }
 
   // --- the curve ----------------------------------------------------------------------------------------------------
 
   plots.fill("convergence", (figure) => {
     if (!shown) return;
-    const deltas = shown.deltas[state.focus.model];
+    const deltas = shown.deltas[shown.model];
     const step = Math.max(1, Math.ceil(shown.n / MOST_POINTS));
     const x = [], ratio = [], sum = [];
     let total = 0;
     for (let i = 0; i < shown.n; i++) {
-      total += Number.isFinite(deltas[i]) ? deltas[i] : 0;
+      total += deltas[i];
       if (i % step && i < shown.n - 1) continue;
       x.push(shown.positions[i]); ratio.push(Math.exp(-total / (i + 1))); sum.push(total);
     }
     const values = { one: ratio.map(() => 1), below: ratio.map((r) => Math.min(r, 1)), above: ratio.map((r) => Math.max(r, 1)), ratio, sum };
     for (const trace of figure.data) Object.assign(trace, { x, y: values[trace.meta.curve] });
-    const settled = ratio.slice(Math.min(20, ratio.length >> 2)); // the first tokens would set the scale
+    const settled = ratio.slice(Math.min(Math.ceil(20 / step), ratio.length >> 2)); // the first tokens would set the scale
     const [low, high] = [Math.min(1, ...settled), Math.max(1, ...settled)];
     figure.layout.yaxis.range = [low - 0.06 * (high - low || 1), high + 0.06 * (high - low || 1)];
-    figure.layout.uirevision = `${shown.family}.${shown.k}.${state.focus.model}`;
+    figure.layout.uirevision = `${shown.family}.${shown.k}.${shown.model}`;
     if (shown.current !== undefined) {
       figure.layout.shapes = [...(figure.layout.shapes ?? []), {
         type: "line", x0: shown.current, x1: shown.current, xref: "x2", y0: 0, y1: 1, yref: "paper",
@@ -209,27 +213,28 @@
 
   // --- what opens it ------------------------------------------------------------------------------------------------
 
-  /** Shows a document; `scroll` brings the reader into view. */
-  ppldelta.openDocument = async (family, k, token = null, scroll = false) => {
+  /** Shows a document under a model, at the token of a position; `scroll` brings the reader into view. */
+  ppldelta.openDocument = async (family, k, { model = null, token = null, scroll = false } = {}) => {
     const ticket = ++asked;
     place.text.setAttribute("aria-busy", "true");
+    let loaded;
     try {
       await state.documents(family);
-      const document = await load(family, k);
-      if (ticket !== asked) return; // another one was asked for meanwhile
-      shown = document;
+      loaded = await load(family, k);
     } catch (error) {
-      place.strip.textContent = `This document cannot be shown: ${error.message}.`;
+      if (ticket === asked) place.strip.textContent = `This document cannot be shown: ${error.message}.`;
       return;
     } finally {
-      place.text.removeAttribute("aria-busy");
+      if (ticket === asked) place.text.removeAttribute("aria-busy");
     }
+    if (ticket !== asked) return; // another one was asked for meanwhile
+    loaded.model = model ?? (state.focus.family === family ? state.focus.model : 0);
+    shown = loaded;
     history = [];
     place.document.value = `${family}.${k}`;
     place.detail.textContent = "Point at a token, or jump to the largest gains and losses.";
-    if (state.focus.family !== family) state.focus = { family, model: 0 };
     paint();
-    state.set({ open: { family, document: k }, focus: state.focus });
+    state.set({ open: { family, document: k }, focus: { family, model: shown.model } });
     if (token !== null) goTo(unitAt(tokenAt(token)), { remember: false });
     if (scroll) document.getElementById("tokens").scrollIntoView();
   };
@@ -237,11 +242,18 @@
   function follow() { // #read=family.document.model.token
     const [family, k, model, token] = (window.location.hash.match(/^#read=([\d.]+)$/)?.[1] ?? "").split(".").map(Number);
     if (!index.families[family]?.token_documents.includes(k)) return false;
-    if (index.families[family].models[model] !== undefined) state.focus = { family, model };
-    ppldelta.openDocument(family, k, Number.isInteger(token) ? token : null, true);
+    const known = index.families[family].models[model] === undefined ? null : model;
+    ppldelta.openDocument(family, k, { model: known, token: Number.isInteger(token) ? token : null, scroll: true });
     return true;
   }
-  window.addEventListener("hashchange", follow);
+  window.addEventListener("popstate", follow);
+  document.addEventListener("click", (event) => { // also where the address is that already
+    const link = event.target.closest?.('a[href^="#read="]');
+    if (!link || event.ctrlKey || event.metaKey || event.shiftKey) return;
+    event.preventDefault();
+    window.history.pushState(null, "", link.getAttribute("href"));
+    follow();
+  });
 
   place.text.addEventListener("mouseover", (event) => {
     const u = event.target.dataset?.u;
@@ -272,21 +284,23 @@
   place.document.addEventListener("change", () => {
     const [family, k] = place.document.value.split(".").map(Number);
     ppldelta.openDocument(family, k);
+    window.history.replaceState(null, "", `#read=${family}.${k}`);
   });
 
   state.subscribe((what) => {
     if (!shown) return;
-    if (what.has("focus") && state.focus.family !== shown.family) {
-      const first = index.families[state.focus.family].token_documents[0];
-      if (first !== undefined) ppldelta.openDocument(state.focus.family, first);
-      return;
-    }
-    if (what.has("shade") || what.has("focus")) { repaint(); summary(); }
     if (what.has("focus")) {
+      if (state.focus.family !== shown.family) {
+        const first = index.families[state.focus.family].token_documents[0];
+        if (first !== undefined) ppldelta.openDocument(state.focus.family, first, { model: state.focus.model });
+        return;
+      }
+      shown.model = state.focus.model;
       const current = place.text.querySelector(".at");
-      if (current) place.detail.replaceChildren(...describe(shown.units[current.dataset.u]).flatMap((part, i) => (i ? [" · ", part] : [part])));
+      if (current) tell(shown.units[current.dataset.u]);
       plots.drawSome(["convergence"]);
     }
+    if (what.has("focus") || what.has("shade")) { repaint(); summary(); }
   });
 
   ppldelta.reader = {

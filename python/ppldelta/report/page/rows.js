@@ -4,12 +4,14 @@
   "use strict";
 
   const { state, format, index } = ppldelta;
-  const { element, fixed, signed, perplexity, count } = format;
+  const { element, fixed, signed, perplexity, count, decimals } = format;
   const box = document.getElementById("documents-table");
   const find = document.getElementById("find");
   const ROW = 36; // pixels; the style sheet gives rows this height
   const several = index.families.length > 1;
   let rows = []; // [family, document, model]
+  let digits = 3; // of gain, loss and delta, one number for all rows
+  let drawn = ""; // which rows stand in the page
   let sorted = { column: 8, sign: 1 };
 
   const numbersOf = (f, k, m) => {
@@ -26,9 +28,9 @@
     ["tokens", "Tokens whose probability was compared", (f, k) => state.loaded.get(f).n_scored[k], count],
     ["ppl ref", "Perplexity of the reference", (f, k, m) => numbersOf(f, k, m).ref, perplexity],
     ["ppl model", "Perplexity of the model", (f, k, m) => numbersOf(f, k, m).cmp, perplexity],
-    ["gain", "What the model adds on tokens that it predicts better", (f, k, m) => numbersOf(f, k, m).gain, fixed],
-    ["loss", "What the model gives up on tokens that it predicts worse", (f, k, m) => numbersOf(f, k, m).loss, fixed],
-    ["delta", "gain − loss: above 0 the model predicts the text better", (f, k, m) => numbersOf(f, k, m).delta, signed],
+    ["gain", "What the model adds on tokens that it predicts better", (f, k, m) => numbersOf(f, k, m).gain, (value) => fixed(value, digits)],
+    ["loss", "What the model gives up on tokens that it predicts worse", (f, k, m) => numbersOf(f, k, m).loss, (value) => fixed(value, digits)],
+    ["delta", "gain − loss: above 0 the model predicts the text better", (f, k, m) => numbersOf(f, k, m).delta, (value) => signed(value, digits)],
   ];
 
   const head = element("tr", {}, ...COLUMNS.map(([title, help, , show], i) => element(
@@ -55,6 +57,8 @@
         for (const m of shown) if (Number.isFinite(block.gain[m][k])) rows.push([f, k, m]);
       }
     });
+    digits = decimals(rows.reduce((most, row) => { const { gain, loss } = numbersOf(...row); return Math.max(most, gain, loss); }, 0));
+    drawn = "";
     const [, , value, show] = COLUMNS[sorted.column];
     const keys = new Map(rows.map((row) => [row, value(...row)]));
     const compare = show
@@ -72,6 +76,9 @@
   function render() {
     const first = state.onPaper ? 0 : Math.max(0, Math.floor(box.scrollTop / ROW) - 8);
     const last = Math.min(rows.length, state.onPaper ? 60 : first + Math.ceil(box.clientHeight / ROW) + 20);
+    const wanted = `${first} ${last} ${JSON.stringify(state.open)} ${JSON.stringify(state.focus)}`;
+    if (wanted === drawn) return; // a link in a row keeps the focus
+    drawn = wanted;
     above.style.height = `${first * ROW}px`;
     below.style.height = `${(state.onPaper ? 0 : rows.length - last) * ROW}px`;
     table.setAttribute("aria-rowcount", rows.length + 1);
@@ -84,7 +91,7 @@
           const name = family.token_documents.includes(k)
             ? element("a", { href: `#read=${f}.${k}.${m}` }, shown)
             : element("span", { title: "The tokens of this document are not in this file" }, shown);
-          return element("td", { class: "document", title: several ? `${family.name}: ${shown}` : shown }, name);
+          return element("th", { scope: "row", class: "document", title: several ? `${family.name}: ${shown}` : shown }, name);
         }
         if (title === "model") return element("td", { class: `model m${m % ppldelta.index.n_colors}` }, element("i"), shown);
         return element("td", { class: show ? "number" : "name" }, shown || (show ? "" : "(none)"));
@@ -112,6 +119,6 @@
   ppldelta.rows = { collect, render };
   state.subscribe((what) => {
     if (["unit", "category", "hidden", "selection"].some((each) => what.has(each))) collect();
-    else if (["open", "focus", "onPaper"].some((each) => what.has(each))) render();
+    else if (["open", "focus"].some((each) => what.has(each))) render();
   });
 })();

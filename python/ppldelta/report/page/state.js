@@ -13,7 +13,8 @@ ppldelta.state = (() => {
     hidden: new Set(), // "family/model number"
     selection: null, // { family, documents: Set of document numbers }
     focus: { family: 0, model: 0 },
-    open: null, // { family, document, token }
+    selectionDrawn: 0, // counts selections: each takes the outlines of those before it off the planes
+    open: null, // { family, document }
     dark: false,
     onPaper: false,
 

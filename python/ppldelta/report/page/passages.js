@@ -46,6 +46,23 @@
     totals("lost", sums.totals[model]?.lost ?? [], "Tokens that lost most");
   }
 
+  document.addEventListener("click", async (event) => {
+    const which = event.target.closest?.("[data-moved]")?.dataset.moved;
+    if (!which) return;
+    const { family, model } = state.focus;
+    const label = index.families[family].models[model];
+    if (which === "gained" || which === "lost") {
+      const { totals: all } = await ppldelta.block(`f${family}.totals`);
+      const rows = all[model][which].map((each) => [label, each.token, each.text, each.n, each.sum, each.gain, each.loss]);
+      format.saveCsv(`${which}.csv`, [["model", "token", "text", "count", "sum of delta (nats)", "sum of gain", "sum of loss"], ...rows]);
+    } else {
+      const { passages } = await ppldelta.block(`f${family}.passages`);
+      const { names } = await state.documents(family);
+      const rows = passages[model][which].map((each) => [label, names[each.document], each.start, each.end, each.n, each.sum, each.text]);
+      format.saveCsv(`${which}.csv`, [["model", "document", "first position", "last position", "tokens", "sum of delta (nats)", "text"], ...rows]);
+    }
+  });
+
   state.subscribe((what) => { if (what.has("focus")) show(); });
   ppldelta.passages = { show };
 })();

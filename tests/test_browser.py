@@ -269,7 +269,7 @@ def test_the_table_of_documents_sorts_finds_and_scrolls(page: Any) -> None:
     )
     page.locator("#find").fill("code/03")
     page.wait_for_function("() => document.getElementById('rows').textContent.startsWith('1 document,')")
-    assert set(table.locator("td.document").all_inner_texts()) == {"code/03.txt"}
+    assert set(table.locator("th.document").all_inner_texts()) == {"code/03.txt"}
 
 
 def test_tables_are_saved_as_csv(page: Any) -> None:

@@ -359,14 +359,22 @@ def test_interrupted_in_a_notebook_the_models_stay(fresh: None) -> None:
         assert session.call(worker.n_loads, label="", doing="") == 2
 
 
-def test_interrupted_in_a_task_that_does_not_look_the_worker_is_ended(fresh: None) -> None:
-    threading.Timer(0.7, lambda: os.kill(os.getpid(), signal.SIGINT)).start()
+def test_interrupted_in_a_task_that_does_not_look_the_worker_is_ended(fresh: None, tmp_path: Path) -> None:
+    begun = tmp_path / "begun"
+
+    def interrupt() -> None:
+        while not begun.exists():
+            time.sleep(0.02)
+        os.kill(os.getpid(), signal.SIGINT)
+
     started = time.monotonic()
     with pytest.raises(KeyboardInterrupt), Session() as session:
-        session.call(sleep, 60.0, label="", doing="")
-    assert time.monotonic() - started < 5
+        threading.Thread(target=interrupt, daemon=True).start()
+        session.call(sleep, 60.0, str(begun), label="", doing="")
+    assert time.monotonic() - started < 50, "the task sleeps for a minute"
     assert local.idle == []
 
 
-def sleep(run: int, seconds: float) -> None:
+def sleep(run: int, seconds: float, begun: str) -> None:
+    Path(begun).touch()
     time.sleep(seconds)

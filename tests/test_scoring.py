@@ -322,3 +322,16 @@ def test_a_killed_run_goes_on_where_it_stopped(tmp_path: Path) -> None:
     resumed = ppldelta.score(demo.CORPUS, cmp=demo.COMPARISONS[0], store=store, **QUIET)
     whole = ppldelta.score(demo.CORPUS, cmp=demo.COMPARISONS[0], store=None, **QUIET)
     assert resumed.tokens.equals(whole.tokens)
+
+
+def test_a_comparison_that_cannot_be_read_is_left_out_and_the_others_go_on(tmp_path: Path) -> None:
+    bad = tmp_path / "bad.gguf"
+    bad.write_bytes(b"GGUF" + bytes(20))
+    folder = Path(demo.__file__).parent / "models"
+    good, ref = folder / "tiny-code.Q8_0.gguf", folder / "tiny-ref.Q8_0.gguf"
+    text = {"a.txt": "The rain had stopped, and the street was quiet. " * 8}
+    result = ppldelta.score(text, ref, [bad, good], store=None, progress=False)
+    assert result.models["model"].unique().to_list() == ["tiny-code.Q8_0"]
+    assert any("bad.gguf" in warning and "left out" in warning for warning in result.warnings)
+    with pytest.raises(ppldelta.ModelError, match="bad.gguf"):
+        ppldelta.score(text, ref, [bad], store=None, progress=False)

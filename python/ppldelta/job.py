@@ -36,7 +36,7 @@ from ppldelta.engine.plan import (
 from ppldelta.engine.remote import RemoteModel
 from ppldelta.engine.session import Session
 from ppldelta.engine.store import Key, Store, tokens_hash
-from ppldelta.errors import StoreError
+from ppldelta.errors import ModelError, StoreError
 from ppldelta.models.references import ModelLike, ModelReference, resolve, resolve_many, unique_labels
 from ppldelta.text.documents import Files, load_documents
 from ppldelta.text.names import counted, shown_type
@@ -192,23 +192,33 @@ def _prepared(
     pieces = _pieces(model, planned, reference.label)
     keys = _Keys(settings, model, planned)
 
+    failures = []
+    readable = [model]
     for comparison, candidate in zip(comparisons, judged, strict=True):
         sha256 = hashes.known(comparison.path)
         info = _described(sha256, store)
         # What is stored under these tokens was checked before it was evaluated.
         if info is None or store.known(wanted := keys.of(sha256)) != set(wanted):
-            info = candidate.info
+            try:
+                info = candidate.info
+            except ModelError as error:  # such as a damaged file; the others go on
+                failures.append(error)
+                continue
             refuse_unscorable(info, comparison.label)
             check_tokens(comparison, candidate, planned, reference, model)
         warnings += beyond_training(info, comparison.label, planned)
         warnings += other_bos(comparison, info, reference, model.info)
+        readable.append(candidate)
+    if len(readable) == 1:
+        raise failures[0]
+    warnings += [f"{failure.message}; this model is left out." for failure in failures]
 
     jobs = []
     with tqdm(
         total=hashes.n_bytes, desc="reading the models", unit="B", unit_scale=True, disable=not progress, leave=False,
         delay=1,
     ) as bar:  # fmt: skip
-        for each in models:
+        for each in readable:
             path = each.reference.path
             sha256 = hashes.wait(path, bar.update)
             mine = keys.of(sha256)

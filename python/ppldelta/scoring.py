@@ -94,8 +94,8 @@ def score(
 
     Raises:
         CorpusError: no document matched, or none is long enough to score.
-        ModelError: a model cannot be found, read, or evaluated, or ended its worker process. A comparison that fails
-            while it is evaluated is left out with a warning, as long as another one is there.
+        ModelError: a model cannot be found, read, or evaluated, or ended its worker process. A comparison that
+            cannot be loaded or evaluated is left out with a warning, as long as another one is there.
         TokenizerMismatchError: a comparison splits a document into other tokens than the reference does.
         StoreError: the store cannot be opened, read or written.
         PpldeltaError: an argument is out of its range.

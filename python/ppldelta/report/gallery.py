@@ -156,6 +156,8 @@ class Figures(Mapping[str, go.Figure]):
             self._makers["shared"] = partial(shared_plane, families, models)
 
     def __getitem__(self, name: str) -> go.Figure:
+        if name not in self._makers:
+            raise KeyError(f"there is no figure `{name}`; there are {', '.join(self._makers)}")
         return self._makers[name]()
 
     def __iter__(self) -> Iterator[str]:

@@ -17,7 +17,8 @@
     const key = `${family}/${state.modelNumber(family, chip.dataset.model)}`;
     const hidden = new Set(state.hidden);
     if (alone) {
-      for (const each of all) hidden.add(each);
+      const already = all.every((each) => hidden.has(each) === (each !== key));
+      for (const each of all) hidden[already ? "delete" : "add"](each);
       hidden.delete(key);
     } else if (!hidden.delete(key)) hidden.add(key);
     for (const each of document.querySelectorAll(`.chip[data-family="${family}"]`)) {

@@ -21,6 +21,8 @@ ppldelta.plots = (() => {
     click: (canvas) => Plotly.downloadImage(canvas, { format, scale: 2, width: canvas.clientWidth, height: canvas.clientHeight, filename: canvas.id }),
   });
 
+  const selectable = (canvas) => /^(documents|perplexities)/.test(canvas.dataset.figure);
+
   const config = (canvas) => ({
     responsive: true,
     displaylogo: false,
@@ -28,7 +30,7 @@ ppldelta.plots = (() => {
     displayModeBar: coarse.matches ? false : "hover",
     modeBarButtons: [[ // a full list: plotly's own may send data away
       save("png", "Save as PNG"), save("svg", "Save as SVG"), "zoom2d", "pan2d",
-      ...(fillers.has("documents") && /^(documents|perplexities)/.test(canvas.dataset.figure) ? ["select2d", "lasso2d"] : []), "resetScale2d",
+      ...(selectable(canvas) ? ["select2d", "lasso2d"] : []), "resetScale2d",
     ]],
     showSendToCloud: false,
     plotlyServerURL: "",
@@ -68,7 +70,7 @@ ppldelta.plots = (() => {
     const width = state.onPaper ? (wide ? PAPER : PAPER / 2) - 40 : canvas.clientWidth;
     if (state.onPaper) Object.assign(figure.layout, { width, height: figure.layout.height ?? width * 0.94 });
     else figure.layout.autosize = true;
-    figure.layout.dragmode = coarse.matches ? false : "zoom";
+    figure.layout.dragmode = coarse.matches ? false : selectable(canvas) ? "lasso" : "zoom";
     for (const trace of figure.data) {
       const { model, family: named } = trace.meta ?? {};
       const of = named === undefined ? Number(family) : index.families.findIndex((each) => each.name === named);

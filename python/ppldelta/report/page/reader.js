@@ -236,7 +236,7 @@
     paint();
     state.set({ open: { family, document: k }, focus: { family, model: shown.model } });
     if (token !== null) goTo(unitAt(tokenAt(token)), { remember: false });
-    if (scroll) document.getElementById("tokens").scrollIntoView();
+    if (scroll) document.querySelector(".reader-tools").scrollIntoView();
   };
 
   function follow() { // #read=family.document.model.token

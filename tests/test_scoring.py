@@ -333,5 +333,5 @@ def test_a_comparison_that_cannot_be_read_is_left_out_and_the_others_go_on(tmp_p
     result = ppldelta.score(text, ref, [bad, good], store=None, progress=False)
     assert result.models["model"].unique().to_list() == ["tiny-code.Q8_0"]
     assert any("bad.gguf" in warning and "left out" in warning for warning in result.warnings)
-    with pytest.raises(ppldelta.ModelError, match="bad.gguf"):
+    with pytest.raises(ppldelta.ModelError, match=r"bad\.gguf"):
         ppldelta.score(text, ref, [bad], store=None, progress=False)

@@ -35,6 +35,14 @@ LONG = "\n".join(path.read_text() for path in sorted(demo.CORPUS.glob("prose/*.t
 QUIET = {"ref": demo.REFERENCE, "progress": False}
 
 
+@pytest.fixture(autouse=True)
+def interrupts() -> Iterator[None]:
+    """Ctrl-C raises, also where the tests were started in the background by a shell that ignores it there."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
 @pytest.fixture
 def fresh() -> Iterator[None]:
     """No worker of an earlier test."""

@@ -111,7 +111,7 @@ def test_only_engine_scoring_and_what_stands_on_them_load_the_extension() -> Non
     assert users <= {"_load", "engine", "result"}
 
 
-@pytest.mark.parametrize("name", ["figures", "plane", "ratios", "sizes", "convergence"])
+@pytest.mark.parametrize("name", ["figures", "lines", "plane", "ratios", "sizes", "convergence"])
 def test_figures_compute_nothing(name: str) -> None:
     """No aggregation, no NumPy: figures draw what frames hold."""
     source = (PACKAGE / "report" / f"{name}.py").read_text()

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import plotly.graph_objects as go
 import polars as pl
 
-from ppldelta.report import hover, labels, numbers, plane
+from ppldelta.report import hover, labels, lines, numbers, plane
 from ppldelta.report.hover import COLUMNS, literal
 from ppldelta.report.plane import Limits, Unit
 from ppldelta.report.theme import LIGHT, Style, template
@@ -84,35 +84,7 @@ def perplexities(documents: pl.DataFrame, *, marks: bool = True, style: Style | 
     axis = dict(type="log", range=ends, tickvals=ticks, ticktext=[f"{tick:g}" for tick in ticks])
     figure.update_xaxes(title=dict(text="perplexity of the reference"), **axis)
     figure.update_yaxes(title=dict(text="perplexity of the model"), **axis)
-    far = [10 ** (low - 3), 10 ** (high + 3)]
-    figure.add_shape(
-        type="path",
-        path=f"M{far[0]},{far[0]} L{far[1]},{far[1]} L{far[1]},{far[0]} Z",
-        fillcolor=LIGHT["better"],
-        line=dict(width=0),
-        layer="below",
-    )
-    figure.add_shape(
-        type="line",
-        x0=far[0],
-        y0=far[0],
-        x1=far[1],
-        y1=far[1],
-        line=dict(color=LIGHT["muted"], width=1, dash="4px,3px"),
-        layer="below",
-    )
-    figure.add_annotation(
-        x=1,
-        y=0,
-        xref="x domain",
-        yref="y domain",
-        xanchor="right",
-        yanchor="bottom",
-        yshift=10,
-        text="model predicts better ↘",
-        showarrow=False,
-        font=dict(color=LIGHT["muted"], size=11),
-    )
+    plane.add_better_half(figure, 10 ** (low - 3), 10 ** (high + 3), "model predicts better ↘")
     for trace in document_marks(documents, names, marks=marks, style=style, unit="nats"):
         figure.add_trace(trace)
     return figure
@@ -182,21 +154,7 @@ def models_plane(
     points = [(row[gain], row[loss]) for row in rows]
     figure = plane.empty(reach, unit, points)
     plane.add_iso_lines(figure, reach)
-    steps = sorted((row[gain], row[loss], row["model"]) for row in rows if row["model"] in front)
-    if len(steps) > 1:
-        figure.add_trace(
-            go.Scatter(
-                x=[x for x, _, _ in steps],
-                y=[y for _, y, _ in steps],
-                customdata=[[None, model] for _, _, model in steps],  # family and model, for the page
-                mode="lines",
-                line=dict(color=LIGHT["muted"], width=1.5, dash="1px,3px"),
-                name="front",
-                showlegend=False,
-                hoverinfo="skip",
-                meta={"front": True},
-            )
-        )
+    lines.add_front(figure, ((row[gain], row[loss], row["model"]) for row in rows), front)
     names = labels.shorten([row["model"] for row in rows])
     places = labels.place(
         [(0.0, 0.0), *points],
@@ -226,8 +184,8 @@ def models_plane(
             go.Scatter(
                 x=[row[gain]],
                 y=[row[loss]],
-                error_x=_whiskers(row, gain, color),
-                error_y=_whiskers(row, loss, color),
+                error_x=lines.whiskers(row, gain, color),
+                error_y=lines.whiskers(row, loss, color),
                 mode="markers+text" if named else "markers",
                 text=[literal(name) if where else ""],
                 textposition=where or "top right",
@@ -275,18 +233,3 @@ def _cross(row: dict[str, Any], gain: str, loss: str) -> tuple[float, float, flo
         (a, b) if numbers.known(a) and numbers.known(b) else (middle, middle) for a, b, middle in ends
     )
     return left, low, right, high
-
-
-def _whiskers(row: dict[str, Any], column: str, color: str) -> dict[str, Any]:
-    low, high, middle = row[f"{column}_low"], row[f"{column}_high"], row[column]
-    if not (numbers.known(low) and numbers.known(high)):
-        return dict(visible=False)
-    return dict(
-        type="data",
-        symmetric=False,
-        array=[high - middle],
-        arrayminus=[middle - low],
-        color=color,
-        thickness=1.5,
-        width=0,
-    )

@@ -57,22 +57,7 @@ def empty(reach: Limits, unit: Unit, points: Sequence[tuple[float, float]]) -> g
     figure.update_yaxes(  # the title is turned, so that its arrow points up
         title=dict(text=f"<b>loss →</b> predicts worse, {UNITS[unit]}"), range=[-BELOW_ZERO * y_end, y_end]
     )
-    figure.add_shape(
-        type="path",
-        path=f"M0,0 L{far},{far} L{far},0 Z",
-        fillcolor=LIGHT["better"],
-        line=dict(width=0),
-        layer="below",
-    )
-    figure.add_shape(
-        type="line",
-        x0=0,
-        y0=0,
-        x1=far,
-        y1=far,
-        line=dict(color=LIGHT["muted"], width=1, dash="4px,3px"),
-        layer="below",
-    )
+    add_better_half(figure, 0, far, "best ↘")
     figure.add_annotation(
         x=named,
         y=named,
@@ -82,6 +67,34 @@ def empty(reach: Limits, unit: Unit, points: Sequence[tuple[float, float]]) -> g
         textangle=-math.degrees(math.atan2(x_end, y_end)),
         font=dict(color=LIGHT["muted"], size=11),
     )
+    return figure
+
+
+def add_better_half(figure: go.Figure, near: float, far: float, words: str) -> None:
+    """Tints the half below the diagonal, where y is smaller than x, draws the diagonal, and names the corner.
+
+    Args:
+        figure: to draw on.
+        near: where the diagonal begins, on both axes.
+        far: where it ends, beyond what is shown.
+        words: in the lower right corner.
+    """
+    figure.add_shape(
+        type="path",
+        path=f"M{near},{near} L{far},{far} L{far},{near} Z",
+        fillcolor=LIGHT["better"],
+        line=dict(width=0),
+        layer="below",
+    )
+    figure.add_shape(
+        type="line",
+        x0=near,
+        y0=near,
+        x1=far,
+        y1=far,
+        line=dict(color=LIGHT["muted"], width=1, dash="4px,3px"),
+        layer="below",
+    )
     figure.add_annotation(
         x=1,
         y=0,
@@ -90,11 +103,10 @@ def empty(reach: Limits, unit: Unit, points: Sequence[tuple[float, float]]) -> g
         xanchor="right",
         yanchor="bottom",
         yshift=10,
-        text="best ↘",
+        text=words,
         showarrow=False,
         font=dict(color=LIGHT["muted"], size=11),
     )
-    return figure
 
 
 def add_iso_lines(figure: go.Figure, reach: Limits) -> None:

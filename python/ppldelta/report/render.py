@@ -27,6 +27,7 @@ from ppldelta.report.convergence import convergence
 from ppldelta.report.figures import MOST_SVG
 from ppldelta.report.gallery import FamilyFigures, shared_plane
 from ppldelta.report.payload import Payload
+from ppldelta.report.sizes import Measure
 
 MOST_SMALL_PLANES = 9
 """Categories that get a plane of their own; beyond that the switch, the table and the ratios have to do."""
@@ -43,6 +44,12 @@ SCRIPTS = (
     "main.js",
 )
 """The page's scripts, in the order in which they run."""
+
+_SIZES: dict[Measure, tuple[str, str]] = {
+    "size_bytes": ("size", "size"),
+    "bits_per_weight": ("bits", "bits per weight"),
+}
+"""What quality is drawn against: the figure's name in the page, and in words."""
 
 UNITS = ("nats", "bpb")
 WEIGHTINGS = ("tokens", "documents")
@@ -118,10 +125,11 @@ def render_report(
         folder: keep the blocks of data out of the page, in files beside it that it loads when they are needed.
     """
     makers = [FamilyFigures(family, documents, models) for family in families]
-    sections = [_section(i, family, made) for i, (family, made) in enumerate(zip(families, makers, strict=True))]
+    figures = [_figures(made) for made in makers]
+    sections = [_section(i, *each) for i, each in enumerate(zip(families, makers, figures, strict=True))]
     colors = {(section.name, model["label"]): model["color"] for section in sections for model in section.models}
     several = len(families) > 1
-    blocks = {f"f{i}.figures": _figures(made) for i, made in enumerate(makers)}
+    blocks = {f"f{i}.figures": _packed(made) for i, made in enumerate(figures)}
     if several:
         blocks["shared.figures"] = _shared(families, models, labels.unique(documents, "category"))
     blocks = {name: encode(block) for name, block in (blocks | payload.blocks).items()}
@@ -182,7 +190,7 @@ def _resource(name: str) -> str:
     return resources.files("ppldelta.report").joinpath("page", name).read_text(encoding="utf-8")
 
 
-def _section(index: int, family: dict[str, Any], made: FamilyFigures) -> FamilySection:
+def _section(index: int, family: dict[str, Any], made: FamilyFigures, figures: dict[str, go.Figure]) -> FamilySection:
     name = family["family"]
     by_token = made.models.filter(weighting="tokens")
     return FamilySection(
@@ -201,11 +209,11 @@ def _section(index: int, family: dict[str, Any], made: FamilyFigures) -> FamilyS
             for i, model in enumerate(family["cmp"])
         ],
         categories=[{"name": each, "path": theme.SYMBOLS[made.style.symbols[each]]} for each in made.categories],
-        plots=_plots(index, made),
+        plots=_plots(index, made, figures["ratios"].layout.height),
     )
 
 
-def _plots(i: int, made: FamilyFigures) -> dict[str, list[Plot]]:
+def _plots(i: int, made: FamilyFigures, ratios_height: int) -> dict[str, list[Plot]]:
     """The places of a family's figures, by section of the page."""
     models = [
         Plot(
@@ -216,12 +224,10 @@ def _plots(i: int, made: FamilyFigures) -> dict[str, list[Plot]]:
             "Gain against loss of each model",
         )
     ]
-    if any(value is not None for value in made.rows()["size_bytes"]):
-        place = "size/{weighting}/{category}"
-        models.append(Plot(f"f{i}-size", i, place, "Quality against size", "Mean delta of each model against its size"))
-        if made.rows()["bits_per_weight"].n_unique() > 1 and made.rows()["n_params"].n_unique() > 1:
-            title = "Quality against bits per weight"
-            models.append(Plot(f"f{i}-bits", i, "bits/{weighting}/{category}", title, f"{title} of each model"))
+    for measure in _measures(made):
+        key, title = _SIZES[measure]
+        label = f"Mean delta of each model against its {title}"
+        models.append(Plot(f"f{i}-{key}", i, f"{key}/{{weighting}}/{{category}}", f"Quality against {title}", label))
     documents = [
         Plot(f"f{i}-documents", i, "documents/{unit}", "Gain and loss", "Gain against loss of every document"),
         Plot(
@@ -242,9 +248,7 @@ def _plots(i: int, made: FamilyFigures) -> dict[str, list[Plot]]:
         )
         for n, each in enumerate(made.categories if _split(made) else [])
     ]
-    ratios = Plot(
-        f"f{i}-ratios", i, "ratios", "", "Mean ratios of perplexities of each model", made.ratios().layout.height
-    )
+    ratios = Plot(f"f{i}-ratios", i, "ratios", "", "Mean ratios of perplexities of each model", ratios_height)
     return {"models": models, "documents": documents, "categories": categories, "ratios": [ratios]}
 
 
@@ -272,7 +276,16 @@ def _split(made: FamilyFigures) -> bool:
     return 1 < len(made.categories) <= MOST_SMALL_PLANES
 
 
-def _figures(made: FamilyFigures) -> bytes:
+def _measures(made: FamilyFigures) -> list[Measure]:
+    """What quality is drawn against: the size where it is known; bits per weight where that is not the same thing."""
+    rows = made.rows()
+    if not any(value is not None for value in rows["size_bytes"]):
+        return []
+    differ = rows["bits_per_weight"].n_unique() > 1 and rows["n_params"].n_unique() > 1
+    return ["size_bytes", "bits_per_weight"] if differ else ["size_bytes"]
+
+
+def _figures(made: FamilyFigures) -> dict[str, go.Figure]:
     """A family's figures by name, for every choice of unit, weighting and category."""
     scopes = [("", None), *((f"={each}", each) for each in made.categories if len(made.categories) > 1)]
     found = {"perplexities": made.perplexities(marks=False), "ratios": made.ratios()}
@@ -283,10 +296,10 @@ def _figures(made: FamilyFigures) -> bytes:
                 found[f"models/{unit}/{weighting}/{key}"] = made.models_plane(unit, weighting, category)
                 if category is not None and _split(made):
                     found[f"small/{unit}/{weighting}/{key}"] = made.models_plane(unit, weighting, category, small=True)
-            found[f"size/{weighting}/{key}"] = made.size("size_bytes", weighting, category)
-            found[f"bits/{weighting}/{key}"] = made.size("bits_per_weight", weighting, category)
+            for measure in _measures(made):
+                found[f"{_SIZES[measure][0]}/{weighting}/{key}"] = made.size(measure, weighting, category)
     found["convergence"] = convergence(_NO_CURVE)
-    return _packed(found)
+    return found
 
 
 _NO_CURVE = pl.DataFrame(schema={"pos": pl.UInt32(), "delta_sum": pl.Float64(), "ppl_ratio": pl.Float64()})

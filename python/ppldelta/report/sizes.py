@@ -8,7 +8,7 @@ from typing import Any, Literal
 import plotly.graph_objects as go
 import polars as pl
 
-from ppldelta.report import hover, labels, numbers
+from ppldelta.report import hover, labels, lines, numbers
 from ppldelta.report.hover import literal
 from ppldelta.report.theme import LIGHT, Style, template
 
@@ -46,21 +46,7 @@ def quality_against_size(
     figure.update_yaxes(title=dict(text="<b>delta →</b> predicts better, nats per token"))
     figure.add_hline(y=0, line=dict(color=LIGHT["ink"], width=1), layer="below")
     rows = [row for row in models.iter_rows(named=True) if numbers.known(row[measure]) and numbers.known(row["delta"])]
-    steps = sorted((row[measure] * scale, row["delta"], row["model"]) for row in rows if row["model"] in front)
-    if len(steps) > 1:
-        figure.add_trace(
-            go.Scatter(
-                x=[x for x, _, _ in steps],
-                y=[y for _, y, _ in steps],
-                customdata=[[None, model] for _, _, model in steps],  # family and model, for the page
-                mode="lines",
-                line=dict(color=LIGHT["muted"], width=1.5, dash="1px,3px", shape="hv"),
-                name="front",
-                showlegend=False,
-                hoverinfo="skip",
-                meta={"front": True},
-            )
-        )
+    lines.add_front(figure, ((row[measure] * scale, row["delta"], row["model"]) for row in rows), front, shape="hv")
     known = reference is not None and numbers.known(reference.get(measure))
     largest = max([row[measure] * scale for row in rows] + ([reference[measure] * scale] if known else []), default=1.0)
     if known:
@@ -83,23 +69,11 @@ def quality_against_size(
     names = labels.shorten([row["model"] for row in rows])
     for row, (x, y), name in zip(rows, points, names, strict=True):
         color = style.colors[row["model"]]
-        low, high = row["delta_low"], row["delta_high"]
-        whisker = dict(visible=False)
-        if numbers.known(low) and numbers.known(high):
-            whisker = dict(
-                type="data",
-                symmetric=False,
-                array=[high - y],
-                arrayminus=[y - low],
-                color=color,
-                thickness=1.5,
-                width=0,
-            )
         figure.add_trace(
             go.Scatter(
                 x=[x],
                 y=[y],
-                error_y=whisker,
+                error_y=lines.whiskers(row, "delta", color),
                 mode="markers+text",
                 text=[literal(name)],
                 textposition=_side(x, y, [*points, *([(reference[measure] * scale, 0.0)] if known else [])]),

@@ -85,16 +85,14 @@
   function showTip(event, family, k, m) {
     const block = state.loaded.get(family);
     const { element, fixed, signed, perplexity, count, decimals } = format;
-    const bpb = state.unit === "bpb";
-    const scale = bpb ? block.scale[k] : 1;
-    const gain = block.gain[m][k] * scale, loss = block.loss[m][k] * scale;
+    const { gain, loss, delta, ref, cmp } = state.numbers(family, k, m);
     const category = index.families[family].categories[block.category[k]];
     const n = decimals(gain, loss);
     tip.replaceChildren(
       element("b", {}, block.names[k]),
       element("span", {}, index.families[family].models[m] + (category ? ` · ${category}` : "")),
-      element("span", {}, `gain ${fixed(gain, n)}  loss ${fixed(loss, n)}  delta ${signed(gain - loss, n)} ${bpb ? "bits/byte" : "nats/token"}`),
-      element("span", {}, `perplexity ${perplexity(Math.exp(block.nll_ref[k]))} → ${perplexity(Math.exp(block.nll_ref[k] - block.gain[m][k] + block.loss[m][k]))}`),
+      element("span", {}, `gain ${fixed(gain, n)}  loss ${fixed(loss, n)}  delta ${signed(delta, n)} ${state.unit === "bpb" ? "bits/byte" : "nats/token"}`),
+      element("span", {}, `perplexity ${perplexity(ref)} → ${perplexity(cmp)}`),
       element("span", { class: "quiet" }, `${count(block.n_scored[k])} scored tokens${readable(family, k) ? ", click to read" : ""}`),
     );
     ppldelta.placeTip(event.clientX, event.clientY);

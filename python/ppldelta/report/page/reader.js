@@ -108,11 +108,11 @@
   function summary() {
     const block = state.loaded.get(shown.family);
     const { model, k } = shown;
-    const gain = block.gain[model][k], loss = block.loss[model][k];
-    const ref = block.nll_ref[k], digits = decimals(gain, loss);
+    const { gain, loss, delta, ref, cmp } = state.numbers(shown.family, k, model, "nats");
+    const digits = decimals(gain, loss);
     place.strip.replaceChildren(
       element("code", {}, block.names[k]), ` under `, element("code", {}, index.families[shown.family].models[model]),
-      `: gain ${fixed(gain, digits)}, loss ${fixed(loss, digits)}, delta ${signed(gain - loss, digits)} nats/token; perplexity ${perplexity(Math.exp(ref))} → ${perplexity(Math.exp(ref - gain + loss))}; ${count(shown.n)} of ${count(block.n_tokens[k])} tokens scored.`,
+      `: gain ${fixed(gain, digits)}, loss ${fixed(loss, digits)}, delta ${signed(delta, digits)} nats/token; perplexity ${perplexity(ref)} → ${perplexity(cmp)}; ${count(shown.n)} of ${count(block.n_tokens[k])} tokens scored.`,
     );
     const steps = state.shade === "delta" ? DELTA : SURPRISAL;
     const box = (name, title) => element("i", { class: name, title });

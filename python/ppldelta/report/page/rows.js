@@ -14,23 +14,16 @@
   let drawn = ""; // which rows stand in the page
   let sorted = { column: 8, sign: 1 };
 
-  const numbersOf = (f, k, m) => {
-    const block = state.loaded.get(f);
-    const scale = state.unit === "bpb" ? block.scale[k] : 1;
-    const gain = block.gain[m][k] * scale, loss = block.loss[m][k] * scale;
-    const nll = block.nll_ref[k];
-    return { gain, loss, delta: gain - loss, ref: Math.exp(nll), cmp: Math.exp(nll - block.gain[m][k] + block.loss[m][k]) };
-  };
   const COLUMNS = [ // title, help, value to sort by and for CSV, how it is shown
     ["document", "Path below the corpus root", (f, k) => state.loaded.get(f).names[k], null],
     ["category", "First folder of the path", (f, k) => index.families[f].categories[state.loaded.get(f).category[k]], null],
     ["model", "The model that is judged", (f, k, m) => index.families[f].models[m], null],
     ["tokens", "Tokens whose probability was compared", (f, k) => state.loaded.get(f).n_scored[k], count],
-    ["ppl ref", "Perplexity of the reference", (f, k, m) => numbersOf(f, k, m).ref, perplexity],
-    ["ppl model", "Perplexity of the model", (f, k, m) => numbersOf(f, k, m).cmp, perplexity],
-    ["gain", "What the model adds on tokens that it predicts better", (f, k, m) => numbersOf(f, k, m).gain, (value) => fixed(value, digits)],
-    ["loss", "What the model gives up on tokens that it predicts worse", (f, k, m) => numbersOf(f, k, m).loss, (value) => fixed(value, digits)],
-    ["delta", "gain − loss: above 0 the model predicts the text better", (f, k, m) => numbersOf(f, k, m).delta, (value) => signed(value, digits)],
+    ["ppl ref", "Perplexity of the reference", (f, k, m) => state.numbers(f, k, m).ref, perplexity],
+    ["ppl model", "Perplexity of the model", (f, k, m) => state.numbers(f, k, m).cmp, perplexity],
+    ["gain", "What the model adds on tokens that it predicts better", (f, k, m) => state.numbers(f, k, m).gain, (value) => fixed(value, digits)],
+    ["loss", "What the model gives up on tokens that it predicts worse", (f, k, m) => state.numbers(f, k, m).loss, (value) => fixed(value, digits)],
+    ["delta", "gain − loss: above 0 the model predicts the text better", (f, k, m) => state.numbers(f, k, m).delta, (value) => signed(value, digits)],
   ];
 
   const head = element("tr", {}, ...COLUMNS.map(([title, help, , show], i) => element(
@@ -57,7 +50,7 @@
         for (const m of shown) if (Number.isFinite(block.gain[m][k])) rows.push([f, k, m]);
       }
     });
-    digits = decimals(rows.reduce((most, row) => { const { gain, loss } = numbersOf(...row); return Math.max(most, gain, loss); }, 0));
+    digits = decimals(rows.reduce((most, row) => { const { gain, loss } = state.numbers(...row); return Math.max(most, gain, loss); }, 0));
     drawn = "";
     const [, , value, show] = COLUMNS[sorted.column];
     const keys = new Map(rows.map((row) => [row, value(...row)]));

@@ -47,5 +47,13 @@ ppldelta.state = (() => {
     return documents.get(family);
   };
   state.loaded = new Map(); // the same, where it is there already
+
+  /** A loaded document's numbers under a model: gain, loss and delta in a unit, both perplexities. */
+  state.numbers = (family, k, m, unit = state.unit) => {
+    const block = state.loaded.get(family);
+    const scale = unit === "bpb" ? block.scale[k] : 1;
+    const gain = block.gain[m][k], loss = block.loss[m][k], nll = block.nll_ref[k];
+    return { gain: gain * scale, loss: loss * scale, delta: (gain - loss) * scale, ref: Math.exp(nll), cmp: Math.exp(nll - gain + loss) };
+  };
   return state;
 })();

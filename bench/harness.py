@@ -78,8 +78,8 @@ def child(command: list[object]) -> Run:
     """Runs a program. The answer is its stdout and stderr as one text.
 
     Peak and CPU time are those of the program and all that it starts: models run in processes of their own. The peak is
-    the highest sum of their proportional set sizes, looked at every 30 ms; the bytes written are `wchar` of
-    /proc/PID/io, those of ended children included (pipes too), less what went to stdout and stderr.
+    the highest that `_Watcher` saw; the bytes written are `wchar` of /proc/PID/io, those of ended children included
+    (pipes too), less what went to stdout and stderr.
 
     Raises:
         RuntimeError: the program failed.
@@ -108,7 +108,12 @@ def child(command: list[object]) -> Run:
 
 
 class _Watcher(threading.Thread):
-    """Looks at a process and all its descendants until it is stopped."""
+    """Looks at a process and all its descendants every 30 ms until it is stopped.
+
+    Their memory is the sum of what is theirs alone, which the kernel counts anyway, and of their shares of mapped
+    files. To learn the shares costs the kernel a walk over all pages, tens of milliseconds, and would slow down what
+    is timed: they are read again only when more or less of a file is mapped than before.
+    """
 
     def __init__(self, pid: int) -> None:
         super().__init__(daemon=True)
@@ -118,9 +123,16 @@ class _Watcher(threading.Thread):
         self._ended = threading.Event()
 
     def run(self) -> None:
+        mapped: dict[int, int] = {}
+        shares_kb = 0
         while not self._ended.wait(0.03):
             pids = tree(self._pid)
-            self.peak_kb = max(self.peak_kb, sum(pss_kb(pid) for pid in pids))
+            seen = {pid: memory_kb(pid) for pid in pids}
+            before, mapped = mapped, {pid: memory.get("RssFile", 0) for pid, memory in seen.items()}
+            if mapped != before:
+                shares_kb = sum(shared_kb(pid) for pid in pids)
+            own_kb = sum(memory.get("RssAnon", 0) + memory.get("RssShmem", 0) for memory in seen.values())
+            self.peak_kb = max(self.peak_kb, own_kb + shares_kb)
             self.cpu_s.update((pid, _cpu_s(pid)[0]) for pid in pids)
 
     def stop(self) -> None:
@@ -138,15 +150,18 @@ def tree(pid: int) -> list[int]:
     return pids
 
 
-def pss_kb(pid: int) -> int:
-    """Proportional set size: memory that several processes share counts once in their sum. RSS where it is hidden."""
-    with contextlib.suppress(OSError):  # it has ended
-        try:
-            lines = Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines()
-        except PermissionError:
-            return memory_kb("VmRSS", pid)
-        return next((int(line.split()[1]) for line in lines if line.startswith("Pss:")), 0)
-    return 0
+def shared_kb(pid: int) -> int:
+    """A process's share of the files that it maps, or all of them where that is hidden.
+
+    What several processes map counts once in the sum of their shares.
+    """
+    try:
+        lines = Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines()
+    except PermissionError:
+        return memory_kb(pid).get("RssFile", 0)
+    except OSError:  # it has ended
+        return 0
+    return next((int(line.split()[1]) for line in lines if line.startswith("Pss_File:")), 0)
 
 
 def _cpu_s(pid: int) -> tuple[float, float]:
@@ -165,20 +180,27 @@ def tree_cpu_s() -> float:
     return time.process_time() + _cpu_s(here)[1] + sum(sum(_cpu_s(pid)) for pid in below)
 
 
-def memory_kb(field: str, pid: int | str = "self") -> int:
-    """A field of /proc/PID/status; 0 where the process has no memory any more."""
-    lines = Path(f"/proc/{pid}/status").read_text().splitlines()
-    return next((int(line.split()[1]) for line in lines if line.startswith(f"{field}:")), 0)
+def memory_kb(pid: int | str = "self") -> dict[str, int]:
+    """The fields of /proc/PID/status that are in kB; none where the process has ended or has no memory any more."""
+    try:
+        lines = Path(f"/proc/{pid}/status").read_text().splitlines()
+    except OSError:
+        return {}
+    return {
+        name: int(value.split()[0])
+        for name, _, value in (line.partition(":") for line in lines)
+        if value.endswith(" kB")
+    }
 
 
 def watched(work: Callable[[], Any]) -> tuple[Any, dict[str, float]]:
     """Runs `work`; its wall and CPU time, and this process's memory before and at its highest meanwhile."""
     Path("/proc/self/clear_refs").write_text("5")  # VmHWM starts again from here
-    before = memory_kb("VmRSS")
+    before = memory_kb()["VmRSS"]
     wall, cpu = time.perf_counter(), time.process_time()
     value = work()
     cost = {"wall_s": time.perf_counter() - wall, "cpu_s": time.process_time() - cpu}
-    return value, {**cost, "before_mb": before * 1.024e-3, "peak_mb": memory_kb("VmHWM") * 1.024e-3}
+    return value, {**cost, "before_mb": before * 1.024e-3, "peak_mb": memory_kb()["VmHWM"] * 1.024e-3}
 
 
 def call(function: Callable[..., Any], **arguments: Any) -> Run:

@@ -17,14 +17,11 @@ import tempfile
 from pathlib import Path
 
 import harness
+from compare import N_CTX, ours
 from make_model import cached
 from texts import text
 
-N_CTX = 512
 LLAMA_PERPLEXITY = harness.PACKAGE / "bin" / "llama-perplexity"
-
-Answer = list[dict[str, float]]
-"""For each pair of file and comparison: n_scored, nll_ref, nll_cmp, gain, loss."""
 
 
 def save_logits(ref: Path, file: Path, kld: Path, threads: int) -> harness.Run:
@@ -71,21 +68,6 @@ def number(pattern: str, printed: str) -> float:
     found = re.search(pattern, printed)
     harness.require(found is not None, f"llama-perplexity prints `{pattern}`:\n{printed[-2000:]}")
     return float(found[1])
-
-
-def ours(ref: str, comparisons: list[str], files: list[str], threads: int) -> Answer:
-    """The same by `ppldelta.score`; called in a fresh Python."""
-    import ppldelta
-
-    settings = {"n_ctx": N_CTX, "threads": threads, "progress": False}
-    documents = ppldelta.score(files, ref, comparisons, store=None, **settings).documents
-    rows = {(row["document"], row["model"]): row for row in documents.iter_rows(named=True)}
-    answers = [rows[Path(file).name, Path(cmp).stem] for file in files for cmp in comparisons]
-    same = ("n_scored", "gain", "loss")
-    return [
-        {"nll_ref": math.log(row["ppl_ref"]), "nll_cmp": math.log(row["ppl_cmp"]), **{name: row[name] for name in same}}
-        for row in answers
-    ]
 
 
 def check(runs: dict[str, list[harness.Run]]) -> int:

@@ -90,12 +90,22 @@ class Decoder:
     Args:
         path: the GGUF file.
         n_ctx: most tokens of a window; with several sequences, of all that are evaluated at once.
-        n_ubatch: tokens per micro-batch.
+        n_ubatch: most tokens in a micro-batch.
         threads: CPU threads.
+        n_outputs_max: most output rows in a micro-batch of `steps`; n_ubatch by default.
         n_seq: most sequences that are evaluated at once.
     """
 
-    def __init__(self, path: Path, *, n_ctx: int, n_ubatch: int, threads: int, n_seq: int = 1) -> None:
+    def __init__(
+        self,
+        path: Path,
+        *,
+        n_ctx: int,
+        n_ubatch: int,
+        threads: int,
+        n_outputs_max: int | None = None,
+        n_seq: int = 1,
+    ) -> None:
         self._lib = ctypes.CDLL(str(next((harness.PACKAGE / "lib").glob("libllama.*"))))
         for name, (result, arguments) in _SIGNATURES.items():
             function = getattr(self._lib, name)
@@ -104,6 +114,7 @@ class Decoder:
         parameters = self._lib.llama_context_default_params()
         parameters.n_ctx, parameters.n_seq_max = n_ctx, n_seq
         parameters.n_batch = parameters.n_ubatch = self._n_step = min(n_ubatch, n_ctx)
+        self._n_outputs_max = n_outputs_max or self._n_step
         self._context = self._lib.llama_init_from_model(model, parameters)
         harness.require(bool(model and self._context), f"llama.cpp makes a context for {path.name}")
         self._lib.llama_set_n_threads(self._context, threads, threads)
@@ -112,8 +123,12 @@ class Decoder:
 
     def steps(self, window: Window) -> list[Step]:
         """A window in micro-batches, as the engine cuts it."""
-        rows = [(token, i, 0, i >= window.first_output) for i, token in enumerate(window.tokens)]
-        return [Step(rows[i : i + self._n_step], fresh=i == 0) for i in range(0, len(rows), self._n_step)]
+        cuts: list[list[tuple[int, int, int, bool]]] = [[]]
+        for i, token in enumerate(window.tokens):
+            if len(cuts[-1]) == self._n_step or sum(row[3] for row in cuts[-1]) == self._n_outputs_max:
+                cuts.append([])
+            cuts[-1].append((token, i, 0, i >= window.first_output))
+        return [Step(rows, fresh=i == 0) for i, rows in enumerate(cuts)]
 
     def run(self, steps: Sequence[Step]) -> int:
         """Decodes, and returns the number of output rows of the last micro-batch."""

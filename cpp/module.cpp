@@ -143,13 +143,14 @@ PYBIND11_MODULE(_core, m) {
         .def("pieces", &pieces, py::arg("tokens"));
 
     py::class_<ppldelta::scorer>(m, "Scorer")
-        .def(py::init([](std::shared_ptr<ppldelta::model> model, uint32_t n_ctx, uint32_t n_ubatch, uint32_t n_seq_max,
-                         int32_t n_threads) {
+        .def(py::init([](std::shared_ptr<ppldelta::model> model, uint32_t n_ctx, uint32_t n_ubatch,
+                         uint32_t n_outputs_max, uint32_t n_seq_max, int32_t n_threads) {
                  const py::gil_scoped_release release;
-                 return std::make_unique<ppldelta::scorer>(std::move(model),
-                                                           ppldelta::scorer_params{ n_ctx, n_ubatch, n_seq_max, n_threads });
+                 return std::make_unique<ppldelta::scorer>(
+                     std::move(model), ppldelta::scorer_params{ n_ctx, n_ubatch, n_outputs_max, n_seq_max, n_threads });
              }),
-             py::arg("model"), py::arg("n_ctx"), py::arg("n_ubatch"), py::arg("n_seq_max"), py::arg("n_threads"))
+             py::arg("model"), py::arg("n_ctx"), py::arg("n_ubatch"), py::arg("n_outputs_max"), py::arg("n_seq_max"),
+             py::arg("n_threads"))
         .def("score", &score, py::arg("windows"), py::arg("on_step"));
 
     m.def("log_softmax", &log_softmax, py::arg("logits"), py::arg("targets"), py::arg("n_threads"));

@@ -51,6 +51,7 @@ scorer::scorer(std::shared_ptr<const model> m, const scorer_params & params) :
     p.n_ctx           = params.n_ctx;
     p.n_batch         = params.n_seq_max > 1 ? params.n_ctx : params.n_ubatch;
     p.n_ubatch        = params.n_ubatch;
+    p.n_outputs_max   = params.n_seq_max > 1 ? params.n_ctx : params.n_outputs_max;
     p.n_seq_max       = params.n_seq_max;
     p.kv_unified      = params.n_seq_max > 1; // else each sequence would get an n_seq_max-th of n_ctx, used or not
     p.n_threads       = params.n_threads;
@@ -80,7 +81,10 @@ void scorer::score(const std::vector<window> & windows, const std::function<void
 
     llama_memory_clear(llama_get_memory(ctx), false);
 
-    batch step(n_step);
+    const size_t n_outputs_max = windows.size() > 1 ? params_.n_ctx : params_.n_outputs_max;
+
+    size_t n_outputs = 0;
+    batch  step(n_step);
     const auto decode = [&] {
         const int32_t status = llama_decode(ctx, step.get());
         if (error_) {
@@ -95,6 +99,7 @@ void scorer::score(const std::vector<window> & windows, const std::function<void
         on_step(step.size());
         step.clear();
         targets_.clear();
+        n_outputs = 0;
     };
 
     targets_.clear();
@@ -104,8 +109,9 @@ void scorer::score(const std::vector<window> & windows, const std::function<void
             const bool   output = i >= w.first_output;
             const size_t row    = output ? i - w.first_output : 0;
             step.add(w.tokens[i], i, sequence, output);
+            n_outputs += output;
             targets_.push_back(output ? target{ w.targets[row], w.logp + row } : target{});
-            if (step.size() == n_step) {
+            if (step.size() == n_step || n_outputs == n_outputs_max) {
                 decode();
             }
         }

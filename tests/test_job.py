@@ -18,11 +18,14 @@ GOOD, OTHER = demo.COMPARISONS[:2]
 TEXT = (demo.CORPUS / "prose" / "mudflats_in_november.txt").read_text()
 MORE = (demo.CORPUS / "code" / "token_bucket.py").read_text()
 DEFAULTS = {"n_ctx": None, "windows": "perplexity", "max_windows": None, "n_gpu_layers": None, "n_ubatch": 128}
-DEFAULTS |= {"threads": 2, "store": True, "executor": None, "progress": False}
+DEFAULTS |= {"threads": 2, "store": True, "progress": False}
 
 
 def headline(texts: dict[str, str], *cmp: Path, **settings: object) -> str:
-    with job.opened(texts, demo.REFERENCE, list(cmp), **{**DEFAULTS, **settings}) as work:
+    with (
+        Session() as session,
+        job.opened(session, texts, demo.REFERENCE, list(cmp), **{**DEFAULTS, **settings}) as work,
+    ):
         return work.headline
 
 

@@ -12,13 +12,15 @@ import ppldelta
 
 PACKAGE = Path(ppldelta.__file__).parent
 LOWEST_FIRST = (
-    ("errors", "schema", "_core", "_load"),
+    ("errors", "saving", "schema", "_core", "_load"),
     ("text", "models"),
     ("engine",),
     ("analysis",),
     ("report",),
     ("result",),
     ("job",),
+    ("evaluation",),
+    ("records",),
     ("scoring", "planning"),
     ("demo",),
     ("arguments",),
@@ -29,12 +31,14 @@ COMPUTES, SHOWS = {"text", "models", "engine"}, {"analysis", "report"}
 THIRD_PARTY: dict[str, set[str]] = {
     "analysis": {"numpy", "polars"},
     "engine": {"loky", "numpy", "platformdirs"},
-    "job": {"loky", "numpy", "polars", "tqdm"},
+    "evaluation": {"numpy", "tqdm"},
+    "job": {"loky", "numpy", "tqdm"},
     "planning": {"numpy", "tqdm"},
+    "records": {"numpy", "polars"},
     "report": {"jinja2", "markupsafe", "numpy", "plotly", "polars"},
     "result": {"polars"},
     "schema": {"polars"},
-    "scoring": {"numpy", "polars", "tqdm"},
+    "scoring": {"tqdm"},
     "text": {"numpy"},
 }
 """What each part may import beside the standard library; parts that are not named import nothing else."""

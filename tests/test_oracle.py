@@ -107,6 +107,19 @@ def test_logits_that_are_read_in_place_are_those_that_llama_cpp_copies(document:
     assert np.array_equal(scorer.score(window), _core.log_softmax(copied, window.targets, 1))
 
 
+def test_a_micro_batch_ends_where_its_rows_of_logits_end(document: Path) -> None:
+    model = Model(demo.REFERENCE)
+    (window, *_) = plan_windows(model.tokenize(document.read_bytes()), rule="perplexity", n_ctx=512, bos=model.info.bos)
+    assert (len(window.tokens), window.first_output) == (511, 256)
+    steps: list[int] = []
+    scorer = Scorer(model, n_ctx=512, n_ubatch=200, n_outputs_max=85, threads=2)
+    logp = scorer.score(window, steps.append)
+    # none below 64 tokens, where flash attention adds up in float16
+    assert steps == [200, 56 + 85, 85, 85]
+    exact = log_softmax(full_logits(demo.REFERENCE, window.tokens, 511))
+    assert logp == pytest.approx(exact[np.arange(256, 511), window.targets], abs=1e-4)
+
+
 def test_records_agree_with_the_engine_within_16_bits(pair: ppldelta.Result, kld_run: tuple[str, np.ndarray]) -> None:
     """The comparison's side is float32; the reference's carries the base file's step, at most 16 / 65535 nats.
 

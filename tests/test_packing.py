@@ -64,6 +64,17 @@ def test_similar_lengths_come_together_and_batches_are_full() -> None:
         assert max(sizes) - min(sizes) == 7
 
 
+def test_on_the_cpu_few_rows_of_a_micro_batch_are_scored() -> None:
+    info, here = Model(demo.REFERENCE).info, native.build()
+    there = replace(here, gpu=True)
+    settings = Settings("every", 512, None, None, 256, 2)
+    assert settings.for_model(info, replace(here, gpu=False)).n_outputs_max == 128
+    assert replace(settings, n_ubatch=64).for_model(info, replace(here, gpu=False)).n_outputs_max == 64
+    assert settings.for_model(info, there).n_outputs_max == 256
+    assert replace(settings, n_gpu_layers=0).for_model(info, there).n_outputs_max == 128
+    assert "|n_outputs_max:7|" in replace(settings, n_outputs_max=7).for_model(info, here).signature(here)
+
+
 def test_only_a_gpu_and_no_state_means_packing() -> None:
     info = Model(demo.REFERENCE).info
     here = native.build()

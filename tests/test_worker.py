@@ -158,7 +158,7 @@ def plan(model: RemoteModel, texts: dict[str, str]) -> list:
     from ppldelta.text.documents import load_documents
 
     documents, _ = load_documents(texts)
-    return plan_documents(documents, model, Settings("perplexity", 2048, None, None, 128, 2, 1))[0]
+    return plan_documents(documents, model, Settings("perplexity", 2048, None, None, 128, 2, n_seq_max=1))[0]
 
 
 def test_a_worker_that_ended_while_idle_is_replaced(fresh: None) -> None:
@@ -176,7 +176,7 @@ import numpy as np
 from ppldelta import _core
 window = (np.arange(8, dtype=np.int32), 4, np.arange(4, dtype=np.int32))
 model = _core.Model(sys.argv[1].encode(), 0, False)
-_core.Scorer(model, 256, 128, 1, 1).score([window], lambda n: None)
+_core.Scorer(model, 256, 128, 128, 1, 1).score([window], lambda n: None)
 """
     ran = subprocess.run([sys.executable, "-c", code, aborting], capture_output=True, text=True, timeout=60)
     assert ran.returncode == -signal.SIGABRT
@@ -223,6 +223,14 @@ def test_kept_models_are_bounded(tmp_path: Path) -> None:
     assert models.n_loads == 3
     models.get(files[1], weights=True)  # the least recently used one, which had to go
     assert models.n_loads == 4
+    models = Models(int(2.5 * size))
+    for file in files:  # only tokenizes: those that fit are whole, for the evaluation that follows
+        models.get(file, weights=False)
+    for file in files[:2]:
+        models.get(file, weights=True)
+    assert models.n_loads == 2
+    models.get(files[2], weights=True)
+    assert models.n_loads == 3
     alone = Models(0)
     for file in (files[0], files[0], files[1], files[0]):
         alone.get(file, weights=True)

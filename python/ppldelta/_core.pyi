@@ -19,7 +19,9 @@ class Model:
     def pieces(self, tokens: NDArray[np.int32]) -> list[bytes]: ...
 
 class Scorer:
-    def __init__(self, model: Model, n_ctx: int, n_ubatch: int, n_seq_max: int, n_threads: int) -> None: ...
+    def __init__(
+        self, model: Model, n_ctx: int, n_ubatch: int, n_outputs_max: int, n_seq_max: int, n_threads: int
+    ) -> None: ...
     def score(
         self,
         windows: list[tuple[NDArray[np.int32], int, NDArray[np.int32]]],  # tokens, first_output, targets

@@ -18,7 +18,7 @@ from ppldelta.engine.pruning import StoredModel, prune, summary
 from ppldelta.engine.store import Store, default_path
 from ppldelta.models.references import ModelReference, resolve
 from ppldelta.report import numbers
-from ppldelta.result import prepare_folder
+from ppldelta.saving import prepare_folder
 from ppldelta.text.names import counted, printable
 
 

@@ -9,17 +9,15 @@ import hashlib
 import os
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping
-from concurrent.futures import Executor
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 
 import loky
 import numpy as np
-import polars as pl
+from numpy.typing import NDArray
 from tqdm.auto import tqdm
 
-from ppldelta import schema
 from ppldelta.engine import native
 from ppldelta.engine.hashes import Hashes
 from ppldelta.engine.loaded import ContextSize
@@ -41,7 +39,7 @@ from ppldelta.models.references import ModelLike, ModelReference, resolve, resol
 from ppldelta.text.documents import Files, load_documents
 from ppldelta.text.names import counted, shown_type
 
-DEFAULT_N_UBATCH = 128
+DEFAULT_N_UBATCH = 256
 
 
 @dataclass(frozen=True, eq=False)
@@ -81,7 +79,8 @@ class Job:
     Attributes:
         settings: the same for all models.
         planned: the documents with their tokens and windows.
-        pieces: the bytes of every token that occurs, as `schema.PIECES`.
+        vocabulary: every token that occurs in them, once, int32 of shape [n].
+        pieces: the bytes of each of those.
         models: the reference first.
         build: what evaluates them.
         store: what was evaluated before; None where nothing is kept.
@@ -91,7 +90,8 @@ class Job:
 
     settings: Settings
     planned: list[PlannedDocument]
-    pieces: pl.DataFrame
+    vocabulary: NDArray[np.int32]
+    pieces: list[bytes]
     models: list[ModelJob]
     build: Build
     store: Store | None
@@ -101,7 +101,8 @@ class Job:
     @property
     def size(self) -> ContextSize:
         """Of the context; not the longest window's length, on which no document's numbers may depend."""
-        return ContextSize(self.settings.n_ctx, self.settings.n_ubatch, self.settings.threads, self.settings.n_seq_max)
+        fixed = self.settings
+        return ContextSize(fixed.n_ctx, fixed.n_ubatch, fixed.threads, fixed.n_outputs_max, fixed.n_seq_max)
 
     @property
     def headline(self) -> str:
@@ -124,6 +125,7 @@ class Job:
 
 @contextmanager
 def opened(
+    session: Session,
     files: Files,
     ref: ModelLike,
     cmp: ModelLike | Iterable[ModelLike] | Mapping[str, ModelLike],
@@ -135,12 +137,11 @@ def opened(
     n_ubatch: int,
     threads: int | None,
     store: str | os.PathLike[str] | bool | None,
-    executor: Executor | None,
     progress: bool,
 ) -> Iterator[Job]:
     """Refuses all that can be refused before the first window is evaluated; what is open is closed at the end.
 
-    The arguments and the errors are those of `scoring.score`.
+    Models are evaluated in `session`; all other arguments and the errors are those of `scoring.score`.
     """
     settings = Settings(
         windows=windows,
@@ -151,11 +152,7 @@ def opened(
         threads=loky.cpu_count(only_physical_cores=True) if threads is None else threads,
     )
     references = unique_labels([resolve(ref), *resolve_many(cmp)])
-    with (
-        Session(executor) as session,
-        _store(store) as kept,
-        Hashes([reference.path for reference in references], kept) as hashes,
-    ):
+    with _store(store) as kept, Hashes([reference.path for reference in references], kept) as hashes:
         yield _prepared(files, references, settings, session, kept, hashes, progress)
 
 
@@ -189,7 +186,8 @@ def _prepared(
     settings = settings.for_model(model.info, model.build)
     planned, too_short = plan_documents(documents, model, settings)
     warnings += too_short + beyond_training(model.info, reference.label, planned)
-    pieces = _pieces(model, planned, reference.label)
+    vocabulary = np.unique(np.concatenate([plan.tokens for plan in planned]))
+    pieces = model.pieces(vocabulary)
     keys = _Keys(settings, model, planned)
 
     failures = []
@@ -224,7 +222,7 @@ def _prepared(
             mine = keys.of(sha256)
             stored = store.known(mine) if store else set()
             jobs.append(ModelJob(each, path, sha256, mine, stored, _described(sha256, store)))
-    return Job(settings, planned, pieces, jobs, model.build, store, warnings, progress)
+    return Job(settings, planned, vocabulary, pieces, jobs, model.build, store, warnings, progress)
 
 
 def _described(sha256: str | None, store: Store | None) -> ModelInfo | None:
@@ -258,11 +256,3 @@ class _Keys:
     def of(self, sha256: str) -> list[Key]:
         """The keys of all documents for the model of this content."""
         return [Key(sha256, tokens, self._windows, self._engine) for tokens in self._tokens]
-
-
-def _pieces(model: RemoteModel, planned: list[PlannedDocument], family: str) -> pl.DataFrame:
-    """The bytes of every token that occurs, as `schema.PIECES`."""
-    tokens = np.unique(np.concatenate([plan.tokens for plan in planned]))
-    return pl.DataFrame(
-        {"family": [family] * len(tokens), "token": tokens, "piece": model.pieces(tokens)}, schema=schema.PIECES
-    )

@@ -19,6 +19,7 @@ from tqdm.auto import tqdm
 from ppldelta import job
 from ppldelta.engine.loaded import ContextSize
 from ppldelta.engine.plan import PlannedDocument
+from ppldelta.engine.session import Session
 from ppldelta.errors import ModelError
 from ppldelta.job import DEFAULT_N_UBATCH, Job, ModelJob
 from ppldelta.models.references import ModelLike, model_files
@@ -155,20 +156,23 @@ def plan(
     Raises:
         PpldeltaError: as `score`. A comparison that fails in the probe is named in the plan's warnings.
     """
-    with job.opened(
-        files,
-        ref,
-        cmp,
-        n_ctx=n_ctx,
-        windows=windows,
-        max_windows=max_windows,
-        n_gpu_layers=n_gpu_layers,
-        n_ubatch=n_ubatch,
-        threads=threads,
-        store=store,
-        executor=executor,
-        progress=progress,
-    ) as work:
+    with (
+        Session(executor) as session,
+        job.opened(
+            session,
+            files,
+            ref,
+            cmp,
+            n_ctx=n_ctx,
+            windows=windows,
+            max_windows=max_windows,
+            n_gpu_layers=n_gpu_layers,
+            n_ubatch=n_ubatch,
+            threads=threads,
+            store=store,
+            progress=progress,
+        ) as work,
+    ):
         models, warnings = [], list(work.warnings)
         todo = tqdm(work.models, desc="measuring", unit="model", disable=not progress, leave=False, delay=1)
         for model in todo:

@@ -1,15 +1,17 @@
-"""What a run gives: frames, a summary, a folder on disk, a report. Nothing here needs the models again."""
+"""What a run gives: frames, a summary, a folder on disk, a report. Nothing here needs the models again.
+
+What draws is imported where it is used: plotly and jinja2 take as long to import as all the rest.
+"""
 
 from __future__ import annotations
 
-import contextlib
 import json
 import os
 import tempfile
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import polars as pl
 
@@ -17,11 +19,12 @@ from ppldelta import _core, schema
 from ppldelta.analysis.metrics import document_metrics, model_metrics
 from ppldelta.errors import ResultError
 from ppldelta.report.distinct import distinct_names
-from ppldelta.report.folder import remove_stale
-from ppldelta.report.gallery import Figures
 from ppldelta.report.payload import BUDGET, DEFAULT_VIEWS, make_payload
-from ppldelta.report.render import render_report
+from ppldelta.saving import prepare_folder, write_whole
 from ppldelta.text.names import as_utf8
+
+if TYPE_CHECKING:
+    from ppldelta.report.gallery import Figures
 
 FORMAT = 1
 """Version of the folder that `Result.save` writes, in `run.json`."""
@@ -79,6 +82,8 @@ class Result:
     @property
     def figures(self) -> Figures:
         """The report's figures as plotly figures, by name: ``result.figures["models"]`` and so on."""
+        from ppldelta.report.gallery import Figures
+
         return Figures(self.families, self.documents, self.models, self.tokens)
 
     def report(self, path: str | os.PathLike[str], *, tokens: int | Literal["all"] = DEFAULT_VIEWS) -> Path:
@@ -94,6 +99,9 @@ class Result:
             ResultError: a file cannot be written.
             PpldeltaError: `tokens` is neither a number of documents nor "all".
         """
+        from ppldelta.report.folder import remove_stale
+        from ppldelta.report.render import render_report
+
         path = Path(path)
         folder = path.suffix.lower() not in (".html", ".htm")
         payload = make_payload(
@@ -116,9 +124,9 @@ class Result:
             folder=folder,
         )
         for name, text in page.files.items():
-            _write(path / name, text.encode())
+            write_whole(path / name, text.encode())
         index = path / "index.html" if folder else path
-        _write(index, page.html.encode())
+        write_whole(index, page.html.encode())
         if folder:
             remove_stale(path, keep=page.files)
         return index
@@ -213,24 +221,6 @@ def make_result(
         schema={"family": pl.String(), "model": pl.String(), **{column: schema.MODELS[column] for column in columns}},
     )
     return Result(tokens, documents, model_metrics(documents, facts), pieces, texts, families, warnings)
-
-
-def prepare_folder(folder: str | os.PathLike[str]) -> Path:
-    """Makes a folder to save in and sees whether it can be written to, before hours are spent on what goes there.
-
-    Raises:
-        ResultError: it cannot.
-    """
-    folder = Path(folder)
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryFile(dir=folder):
-            pass
-    except OSError as error:
-        raise ResultError(
-            f"cannot write to `{folder}`: {error.strerror}", hint="name a folder that can be made or written to"
-        ) from error
-    return folder
 
 
 def load(folder: str | os.PathLike[str]) -> Result:
@@ -337,18 +327,3 @@ def _rename_families(result: Result, names: dict[str, str]) -> Result:
         families=[{**family, "family": names[family["family"]]} for family in result.families],
         warnings=result.warnings,
     )
-
-
-def _write(path: Path, content: bytes) -> None:
-    """Writes a file so that a reader, or a full disk, never leaves half of one in its place."""
-    temporary = path.with_name(f".{path.name}.part")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        temporary.write_bytes(content)
-        temporary.replace(path)
-    except OSError as error:
-        with contextlib.suppress(OSError):
-            temporary.unlink()
-        raise ResultError(
-            f"cannot write `{path}`: {error.strerror}", hint="name a file that can be written, or free some space"
-        ) from error

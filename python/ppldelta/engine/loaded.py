@@ -51,6 +51,7 @@ class ContextSize:
     n_ctx: int
     n_ubatch: int
     threads: int
+    n_outputs_max: int | None = None
     n_seq_max: int = 1
 
 
@@ -62,7 +63,6 @@ class _Loaded:
     """
 
     def __init__(self, file: ModelFile, weights: bool) -> None:
-        self.weights = weights
         self.model = Model(file.path, n_gpu_layers=file.n_gpu_layers, vocab_only=not weights)
         self.size_bytes = self.model.info.size_bytes if weights else 0
         self._scorer: tuple[ContextSize, Scorer] | None = None
@@ -93,6 +93,9 @@ class Models:
     def get(self, file: ModelFile, weights: bool) -> _Loaded:
         """A model with its weights, or one that at least tokenizes.
 
+        A model of which only the vocabulary is asked for gets its weights too where they fit beside the others: parsing
+        the vocabulary is most of a load, and who asks for one usually wants to evaluate the model next.
+
         Raises:
             ModelError: it cannot be loaded, or its files are no longer those that the caller found.
         """
@@ -108,18 +111,22 @@ class Models:
                 f"the model file `{printable(file.path)}` has changed since the run began", hint="start the run again"
             )
         self._vocabulary = None
-        if not weights:
+        most_bytes = 0 if native.on_gpu(file.n_gpu_layers) else self.most_bytes
+        if not weights and self._kept_bytes + file.size_bytes > most_bytes:
             loaded = _Loaded(file, weights)
             self._vocabulary = file, loaded
             return loaded
-        most_bytes = 0 if native.on_gpu(file.n_gpu_layers) else self.most_bytes
         for other in self._others(file):  # oldest first
             self._kept[other].drop_scorer()
-            if sum(kept.size_bytes for kept in self._kept.values()) + file.size_bytes > most_bytes:
+            if self._kept_bytes + file.size_bytes > most_bytes:
                 del self._kept[other]
-        loaded = self._kept[file] = _Loaded(file, weights)
+        loaded = self._kept[file] = _Loaded(file, weights=True)
         self.n_loads += 1
         return loaded
+
+    @property
+    def _kept_bytes(self) -> int:
+        return sum(kept.size_bytes for kept in self._kept.values())
 
     def _others(self, file: ModelFile) -> Iterator[ModelFile]:
         return (other for other in list(self._kept) if other != file)

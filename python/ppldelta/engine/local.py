@@ -56,6 +56,8 @@ def _environment() -> dict[str, str]:
         # ggml would start a debugger and print a backtrace after the line that says what is wrong; Python as well
         "GGML_NO_BACKTRACE": "1",
         "PYTHONFAULTHANDLER": "",
+        # NumPy multiplies no matrices there, but its BLAS's threads would spin beside llama.cpp's
+        "OPENBLAS_NUM_THREADS": "1",
         # loky would take a model that was loaded for a leak, and restart the worker
         "LOKY_MAX_MEMORY_LEAK_SIZE": "1e18",
     }

@@ -185,16 +185,26 @@ class Scorer:
     Args:
         model: the model.
         n_ctx: most tokens that a window may feed, and of windows that are scored together all of them.
-        n_ubatch: tokens evaluated together; bounds memory (n_ubatch × n_vocab float32 logits) and determines
-            the numbers in their last digits.
+        n_ubatch: most tokens in a micro-batch. This and the next determine the numbers in their last digits.
         threads: CPU threads.
+        n_outputs_max: most scored tokens in a micro-batch of a window that is scored alone, n_ubatch by default; bounds
+            memory (n_outputs_max × n_vocab float32 logits).
         n_seq_max: most windows that are scored together.
 
     Raises:
         ModelError: the context cannot be made, for example for lack of memory, or the model is not causal.
     """
 
-    def __init__(self, model: Model, *, n_ctx: int, n_ubatch: int, threads: int, n_seq_max: int = 1) -> None:
+    def __init__(
+        self,
+        model: Model,
+        *,
+        n_ctx: int,
+        n_ubatch: int,
+        threads: int,
+        n_outputs_max: int | None = None,
+        n_seq_max: int = 1,
+    ) -> None:
         self.model = model
         self.n_ctx = n_ctx
         self.n_seq_max = n_seq_max
@@ -202,7 +212,9 @@ class Scorer:
             f"cannot make a context of {n_ctx} tokens for `{printable(model.path)}`",
             "a smaller `n_ctx` or `n_ubatch` needs less memory",
         ):
-            self._core = _core.Scorer(model._core, n_ctx, min(n_ubatch, n_ctx), n_seq_max, threads)
+            n_ubatch = min(n_ubatch, n_ctx)
+            n_outputs_max = min(n_outputs_max or n_ubatch, n_ubatch)
+            self._core = _core.Scorer(model._core, n_ctx, n_ubatch, n_outputs_max, n_seq_max, threads)
 
     def score(self, window: Window, on_step: Callable[[int], object] = lambda n_tokens: None) -> NDArray[np.float32]:
         """Log-probabilities of a window's targets.

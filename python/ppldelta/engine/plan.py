@@ -19,13 +19,17 @@ from ppldelta.text.documents import Document
 from ppldelta.text.names import counted, printable, shown_type
 from ppldelta.text.windows import N_CTX_MIN, Window, check_arguments, default_n_ctx, plan_windows
 
+N_OUTPUTS_MAX_CPU = 128
+"""Most scored tokens in a micro-batch on the CPU: larger ones are hardly faster, and each takes n_vocab floats."""
+
 N_SEQ_MAX_GPU = 32
-"""Most windows in one batch where layers are on a GPU; with 60 tokens each they fill 15 micro-batches of 128."""
+"""Most windows in one batch where layers are on a GPU; with 60 tokens each they fill 7 micro-batches of 256."""
 
 RANGES = {
     "n_ctx": (N_CTX_MIN, 2**31 - 1),
     "n_gpu_layers": (-1, 2**31 - 1),
     "n_ubatch": (1, 2**16),
+    "n_outputs_max": (1, 2**16),
     "threads": (1, 512),  # GGML_MAX_N_THREADS
     "n_seq_max": (1, 256),  # LLAMA_MAX_SEQ
 }
@@ -41,8 +45,9 @@ class Settings:
         n_ctx: most tokens that are evaluated together; None until the reference is known (`for_model`).
         max_windows: most windows of each document; None for all.
         n_gpu_layers: layers on the GPU; None for all where a GPU backend is built in.
-        n_ubatch: tokens per micro-batch.
+        n_ubatch: most tokens in a micro-batch.
         threads: CPU threads.
+        n_outputs_max: most of them that are scored, of a window that is evaluated alone; None until it is known where.
         n_seq_max: most windows that are evaluated together; None until it is known where (`for_model`).
 
     Raises:
@@ -55,6 +60,7 @@ class Settings:
     n_gpu_layers: int | None
     n_ubatch: int
     threads: int
+    n_outputs_max: int | None = None
     n_seq_max: int | None = None
 
     def __post_init__(self) -> None:
@@ -80,10 +86,11 @@ class Settings:
         and micro-batches that hold as many tokens of each sequence come out small.
         """
         n_ctx = self.n_ctx if self.n_ctx is not None else default_n_ctx(info.n_ctx_train)
-        n_seq_max = self.n_seq_max
-        if n_seq_max is None:
-            n_seq_max = N_SEQ_MAX_GPU if where.gpu and self.n_gpu_layers != 0 and not info.recurrent else 1
-        return replace(self, n_ctx=n_ctx, n_seq_max=min(n_seq_max, n_ctx))  # llama.cpp has an output row for each
+        on_gpu = where.gpu and self.n_gpu_layers != 0
+        n_outputs_max = self.n_outputs_max or (self.n_ubatch if on_gpu else min(self.n_ubatch, N_OUTPUTS_MAX_CPU))
+        n_seq_max = self.n_seq_max or (N_SEQ_MAX_GPU if on_gpu and not info.recurrent else 1)
+        n_seq_max = min(n_seq_max, n_ctx)  # llama.cpp has an output row for each
+        return replace(self, n_ctx=n_ctx, n_outputs_max=n_outputs_max, n_seq_max=n_seq_max)
 
     def signature(self, where: Build | None = None) -> str:
         """Everything that determines the numbers beside models and documents, in one line.
@@ -101,6 +108,7 @@ class Settings:
             "n_ctx": self.n_ctx,
             "max_windows": self.max_windows or "all",
             "n_ubatch": self.n_ubatch,
+            "n_outputs_max": self.n_outputs_max,
             "n_seq_max": self.n_seq_max,
             "kv": "f16",  # this and the next as cpp/scorer.cpp sets them
             "flash_attn": "auto",

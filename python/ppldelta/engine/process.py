@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import logging
 import os
 import signal
@@ -107,4 +108,5 @@ def start(board: str, stderr: str, parent: int) -> None:
     fd = os.open(stderr, os.O_WRONLY | os.O_APPEND)
     os.dup2(fd, 2)
     os.close(fd)
+    atexit.register(os._exit, 0)  # whoever waits for the end does not wait for models to be taken apart
     current = Process(Board(board), parent)

@@ -1,0 +1,93 @@
+"""One model on all windows of a job: from the store what it has already, the rest evaluated and stored."""
+
+from __future__ import annotations
+
+import dataclasses
+from contextlib import closing
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from tqdm.auto import tqdm
+
+from ppldelta.engine import native
+from ppldelta.engine.native import ModelInfo
+from ppldelta.engine.plan import PlannedDocument
+from ppldelta.errors import ModelError
+from ppldelta.job import Job, ModelJob
+from ppldelta.models.references import ModelReference
+from ppldelta.text.names import as_utf8, counted, printable
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """One model's log-probabilities: an array of shape [n_scored] (float32, nats) for each planned document."""
+
+    reference: ModelReference
+    sha256: str
+    info: ModelInfo
+    logp: list[NDArray[np.float32]]
+    time_s: float
+
+    def entry(self) -> dict[str, object]:
+        """What `run.json` says of the model."""
+        return {
+            "label": self.reference.label,
+            "path": as_utf8(self.reference.path),
+            "sha256": self.sha256,
+            "bits_per_weight": self.info.bits_per_weight,
+            **dataclasses.asdict(self.info),
+            "time_s": round(self.time_s, 3),
+        }
+
+
+def evaluate(model: ModelJob, work: Job) -> Evaluation:
+    """Log-probabilities of one model on all windows: from the store where it has them, else evaluated and stored.
+
+    Raises:
+        ModelError: llama.cpp fails, its process is ended, or the model's logits are not finite.
+        StoreError: the store fails; what is in it stays.
+    """
+    store, planned = work.store, work.planned
+    known = store.get(model.keys) if store else {}
+    logp = [known.get(key, np.empty(0, np.float32)) for key in model.keys]
+    todo = [i for i, key in enumerate(model.keys) if key not in known]
+    time_s = 0.0
+    n_fed = [plan.n_fed for plan in planned]
+    with tqdm(
+        total=sum(n_fed),
+        initial=sum(n_fed) - sum(n_fed[i] for i in todo),
+        desc=model.label,
+        unit="tok",
+        unit_scale=True,
+        disable=not (work.progress and todo),  # the headline says what needs no evaluation
+        dynamic_ncols=True,
+    ) as bar:
+        if known:
+            bar.set_postfix_str(f"{len(planned) - len(todo)} of {counted(len(planned), 'document')} from the store")
+        info = model.info
+        if todo or info is None:
+            info = model.model.load()
+            if store:
+                store.describe(model.sha256, native.release(), dataclasses.asdict(info))
+        with closing(model.model.score([planned[i] for i in todo], work.size, bar.update)) as shards:
+            for shard in shards:
+                rows = []
+                for at, values, document_s in shard:
+                    i = todo[at]
+                    _refuse_not_finite(values, model.label, planned[i])
+                    rows.append((model.keys[i], values, document_s))
+                    logp[i] = values
+                    time_s += document_s
+                if store:
+                    store.put_many(rows)
+    return Evaluation(model.model.reference, model.sha256, info, logp, time_s)
+
+
+def _refuse_not_finite(logp: NDArray[np.float32], label: str, plan: PlannedDocument) -> None:
+    if n_bad := int(np.count_nonzero(~np.isfinite(logp))):
+        raise ModelError(
+            f"`{label}` gives log-probabilities that are not finite "
+            f"({n_bad} of {counted(len(logp), 'token')} in `{printable(plan.document.name)}`)",
+            hint="the weights hold NaN or overflow in this quantisation; try another file of the model",
+        )

@@ -15,29 +15,11 @@ import tempfile
 from pathlib import Path
 
 import harness
+from children import compare_same, imported
 from make_model import SHAPES, cached
 from texts import text
 
 LIMIT_MB = 300  # above model and KV cache, issue 3
-
-
-def imported() -> None:
-    """Nothing but the imports."""
-    import ppldelta
-
-    _ = ppldelta.score
-
-
-def score(model: str, folder: str, n_ctx: int, threads: int) -> dict[str, float]:
-    """Size of the model, and the mean NLL of each document."""
-    import ppldelta
-
-    result = ppldelta.score(folder, model, model, n_ctx=n_ctx, threads=threads, store=None, progress=False)
-    documents = result.documents
-    return {
-        "size_bytes": result.families[0]["ref"]["size_bytes"],
-        "nll": dict(zip(documents["document"], documents["ppl_ref"].log(), strict=True)),
-    }
 
 
 def perplexity(model: Path, file: Path, n_ctx: int, threads: int) -> harness.Run:
@@ -75,7 +57,7 @@ def main() -> None:
             contestants = {}
             if n_documents == 1 and 1.5 * needed < os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE"):
                 contestants["llama-perplexity"] = lambda c=common, f=folder: perplexity(file=f / "000.txt", **c)
-            contestants["ppldelta.score"] = lambda c=common, f=folder: harness.call(score, folder=f, **c)
+            contestants["ppldelta.score"] = lambda c=common, f=folder: harness.call(compare_same, folder=f, **c)
             runs = harness.interleave(contestants, chosen.runs, warm_up=False)
 
             answer = runs["ppldelta.score"][0].answer

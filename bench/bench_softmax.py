@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 import harness
 from ppldelta import _core
+from ppldelta.engine.plan import N_OUTPUTS_MAX_CPU
 
 N_VOCAB = 151_936
 
@@ -32,7 +33,7 @@ def cases(n_rows: int) -> dict[str, NDArray[np.float32]]:
 
 def main() -> None:
     chosen = harness.options(__doc__, n_runs=9)
-    n_rows = 16 if chosen.quick else 128  # 128: a micro-batch
+    n_rows = 16 if chosen.quick else N_OUTPUTS_MAX_CPU
     frame = []
     for case, logits in cases(n_rows).items():
         # likely and unlikely targets, the likeliest of each row among them

@@ -6,32 +6,14 @@ that holds everything, one that lacks the last comparison.
 
 from __future__ import annotations
 
-import hashlib
 import shutil
 import tempfile
 from pathlib import Path
-from typing import Any
 
 import harness
+from children import compare_stored
 from make_model import cached
 from texts import text
-
-
-def score(folder: str, ref: str, cmp: list[str], store: str, threads: int) -> dict[str, Any]:
-    """Runs the main job; the answer is a hash over every token's log-probabilities, by model."""
-    import ppldelta
-
-    result = ppldelta.score(folder, ref, cmp, store=store, threads=threads, progress=False)
-    models = result.families[0]["cmp"]
-    parts = result.tokens.partition_by("model", maintain_order=True)
-    digests = {
-        model["label"]: hashlib.sha256(
-            part["logp_ref"].to_numpy().tobytes() + part["logp_cmp"].to_numpy().tobytes()
-        ).hexdigest()
-        for model, part in zip(models, parts, strict=True)
-    }
-    evaluated = sum(model["time_s"] > 0 for model in [result.families[0]["ref"], *models])
-    return {"digests": digests, "n_tokens": len(parts[0]), "n_evaluated": evaluated}
 
 
 def main() -> None:
@@ -52,7 +34,7 @@ def main() -> None:
 
         def run(store: Path, models: list[Path] = cmp) -> harness.Run:
             arguments = {"ref": ref, "cmp": models, "threads": chosen.threads}
-            return harness.call(score, folder=folder, store=store, **arguments)
+            return harness.call(compare_stored, folder=folder, store=store, **arguments)
 
         def starting_with(start: Path | None) -> harness.Contestant:
             def contestant() -> harness.Run:

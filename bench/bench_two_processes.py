@@ -17,7 +17,7 @@ import tempfile
 from pathlib import Path
 
 import harness
-from compare import N_CTX, ours
+from children import N_CTX, compare
 from make_model import cached
 from texts import text
 
@@ -114,7 +114,7 @@ def main() -> None:
                 "two processes": lambda common=common: today(*common, folder, chosen.threads),
                 "two processes, logits kept": lambda common=common: today(*common, folder, chosen.threads, keep=True),
                 "ppldelta.score": lambda common=common: harness.call(
-                    ours, ref=common[0], comparisons=common[1], files=common[2], threads=chosen.threads
+                    compare, ref=common[0], comparisons=common[1], files=common[2], threads=chosen.threads
                 ),
             }
             if len(comparisons) == 1:

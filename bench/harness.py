@@ -108,11 +108,11 @@ def child(command: list[object]) -> Run:
 
 
 class _Watcher(threading.Thread):
-    """Looks at a process and all its descendants every 30 ms until it is stopped.
+    """Looks at a process and all its descendants every 100 ms until it is stopped.
 
-    Their memory is the sum of what is theirs alone, which the kernel counts anyway, and of their shares of mapped
-    files. To learn the shares costs the kernel a walk over all pages, tens of milliseconds, and would slow down what
-    is timed: they are read again only when more or less of a file is mapped than before.
+    Their memory is the sum of each one's anonymous and shared memory, which the kernel counts anyway, and of their
+    shares of the resident pages of files. To learn the shares costs the kernel a walk over all pages, tens of
+    milliseconds, and would slow down what is timed: they are read again only when other pages of files are resident.
     """
 
     def __init__(self, pid: int) -> None:
@@ -125,7 +125,7 @@ class _Watcher(threading.Thread):
     def run(self) -> None:
         mapped: dict[int, int] = {}
         shares_kb = 0
-        while not self._ended.wait(0.03):
+        while not self._ended.wait(0.1):
             pids = tree(self._pid)
             seen = {pid: memory_kb(pid) for pid in pids}
             before, mapped = mapped, {pid: memory.get("RssFile", 0) for pid, memory in seen.items()}

@@ -12,6 +12,8 @@
 #include <stdexcept>
 #include <utility>
 
+#include <unistd.h>
+
 #ifdef __GLIBC__
 #    include <malloc.h>
 #endif
@@ -37,10 +39,18 @@ class log_buffer {
         pending_.erase(0, start);
     }
 
-    std::vector<log_line> drain() {
+    std::vector<log_line> drain(int least_level) {
         const std::lock_guard<std::mutex> lock(mutex_);
         flush();
+        lines_.erase(std::remove_if(lines_.begin(), lines_.end(),
+                                    [&](const log_line & line) { return line.level < least_level; }),
+                     lines_.end());
         return std::exchange(lines_, {});
+    }
+
+    void mirror(int fd) {
+        const std::lock_guard<std::mutex> lock(mutex_);
+        fd_ = fd;
     }
 
     void print_last(FILE * file, size_t most) {
@@ -48,8 +58,10 @@ class log_buffer {
             return; // the process ends: better without these lines than never
         }
         flush();
-        for (size_t i = lines_.size() - std::min(most, lines_.size()); i < lines_.size(); i++) {
-            std::fprintf(file, "%s\n", lines_[i].text.c_str());
+        if (fd_ < 0) {
+            for (size_t i = lines_.size() - std::min(most, lines_.size()); i < lines_.size(); i++) {
+                std::fprintf(file, "%s\n", lines_[i].text.c_str());
+            }
         }
         mutex_.unlock();
     }
@@ -62,6 +74,10 @@ class log_buffer {
     }
 
     void push(std::string text) {
+        if (fd_ >= 0) {
+            const std::string line = text + '\n';
+            [[maybe_unused]] const ssize_t n = write(fd_, line.data(), line.size()); // nobody to tell where it fails
+        }
         constexpr size_t max_lines = 4096; // nobody drains while a model runs for hours
         if (lines_.size() >= max_lines) {
             lines_.erase(lines_.begin(), lines_.begin() + max_lines / 2);
@@ -73,6 +89,7 @@ class log_buffer {
     ggml_log_level        level_ = GGML_LOG_LEVEL_INFO;
     std::string           pending_;
     std::vector<log_line> lines_;
+    int                   fd_ = -1;
 };
 
 log_buffer & the_log() {
@@ -134,8 +151,12 @@ class hasher {
 
 } // namespace
 
-std::vector<log_line> drain_log() {
-    return the_log().drain();
+std::vector<log_line> drain_log(int least_level) {
+    return the_log().drain(least_level);
+}
+
+void mirror_log(int fd) {
+    the_log().mirror(fd);
 }
 
 std::vector<std::string> devices() {

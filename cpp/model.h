@@ -17,9 +17,12 @@ struct log_line {
     std::string text;  // without the line break
 };
 
-// Lines that llama.cpp and ggml logged since the last call, oldest first. Thread safe.
-// Where ggml aborts the process, the lines that nobody fetched go to stderr before its own last one.
-std::vector<log_line> drain_log();
+// Lines of at least a level that llama.cpp and ggml logged since the last call, oldest first; the others are dropped.
+// Where ggml aborts the process, the lines that nobody fetched go to stderr before its own last one. Thread safe.
+std::vector<log_line> drain_log(int least_level);
+
+// From now on every line is also written to a file as soon as it is logged, so that it is there whatever happens next.
+void mirror_log(int fd);
 
 // The devices that the backends of this build find on this machine, such as "CPU: AMD EPYC" or "CUDA0: NVIDIA H200".
 std::vector<std::string> devices();

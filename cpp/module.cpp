@@ -116,9 +116,9 @@ py::tuple signed_sums(const array<float> & logp_ref, const array<float> & logp_c
     return py::make_tuple(sums.gain, sums.loss, sums.count);
 }
 
-py::list drain_log() {
+py::list drain_log(int least_level) {
     py::list list;
-    for (const auto & line : ppldelta::drain_log()) {
+    for (const auto & line : ppldelta::drain_log(least_level)) {
         list.append(py::make_tuple(line.level, decoded(line.text)));
     }
     return list;
@@ -155,7 +155,8 @@ PYBIND11_MODULE(_core, m) {
 
     m.def("log_softmax", &log_softmax, py::arg("logits"), py::arg("targets"), py::arg("n_threads"));
     m.def("signed_sums", &signed_sums, py::arg("logp_ref"), py::arg("logp_cmp"));
-    m.def("drain_log", &drain_log);
+    m.def("drain_log", &drain_log, py::arg("least_level"));
+    m.def("mirror_log", &ppldelta::mirror_log, py::arg("fd"));
     m.def("devices", &ppldelta::devices);
     m.def("system_info", [] { return std::string(llama_print_system_info()); });
     m.def("supports_gpu_offload", &llama_supports_gpu_offload);

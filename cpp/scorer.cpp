@@ -77,11 +77,11 @@ scorer::scorer(std::shared_ptr<const model> m, const scorer_params & params) :
 
 void scorer::score(const std::vector<window> & windows, const std::function<void(size_t)> & on_step) {
     llama_context * ctx = context_.get();
-    const size_t n_step = std::min<size_t>(windows.size() > 1 ? params_.n_ctx : params_.n_ubatch, llama_n_batch(ctx));
+    const bool   several = windows.size() > 1; // these go in at once
+    const size_t n_step  = std::min<size_t>(several ? params_.n_ctx : params_.n_ubatch, llama_n_batch(ctx));
+    const size_t n_outputs_max = several ? params_.n_ctx : params_.n_outputs_max;
 
     llama_memory_clear(llama_get_memory(ctx), false);
-
-    const size_t n_outputs_max = windows.size() > 1 ? params_.n_ctx : params_.n_outputs_max;
 
     size_t n_outputs = 0;
     batch  step(n_step);

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import subprocess
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 import ppldelta
 from ppldelta import demo
+from ppldelta.engine import local
 
 LLAMA_PERPLEXITY = Path(ppldelta.__file__).parent / "bin" / "llama-perplexity"
 
@@ -17,6 +19,19 @@ LLAMA_PERPLEXITY = Path(ppldelta.__file__).parent / "bin" / "llama-perplexity"
 def _own_store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """No test sees what another one evaluated, nor the user's store."""
     monkeypatch.setenv("PPLDELTA_STORE", str(tmp_path / "store.sqlite"))
+
+
+@pytest.fixture
+def fresh() -> Iterator[None]:
+    """No worker of an earlier test."""
+    close_idle()
+    yield
+    close_idle()
+
+
+def close_idle() -> None:
+    while local.idle:
+        local.idle.pop().executor.shutdown(wait=True, kill_workers=True)
 
 
 @pytest.fixture(scope="session")

@@ -75,7 +75,7 @@ def test_record_dtype_is_the_documented_one() -> None:
 def test_a_model_that_cannot_be_loaded_raises() -> None:
     with pytest.raises(RuntimeError, match="cannot load"):
         _core.Model(b"/nonexistent.gguf", 0, False)
-    assert any("nonexistent" in text for _, text in _core.drain_log())
+    assert any("nonexistent" in text for _, text in _core.drain_log(0))
 
 
 def test_tokens_are_the_text() -> None:

@@ -8,8 +8,10 @@ from pathlib import Path
 import pytest
 
 import ppldelta
+from conftest import close_idle
 from ppldelta import demo, job
 from ppldelta.engine import worker
+from ppldelta.engine.loaded import Weights
 from ppldelta.engine.session import Session
 from ppldelta.engine.store import Store
 from ppldelta.models import identity
@@ -54,10 +56,14 @@ def test_the_headline_is_shown_with_the_progress(capsys: pytest.CaptureFixture[s
     assert "1 of 2 documents from the store" in capsys.readouterr().err
 
 
+Loads = list[tuple[str, Weights]]
+"""The label of each model, and whether its weights were asked for."""
+
+
 @pytest.fixture
-def loads(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, bool]]:
-    """(label, with its weights) of each model that a worker is asked to load, from here on."""
-    asked: list[tuple[str, bool]] = []
+def loads(monkeypatch: pytest.MonkeyPatch) -> Loads:
+    """What a worker is asked to load from here on."""
+    asked: Loads = []
     call = Session.call
 
     def spied(session: Session, task: object, *arguments: object, label: str, doing: str) -> object:
@@ -70,17 +76,21 @@ def loads(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, bool]]:
     return asked
 
 
-def test_what_is_in_the_store_needs_no_weights(loads: list[tuple[str, bool]], tmp_path: Path) -> None:
+def n_loads() -> int:
+    """How many models the waiting worker has loaded with their weights."""
+    with Session() as session:
+        return session.call(worker.n_loads, label="", doing="")
+
+
+def test_what_is_in_the_store_needs_no_weights(loads: Loads, fresh: None) -> None:
     """Of models in the store only the reference's vocabulary is loaded, and `run.json` says the same of them."""
     first = ppldelta.score({"a": TEXT}, demo.REFERENCE, [GOOD, OTHER], progress=False)
-    assert {label for label, weights in loads if weights} == {
-        "tiny-ref.Q8_0",
-        "tiny-code.Q8_0",
-        "tiny-multilingual.Q8_0",
-    }
+    assert n_loads() == 3
+    close_idle()
     loads.clear()
     again = ppldelta.score({"a": TEXT}, demo.REFERENCE, [GOOD, OTHER], progress=False)
-    assert loads == [("tiny-ref.Q8_0", False)]
+    assert loads == [("tiny-ref.Q8_0", Weights.NOT_NEEDED)]
+    assert n_loads() == 0
     assert again.tokens.equals(first.tokens)
     assert again.models.equals(first.models), "with sizes and parameters"
     for now, before in zip(
@@ -90,14 +100,19 @@ def test_what_is_in_the_store_needs_no_weights(loads: list[tuple[str, bool]], tm
         assert now == {**before, "time_s": 0}
 
 
-def test_a_new_document_loads_what_it_needs(loads: list[tuple[str, bool]]) -> None:
+def test_a_new_document_loads_what_it_needs(loads: Loads) -> None:
     ppldelta.score({"a": TEXT}, demo.REFERENCE, GOOD, progress=False)
     loads.clear()
     ppldelta.score({"a": TEXT, "b": MORE}, demo.REFERENCE, GOOD, progress=False)
-    assert loads == [(label, weights) for weights in (False, True) for label in ("tiny-ref.Q8_0", "tiny-code.Q8_0")]
+    assert loads == [
+        ("tiny-ref.Q8_0", Weights.NOT_NEEDED),
+        ("tiny-code.Q8_0", Weights.WHERE_THEY_FIT),
+        ("tiny-ref.Q8_0", Weights.NEEDED),
+        ("tiny-code.Q8_0", Weights.NEEDED),
+    ]
 
 
-def test_other_tokens_are_refused_whatever_is_in_the_store(loads: list[tuple[str, bool]], tmp_path: Path) -> None:
+def test_other_tokens_are_refused_whatever_is_in_the_store(loads: Loads, tmp_path: Path) -> None:
     """A comparison that is in the store as a reference of its own is not taken for checked."""
     a, b = "Ġthe".encode(), "Ġand".encode()
     data = demo.REFERENCE.read_bytes().replace(b"\0" + a, b"\0____").replace(b"\0" + b, b"\0" + a)
@@ -110,7 +125,7 @@ def test_other_tokens_are_refused_whatever_is_in_the_store(loads: list[tuple[str
         ppldelta.score(texts, demo.REFERENCE, swapped, progress=False)
 
 
-def test_without_descriptions_models_are_loaded(loads: list[tuple[str, bool]], tmp_path: Path) -> None:
+def test_without_descriptions_models_are_loaded(loads: Loads, tmp_path: Path) -> None:
     """As in a store of an older version: its rows are used, and what models say of themselves is asked and kept."""
     path = tmp_path / "s.sqlite"
     first = ppldelta.score({"a": TEXT}, demo.REFERENCE, GOOD, store=path, progress=False)
@@ -122,7 +137,7 @@ def test_without_descriptions_models_are_loaded(loads: list[tuple[str, bool]], t
         assert again.tokens.equals(first.tokens)
         assert again.families[0]["ref"]["time_s"] == 0
         assert again.families[0]["ref"]["n_params"] == first.families[0]["ref"]["n_params"]
-        assert any(weights for _, weights in loads) == expected
+        assert any(weights is Weights.NEEDED for _, weights in loads) == expected
 
 
 def test_the_log_of_a_job_is_quiet(caplog: pytest.LogCaptureFixture) -> None:

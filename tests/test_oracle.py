@@ -114,7 +114,7 @@ def test_a_micro_batch_ends_where_its_rows_of_logits_end(document: Path) -> None
     steps: list[int] = []
     scorer = Scorer(model, n_ctx=512, n_ubatch=200, n_outputs_max=85, threads=2)
     logp = scorer.score(window, steps.append)
-    # none below 64 tokens, where flash attention adds up in float16
+    # at least 64 tokens in each: with fewer, flash attention accumulates in float16
     assert steps == [200, 56 + 85, 85, 85]
     exact = log_softmax(full_logits(demo.REFERENCE, window.tokens, 511))
     assert logp == pytest.approx(exact[np.arange(256, 511), window.targets], abs=1e-4)

@@ -64,7 +64,7 @@ def test_similar_lengths_come_together_and_batches_are_full() -> None:
         assert max(sizes) - min(sizes) == 7
 
 
-def test_on_the_cpu_few_rows_of_a_micro_batch_are_scored() -> None:
+def test_on_the_cpu_a_micro_batch_has_at_most_128_scored_tokens() -> None:
     info, here = Model(demo.REFERENCE).info, native.build()
     there = replace(here, gpu=True)
     settings = Settings("every", 512, None, None, 256, 2)

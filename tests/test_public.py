@@ -20,6 +20,12 @@ def test_the_import_brings_neither_polars_nor_plotly() -> None:
     assert run(code) == "set()\n"
 
 
+def test_polars_is_imported_while_the_worker_starts() -> None:
+    """So neither the command line nor `score` may bring it when they are imported."""
+    code = "import sys, ppldelta.cli; ppldelta.score; print({'polars', 'plotly', 'jinja2'} & set(sys.modules))"
+    assert run(code) == "set()\n"
+
+
 def test_every_public_name_is_there() -> None:
     assert set(ppldelta.__all__) <= set(dir(ppldelta))
     for name in ppldelta.__all__:

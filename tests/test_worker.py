@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import signal
 import struct
@@ -21,8 +22,8 @@ import pytest
 
 import ppldelta
 from ppldelta import demo
-from ppldelta.engine import local, worker
-from ppldelta.engine.loaded import ContextSize, ModelFile, Models
+from ppldelta.engine import local, native, worker
+from ppldelta.engine.loaded import ContextSize, ModelFile, Models, Weights
 from ppldelta.engine.native import Model, Scorer
 from ppldelta.engine.remote import RemoteModel
 from ppldelta.engine.session import Session
@@ -41,19 +42,6 @@ def interrupts() -> Iterator[None]:
     before = signal.signal(signal.SIGINT, signal.default_int_handler)
     yield
     signal.signal(signal.SIGINT, before)
-
-
-@pytest.fixture
-def fresh() -> Iterator[None]:
-    """No worker of an earlier test."""
-    close_idle()
-    yield
-    close_idle()
-
-
-def close_idle() -> None:
-    while local.idle:
-        local.idle.pop().executor.shutdown(wait=True, kill_workers=True)
 
 
 def worker_pid() -> int:
@@ -144,7 +132,7 @@ def test_a_kill_in_the_middle_names_model_and_document(fresh: None) -> None:
 
         planned = plan(model, {"a": TEXT, "b": LONG, "c": TEXT})
         with pytest.raises(ppldelta.ModelError, match=r"`tiny-ref.Q8_0` was ended by SIGKILL, at `[ab]`") as caught:
-            list(model.score(planned, ContextSize(2048, 128, 2), kill))
+            list(model.score(planned, ContextSize(n_ctx=2048, n_ubatch=128, threads=2), kill))
         assert "memory" in caught.value.hint
         assert session.call(process_id, label="", doing="") != pid
 
@@ -186,6 +174,18 @@ _core.Scorer(model, 256, 128, 128, 1, 1).score([window], lambda n: None)
     assert any("compute buffer size" in line for line in before)
 
 
+def test_llama_cpps_log_is_in_the_workers_file_at_once_and_comes_back_where_it_is_wanted(
+    fresh: None, caplog: pytest.LogCaptureFixture
+) -> None:
+    with Session() as session:
+        RemoteModel(session, resolve(GOOD)).load()
+        assert "load_tensors: " in session._local.stderr.read_text()
+        assert caplog.messages == []
+        with caplog.at_level(logging.DEBUG, native.logger.name):
+            RemoteModel(session, resolve(OTHER)).load()
+        assert any(message.startswith("load_tensors: ") for message in caplog.messages)
+
+
 # --- calls ----------------------------------------------------------------------------------------------------------
 
 
@@ -219,21 +219,22 @@ def test_kept_models_are_bounded(tmp_path: Path) -> None:
     files = [ModelFile.of(path, None) for path in (demo.REFERENCE, GOOD, OTHER)]
     models = Models(int(2.5 * size))
     for file in (*files[:2], files[0], files[2], files[0]):
-        models.get(file, weights=True)
+        models.get(file, Weights.NEEDED)
     assert models.n_loads == 3
-    models.get(files[1], weights=True)  # the least recently used one, which had to go
+    models.get(files[1], Weights.NEEDED)  # the least recently used one, which had to go
     assert models.n_loads == 4
     models = Models(int(2.5 * size))
-    for file in files:  # only tokenizes: those that fit are whole, for the evaluation that follows
-        models.get(file, weights=False)
-    for file in files[:2]:
-        models.get(file, weights=True)
+    models.get(files[0], Weights.NOT_NEEDED)
+    assert models.n_loads == 0
+    for file in files:  # two of them have room
+        models.get(file, Weights.WHERE_THEY_FIT)
     assert models.n_loads == 2
-    models.get(files[2], weights=True)
+    for file in files:
+        models.get(file, Weights.NEEDED)
     assert models.n_loads == 3
     alone = Models(0)
     for file in (files[0], files[0], files[1], files[0]):
-        alone.get(file, weights=True)
+        alone.get(file, Weights.NEEDED)
     assert alone.n_loads == 3
 
 
@@ -259,7 +260,7 @@ def test_progress_is_that_of_micro_batches(fresh: None) -> None:
         model.load()
         planned = plan(model, {"a": LONG})
         seen: list[int] = []
-        assert len(list(model.score(planned, ContextSize(2048, 128, 2), seen.append))) == 1
+        assert len(list(model.score(planned, ContextSize(n_ctx=2048, n_ubatch=128, threads=2), seen.append))) == 1
         assert sum(seen) == planned[0].n_fed
         assert sum(n > 0 for n in seen) > 5
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import ppldelta
 from ppldelta.engine.plan import RANGES
 from ppldelta.job import DEFAULT_N_UBATCH
-from ppldelta.report.payload import DEFAULT_VIEWS
+from ppldelta.report.budget import DEFAULT_VIEWS
 from ppldelta.text.windows import RULES
 
 
@@ -86,7 +86,7 @@ def parser() -> argparse.ArgumentParser:
         type=_whole(*RANGES["n_ubatch"]),
         metavar="N",
         default=DEFAULT_N_UBATCH,
-        help="tokens computed at once (default: %(default)s)",
+        help="most tokens computed at once (default: %(default)s)",
     )
     score.add_argument(
         "-t",

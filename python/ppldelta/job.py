@@ -40,6 +40,7 @@ from ppldelta.text.documents import Files, load_documents
 from ppldelta.text.names import counted, shown_type
 
 DEFAULT_N_UBATCH = 256
+"""As fast as llama.cpp's 512 within 2 % (see `N_OUTPUTS_MAX_CPU` for how), with half of its memory per token."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -79,7 +80,7 @@ class Job:
     Attributes:
         settings: the same for all models.
         planned: the documents with their tokens and windows.
-        vocabulary: every token that occurs in them, once, int32 of shape [n].
+        distinct_tokens: every token that occurs in them, once, int32 of shape [n].
         pieces: the bytes of each of those.
         models: the reference first.
         build: what evaluates them.
@@ -90,7 +91,7 @@ class Job:
 
     settings: Settings
     planned: list[PlannedDocument]
-    vocabulary: NDArray[np.int32]
+    distinct_tokens: NDArray[np.int32]
     pieces: list[bytes]
     models: list[ModelJob]
     build: Build
@@ -101,8 +102,13 @@ class Job:
     @property
     def size(self) -> ContextSize:
         """Of the context; not the longest window's length, on which no document's numbers may depend."""
-        fixed = self.settings
-        return ContextSize(fixed.n_ctx, fixed.n_ubatch, fixed.threads, fixed.n_outputs_max, fixed.n_seq_max)
+        return ContextSize(
+            n_ctx=self.settings.n_ctx,
+            n_ubatch=self.settings.n_ubatch,
+            threads=self.settings.threads,
+            n_outputs_max=self.settings.n_outputs_max,
+            n_seq_max=self.settings.n_seq_max,
+        )
 
     @property
     def headline(self) -> str:
@@ -123,37 +129,58 @@ class Job:
         return f"{what}; {', '.join(parts)}"
 
 
+@dataclass(frozen=True)
+class Request:
+    """What is asked for, as far as it can be checked without a model: the models are files, the reference first."""
+
+    settings: Settings
+    models: list[ModelReference]
+
+    @classmethod
+    def of(
+        cls,
+        ref: ModelLike,
+        cmp: ModelLike | Iterable[ModelLike] | Mapping[str, ModelLike],
+        *,
+        n_ctx: int | None,
+        windows: str,
+        max_windows: int | None,
+        n_gpu_layers: int | None,
+        n_ubatch: int,
+        threads: int | None,
+    ) -> Request:
+        """The arguments and the errors are those of `scoring.score`."""
+        settings = Settings(
+            windows=windows,
+            n_ctx=n_ctx,
+            max_windows=max_windows,
+            n_gpu_layers=n_gpu_layers,
+            n_ubatch=n_ubatch,
+            threads=loky.cpu_count(only_physical_cores=True) if threads is None else threads,
+        )
+        return cls(settings, unique_labels([resolve(ref), *resolve_many(cmp)]))
+
+
 @contextmanager
 def opened(
+    request: Request,
     session: Session,
     files: Files,
-    ref: ModelLike,
-    cmp: ModelLike | Iterable[ModelLike] | Mapping[str, ModelLike],
     *,
-    n_ctx: int | None,
-    windows: str,
-    max_windows: int | None,
-    n_gpu_layers: int | None,
-    n_ubatch: int,
-    threads: int | None,
     store: str | os.PathLike[str] | bool | None,
     progress: bool,
 ) -> Iterator[Job]:
     """Refuses all that can be refused before the first window is evaluated; what is open is closed at the end.
 
-    Models are evaluated in `session`; all other arguments and the errors are those of `scoring.score`.
+    Args:
+        request: models and settings.
+        session: where the models are evaluated.
+        files: as those below and the errors, see `scoring.score`.
+        store: where evaluations are kept.
+        progress: whether to show how far it is.
     """
-    settings = Settings(
-        windows=windows,
-        n_ctx=n_ctx,
-        max_windows=max_windows,
-        n_gpu_layers=n_gpu_layers,
-        n_ubatch=n_ubatch,
-        threads=loky.cpu_count(only_physical_cores=True) if threads is None else threads,
-    )
-    references = unique_labels([resolve(ref), *resolve_many(cmp)])
-    with _store(store) as kept, Hashes([reference.path for reference in references], kept) as hashes:
-        yield _prepared(files, references, settings, session, kept, hashes, progress)
+    with _store(store) as kept, Hashes([reference.path for reference in request.models], kept) as hashes:
+        yield _prepared(files, request.models, request.settings, session, kept, hashes, progress)
 
 
 def _store(store: str | os.PathLike[str] | bool | None) -> AbstractContextManager[Store | None]:
@@ -186,8 +213,8 @@ def _prepared(
     settings = settings.for_model(model.info, model.build)
     planned, too_short = plan_documents(documents, model, settings)
     warnings += too_short + beyond_training(model.info, reference.label, planned)
-    vocabulary = np.unique(np.concatenate([plan.tokens for plan in planned]))
-    pieces = model.pieces(vocabulary)
+    distinct_tokens = np.unique(np.concatenate([plan.tokens for plan in planned]))
+    pieces = model.pieces(distinct_tokens)
     keys = _Keys(settings, model, planned)
 
     failures = []
@@ -198,7 +225,7 @@ def _prepared(
         # What is stored under these tokens was checked before it was evaluated.
         if info is None or store.known(wanted := keys.of(sha256)) != set(wanted):
             try:
-                info = candidate.info
+                info = candidate.look()
             except ModelError as error:  # such as a damaged file; the others go on
                 failures.append(error)
                 continue
@@ -222,7 +249,7 @@ def _prepared(
             mine = keys.of(sha256)
             stored = store.known(mine) if store else set()
             jobs.append(ModelJob(each, path, sha256, mine, stored, _described(sha256, store)))
-    return Job(settings, planned, vocabulary, pieces, jobs, model.build, store, warnings, progress)
+    return Job(settings, planned, distinct_tokens, pieces, jobs, model.build, store, warnings, progress)
 
 
 def _described(sha256: str | None, store: Store | None) -> ModelInfo | None:

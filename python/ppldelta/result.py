@@ -18,8 +18,9 @@ import polars as pl
 from ppldelta import _core, schema
 from ppldelta.analysis.metrics import document_metrics, model_metrics
 from ppldelta.errors import ResultError
+from ppldelta.report.budget import BUDGET, DEFAULT_VIEWS
 from ppldelta.report.distinct import distinct_names
-from ppldelta.report.payload import BUDGET, DEFAULT_VIEWS, make_payload
+from ppldelta.report.payload import make_payload
 from ppldelta.saving import prepare_folder, write_whole
 from ppldelta.text.names import as_utf8
 

@@ -1,4 +1,4 @@
-"""Files on disk that are there whole or not at all."""
+"""Writing: a folder that is tried beforehand, files that are there whole or not at all."""
 
 from __future__ import annotations
 

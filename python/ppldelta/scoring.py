@@ -18,7 +18,7 @@ from ppldelta import job
 from ppldelta.engine.session import Session
 from ppldelta.errors import ModelError
 from ppldelta.evaluation import evaluate
-from ppldelta.job import DEFAULT_N_UBATCH
+from ppldelta.job import DEFAULT_N_UBATCH, Request
 from ppldelta.models.references import ModelLike
 from ppldelta.text.documents import Files, corpus_path
 
@@ -52,8 +52,8 @@ def score(
             llama-perplexity does; `"every"` scores every token of a document exactly once.
         max_windows: at most this many windows of each document (llama-perplexity's `--chunks`).
         n_gpu_layers: layers to put on the GPU; by default all where a GPU backend is built in.
-        n_ubatch: most tokens evaluated at once. More needs more memory: n_ubatch × n_vocab float32 logits on a GPU; on
-            the CPU at most 128 of them are scored tokens, which have logits.
+        n_ubatch: most tokens in a micro-batch. Its scored tokens (on the CPU at most 128) take n_vocab float32 logits
+            each.
         threads: CPU threads; by default the number of physical cores.
         store: the SQLite file that keeps what was evaluated, document by document, so that no model is ever evaluated
             twice on the same tokens and an interrupted run goes on where it stopped. By default (True) one in the
@@ -74,23 +74,20 @@ def score(
         StoreError: the store cannot be opened, read or written.
         PpldeltaError: an argument is out of its range.
     """
+    request = Request.of(
+        ref,
+        cmp,
+        n_ctx=n_ctx,
+        windows=windows,
+        max_windows=max_windows,
+        n_gpu_layers=n_gpu_layers,
+        n_ubatch=n_ubatch,
+        threads=threads,
+    )
     with Session(executor) as session:
-        from ppldelta import records  # its polars takes as long to import as the process to start
+        from ppldelta import records  # here, while the worker process starts: polars takes about as long to import
 
-        with job.opened(
-            session,
-            files,
-            ref,
-            cmp,
-            n_ctx=n_ctx,
-            windows=windows,
-            max_windows=max_windows,
-            n_gpu_layers=n_gpu_layers,
-            n_ubatch=n_ubatch,
-            threads=threads,
-            store=store,
-            progress=progress,
-        ) as work:
+        with job.opened(request, session, files, store=store, progress=progress) as work:
             if progress:
                 tqdm.write(work.headline, file=sys.stderr)
             reference, *comparisons = work.models

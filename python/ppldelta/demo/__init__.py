@@ -10,10 +10,13 @@ import os
 import sys
 import webbrowser
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from ppldelta.errors import PpldeltaError
-from ppldelta.result import Result
 from ppldelta.scoring import score
+
+if TYPE_CHECKING:
+    from ppldelta.result import Result
 
 CORPUS = Path(__file__).parent / "corpus"
 """Folder of the demo's documents: `code/`, `multilingual/`, `prose/`."""

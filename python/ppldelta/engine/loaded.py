@@ -6,6 +6,7 @@ import os
 from collections import OrderedDict
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
+from enum import Enum, auto
 from pathlib import Path
 
 from ppldelta.engine import native
@@ -44,7 +45,7 @@ def _stamp(path: Path) -> tuple[tuple[int, int], ...]:
     return tuple((stat.st_size, stat.st_mtime_ns) for stat in stats)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class ContextSize:
     """What a context is made from (see `native.Scorer`)."""
 
@@ -53,6 +54,15 @@ class ContextSize:
     threads: int
     n_outputs_max: int | None = None
     n_seq_max: int = 1
+
+
+class Weights(Enum):
+    """Whether a model is loaded with its weights, or only with what tokenizes."""
+
+    NOT_NEEDED = auto()
+    WHERE_THEY_FIT = auto()
+    """It will be evaluated later: with them, if there is memory for them beside the models that are loaded now."""
+    NEEDED = auto()
 
 
 class _Loaded:
@@ -90,11 +100,8 @@ class Models:
         self._kept: OrderedDict[ModelFile, _Loaded] = OrderedDict()
         self._vocabulary: tuple[ModelFile, _Loaded] | None = None
 
-    def get(self, file: ModelFile, weights: bool) -> _Loaded:
+    def get(self, file: ModelFile, weights: Weights) -> _Loaded:
         """A model with its weights, or one that at least tokenizes.
-
-        A model of which only the vocabulary is asked for gets its weights too where they fit beside the others: parsing
-        the vocabulary is most of a load, and who asks for one usually wants to evaluate the model next.
 
         Raises:
             ModelError: it cannot be loaded, or its files are no longer those that the caller found.
@@ -104,7 +111,7 @@ class Models:
                 self._kept[other].drop_scorer()
             self._kept.move_to_end(file)
             return self._kept[file]
-        if not weights and self._vocabulary and self._vocabulary[0] == file:
+        if weights is not Weights.NEEDED and self._vocabulary and self._vocabulary[0] == file:
             return self._vocabulary[1]
         if _stamp(file.path) != file.stamp:
             raise ModelError(
@@ -112,8 +119,9 @@ class Models:
             )
         self._vocabulary = None
         most_bytes = 0 if native.on_gpu(file.n_gpu_layers) else self.most_bytes
-        if not weights and self._kept_bytes + file.size_bytes > most_bytes:
-            loaded = _Loaded(file, weights)
+        fits = self._kept_bytes + file.size_bytes <= most_bytes
+        if weights is Weights.NOT_NEEDED or (weights is Weights.WHERE_THEY_FIT and not fits):
+            loaded = _Loaded(file, weights=False)
             self._vocabulary = file, loaded
             return loaded
         for other in self._others(file):  # oldest first

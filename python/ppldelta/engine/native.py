@@ -28,16 +28,22 @@ _LONGEST_TEXT = 2**31 - 64
 
 # enum ggml_log_level (ggml.h) → logging; llama.cpp's INFO is some hundred lines per model
 _LEVELS = {1: logging.DEBUG, 2: logging.DEBUG, 3: logging.WARNING, 4: logging.ERROR}
+_ALL, _FROM_WARNING = 0, 3
 _errors: deque[str] = deque(maxlen=64)
 
 
 def forward_log() -> None:
     """Passes what llama.cpp logged since the last call to the logger `ppldelta.llama_cpp`."""
-    for ggml_level, text in _core.drain_log():
+    for ggml_level, text in _core.drain_log(_ALL if logger.isEnabledFor(logging.DEBUG) else _FROM_WARNING):
         level = _LEVELS.get(ggml_level, logging.DEBUG)
         if level >= logging.ERROR and text.strip():
             _errors.append(text.strip())
         logger.log(level, "%s", text)
+
+
+def mirror_log(fd: int) -> None:
+    """From now on every line of llama.cpp's log is also written to an open file at once."""
+    _core.mirror_log(fd)
 
 
 @contextmanager
@@ -74,6 +80,10 @@ class Build:
     devices: tuple[str, ...]
     system: str
 
+    def on_gpu(self, n_gpu_layers: int | None) -> bool:
+        """Whether a model with this setting has layers on a GPU there; None means all where a backend is built in."""
+        return _on_gpu(self.gpu, n_gpu_layers)
+
     @property
     def release(self) -> str:
         """Versions in one line; equal where the same code computes."""
@@ -102,8 +112,12 @@ def build() -> Build:
 
 
 def on_gpu(n_gpu_layers: int | None) -> bool:
-    """Whether a model with this setting has layers on a GPU; None means all where a GPU backend is built in."""
-    return n_gpu_layers != 0 and _core.supports_gpu_offload()
+    """`Build.on_gpu` of this process, without a look at its devices."""
+    return _on_gpu(_core.supports_gpu_offload(), n_gpu_layers)
+
+
+def _on_gpu(gpu: bool, n_gpu_layers: int | None) -> bool:
+    return gpu and n_gpu_layers != 0
 
 
 @dataclass(frozen=True)
@@ -185,7 +199,7 @@ class Scorer:
     Args:
         model: the model.
         n_ctx: most tokens that a window may feed, and of windows that are scored together all of them.
-        n_ubatch: most tokens in a micro-batch. This and the next determine the numbers in their last digits.
+        n_ubatch: most tokens in a micro-batch. This and `n_outputs_max` determine the numbers in their last digits.
         threads: CPU threads.
         n_outputs_max: most scored tokens in a micro-batch of a window that is scored alone, n_ubatch by default; bounds
             memory (n_outputs_max × n_vocab float32 logits).
@@ -208,12 +222,12 @@ class Scorer:
         self.model = model
         self.n_ctx = n_ctx
         self.n_seq_max = n_seq_max
+        n_ubatch = min(n_ubatch, n_ctx)
+        n_outputs_max = min(n_outputs_max or n_ubatch, n_ubatch)
         with _guard(
             f"cannot make a context of {n_ctx} tokens for `{printable(model.path)}`",
             "a smaller `n_ctx` or `n_ubatch` needs less memory",
         ):
-            n_ubatch = min(n_ubatch, n_ctx)
-            n_outputs_max = min(n_outputs_max or n_ubatch, n_ubatch)
             self._core = _core.Scorer(model._core, n_ctx, n_ubatch, n_outputs_max, n_seq_max, threads)
 
     def score(self, window: Window, on_step: Callable[[int], object] = lambda n_tokens: None) -> NDArray[np.float32]:

@@ -57,10 +57,8 @@ class Process:
         self.parent = parent
         self.n_fed = board.n_fed
         self.log = _Collector()
-        logger = logging.getLogger(native.logger.name)
-        logger.addHandler(self.log)
-        logger.setLevel(logging.DEBUG)
-        logger.propagate = False
+        native.logger.addHandler(self.log)
+        native.logger.propagate = False
 
     def step(self, run: int, n_tokens: int) -> None:
         """After every micro-batch: shows progress, and ends the task where nobody waits for it."""
@@ -76,7 +74,7 @@ class Process:
 
 
 class _Collector(logging.Handler):
-    """Keeps log lines for the next reply, and writes them to stderr, whose end the caller reads after a death."""
+    """Keeps log lines for the next reply."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -84,7 +82,6 @@ class _Collector(logging.Handler):
 
     def emit(self, record: logging.LogRecord) -> None:
         self.lines.append((record.levelno, record.getMessage()))
-        os.write(2, (record.getMessage().rstrip() + "\n").encode("utf-8", "replace"))
 
     def drain(self) -> list[tuple[int, str]]:
         lines, self.lines = self.lines, []
@@ -108,5 +105,6 @@ def start(board: str, stderr: str, parent: int) -> None:
     fd = os.open(stderr, os.O_WRONLY | os.O_APPEND)
     os.dup2(fd, 2)
     os.close(fd)
-    atexit.register(os._exit, 0)  # whoever waits for the end does not wait for models to be taken apart
+    native.mirror_log(2)  # the caller reads the end of it after a death
+    atexit.register(os._exit, 0)  # whoever waits for the end does not wait for models to be freed
     current = Process(Board(board), parent)

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ppldelta.engine import native, worker
-from ppldelta.engine.loaded import ContextSize, ModelFile
+from ppldelta.engine.loaded import ContextSize, ModelFile, Weights
 from ppldelta.engine.native import Build, ModelInfo
 from ppldelta.engine.plan import PlannedDocument
 from ppldelta.engine.session import Session
@@ -40,20 +40,28 @@ class RemoteModel:
         self._file = ModelFile.of(reference.path, n_gpu_layers)
         self._described: worker.Described | None = None
         self.load_s = 0.0
-        """Seconds that loading the weights took, where `load` had to."""
+        """Seconds that it took to load the model, the longest time of `look` and `load`."""
 
     @property
     def info(self) -> ModelInfo:
         """What the model says of itself; loads its vocabulary where nothing is loaded yet.
 
-        Some of it (file type, sizes) is known only where `load` was called.
+        Some of it (file type, sizes) is known only where the weights are loaded, as they are after `load`.
         """
-        return self._describe(weights=False).info
+        return self._describe(Weights.NOT_NEEDED).info
 
     @property
     def build(self) -> Build:
         """What the worker is built from."""
-        return self._describe(weights=False).build
+        return self._describe(Weights.NOT_NEEDED).build
+
+    def look(self) -> ModelInfo:
+        """What the model says of itself; loads it with its weights where memory allows, since `load` will follow.
+
+        Raises:
+            ModelError: as `load`.
+        """
+        return self._describe(Weights.WHERE_THEY_FIT).info
 
     def load(self) -> ModelInfo:
         """Loads the weights where they are not there yet.
@@ -62,17 +70,16 @@ class RemoteModel:
             ModelError: llama.cpp cannot load the file; the message carries its reason.
             PpldeltaError: the worker has another version of ppldelta.
         """
-        started = time.perf_counter()
         self._described = None
-        info = self._describe(weights=True).info
-        self.load_s = max(self.load_s, time.perf_counter() - started)
-        return info
+        return self._describe(Weights.NEEDED).info
 
-    def _describe(self, weights: bool) -> worker.Described:
+    def _describe(self, weights: Weights) -> worker.Described:
         if self._described is None:
+            started = time.perf_counter()
             described = self._session.call(
                 worker.describe, self._file, weights, label=self.reference.label, doing="loading"
             )
+            self.load_s = max(self.load_s, time.perf_counter() - started)
             theirs = described.build
             if theirs.release != native.release():
                 raise PpldeltaError(

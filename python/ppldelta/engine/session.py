@@ -97,17 +97,18 @@ class Session:
         Raises:
             BrokenExecutor: of an executor that was handed in.
         """
+        log_level = native.logger.getEffectiveLevel()
         if self._foreign is not None:
-            future = self._foreign.submit(worker.perform, task, 0, *arguments)
+            future = self._foreign.submit(worker.perform, task, 0, log_level, *arguments)
         else:
             self._own()
             with _interrupts_blocked():
                 try:
-                    future = self._local.executor.submit(worker.perform, task, self._run, *arguments)
+                    future = self._local.executor.submit(worker.perform, task, self._run, log_level, *arguments)
                 except BrokenExecutor:  # ended while it was idle
                     self._end_local()
                     self._own()
-                    future = self._local.executor.submit(worker.perform, task, self._run, *arguments)
+                    future = self._local.executor.submit(worker.perform, task, self._run, log_level, *arguments)
         self._in_flight.add(future)
         return future
 

@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ppldelta.engine import native, process
-from ppldelta.engine.loaded import ContextSize, ModelFile, Models, memory_bytes
+from ppldelta.engine.loaded import ContextSize, ModelFile, Models, Weights, memory_bytes
 from ppldelta.engine.native import Build, ModelInfo
 from ppldelta.errors import ModelError, PpldeltaError
 from ppldelta.text.names import printable
@@ -51,13 +51,17 @@ _models = Models(memory_bytes() // 4)
 _one_at_a_time = threading.RLock()  # in an executor of threads; an evaluation has all cores to itself
 
 
-def perform(task: Callable[..., object], run: int, *arguments: object) -> Reply:
-    """Runs one of the tasks below; what ppldelta raises on purpose comes back in the reply, the log beside it."""
+def perform(task: Callable[..., object], run: int, log_level: int, *arguments: object) -> Reply:
+    """Runs one of the tasks below; what ppldelta raises on purpose comes back in the reply.
+
+    From a local worker the log comes back too, as far as the caller listens to it (`log_level`, as in `logging`).
+    """
     value = error = None
     with _one_at_a_time:
         if process.current:
             process.current.board.item = process.Board.NO_ITEM
             process.current.check(run)
+            native.logger.setLevel(log_level)
         try:
             value = task(run, *arguments)
         except PpldeltaError as caught:
@@ -69,8 +73,8 @@ def ready(run: int) -> None:
     """Does nothing: a worker that has done it has started."""
 
 
-def describe(run: int, file: ModelFile, weights: bool) -> Described:
-    """Loads a model, with its weights or only its vocabulary.
+def describe(run: int, file: ModelFile, weights: Weights) -> Described:
+    """Loads a model.
 
     Raises:
         ModelError: see `native.Model`.
@@ -81,7 +85,7 @@ def describe(run: int, file: ModelFile, weights: bool) -> Described:
 
 def tokenize(run: int, file: ModelFile, first: int, texts: Sequence[bytes]) -> list[NDArray[np.int32]]:
     """Tokens of texts, the first of which bears the number `first` among the caller's documents."""
-    model = _models.get(file, weights=False).model
+    model = _models.get(file, Weights.NOT_NEEDED).model
     tokens = []
     for item, text in enumerate(texts, first):
         _show(run, item)
@@ -91,7 +95,7 @@ def tokenize(run: int, file: ModelFile, first: int, texts: Sequence[bytes]) -> l
 
 def pieces(run: int, file: ModelFile, tokens: NDArray[np.int32]) -> list[bytes]:
     """The bytes of each token."""
-    return _models.get(file, weights=False).model.pieces(tokens)
+    return _models.get(file, Weights.NOT_NEEDED).model.pieces(tokens)
 
 
 def score(
@@ -104,7 +108,7 @@ def score(
     Raises:
         ModelError: llama.cpp fails; the message names the batch's first document.
     """
-    scorer = _models.get(file, weights=True).scorer(size)
+    scorer = _models.get(file, Weights.NEEDED).scorer(size)
     started = time.perf_counter()
     logp = []
     for item, name, documents in batches:

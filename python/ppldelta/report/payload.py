@@ -20,15 +20,10 @@ from ppldelta.analysis.spans import best_spans
 from ppldelta.analysis.totals import TokenTotal, token_totals
 from ppldelta.errors import PpldeltaError
 from ppldelta.report.blocks import encode, encoded_size, pack
+from ppldelta.report.budget import BUDGET, DEFAULT_VIEWS
 from ppldelta.report.family import Family, take_family
 
-__all__ = ["BUDGET", "DEFAULT_VIEWS", "Payload", "encode", "make_payload"]
-
-DEFAULT_VIEWS = 200
-"""Documents that can be read token by token."""
-
-BUDGET = 14_000_000
-"""Characters of all blocks in one file: with plotly.js and the figures it then stays below 25 MB."""
+__all__ = ["Payload", "encode", "make_payload"]
 
 NLL_STEP = 1 / 2048
 """Nats in a step of a token's `nll_ref`."""

@@ -129,7 +129,7 @@ def render_report(
     sections = [_section(i, *each) for i, each in enumerate(zip(families, makers, figures, strict=True))]
     colors = {(section.name, model["label"]): model["color"] for section in sections for model in section.models}
     several = len(families) > 1
-    blocks = {f"f{i}.figures": _packed(made) for i, made in enumerate(figures)}
+    blocks = {f"f{i}.figures": _packed(drawn) for i, drawn in enumerate(figures)}
     if several:
         blocks["shared.figures"] = _shared(families, models, labels.unique(documents, "category"))
     blocks = {name: encode(block) for name, block in (blocks | payload.blocks).items()}
@@ -277,7 +277,8 @@ def _split(made: FamilyFigures) -> bool:
 
 
 def _measures(made: FamilyFigures) -> list[Measure]:
-    """What quality is drawn against: the size where it is known; bits per weight where that is not the same thing."""
+    """What quality is drawn against: the size where it is known, bits per weight where models of several sizes differ
+    in it; where all have as many parameters it would say the same as the size."""
     rows = made.rows()
     if not any(value is not None for value in rows["size_bytes"]):
         return []

@@ -33,9 +33,8 @@ def compare(ref: str, comparisons: list[str], files: list[str], threads: int) ->
 
 def imported() -> None:
     """Nothing but what `ppldelta.score` imports."""
-    import ppldelta.frames
-
     import ppldelta
+    import ppldelta.frames
 
     _ = ppldelta.score
 

@@ -12,6 +12,7 @@ from conftest import close_idle
 from ppldelta import demo, job
 from ppldelta.engine import worker
 from ppldelta.engine.loaded import Weights
+from ppldelta.engine.native import Model
 from ppldelta.engine.session import Session
 from ppldelta.engine.store import Store
 from ppldelta.models import identity
@@ -19,25 +20,20 @@ from ppldelta.models import identity
 GOOD, OTHER = demo.COMPARISONS[:2]
 TEXT = (demo.CORPUS / "prose" / "mudflats_in_november.txt").read_text()
 MORE = (demo.CORPUS / "code" / "token_bucket.py").read_text()
-DEFAULTS = {"n_ctx": None, "windows": "perplexity", "max_windows": None, "n_gpu_layers": None, "n_ubatch": 128}
-DEFAULTS |= {"threads": 2, "store": True, "progress": False}
+DEFAULTS = {"n_ctx": None, "windows": "perplexity", "max_windows": None, "n_gpu_layers": None}
+DEFAULTS |= {"n_ubatch": job.DEFAULT_N_UBATCH, "threads": 2}
 
 
-def headline(texts: dict[str, str], *cmp: Path, **settings: object) -> str:
-    with (
-        Session() as session,
-        job.opened(session, texts, demo.REFERENCE, list(cmp), **{**DEFAULTS, **settings}) as work,
-    ):
+def headline(texts: dict[str, str], *cmp: Path, store: bool | None = True) -> str:
+    request = job.Request.of(demo.REFERENCE, list(cmp), **DEFAULTS)
+    with Session() as session, job.opened(request, session, texts, store=store, progress=False) as work:
         return work.headline
 
 
 def test_the_headline_says_what_is_left_to_do() -> None:
-    n_tokens = 1497 - 1  # without BOS
+    n_tokens = len(Model(demo.REFERENCE).tokenize(TEXT.encode()))
     one, two = {"a": TEXT}, {"a": TEXT, "b": MORE}
-    first = headline(one, GOOD)
-    assert first.startswith("1 document, ")
-    assert first.endswith(" in 1 window; 2 of 2 models to evaluate")
-    assert n_tokens > 0
+    assert headline(one, GOOD) == f"1 document, {n_tokens} tokens in 1 window; 2 of 2 models to evaluate"
     ppldelta.score(one, demo.REFERENCE, GOOD, progress=False)
     assert headline(one, GOOD).endswith("; all 2 models are in the store, nothing is left to evaluate")
     assert headline(one, GOOD, OTHER).endswith("; 1 of 3 models to evaluate, 2 in the store")

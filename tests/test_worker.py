@@ -199,6 +199,16 @@ def test_models_stay_loaded_between_calls(fresh: None) -> None:
         assert session.call(worker.n_loads, label="", doing="") == 2
 
 
+def test_the_time_of_a_load_counts_whoever_asked_for_it(fresh: None) -> None:
+    with Session() as session:
+        model = RemoteModel(session, resolve(GOOD))
+        assert model.load_s == 0
+        model.look()
+        assert (at_first := model.load_s) > 0
+        model.load()  # it is there
+        assert model.load_s == at_first
+
+
 def test_a_changed_file_is_loaded_again_or_refused(fresh: None, tmp_path: Path) -> None:
     path = tmp_path / "m.gguf"
     path.write_bytes(GOOD.read_bytes())
@@ -224,8 +234,6 @@ def test_kept_models_are_bounded(tmp_path: Path) -> None:
     models.get(files[1], Weights.NEEDED)  # the least recently used one, which had to go
     assert models.n_loads == 4
     models = Models(int(2.5 * size))
-    models.get(files[0], Weights.NOT_NEEDED)
-    assert models.n_loads == 0
     for file in files:  # two of them have room
         models.get(file, Weights.WHERE_THEY_FIT)
     assert models.n_loads == 2
@@ -236,6 +244,9 @@ def test_kept_models_are_bounded(tmp_path: Path) -> None:
     for file in (files[0], files[0], files[1], files[0]):
         alone.get(file, Weights.NEEDED)
     assert alone.n_loads == 3
+    small = Models(int(2.5 * size))
+    small.get(files[0], Weights.NOT_NEEDED)
+    assert small.n_loads == 0
 
 
 def test_two_threads_have_two_workers(fresh: None) -> None:

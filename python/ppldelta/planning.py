@@ -21,7 +21,7 @@ from ppldelta.engine.loaded import ContextSize
 from ppldelta.engine.plan import PlannedDocument
 from ppldelta.engine.session import Session
 from ppldelta.errors import ModelError
-from ppldelta.job import DEFAULT_N_UBATCH, Job, ModelJob
+from ppldelta.job import DEFAULT_N_UBATCH, Job, ModelJob, Request
 from ppldelta.models.references import ModelLike, model_files
 from ppldelta.report import numbers
 from ppldelta.text.documents import Files
@@ -43,7 +43,7 @@ class PlannedModel:
         n_documents: documents of the job.
         n_stored: documents that the store has already.
         n_fed: tokens that the model would read.
-        load_s: seconds that loading its weights took; None where nothing is to be evaluated.
+        load_s: seconds that loading it took; None where nothing is to be evaluated.
         tokens_per_s: tokens that it read per second in the probe; None as above, or where it failed.
     """
 
@@ -156,22 +156,19 @@ def plan(
     Raises:
         PpldeltaError: as `score`. A comparison that fails in the probe is named in the plan's warnings.
     """
+    request = Request.of(
+        ref,
+        cmp,
+        n_ctx=n_ctx,
+        windows=windows,
+        max_windows=max_windows,
+        n_gpu_layers=n_gpu_layers,
+        n_ubatch=n_ubatch,
+        threads=threads,
+    )
     with (
         Session(executor) as session,
-        job.opened(
-            session,
-            files,
-            ref,
-            cmp,
-            n_ctx=n_ctx,
-            windows=windows,
-            max_windows=max_windows,
-            n_gpu_layers=n_gpu_layers,
-            n_ubatch=n_ubatch,
-            threads=threads,
-            store=store,
-            progress=progress,
-        ) as work,
+        job.opened(request, session, files, store=store, progress=progress) as work,
     ):
         models, warnings = [], list(work.warnings)
         todo = tqdm(work.models, desc="measuring", unit="model", disable=not progress, leave=False, delay=1)

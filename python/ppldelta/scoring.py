@@ -85,7 +85,7 @@ def score(
         threads=threads,
     )
     with Session(executor) as session:
-        from ppldelta import records  # here, while the worker process starts: polars takes about as long to import
+        from ppldelta import frames  # here, while the worker process starts: polars takes about as long to import
 
         with job.opened(request, session, files, store=store, progress=progress) as work:
             if progress:
@@ -102,4 +102,4 @@ def score(
     if not evaluations:
         raise failures[0]
     warnings = [*work.warnings, *(f"{failure.message}; this model is left out." for failure in failures)]
-    return records.as_result(work, evaluation, evaluations, corpus_path(files), warnings)
+    return frames.as_result(work, evaluation, evaluations, corpus_path(files), warnings)

@@ -20,7 +20,11 @@ from ppldelta.text.names import counted, printable, shown_type
 from ppldelta.text.windows import N_CTX_MIN, Window, check_arguments, default_n_ctx, plan_windows
 
 N_OUTPUTS_MAX_CPU = 128
-"""Most scored tokens in a micro-batch on the CPU: larger ones are hardly faster, and each takes n_vocab floats."""
+"""Most scored tokens in a micro-batch on the CPU: each takes n_vocab float32 logits, and 256 were 2 % faster.
+
+Decoding a window of 512 with 152 thousand entries in the vocabulary, n_ubatch 256 (2026-11-23, two cores, Q8_0): 0.95 s
+with 128, 0.93 s with 256.
+"""
 
 N_SEQ_MAX_GPU = 32
 """Most windows in one batch where layers are on a GPU; with 60 tokens each they fill 7 micro-batches of 256."""
@@ -47,8 +51,9 @@ class Settings:
         n_gpu_layers: layers on the GPU; None for all where a GPU backend is built in.
         n_ubatch: most tokens in a micro-batch.
         threads: CPU threads.
-        n_outputs_max: most of them that are scored, of a window that is evaluated alone; None until it is known where.
-        n_seq_max: most windows that are evaluated together; None until it is known where (`for_model`).
+        n_outputs_max: most scored tokens in a micro-batch of a window that is evaluated alone; None until it is known
+            which process evaluates it (`for_model`).
+        n_seq_max: most windows that are evaluated together; None as above.
 
     Raises:
         PpldeltaError: a value is out of its range.
@@ -86,7 +91,7 @@ class Settings:
         and micro-batches that hold as many tokens of each sequence come out small.
         """
         n_ctx = self.n_ctx if self.n_ctx is not None else default_n_ctx(info.n_ctx_train)
-        on_gpu = where.gpu and self.n_gpu_layers != 0
+        on_gpu = where.on_gpu(self.n_gpu_layers)
         n_outputs_max = self.n_outputs_max or (self.n_ubatch if on_gpu else min(self.n_ubatch, N_OUTPUTS_MAX_CPU))
         n_seq_max = self.n_seq_max or (N_SEQ_MAX_GPU if on_gpu and not info.recurrent else 1)
         n_seq_max = min(n_seq_max, n_ctx)  # llama.cpp has an output row for each
@@ -99,7 +104,7 @@ class Settings:
             where: what the process that evaluates is built from; by default, this process.
         """
         where = where or build()
-        on_gpu = self.n_gpu_layers if self.n_gpu_layers is not None else -int(where.gpu)
+        n_gpu_layers = self.n_gpu_layers if self.n_gpu_layers is not None else -int(where.gpu)
         parts = {
             "ppldelta": where.version,
             "llama.cpp": where.llama_cpp_commit,
@@ -112,7 +117,7 @@ class Settings:
             "n_seq_max": self.n_seq_max,
             "kv": "f16",  # this and the next as cpp/scorer.cpp sets them
             "flash_attn": "auto",
-            "n_gpu_layers": "all" if on_gpu < 0 else on_gpu,
+            "n_gpu_layers": "all" if n_gpu_layers < 0 else n_gpu_layers,
             "backend": "+".join(name.split(":")[0] for name in where.devices),
         }
         return "|".join(f"{key}:{value}" for key, value in parts.items())

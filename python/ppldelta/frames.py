@@ -12,18 +12,20 @@ from ppldelta.job import Job
 from ppldelta.result import Result, make_result
 
 
-def as_result(work: Job, ref: Evaluation, cmps: list[Evaluation], corpus: str | None, warnings: list[str]) -> Result:
+def as_result(
+    work: Job, ref: Evaluation, cmps: list[Evaluation], corpus_folder: str | None, warnings: list[str]
+) -> Result:
     """A result of one family.
 
     Args:
         work: what was evaluated.
         ref: the reference's log-probabilities.
         cmps: the comparisons'.
-        corpus: where the documents are, for people.
+        corpus_folder: where the documents are, for people.
         warnings: sentences for the reader.
     """
     planned, label = work.planned, ref.reference.label
-    documents = pl.DataFrame(
+    corpus = pl.DataFrame(
         {
             "family": [label] * len(planned),
             "document": [plan.document.name for plan in planned],
@@ -34,14 +36,14 @@ def as_result(work: Job, ref: Evaluation, cmps: list[Evaluation], corpus: str | 
     )
     texts = pl.DataFrame(
         {
-            "family": documents["family"],
-            "document": documents["document"],
+            "family": corpus["family"],
+            "document": corpus["document"],
             "tokens": pl.Series([plan.tokens for plan in planned], dtype=schema.TEXTS["tokens"]),
         },
         schema=schema.TEXTS,
     )
     pieces = pl.DataFrame(
-        {"family": [label] * len(work.vocabulary), "token": work.vocabulary, "piece": work.pieces},
+        {"family": [label] * len(work.distinct_tokens), "token": work.distinct_tokens, "piece": work.pieces},
         schema=schema.PIECES,
     )
     family = {
@@ -51,10 +53,10 @@ def as_result(work: Job, ref: Evaluation, cmps: list[Evaluation], corpus: str | 
         "signature": work.settings.signature(work.build),
         "system": work.build.system,
         "devices": list(work.build.devices),
-        "corpus": corpus,
+        "corpus": corpus_folder,
         "n_fed": sum(plan.n_fed for plan in planned),
     }
-    return make_result(_token_records(planned, ref, cmps), pieces, documents, texts, [family], warnings)
+    return make_result(_token_records(planned, ref, cmps), pieces, corpus, texts, [family], warnings)
 
 
 def _token_records(planned: list[PlannedDocument], ref: Evaluation, cmps: list[Evaluation]) -> pl.DataFrame:

@@ -84,7 +84,7 @@ def check(runs: dict[str, list[harness.Run]]) -> int:
 
 
 def main() -> None:
-    chosen = harness.options(__doc__, n_runs=3)
+    chosen = harness.options(__doc__, n_runs=3, n_cases=3)
     shape, n_words, n_files, n_comparisons = ("quick", 900, 3, 3) if chosen.quick else ("mid", 6900, 12, 10)
     ref, cmp = cached(chosen.work, shape), cached(chosen.work, shape, noise=0.01)
     for model in (ref, cmp):
@@ -104,11 +104,14 @@ def main() -> None:
         for copy in copies:
             os.link(cmp, copy)
 
-        for case, comparisons, files, limit in (
+        cases = [
             ("one long text", [cmp], [long], 1 / 1.15),
             (f"{n_files} short files", [cmp], short, 1 / 1.6),
             (f"{n_comparisons} comparisons", copies, [medium], 1 / 1.9),
-        ):
+        ]
+        if chosen.case:
+            cases = [cases[chosen.case - 1]]
+        for case, comparisons, files, limit in cases:
             common = (ref, comparisons, files)
             contestants = {
                 "two processes": lambda common=common: today(*common, folder, chosen.threads),

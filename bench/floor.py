@@ -122,7 +122,7 @@ class Decoder:
         self._n_vocab = self._lib.llama_vocab_n_tokens(self._lib.llama_model_get_vocab(model))
 
     def steps(self, window: Window) -> list[Step]:
-        """A window in micro-batches, as the engine cuts it."""
+        """A window in micro-batches, as the engine cuts it, but for a last one of one token."""
         cuts: list[list[tuple[int, int, int, bool]]] = [[]]
         for i, token in enumerate(window.tokens):
             if len(cuts[-1]) == self._n_step or sum(row[3] for row in cuts[-1]) == self._n_outputs_max:

@@ -74,7 +74,7 @@ class log_buffer {
     }
 
     void push(std::string text) {
-        if (fd_ >= 0) {
+        if (fd_ >= 0 && level_ != GGML_LOG_LEVEL_DEBUG) {
             const std::string line = text + '\n';
             [[maybe_unused]] const ssize_t n = write(fd_, line.data(), line.size()); // nobody to tell where it fails
         }

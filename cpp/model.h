@@ -21,7 +21,8 @@ struct log_line {
 // Where ggml aborts the process, the lines that nobody fetched go to stderr before its own last one. Thread safe.
 std::vector<log_line> drain_log(int least_level);
 
-// From now on every line is also written to a file as soon as it is logged, so that it is there whatever happens next.
+// From now on every line but those for debugging is also written to a file as soon as it is logged, so that it is
+// there whatever happens next.
 void mirror_log(int fd);
 
 // The devices that the backends of this build find on this machine, such as "CPU: AMD EPYC" or "CUDA0: NVIDIA H200".

@@ -111,7 +111,11 @@ void scorer::score(const std::vector<window> & windows, const std::function<void
             step.add(w.tokens[i], i, sequence, output);
             n_outputs += output;
             targets_.push_back(output ? target{ w.targets[row], w.logp + row } : target{});
-            if (step.size() == n_step || n_outputs == n_outputs_max) {
+            // A step of one token is attended in parts, one for each thread, so that its numbers would depend on how
+            // many there are: rather a step with one token less, and two in the last.
+            const size_t n_left      = w.n_tokens - i - 1;
+            const size_t n_held_back = !several && n_left == 2 && step.size() > 1 ? 1 : 0;
+            if (step.size() + n_held_back >= n_step || n_outputs + n_held_back >= n_outputs_max) {
                 decode();
             }
         }

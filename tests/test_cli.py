@@ -40,9 +40,10 @@ def test_score_then_report(tmp_path: Path) -> None:
 
 
 def test_demo_writes_its_report(tmp_path: Path) -> None:
-    shown = run("demo", "--no-open", cwd=tmp_path)
+    shown = run("demo", "--no-open", "--store", "here.sqlite", cwd=tmp_path)
     assert shown.returncode == 0, shown.stderr
     assert "ppldelta-demo/report.html" in shown.stdout
+    assert (tmp_path / "here.sqlite").exists()
     assert (tmp_path / "ppldelta-demo" / "report.html").stat().st_size > 1_000_000
 
 
@@ -61,7 +62,7 @@ def test_wrong_use_is_status_2(arguments: list[str]) -> None:
         (["-c", "2"], "argument -c/--ctx-size: must be a whole number from 4 to 2147483647 or `0`, got `2`"),
         (["--ctx-size", "many"], "argument -c/--ctx-size: must be a whole number"),
         (["--chunks", "0"], "argument --chunks: must be a whole number from 1"),
-        (["-ub", "0"], "argument -ub/--ubatch-size: must be a whole number from 1 to 65536"),
+        (["-ub", "0"], "argument -ub/--ubatch-size: must be a whole number from 4 to 65536"),
         (["-t", "0"], "argument -t/--threads: must be"),
         (
             ["-ngl", "-2"],

@@ -35,9 +35,9 @@ def test_the_headline_says_what_is_left_to_do() -> None:
     one, two = {"a": TEXT}, {"a": TEXT, "b": MORE}
     assert headline(one, GOOD) == f"1 document, {n_tokens} tokens in 1 window; 2 of 2 models to evaluate"
     ppldelta.score(one, demo.REFERENCE, GOOD, progress=False)
-    assert headline(one, GOOD).endswith("; all 2 models are in the store, nothing is left to evaluate")
+    assert headline(one, GOOD).endswith("; every model is in the store, nothing is left to evaluate")
     assert headline(one, GOOD, OTHER).endswith("; 1 of 3 models to evaluate, 2 in the store")
-    assert headline(two, GOOD, OTHER).endswith("; 3 of 3 models to evaluate, of 2 a part is in the store")
+    assert headline(two, GOOD, OTHER).endswith("; 3 of 3 models to evaluate, 2 of them partly in the store")
     assert headline(one, GOOD, store=None).endswith("; 2 of 2 models to evaluate")
 
 

@@ -142,6 +142,21 @@ def test_packing_changes_rounding_only(tiny: dict[str, Path], architecture: str,
     assert difference.mean() <= mean
 
 
+@pytest.mark.parametrize("architecture", ["llama", "gemma2", "mamba", "lfm2"])
+def test_numbers_do_not_depend_on_the_number_of_threads(tiny: dict[str, Path], architecture: str) -> None:
+    """A last micro-batch of one token would: flash attention then gives each thread a part of the cache."""
+    model = Model(tiny[architecture])
+    for n, last in ((640, [128]), (641, [127, 2]), (642, [128, 2])):
+        tokens = window(np.random.default_rng(0), n)
+        steps: list[int] = []
+        first, *others = (
+            Scorer(model, n_ctx=1024, n_ubatch=128, threads=threads).score(tokens, steps.append)
+            for threads in (1, 2, 3)
+        )
+        assert steps == [128, 128, 128, 128, *last] * 3
+        assert all(np.array_equal(first, other) for other in others)
+
+
 def test_a_window_that_saw_another_one_would_be_noticed(tiny: dict[str, Path]) -> None:
     """The tolerances mean something: as one sequence, the same tokens get other numbers by far."""
     rng = np.random.default_rng(0)

@@ -10,6 +10,7 @@ import pytest
 
 import ppldelta
 from ppldelta import demo, planning
+from ppldelta.cli import main
 from ppldelta.engine.plan import PlannedDocument
 from ppldelta.engine.store import Store
 from ppldelta.planning import beginning
@@ -144,3 +145,12 @@ def test_the_command_needs_no_output_folder(tmp_path: Path) -> None:
 )
 def test_durations(seconds: float | None, text: str) -> None:
     assert numbers.duration(seconds) == text
+
+
+def test_a_dry_run_ends_as_the_run_would(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    text = demo.CORPUS / "code" / "token_bucket.py"
+    (tmp_path / "cut.gguf").write_bytes(GOOD.read_bytes()[:4096])
+    arguments = ["score", str(text), "--ref", str(demo.REFERENCE), "--cmp", str(GOOD), "--dry-run"]
+    assert main(arguments) == 0
+    assert main([*arguments, "--cmp", str(tmp_path / "cut.gguf")]) == 1
+    assert "this model is left out (hint: the file may be truncated" in capsys.readouterr().err

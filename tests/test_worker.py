@@ -199,6 +199,13 @@ def test_models_stay_loaded_between_calls(fresh: None) -> None:
         assert session.call(worker.n_loads, label="", doing="") == 2
 
 
+def test_an_executor_that_is_none_is_refused() -> None:
+    with pytest.raises(
+        ppldelta.PpldeltaError, match=r"`executor` must be a concurrent\.futures\.Executor, got 3 \(int\)"
+    ):
+        ppldelta.score({"a": TEXT}, cmp=GOOD, executor=3, **QUIET)
+
+
 def test_the_time_of_a_load_counts_whoever_asked_for_it(fresh: None) -> None:
     with Session() as session:
         model = RemoteModel(session, resolve(GOOD))
@@ -369,8 +376,8 @@ def test_the_end_of_the_caller_is_the_worker_s(tmp_path: Path, signum: int, grou
     _, rest = caller.communicate(timeout=5)
     until(lambda: not any(map(alive, family)), 5)
     if signum == signal.SIGINT:
-        assert caller.returncode == 1
-        assert rest.strip().endswith(b"ppldelta: interrupted; the same command goes on from there")
+        assert caller.returncode == 130
+        assert b"ppldelta: interrupted; every document that was finished is kept" in rest
         assert b"Traceback" not in rest
 
 

@@ -86,7 +86,7 @@ def parser() -> argparse.ArgumentParser:
         type=_whole(*RANGES["n_ubatch"]),
         metavar="N",
         default=DEFAULT_N_UBATCH,
-        help="most tokens computed at once (default: %(default)s)",
+        help="most tokens computed at once; another number moves single tokens a little (default: %(default)s)",
     )
     score.add_argument(
         "-t",
@@ -103,15 +103,7 @@ def parser() -> argparse.ArgumentParser:
         metavar="N",
         help="layers on the GPU (default: all, where a GPU backend is built in)",
     )
-    where = score.add_mutually_exclusive_group()
-    where.add_argument(
-        "--store",
-        type=Path,
-        default=True,
-        metavar="FILE",
-        help="where evaluations are kept, so that none is made twice (default: a file in your cache folder)",
-    )
-    where.add_argument("--no-store", dest="store", action="store_const", const=None, help="keep no evaluations")
+    _add_store(score)
     _add_tokens(score)
     score.add_argument("-q", "--quiet", action="store_true", help="no progress bar")
     score.set_defaults(command="score", wrong_use=score.error)
@@ -148,6 +140,7 @@ def parser() -> argparse.ArgumentParser:
         default=Path("ppldelta-demo"),
         help="folder to write (default: %(default)s)",
     )
+    _add_store(show)
     show.add_argument("--no-open", action="store_true", help="do not open the report in a browser")
     show.set_defaults(command="demo")
 
@@ -219,6 +212,19 @@ def _not_negative(text: str) -> float:
     if not 0 <= value < float("inf"):
         raise argparse.ArgumentTypeError(f"must be a number that is not negative, got `{text}`")
     return value
+
+
+def _add_store(command: argparse.ArgumentParser) -> None:
+    where = command.add_mutually_exclusive_group()
+    where.add_argument(
+        "--store",
+        type=Path,
+        default=True,
+        metavar="FILE",
+        help="where evaluations are kept, so that none is made twice (default: what PPLDELTA_STORE names, else a file "
+        "in your cache folder)",
+    )
+    where.add_argument("--no-store", dest="store", action="store_const", const=None, help="keep no evaluations")
 
 
 def _add_tokens(parser: argparse.ArgumentParser) -> None:

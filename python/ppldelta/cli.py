@@ -1,6 +1,6 @@
 """The command line: arguments in, the Python API called, one clear line out when something is wrong.
 
-Data goes to stdout, logs and progress to stderr. Exit status: 0 done, 1 failed, 2 wrong use.
+Data goes to stdout, logs and progress to stderr. Exit status: 0 done, 1 failed, 2 wrong use, 130 interrupted.
 """
 
 from __future__ import annotations
@@ -40,9 +40,12 @@ def main(argv: Sequence[str] | None = None) -> int:
         print(f"ppldelta: error: {error}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
-        kept = "the same command goes on from there" if getattr(options, "store", None) else "nothing was kept"
+        if getattr(options, "store", None):
+            kept = "every document that was finished is kept, the same command goes on with the others"
+        else:
+            kept = "nothing was kept"
         print(f"ppldelta: interrupted; {kept}", file=sys.stderr)
-        return 1
+        return 130  # as a shell says it of SIGINT
 
 
 def _score(options: argparse.Namespace) -> int:
@@ -67,7 +70,8 @@ def _score(options: argparse.Namespace) -> int:
     if isinstance(result, ppldelta.Plan):
         _warn(result.warnings)
         print(result)
-        return 0
+        failed = [model for model in result.models if model.n_fed and model.tokens_per_s is None]
+        return int(bool(failed) or len(result.models) <= len(options.cmp))
     _show(result, result.save(options.output, tokens=options.tokens))
     n_left_out = len(options.cmp) - sum(len(family["cmp"]) for family in result.families)
     if n_left_out:
@@ -93,7 +97,7 @@ def _report(options: argparse.Namespace) -> int:
 
 def _demo(options: argparse.Namespace) -> int:
     prepare_folder(options.output)
-    result = demo.run()
+    result = demo.run(store=options.store)
     folder = result.save(options.output)
     _show(result, folder)
     if not options.no_open:

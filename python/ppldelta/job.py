@@ -120,10 +120,10 @@ class Job:
         )
         todo = [each for each in self.models if each.todo]
         if not todo:
-            return f"{what}; all {len(self.models)} models are in the store, nothing is left to evaluate"
+            return f"{what}; every model is in the store, nothing is left to evaluate"
         parts = [f"{len(todo)} of {counted(len(self.models), 'model')} to evaluate"]
         if n_partly := sum(bool(each.stored) for each in todo):
-            parts.append(f"of {n_partly} a part is in the store")
+            parts.append(f"{n_partly} of them partly in the store")
         if n_stored := len(self.models) - len(todo):
             parts.append(f"{n_stored} in the store")
         return f"{what}; {', '.join(parts)}"
@@ -236,7 +236,7 @@ def _prepared(
         readable.append(candidate)
     if len(readable) == 1:
         raise failures[0]
-    warnings += [f"{failure.message}; this model is left out." for failure in failures]
+    warnings += map(left_out, failures)
 
     jobs = []
     with tqdm(
@@ -250,6 +250,11 @@ def _prepared(
             stored = store.known(mine) if store else set()
             jobs.append(ModelJob(each, path, sha256, mine, stored, _described(sha256, store)))
     return Job(settings, planned, distinct_tokens, pieces, jobs, model.build, store, warnings, progress)
+
+
+def left_out(failure: ModelError) -> str:
+    """A warning about a model that failed while the others go on."""
+    return f"{failure.message}; this model is left out" + (f" (hint: {failure.hint})." if failure.hint else ".")
 
 
 def _described(sha256: str | None, store: Store | None) -> ModelInfo | None:

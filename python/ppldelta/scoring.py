@@ -101,5 +101,5 @@ def score(
                     failures.append(error)
     if not evaluations:
         raise failures[0]
-    warnings = [*work.warnings, *(f"{failure.message}; this model is left out." for failure in failures)]
+    warnings = [*work.warnings, *map(job.left_out, failures)]
     return frames.as_result(work, evaluation, evaluations, corpus_path(files), warnings)

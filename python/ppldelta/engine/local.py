@@ -37,11 +37,11 @@ class LocalWorker:
             env=_environment(),
         )
 
-    def last_lines(self, most: int = 5) -> str:
-        """The end of what the worker wrote to stderr, on one line; empty where it wrote nothing."""
+    def last_lines(self, most: int = 3) -> str:
+        """The end of what the worker wrote to stderr, on one line of at most 200 characters for each; may be empty."""
         with self.stderr.open("rb") as file:
             file.seek(max(0, os.fstat(file.fileno()).st_size - 4096))
-            lines = [line.strip() for line in file.read().decode("utf-8", "replace").splitlines()]
+            lines = [" ".join(line.split())[:200] for line in file.read().decode("utf-8", "replace").splitlines()]
         return " | ".join([line for line in lines if line][-most:])
 
 

@@ -42,7 +42,7 @@ def forward_log() -> None:
 
 
 def mirror_log(fd: int) -> None:
-    """From now on every line of llama.cpp's log is also written to an open file at once."""
+    """From now on every line of llama.cpp's log, but those for debugging, is also written to an open file at once."""
     _core.mirror_log(fd)
 
 

@@ -32,7 +32,7 @@ N_SEQ_MAX_GPU = 32
 RANGES = {
     "n_ctx": (N_CTX_MIN, 2**31 - 1),
     "n_gpu_layers": (-1, 2**31 - 1),
-    "n_ubatch": (1, 2**16),
+    "n_ubatch": (4, 2**16),  # below that a window's last token may come alone, and then threads matter (cpp/scorer.cpp)
     "n_outputs_max": (1, 2**16),
     "threads": (1, 512),  # GGML_MAX_N_THREADS
     "n_seq_max": (1, 256),  # LLAMA_MAX_SEQ

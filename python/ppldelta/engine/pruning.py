@@ -141,7 +141,9 @@ def _one_model(store: Store, text: str) -> str:
     if len(matching) == 1:
         return matching[0].sha256
     found = f"{len(matching)} models" if matching else "no model"
-    names = ", ".join(each.sha256[:12] for each in matching or stored)
+    names = ", ".join(
+        each.sha256[:12] + (f" (`{printable(each.path.stem)}`)" if each.path else "") for each in matching or stored
+    )
     raise StoreError(
         f"`{printable(text)}` names {found} in the store `{store.database.shown}`",
         hint=f"name one of {names}" if names else "the store is empty",

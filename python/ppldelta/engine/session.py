@@ -18,8 +18,8 @@ from types import TracebackType
 from ppldelta.engine import local, native, worker
 from ppldelta.engine.local import LocalWorker
 from ppldelta.engine.worker import Reply
-from ppldelta.errors import ModelError
-from ppldelta.text.names import printable
+from ppldelta.errors import ModelError, PpldeltaError
+from ppldelta.text.names import printable, shown_type
 
 _POLL_S = 0.1  # between two looks at the board
 _GRACE_S = 1.0  # for a task to see that nobody waits for it any longer
@@ -38,6 +38,11 @@ class Session:
     """
 
     def __init__(self, executor: Executor | None = None) -> None:
+        if executor is not None and not callable(getattr(executor, "submit", None)):
+            raise PpldeltaError(
+                f"`executor` must be a concurrent.futures.Executor, got {shown_type(executor)}",
+                hint="such as Dask's `client.get_executor()`; without one, a worker process on this machine is used",
+            )
         self._foreign = executor
         self._local: LocalWorker | None = None
         self._run = 0

@@ -15,7 +15,7 @@ namespace ppldelta {
 struct scorer_params {
     uint32_t n_ctx;         // most tokens that the windows of one call may feed, all together
     uint32_t n_ubatch;      // most tokens per micro-batch
-    uint32_t n_outputs_max; // most rows of logits per micro-batch of a single window; of several windows' n_ubatch is the bound
+    uint32_t n_outputs_max; // most rows of logits per micro-batch of a window that is alone in its call
     uint32_t n_seq_max;     // most windows in one call
     int32_t  n_threads;
 };

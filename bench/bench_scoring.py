@@ -3,12 +3,15 @@
 The floor is llama.cpp decoding the same windows with output rows for the same targets (`floor.py`), in this process.
 `llama-bench`, which issue 3 names, is not built by this package: its prompt processing has no output rows to speak of,
 so it would be a floor for another computation. Each contestant's log-probabilities are checked against a float64
-log-softmax of the floor's logits. The rules are compared with the text in several windows and in one: in several,
-`"every"` feeds nearly two tokens for each that it scores, as `"perplexity"` always does.
+log-softmax of the floor's logits. Scoring and decoding take turns window by window, in a fresh process for each round:
+where a context's memory happens to lie makes the same pass some percent faster or slower for as long as it lives. The
+rules are compared with the text in several windows and in one: in several, `"every"` feeds nearly two tokens for each
+that it scores, as `"perplexity"` always does.
 """
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -20,7 +23,7 @@ import ppldelta
 from make_model import cached
 from ppldelta.engine.native import Model, Scorer
 from ppldelta.engine.plan import N_OUTPUTS_MAX_CPU
-from ppldelta.scoring import DEFAULT_N_UBATCH
+from ppldelta.job import DEFAULT_N_UBATCH
 from ppldelta.text.windows import RULES, plan_windows
 from texts import text
 
@@ -49,11 +52,30 @@ class Bench:
         """The engine; its answer is the log-probabilities of all targets."""
         return harness.timed(lambda: [self._scorer.score(window) for window in self._windows[rule]], np.concatenate)
 
-    def check(self) -> None:
-        """The first window's last micro-batch as well: the contestants' answers only tell of the last window's."""
-        window = self._windows["perplexity"][0]
-        n = self._decoder.run(self._decoder.steps(window))
-        agree(self._scorer.score(window), floor.log_softmax(self._decoder.logits(n), window.targets[-n:]))
+    def in_turns(self, rule: str) -> dict[str, harness.Run]:
+        """Both, window by window, after a window that is not counted; every window's answers are checked."""
+        runs: dict[str, list[harness.Run]] = {"decode alone": [], "score": []}
+        first, *_ = windows = self._windows[rule]
+        for i, window in enumerate([first, *windows]):
+            steps = self._decoder.steps(window)
+            pair = {
+                "decode alone": harness.timed(lambda steps=steps: self._decoder.run(steps)),
+                "score": harness.timed(lambda window=window: self._scorer.score(window)),
+            }
+            done = {name: pair[name]() for name in list(pair)[:: -1 if i % 2 else 1]}
+            n = done["decode alone"].answer
+            agree(done["score"].answer, floor.log_softmax(self._decoder.logits(n), window.targets[-n:]))
+            for name in runs if i else ():
+                runs[name].append(done[name])
+        return {name: harness.Run.total(each) for name, each in runs.items()}
+
+
+def score_in_turns(path: str, n_tokens: int, threads: int) -> dict[str, tuple[float, float]]:
+    """Wall and CPU seconds of decoding and of scoring a text, to be called in a fresh process."""
+    model = Model(Path(path))
+    tokens = model.tokenize(text(n_tokens).encode())[:n_tokens]
+    runs = Bench(Path(path), model, tokens, N_CTX, threads).in_turns("perplexity")
+    return {name: (run.wall_s, run.cpu_s) for name, run in runs.items()}
 
 
 def agree(logp: NDArray[np.float32], exact: NDArray[np.float64]) -> None:
@@ -81,7 +103,16 @@ def main() -> None:
         return ppldelta.score({"text": document}, path, path, store=None, **settings).tokens["logp_cmp"].to_numpy()
 
     bench = Bench(path, model, tokens, N_CTX, chosen.threads)
-    bench.check()
+    n = bench.n_scored["perplexity"]
+    runs = {"decode alone": [], "score": []}
+    for i in range(chosen.runs):
+        print(f"  run {i + 1}/{chosen.runs}: decode alone and score, window by window", file=sys.stderr, flush=True)
+        costs = harness.call(score_in_turns, path=path, n_tokens=n_tokens, threads=chosen.threads).answer
+        for name, cost in costs.items():
+            runs[name].append(harness.Run(*cost))
+    what = f"{n_tokens} tokens, n_ctx {N_CTX}"
+    frame = harness.rows(f"{what}, window by window", runs, n_units=n, limits={"score": 1.03})
+
     runs = harness.interleave(
         {
             "decode alone": bench.decode("perplexity"),
@@ -95,12 +126,11 @@ def main() -> None:
     agree(logp, exact)
     same = all(np.array_equal(run.answer, logp) for name in list(runs)[1:] for run in runs[name])
     harness.require(same, "every way to score gives the same numbers")
-    n = bench.n_scored["perplexity"]
-    frame = harness.rows(
-        f"{n_tokens} tokens, n_ctx {N_CTX}",
+    frame += harness.rows(
+        f"{what}, as a whole",
         runs,
         n_units={name: 2 * n if "two models" in name else n for name in runs},
-        limits={"score": 1.03, "load, tokenize, score": 1.08},
+        limits={"load, tokenize, score": 1.08},
     )
 
     for n_ctx in (N_CTX, n_tokens):  # several windows, and the text as a whole

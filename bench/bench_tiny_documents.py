@@ -17,7 +17,7 @@ import ppldelta
 from make_model import cached
 from ppldelta.engine.native import Model, Scorer
 from ppldelta.engine.plan import N_SEQ_MAX_GPU, shared_batches
-from ppldelta.scoring import DEFAULT_N_UBATCH
+from ppldelta.job import DEFAULT_N_UBATCH
 from ppldelta.text.windows import Window, plan_windows
 from texts import text
 

@@ -6,6 +6,7 @@
 The llama-perplexity is the one in the package: our patches let it take texts below 2·n_ctx tokens (stock refuses most
 of the short files) and print gain and loss, which the check needs; they do not change what it computes. Batch sizes
 are each way's defaults. Our side is one `ppldelta.score` in a fresh Python, imports and the models' hashes included.
+Of the long text a third row tells what both ways have in common: decoding its windows once with each model.
 """
 
 from __future__ import annotations
@@ -16,9 +17,14 @@ import re
 import tempfile
 from pathlib import Path
 
+import floor
 import harness
 from children import N_CTX, compare
 from make_model import cached
+from ppldelta.engine.native import Model
+from ppldelta.engine.plan import N_OUTPUTS_MAX_CPU
+from ppldelta.job import DEFAULT_N_UBATCH
+from ppldelta.text.windows import plan_windows
 from texts import text
 
 LLAMA_PERPLEXITY = harness.PACKAGE / "bin" / "llama-perplexity"
@@ -63,6 +69,20 @@ def today(
     return harness.Run(total.wall_s, total.cpu_s, total.peak_mb, total.written_mb, answers)
 
 
+def decode(models: list[str], file: str, threads: int) -> tuple[float, float]:
+    """Wall and CPU seconds of the forward passes alone, to be called in a fresh process."""
+    size = {"n_ctx": N_CTX, "threads": threads, "n_ubatch": DEFAULT_N_UBATCH, "n_outputs_max": N_OUTPUTS_MAX_CPU}
+    tokens = Model(models[0], vocab_only=True).tokenize(Path(file).read_bytes())
+    windows = plan_windows(tokens, rule="perplexity", n_ctx=N_CTX, bos=None)
+    runs = []
+    for model in models:
+        decoder = floor.Decoder(Path(model), **size)
+        steps = [step for window in windows for step in decoder.steps(window)]
+        runs.append(harness.timed(lambda decoder=decoder, steps=steps: decoder.run(steps))())
+    total = harness.Run.total(runs)
+    return total.wall_s, total.cpu_s
+
+
 def number(pattern: str, printed: str) -> float:
     """What llama-perplexity printed."""
     found = re.search(pattern, printed)
@@ -75,7 +95,7 @@ def check(runs: dict[str, list[harness.Run]]) -> int:
     expected = next(runs[name][0].answer for name in runs if name == "ppldelta.score")
     # the .kld file keeps a row's log-probabilities in steps of 16/65535 nats; a mean errs by half a step at most
     tolerances = {"n_scored": 0, "nll_ref": 1e-3, "nll_cmp": 1e-3, "gain": 8 / 65535, "loss": 8 / 65535}
-    for name, each in runs.items():
+    for name, each in ((name, each) for name, each in runs.items() if "decode" not in name):
         for pair, wanted in ((pair, wanted) for run in each for pair, wanted in zip(run.answer, expected, strict=True)):
             for key, tolerance in tolerances.items():
                 difference = abs(pair[key] - wanted[key])
@@ -122,10 +142,17 @@ def main() -> None:
             }
             if len(comparisons) == 1:
                 del contestants["two processes, logits kept"]
+            if len(comparisons) == len(files) == 1:
+                contestants["decode alone, both models"] = lambda common=common: harness.Run(
+                    *harness.call(
+                        decode, models=[common[0], *common[1]], file=common[2][0], threads=chosen.threads
+                    ).answer
+                )
             runs = harness.interleave(contestants, chosen.runs, warm_up=False)
             n = check(runs)
             for row in harness.rows(case, runs, n_units=n, limits={"ppldelta.score": limit}):
-                frame.append({**row, "written_bytes_per_unit": 1e6 * row["written_mb"] / n})
+                written = None if row["written_mb"] is None else 1e6 * row["written_mb"] / n
+                frame.append({**row, "written_bytes_per_unit": written})
     harness.publish(frame, chosen)
 
 

@@ -50,11 +50,12 @@ class Run:
     def total(runs: Iterable[Run]) -> Run:
         """Runs one after the other as one: costs add up, of peaks the highest counts, the answers become a list."""
         runs = list(runs)
+        peaks, written = [run.peak_mb for run in runs], [run.written_mb for run in runs]
         return Run(
             sum(run.wall_s for run in runs),
             sum(run.cpu_s for run in runs),
-            max(run.peak_mb for run in runs),
-            sum(run.written_mb for run in runs),
+            None if None in peaks else max(peaks),
+            None if None in written else sum(written),
             [run.answer for run in runs],
         )
 

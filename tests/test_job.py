@@ -49,7 +49,7 @@ def test_the_headline_is_shown_with_the_progress(capsys: pytest.CaptureFixture[s
     ppldelta.score({"a": TEXT}, demo.REFERENCE, GOOD)
     assert "tok/s" not in capsys.readouterr().err, "nothing is evaluated, the headline says it"
     ppldelta.score({"a": TEXT, "b": MORE}, demo.REFERENCE, GOOD)
-    assert "1 of 2 documents from the store" in capsys.readouterr().err
+    assert "1 of 2 windows from the store" in capsys.readouterr().err
 
 
 Loads = list[tuple[str, Weights]]
@@ -140,3 +140,12 @@ def test_the_log_of_a_job_is_quiet(caplog: pytest.LogCaptureFixture) -> None:
     with caplog.at_level(logging.WARNING):
         headline({"a": TEXT}, GOOD)
     assert caplog.records == []
+
+
+def test_one_model_under_two_names_is_said(tmp_path: Path) -> None:
+    copy = tmp_path / "copy.gguf"
+    copy.write_bytes(GOOD.read_bytes())
+    result = ppldelta.score({"a": TEXT}, demo.REFERENCE, [GOOD, OTHER, copy], progress=False)
+    [warning] = result.warnings
+    assert warning.startswith("`copy` has the same content as `tiny-code.Q8_0`")
+    assert ppldelta.score({"a": TEXT}, demo.REFERENCE, [GOOD, OTHER], progress=False).warnings == []

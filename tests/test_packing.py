@@ -20,7 +20,7 @@ import tiny_models
 from ppldelta import demo, job
 from ppldelta.engine import native
 from ppldelta.engine.native import Model, Scorer
-from ppldelta.engine.plan import N_SEQ_MAX_GPU, PlannedDocument, Settings, shared_batches
+from ppldelta.engine.plan import N_SEQ_MAX_GPU, PlannedDocument, PlannedWindow, Settings, plan_batches, shared_batches
 from ppldelta.text.documents import Document
 from ppldelta.text.windows import Window, plan_windows
 
@@ -29,30 +29,31 @@ from ppldelta.text.windows import Window, plan_windows
 
 def groups(lengths: list[list[int]], n_seq_max: int, n_ctx: int) -> list[list[int]]:
     batches = shared_batches(lengths, n_seq_max=n_seq_max, n_ctx=n_ctx)
-    assert len(batches) == len(lengths)
+    assert len(batches) == sum(map(len, lengths))
     return [[i for i, batch in enumerate(batches) if batch == number] for number in range(max(batches) + 1)]
 
 
 def test_alone_where_one_is_all_that_a_batch_holds() -> None:
-    assert shared_batches([[3], [4, 4], [3]], n_seq_max=1, n_ctx=100) == [0, 1, 2]
+    assert shared_batches([[3], [4, 4], [3]], n_seq_max=1, n_ctx=100) == [0, 1, 2, 3]
     assert shared_batches([], n_seq_max=8, n_ctx=100) == []
 
 
 @pytest.mark.parametrize("seed", range(8))
-def test_every_document_once_and_within_the_limits(seed: int) -> None:
+def test_every_window_once_and_within_the_limits(seed: int) -> None:
     rng = np.random.default_rng(seed)
     n_ctx, n_seq_max = int(rng.integers(50, 400)), int(rng.integers(2, 12))
     lengths = [
         [int(n) for n in rng.integers(1, n_ctx + 1, rng.choice([1, 1, 1, 3]))] for _ in range(rng.integers(1, 200))
     ]
     found = groups(lengths, n_seq_max, n_ctx)
-    assert Counter(i for group in found for i in group) == Counter(range(len(lengths)))
+    windows = [(n, len(each)) for each in lengths for n in each]
+    assert Counter(i for group in found for i in group) == Counter(range(len(windows)))
     assert [group[0] for group in found] == sorted(group[0] for group in found)
     for group in found:
         assert 1 <= len(group) <= n_seq_max
         if len(group) > 1:
-            assert all(len(lengths[i]) == 1 for i in group)
-            assert sum(lengths[i][0] for i in group) <= n_ctx
+            assert all(windows[i][1] == 1 for i in group)
+            assert sum(windows[i][0] for i in group) <= n_ctx
 
 
 def test_similar_lengths_come_together_and_batches_are_full() -> None:
@@ -263,16 +264,43 @@ def test_packed_and_alone_are_close_and_kept_apart_in_the_store(monkeypatch: pyt
 
 def test_what_shares_a_batch_belongs_to_the_key_of_the_store() -> None:
     def tokens_of(lengths: list[int], n_seq_max: int) -> list[str]:
-        batches = shared_batches([[n] for n in lengths], n_seq_max=n_seq_max, n_ctx=100)
+        tokens = [np.arange(n, dtype=np.int32) for n in lengths]
         planned = [
-            PlannedDocument(Document(str(n), "", b"x"), np.arange(n, dtype=np.int32), [], batch)
-            for n, batch in zip(lengths, batches, strict=True)
+            PlannedDocument(
+                Document(str(len(each)), "", b"x"), each, plan_windows(each, rule="every", n_ctx=100, bos=None)
+            )
+            for each in tokens
         ]
-        model = SimpleNamespace(info=SimpleNamespace(add_bos=False, bos=None), build=native.build())
-        settings = Settings("every", 100, None, None, 32, 1, n_seq_max=n_seq_max)
-        return [key.tokens for key in job._Keys(settings, model, planned).of("0" * 64)]
+        settings = settings_of(n_seq_max)
+        return keys_of(plan_batches(planned, settings), settings)
 
-    assert tokens_of([5, 6, 7], 1)[:2] == tokens_of([5, 6], 1), "alone, a document's key is its own"
+    assert tokens_of([5, 6, 7], 1)[:2] == tokens_of([5, 6], 1), "alone, a window's key is its own"
     together, others = tokens_of([5, 6, 50, 51], 2), tokens_of([5, 7, 50, 51], 2)
     assert together[0] != others[0] and together[2:] == others[2:]
     assert len(set(together)) == 4
+
+
+def settings_of(n_seq_max: int) -> Settings:
+    return Settings("every", 100, None, None, 32, 1, n_seq_max=n_seq_max)
+
+
+def keys_of(windows: list[PlannedWindow], settings: Settings) -> list[str]:
+    """What the store files windows under, without models and settings."""
+    model = SimpleNamespace(info=SimpleNamespace(add_bos=False, bos=None), build=native.build())
+    return [key.tokens for key in job._Keys(settings, model, windows).of("0" * 64)]
+
+
+def test_a_window_is_stored_by_all_that_is_in_it_and_not_by_where_it_is() -> None:
+    tokens = np.arange(20, dtype=np.int32)
+    whole = Window(tokens[:10], 4, tokens[5:11], np.arange(5, 11, dtype=np.uint32))
+    others = [
+        replace(whole, tokens=tokens[1:11]),
+        replace(whole, targets=tokens[6:12]),
+        replace(whole, first_output=3, targets=tokens[4:11]),
+        replace(whole, tokens=tokens[:11], first_output=5),
+    ]
+    elsewhere = replace(whole, pos=whole.pos + 100)
+    windows = [PlannedWindow(each, "a", i) for i, each in enumerate([whole, elsewhere, *others])]
+    first, second, *rest = keys_of(windows, settings_of(1))
+    assert first == second
+    assert len({first, *rest}) == 5

@@ -11,11 +11,10 @@ import pytest
 import ppldelta
 from ppldelta import demo, planning
 from ppldelta.cli import main
-from ppldelta.engine.plan import PlannedDocument
+from ppldelta.engine.plan import PlannedWindow
 from ppldelta.engine.store import Store
 from ppldelta.planning import beginning
 from ppldelta.report import numbers
-from ppldelta.text.documents import Document
 from ppldelta.text.windows import plan_windows
 from test_cli import run
 from test_worker import with_f32
@@ -38,7 +37,9 @@ def test_a_plan_is_what_the_run_then_does(tmp_path: Path) -> None:
     assert plan.n_fed == result.families[0]["n_fed"]
     assert plan.n_scored == result.documents.filter(model="tiny-code.Q8_0")["n_scored"].sum()
     assert plan.n_tokens == result.documents.filter(model="tiny-code.Q8_0")["n_tokens"].sum()
-    assert [model.n_stored for model in plan.models] == [12, 12, 0]
+    n_code = ppldelta.plan(demo.CORPUS / "code", cmp=GOOD, **settings, **QUIET).n_windows
+    assert [model.n_stored for model in plan.models] == [n_code, n_code, 0]
+    assert 12 < n_code < plan.n_windows
     entries = [result.families[0]["ref"], *result.families[0]["cmp"]]
     for model, entry in zip(plan.models, entries, strict=True):
         assert model.label == entry["label"]
@@ -65,43 +66,38 @@ def test_the_speed_is_that_of_the_model(monkeypatch: pytest.MonkeyPatch) -> None
     lengths = []
 
     class Slow:
-        def score(self, planned: list[PlannedDocument], size: object) -> object:
-            lengths.append(sum(document.n_fed for document in planned))
-            yield [(i, None, document.n_fed / 1000) for i, document in enumerate(planned)]
+        def score(self, windows: list[PlannedWindow], size: object) -> object:
+            lengths.append(n_fed(windows))
+            yield [(i, None, each.n_fed / 1000) for i, each in enumerate(windows)]
 
     model = type("Job", (), {"model": Slow()})
-    assert planning.probe(model, documents(5000, 3000), None) == pytest.approx(1000)
+    assert planning.probe(model, windows(5000, 3000), None) == pytest.approx(1000)
     assert lengths == [64, 256, 1024]
     lengths.clear()
-    assert planning.probe(model, documents(100, 20), None) == pytest.approx(1000)
-    assert lengths == [64, documents_fed(100, 20)], "never more than there is"
+    assert planning.probe(model, windows(100, 20), None) == pytest.approx(1000)
+    assert lengths == [64, n_fed(windows(100, 20))], "never more than there is"
 
 
-def documents(*lengths: int) -> list[PlannedDocument]:
+def windows(*lengths: int) -> list[PlannedWindow]:
+    """Those of documents of so many tokens."""
     return [
-        PlannedDocument(
-            Document(f"{i}", "", b"x"),
-            tokens := np.arange(n, dtype=np.int32) + 10,
-            plan_windows(tokens, rule="perplexity", n_ctx=512, bos=1),
-            batch=i,
-        )
+        PlannedWindow(window, f"{i}", i)
         for i, n in enumerate(lengths)
+        for window in plan_windows(np.arange(n, dtype=np.int32) + 10, rule="perplexity", n_ctx=512, bos=1)
     ]
 
 
-def documents_fed(*lengths: int) -> int:
-    return sum(document.n_fed for document in documents(*lengths))
+def n_fed(windows: list[PlannedWindow]) -> int:
+    return sum(each.n_fed for each in windows)
 
 
 @pytest.mark.parametrize("n", [1, 7, 64, 99, 100, 101, 511, 512, 600, 10_000])
-def test_the_beginning_of_documents(n: int) -> None:
+def test_the_first_windows(n: int) -> None:
     """So many tokens, of whole windows and one that is cut in the proportions of the whole; rows fit targets."""
-    whole = documents(100, 2000, 300)
+    whole = windows(100, 2000, 300)
     some = beginning(whole, n)
-    assert sum(document.n_fed for document in some) == min(n, documents_fed(100, 2000, 300))
-    cut = [window for document in some for window in document.windows]
-    full = [window for document in whole for window in document.windows]
-    for a, b in zip(cut, full, strict=False):
+    assert n_fed(some) == min(n, n_fed(whole))
+    for a, b in zip((each.window for each in some), (each.window for each in whole), strict=False):
         assert len(a.targets) == len(a.tokens) - a.first_output >= 1
         assert np.array_equal(a.tokens, b.tokens[: len(a.tokens)])
         assert abs(a.first_output / len(a.tokens) - b.first_output / len(b.tokens)) <= 1 / len(a.tokens)
@@ -114,7 +110,7 @@ def test_a_comparison_that_fails_is_named(tmp_path: Path) -> None:
     plan = ppldelta.plan(demo.CORPUS / "code", cmp=[aborting, GOOD], **QUIET)
     [warning] = plan.warnings
     assert "`aborts`" in warning
-    assert "a run would leave this model out" in warning
+    assert "; a run would leave this model out (hint: " in warning
     assert [model.tokens_per_s is None for model in plan.models] == [False, True, False]
 
 
@@ -122,7 +118,7 @@ def test_the_command_needs_no_output_folder(tmp_path: Path) -> None:
     arguments = ["score", demo.CORPUS / "prose", "--ref", demo.REFERENCE, "--cmp", GOOD, "--cmp", f"mine={OTHER}"]
     shown = run(*arguments, "--dry-run", cwd=tmp_path)
     assert shown.returncode == 0, shown.stderr
-    for part in ("documents", "tiny-ref.Q8_0 (reference)", "mine", "0 of 12 documents", "tokens/s", "3 of 3 models"):
+    for part in ("documents", "tiny-ref.Q8_0 (reference)", "mine", "0 of 12 windows", "tokens/s", "3 of 3 models"):
         assert part in shown.stdout
     assert len({len(line) for line in shown.stdout.splitlines() if "tokens/s" in line}) == 1, "columns are aligned"
     assert {path.name for path in tmp_path.iterdir()} <= {"store.sqlite"}

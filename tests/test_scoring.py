@@ -22,6 +22,7 @@ from ppldelta.engine.store import Store
 
 QUIET = {"ref": demo.REFERENCE, "progress": False}
 TEXT = (demo.CORPUS / "prose" / "mudflats_in_november.txt").read_text()
+LONG = "\n".join(path.read_text() for path in sorted(demo.CORPUS.glob("prose/*.txt"))) * 20
 
 
 def test_frames_have_the_documented_columns(demo_result: ppldelta.Result) -> None:
@@ -309,20 +310,60 @@ def test_a_killed_run_goes_on_where_it_stopped(tmp_path: Path) -> None:
     command += ["--cmp", str(demo.COMPARISONS[0]), "-o", str(tmp_path / "out"), "--store", str(store), "-q"]
     run = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     deadline = time.monotonic() + 120
-    stored = 0
-    while stored < 3 and run.poll() is None and time.monotonic() < deadline:
+    while n_stored(store) < 3 and run.poll() is None and time.monotonic() < deadline:
         time.sleep(0.05)
-        if store.exists():
-            with Store(store) as kept:
-                stored = sum(model.n_rows for model in summary(kept))
     run.kill()
     run.wait()
-    with Store(store) as kept:
-        stored = sum(model.n_rows for model in summary(kept))
-    assert 3 <= stored < 72
+    assert 3 <= n_stored(store) < 72
     resumed = ppldelta.score(demo.CORPUS, cmp=demo.COMPARISONS[0], store=store, **QUIET)
     whole = ppldelta.score(demo.CORPUS, cmp=demo.COMPARISONS[0], store=None, **QUIET)
     assert resumed.tokens.equals(whole.tokens)
+
+
+def test_a_killed_run_goes_on_within_a_text(tmp_path: Path) -> None:
+    """The same with one long text: its windows are kept as they are done."""
+    store, text = tmp_path / "s.sqlite", tmp_path / "long.txt"
+    text.write_text(LONG)
+    command = [sys.executable, "-m", "ppldelta.cli", "score", str(text), "--ref", str(demo.REFERENCE), "-c", "256"]
+    command += ["--cmp", str(demo.COMPARISONS[0]), "-o", str(tmp_path / "out"), "--store", str(store), "-q"]
+    run = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    deadline = time.monotonic() + 120
+    while not n_stored(store) and run.poll() is None and time.monotonic() < deadline:
+        time.sleep(0.05)
+    run.kill()
+    run.wait()
+    before = ppldelta.plan(text, cmp=demo.COMPARISONS[0], n_ctx=256, store=store, **QUIET)
+    assert 0 < before.models[0].n_stored < before.n_windows
+    assert n_stored(store) == before.models[0].n_stored
+    resumed = ppldelta.score(text, cmp=demo.COMPARISONS[0], n_ctx=256, store=store, **QUIET)
+    whole = ppldelta.score(text, cmp=demo.COMPARISONS[0], n_ctx=256, store=None, **QUIET)
+    assert resumed.tokens.equals(whole.tokens)
+
+
+def n_stored(store: Path) -> int:
+    """Windows of all models in a store; 0 where there is none yet."""
+    if not store.exists():
+        return 0
+    with Store(store) as kept:
+        return sum(model.n_windows for model in summary(kept))
+
+
+def test_of_a_text_that_has_grown_only_new_windows_are_evaluated(tmp_path: Path) -> None:
+    """The same for more windows of a text, and for a text that occurs twice."""
+    store = tmp_path / "s.sqlite"
+    settings = {"cmp": demo.COMPARISONS[0], "n_ctx": 64, "store": store, **QUIET}
+    few = ppldelta.score({"a": TEXT}, max_windows=2, **settings)
+    assert n_stored(store) == 4
+    whole = ppldelta.score({"a": TEXT}, **settings)
+    n_windows = n_stored(store) // 2
+    assert whole.tokens[: len(few.tokens)].equals(few.tokens)
+    assert "max_windows:2" in few.signature and "max_windows:all" in whole.signature
+    twice = ppldelta.plan({"a": TEXT, "b": TEXT}, **settings)
+    assert [model.n_stored for model in twice.models] == [2 * n_windows] * 2
+    grown = ppldelta.plan({"a": TEXT + " " + TEXT}, **settings)
+    assert [model.n_stored for model in grown.models] == [n_windows] * 2
+    assert grown.n_windows >= 2 * n_windows
+    assert ppldelta.score({"a": TEXT}, **{**settings, "store": None}).tokens.equals(whole.tokens)
 
 
 def test_a_comparison_that_cannot_be_read_is_left_out_and_the_others_go_on(tmp_path: Path) -> None:

@@ -126,7 +126,7 @@ def test_many_are_put_together_or_not_at_all(store: Store) -> None:
     assert all(found[each].tobytes() == values.tobytes() for each, values, _ in rows)
     store.put_many([*rows[50:], (key(300), logp(1), 0.5), (key(300), logp(2), 0.5)])
     assert np.array_equal(store.get([key(300)])[key(300)], logp(1))
-    assert sum(each.n_rows for each in summary(store)) == 101, "what was there is not written again"
+    assert sum(each.n_windows for each in summary(store)) == 101, "what was there is not written again"
     with pytest.raises(ValueError, match="float32 of one dimension"):
         store.put_many([(key(200), logp(200), 0.5), (key(201), logp(201).astype(np.float64), 0.5)])
     assert store.known([key(200), key(201)]) == set()
@@ -184,7 +184,7 @@ def test_killed_at_any_moment(path: Path) -> None:
             found = store.get(map(key, reported))
             assert all(found[key(i)].tobytes() == logp(i, n).tobytes() for i in reported)
             assert store.known(map(key, written)) == set(map(key, written))
-            n_rows = sum(each.n_rows for each in summary(store))
+            n_rows = sum(each.n_windows for each in summary(store))
             assert n_rows - len(written) <= 1 + start // 100_000, "no more than one that it could not report, each time"
     assert len(written) > 1000
     assert integrity(path) == "ok"
@@ -249,7 +249,7 @@ def test_writers_at_once_lose_nothing(path: Path, network: bool, monkeypatch: py
     assert integrity(path) == "ok"
     with Store(path) as store:
         found = store.get(map(key, range(2 * count)))
-        assert len(found) == 2 * count == summary(store)[0].n_rows
+        assert len(found) == 2 * count == summary(store)[0].n_windows
         assert all(np.array_equal(found[key(i)], logp(i)) for i in range(2 * count))
     assert path.read_bytes()[18] == (1 if network else 2), "the header's journal version"
 
@@ -390,14 +390,14 @@ def test_what_was_removed_can_be_put_again(store: Store, path: Path) -> None:
 def test_summary(filled: Store, tmp_path: Path) -> None:
     new, old = summary(filled)
     assert old == StoredModel(sha("old.Q8_0"), tmp_path / "old.Q8_0.gguf", 60, 60_000, 240_000, 30.0, old.last_used)
-    assert (new.sha256, new.n_rows) == (sha("new.Q8_0"), 30)
+    assert (new.sha256, new.n_windows) == (sha("new.Q8_0"), 30)
     assert 39.9 < (new.last_used - old.last_used).total_seconds() / 86400 < 40.1
 
 
 def test_reading_counts_as_use(filled: Store) -> None:
     filled.get([key(0, model=sha("old.Q8_0"), windows="every")])
     [removed] = prune(filled, older_than_days=30)
-    assert (removed.sha256, removed.n_rows) == (sha("old.Q8_0"), 30), "the other way of evaluating it stays"
+    assert (removed.sha256, removed.n_windows) == (sha("old.Q8_0"), 30), "the other way of evaluating it stays"
 
 
 @pytest.mark.parametrize(
@@ -430,9 +430,9 @@ def test_prune(filled: Store, path: Path, arguments: dict[str, object], names: s
 
 @pytest.mark.parametrize("max_bytes", [50_000, 100_000, 150_000, 300_000])
 def test_prune_to_a_size(filled: Store, path: Path, max_bytes: int) -> None:
-    removed = sum(each.n_rows for each in prune(filled, max_bytes=max_bytes))
+    removed = sum(each.n_windows for each in prune(filled, max_bytes=max_bytes))
     assert 0.7 * max_bytes < path.stat().st_size <= max_bytes
-    assert sum(each.n_rows for each in summary(filled)) == 90 - removed
+    assert sum(each.n_windows for each in summary(filled)) == 90 - removed
 
 
 def test_prune_needs_one_reason_and_one_model(filled: Store) -> None:
@@ -491,7 +491,7 @@ def test_a_store_of_the_first_version_is_taken_over(path: Path) -> None:
             assert all(found[key(i)].tobytes() == logp(i).tobytes() for i in range(700))
             store.describe(A, "ppldelta 0.1", {})
             [model] = summary(store)
-            assert (model.n_rows, model.n_scored, model.time_s) == (700, 210_000, 350.0)
+            assert (model.n_windows, model.n_scored, model.time_s) == (700, 210_000, 350.0)
     assert integrity(path) == "ok"
     with contextlib.closing(sqlite3.connect(path)) as connection:
         assert connection.execute("PRAGMA user_version").fetchone()[0] == SCHEMA
@@ -505,7 +505,7 @@ def test_two_take_over_one_store_at_once(path: Path) -> None:
         process.stdout.close()
         assert process.wait() == 0
     with Store(path) as store:
-        assert summary(store)[0].n_rows == 2150
+        assert summary(store)[0].n_windows == 2150
 
 
 # what is refused

@@ -25,9 +25,11 @@ from ppldelta import demo
 from ppldelta.engine import local, native, worker
 from ppldelta.engine.loaded import ContextSize, ModelFile, Models, Weights
 from ppldelta.engine.native import Model, Scorer
+from ppldelta.engine.plan import PlannedWindow, Settings, plan_batches, plan_documents
 from ppldelta.engine.remote import RemoteModel
 from ppldelta.engine.session import Session
 from ppldelta.models.references import resolve
+from ppldelta.text.documents import load_documents
 from ppldelta.text.windows import plan_windows
 
 GOOD, OTHER = demo.COMPARISONS[:2]
@@ -130,9 +132,9 @@ def test_a_kill_in_the_middle_names_model_and_document(fresh: None) -> None:
             if n_tokens:
                 os.kill(pid, signal.SIGKILL)
 
-        planned = plan(model, {"a": TEXT, "b": LONG, "c": TEXT})
+        windows = plan(model, {"a": TEXT, "b": LONG, "c": TEXT})
         with pytest.raises(ppldelta.ModelError, match=r"`tiny-ref.Q8_0` was ended by SIGKILL, at `[ab]`") as caught:
-            list(model.score(planned, ContextSize(n_ctx=2048, n_ubatch=128, threads=2), kill))
+            list(model.score(windows, ContextSize(n_ctx=2048, n_ubatch=128, threads=2), kill))
         assert "memory" in caught.value.hint
         assert session.call(process_id, label="", doing="") != pid
 
@@ -141,12 +143,10 @@ def process_id(run: int) -> int:
     return os.getpid()
 
 
-def plan(model: RemoteModel, texts: dict[str, str]) -> list:
-    from ppldelta.engine.plan import Settings, plan_documents
-    from ppldelta.text.documents import load_documents
-
+def plan(model: RemoteModel, texts: dict[str, str]) -> list[PlannedWindow]:
     documents, _ = load_documents(texts)
-    return plan_documents(documents, model, Settings("perplexity", 2048, None, None, 128, 2, n_seq_max=1))[0]
+    settings = Settings("perplexity", 2048, None, None, 128, 2, n_seq_max=1)
+    return plan_batches(plan_documents(documents, model, settings)[0], settings)
 
 
 def test_a_worker_that_ended_while_idle_is_replaced(fresh: None) -> None:
@@ -276,10 +276,12 @@ def test_progress_is_that_of_micro_batches(fresh: None) -> None:
     with Session() as session:
         model = RemoteModel(session, resolve(demo.REFERENCE))
         model.load()
-        planned = plan(model, {"a": LONG})
+        windows = plan(model, {"a": LONG})
         seen: list[int] = []
-        assert len(list(model.score(planned, ContextSize(n_ctx=2048, n_ubatch=128, threads=2), seen.append))) == 1
-        assert sum(seen) == planned[0].n_fed
+        shards = list(model.score(windows, ContextSize(n_ctx=2048, n_ubatch=128, threads=2), seen.append))
+        assert [i for shard in shards for i, _, _ in shard] == list(range(len(windows)))
+        assert 1 < len(shards) < len(windows), "windows come back some at a time"
+        assert sum(seen) == sum(each.n_fed for each in windows)
         assert sum(n > 0 for n in seen) > 5
 
 
@@ -377,9 +379,7 @@ def test_the_end_of_the_caller_is_the_worker_s(tmp_path: Path, signum: int, grou
     until(lambda: not any(map(alive, family)), 5)
     if signum == signal.SIGINT:
         assert caller.returncode == 130
-        said = (
-            b"ppldelta: interrupted; every document that was finished is kept, the same command goes on with the others"
-        )
+        said = b"ppldelta: interrupted; what was evaluated is kept, the same command goes on from there"
         assert rest.strip().endswith(said)
         assert b"Traceback" not in rest
 

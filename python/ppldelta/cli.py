@@ -41,7 +41,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         return 1
     except KeyboardInterrupt:
         if getattr(options, "store", None):
-            kept = "every document that was finished is kept, the same command goes on with the others"
+            kept = "what was evaluated is kept, the same command goes on from there"
         else:
             kept = "nothing was kept"
         print(f"ppldelta: interrupted; {kept}", file=sys.stderr)
@@ -131,13 +131,13 @@ def _store(options: argparse.Namespace) -> int:
 
 def _table(models: list[StoredModel], where: str) -> str:
     """A line per model, and what they are together."""
-    rows = [("model", "sha256", "documents", "tokens", "size", "computed in", "last used")]
+    rows = [("model", "sha256", "windows", "tokens", "size", "computed in", "last used")]
     for each in models:
         rows.append(
             (
                 printable(each.path.name) if each.path else numbers.NONE,
                 each.sha256[:12],
-                f"{each.n_rows:,}",
+                f"{each.n_windows:,}",
                 f"{each.n_scored:,}",
                 numbers.size(each.size_bytes),
                 f"{each.time_s:,.1f} s",

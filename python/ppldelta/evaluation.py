@@ -12,7 +12,7 @@ from tqdm.auto import tqdm
 
 from ppldelta.engine import native
 from ppldelta.engine.native import ModelInfo
-from ppldelta.engine.plan import PlannedDocument
+from ppldelta.engine.plan import PlannedWindow
 from ppldelta.errors import ModelError
 from ppldelta.job import Job, ModelJob
 from ppldelta.models.references import ModelReference
@@ -21,12 +21,12 @@ from ppldelta.text.names import as_utf8, counted, printable
 
 @dataclass(frozen=True)
 class Evaluation:
-    """One model's log-probabilities: an array of shape [n_scored] (float32, nats) for each planned document."""
+    """One model's log-probabilities: float32 in nats, those of all scored tokens in the order of the job's windows."""
 
     reference: ModelReference
     sha256: str
     info: ModelInfo
-    logp: list[NDArray[np.float32]]
+    logp: NDArray[np.float32]
     time_s: float
 
     def entry(self) -> dict[str, object]:
@@ -48,15 +48,15 @@ def evaluate(model: ModelJob, work: Job) -> Evaluation:
         ModelError: llama.cpp fails, its process is ended, or the model's logits are not finite.
         StoreError: the store fails; what is in it stays.
     """
-    store, planned = work.store, work.planned
+    store, windows = work.store, work.windows
     known = store.get(model.keys) if store else {}
     logp = [known.get(key, np.empty(0, np.float32)) for key in model.keys]
     todo = [i for i, key in enumerate(model.keys) if key not in known]
     time_s = 0.0
-    n_fed = [plan.n_fed for plan in planned]
+    n_fed = work.n_fed
     with tqdm(
-        total=sum(n_fed),
-        initial=sum(n_fed) - sum(n_fed[i] for i in todo),
+        total=n_fed,
+        initial=n_fed - sum(windows[i].n_fed for i in todo),
         desc=model.label,
         unit="tok",
         unit_scale=True,
@@ -64,30 +64,30 @@ def evaluate(model: ModelJob, work: Job) -> Evaluation:
         dynamic_ncols=True,
     ) as bar:
         if known:
-            bar.set_postfix_str(f"{len(planned) - len(todo)} of {counted(len(planned), 'document')} from the store")
+            bar.set_postfix_str(f"{len(windows) - len(todo)} of {counted(len(windows), 'window')} from the store")
         info = model.info
         if todo or info is None:
             info = model.model.load()
             if store:
                 store.describe(model.sha256, native.release(), dataclasses.asdict(info))
-        with closing(model.model.score([planned[i] for i in todo], work.size, bar.update)) as shards:
+        with closing(model.model.score([windows[i] for i in todo], work.size, bar.update)) as shards:
             for shard in shards:
                 rows = []
-                for at, values, document_s in shard:
+                for at, values, window_s in shard:
                     i = todo[at]
-                    _refuse_not_finite(values, model.label, planned[i])
-                    rows.append((model.keys[i], values, document_s))
+                    _refuse_not_finite(values, model.label, windows[i])
+                    rows.append((model.keys[i], values, window_s))
                     logp[i] = values
-                    time_s += document_s
+                    time_s += window_s
                 if store:
                     store.put_many(rows)
-    return Evaluation(model.model.reference, model.sha256, info, logp, time_s)
+    return Evaluation(model.model.reference, model.sha256, info, np.concatenate(logp), time_s)
 
 
-def _refuse_not_finite(logp: NDArray[np.float32], label: str, plan: PlannedDocument) -> None:
+def _refuse_not_finite(logp: NDArray[np.float32], label: str, plan: PlannedWindow) -> None:
     if n_bad := int(np.count_nonzero(~np.isfinite(logp))):
         raise ModelError(
             f"`{label}` gives log-probabilities that are not finite "
-            f"({n_bad} of {counted(len(logp), 'token')} in `{printable(plan.document.name)}`)",
+            f"({n_bad} of the {counted(len(logp), 'token')} of a window in `{printable(plan.document)}`)",
             hint="the weights hold NaN or overflow in this quantisation; try another file of the model",
         )

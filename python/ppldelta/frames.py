@@ -54,30 +54,28 @@ def as_result(
         "system": work.build.system,
         "devices": list(work.build.devices),
         "corpus": corpus_folder,
-        "n_fed": sum(plan.n_fed for plan in planned),
+        "n_fed": work.n_fed,
     }
     return make_result(_token_records(planned, ref, cmps), pieces, corpus, texts, [family], warnings)
 
 
 def _token_records(planned: list[PlannedDocument], ref: Evaluation, cmps: list[Evaluation]) -> pl.DataFrame:
     """One row per model and scored token, as `schema.TOKENS`."""
-    n_scored = [len(values) for values in ref.logp]
+    n_scored = [sum(len(window.targets) for window in plan.windows) for plan in planned]
     names = pl.Series("document", [plan.document.name for plan in planned], dtype=schema.NAMES)
     document = names.gather(np.repeat(np.arange(len(planned), dtype=np.uint32), n_scored))
     pos = np.concatenate([window.pos for plan in planned for window in plan.windows])
     token = np.concatenate([window.targets for plan in planned for window in plan.windows])
-    logp_ref = np.concatenate(ref.logp)
 
     frames = []
     for cmp in cmps:
-        logp_cmp = np.concatenate(cmp.logp)
         columns = {
             "document": document,
             "pos": pos,
             "token": token,
-            "logp_ref": logp_ref,
-            "logp_cmp": logp_cmp,
-            "delta": logp_cmp - logp_ref,
+            "logp_ref": ref.logp,
+            "logp_cmp": cmp.logp,
+            "delta": cmp.logp - ref.logp,
         }
         frames.append(
             pl.DataFrame(columns).with_columns(

@@ -10,7 +10,7 @@ import os
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager, nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import loky
@@ -24,10 +24,12 @@ from ppldelta.engine.loaded import ContextSize
 from ppldelta.engine.native import Build, ModelInfo
 from ppldelta.engine.plan import (
     PlannedDocument,
+    PlannedWindow,
     Settings,
     beyond_training,
     check_tokens,
     other_bos,
+    plan_batches,
     plan_documents,
     refuse_unscorable,
 )
@@ -37,7 +39,8 @@ from ppldelta.engine.store import Key, Store, tokens_hash
 from ppldelta.errors import ModelError, StoreError
 from ppldelta.models.references import ModelLike, ModelReference, resolve, resolve_many, unique_labels
 from ppldelta.text.documents import Files, load_documents
-from ppldelta.text.names import counted, shown_type
+from ppldelta.text.names import counted, printable, shown_type
+from ppldelta.text.windows import Window
 
 DEFAULT_N_UBATCH = 256
 """As fast as llama.cpp's 512 within 2 % (see `N_OUTPUTS_MAX_CPU` for how), with half of its memory per token."""
@@ -51,7 +54,7 @@ class ModelJob:
         model: where it is evaluated.
         path: its file.
         sha256: its content.
-        keys: what the store files each planned document under.
+        keys: what the store files each planned window under.
         stored: which of them it has.
         info: what it says of itself, where the store remembers that; the weights need not be loaded then.
     """
@@ -69,7 +72,7 @@ class ModelJob:
 
     @property
     def todo(self) -> list[int]:
-        """Indices of the planned documents that have to be evaluated."""
+        """Indices of the planned windows that have to be evaluated."""
         return [i for i, key in enumerate(self.keys) if key not in self.stored]
 
 
@@ -80,6 +83,7 @@ class Job:
     Attributes:
         settings: the same for all models.
         planned: the documents with their tokens and windows.
+        windows: those of all documents.
         distinct_tokens: every token that occurs in them, once, int32 of shape [n].
         pieces: the bytes of each of those.
         models: the reference first.
@@ -91,6 +95,7 @@ class Job:
 
     settings: Settings
     planned: list[PlannedDocument]
+    windows: list[PlannedWindow]
     distinct_tokens: NDArray[np.int32]
     pieces: list[bytes]
     models: list[ModelJob]
@@ -111,12 +116,17 @@ class Job:
         )
 
     @property
+    def n_fed(self) -> int:
+        """Tokens that a model reads, with nothing in the store."""
+        return sum(window.n_fed for window in self.windows)
+
+    @property
     def headline(self) -> str:
         """What there is to do, in a line."""
         n_tokens = sum(len(plan.tokens) for plan in self.planned)
-        n_windows = sum(len(plan.windows) for plan in self.planned)
         what = (
-            f"{counted(len(self.planned), 'document')}, {counted(n_tokens, 'token')} in {counted(n_windows, 'window')}"
+            f"{counted(len(self.planned), 'document')}, {counted(n_tokens, 'token')} "
+            f"in {counted(len(self.windows), 'window')}"
         )
         todo = [each for each in self.models if each.todo]
         if not todo:
@@ -215,7 +225,8 @@ def _prepared(
     warnings += too_short + beyond_training(model.info, reference.label, planned)
     distinct_tokens = np.unique(np.concatenate([plan.tokens for plan in planned]))
     pieces = model.pieces(distinct_tokens)
-    keys = _Keys(settings, model, planned)
+    windows = plan_batches(planned, settings)
+    keys = _Keys(settings, model, windows)
 
     failures = []
     readable = [model]
@@ -249,12 +260,23 @@ def _prepared(
             mine = keys.of(sha256)
             stored = store.known(mine) if store else set()
             jobs.append(ModelJob(each, path, sha256, mine, stored, _described(sha256, store)))
-    return Job(settings, planned, distinct_tokens, pieces, jobs, model.build, store, warnings, progress)
+    warnings += _same_content(jobs[1:])
+    return Job(settings, planned, windows, distinct_tokens, pieces, jobs, model.build, store, warnings, progress)
 
 
-def left_out(failure: ModelError) -> str:
+def left_out(failure: ModelError, what: str = "this model is left out") -> str:
     """A warning about a model that failed while the others go on."""
-    return f"{failure.message}; this model is left out" + (f" (hint: {failure.hint})." if failure.hint else ".")
+    return f"{failure.message}; {what}" + (f" (hint: {failure.hint})." if failure.hint else ".")
+
+
+def _same_content(jobs: list[ModelJob]) -> list[str]:
+    """A warning for each comparison that is another one under a second name."""
+    first: dict[str, str] = {}
+    return [
+        f"`{printable(each.label)}` has the same content as `{printable(before)}`: their numbers are equal."
+        for each in jobs
+        if (before := first.setdefault(each.sha256, each.label)) != each.label
+    ]
 
 
 def _described(sha256: str | None, store: Store | None) -> ModelInfo | None:
@@ -267,24 +289,33 @@ def _described(sha256: str | None, store: Store | None) -> ModelInfo | None:
 
 
 class _Keys:
-    """What the store files each document under."""
+    """What the store files each window under.
 
-    def __init__(self, settings: Settings, model: RemoteModel, planned: list[PlannedDocument]) -> None:
+    That is by what is in it, not by where it is: a text that has grown, or of which more windows are asked for, goes on
+    with those that are new.
+    """
+
+    def __init__(self, settings: Settings, model: RemoteModel, windows: list[PlannedWindow]) -> None:
         bos = model.info.bos if model.info.add_bos else None
-        self._windows = f"{settings.windows}|n_ctx:{settings.n_ctx}|max_windows:{settings.max_windows}|bos:{bos}"
-        self._engine = settings.signature(model.build)
-        own = [tokens_hash(plan.tokens) for plan in planned]
+        self._windows = f"{settings.windows}|n_ctx:{settings.n_ctx}|bos:{bos}"
+        self._engine = replace(settings, max_windows=None).signature(model.build)
+        own = [_hash(each.window) for each in windows]
         mates: dict[int, list[str]] = defaultdict(list)
-        for plan, tokens in zip(planned, own, strict=True):
-            mates[plan.batch].append(tokens)
-        # documents that share a batch move one another's last digits, so what is in it belongs to the key
+        for each, tokens in zip(windows, own, strict=True):
+            mates[each.batch].append(tokens)
+        # windows that share a batch move one another's last digits, so what is in it belongs to the key
         self._tokens = [
             tokens
-            if len(mates[plan.batch]) == 1
-            else hashlib.sha256("".join([tokens, *mates[plan.batch]]).encode()).hexdigest()
-            for plan, tokens in zip(planned, own, strict=True)
+            if len(mates[each.batch]) == 1
+            else hashlib.sha256("".join([tokens, *mates[each.batch]]).encode()).hexdigest()
+            for each, tokens in zip(windows, own, strict=True)
         ]
 
     def of(self, sha256: str) -> list[Key]:
-        """The keys of all documents for the model of this content."""
+        """The keys of all windows for the model of this content."""
         return [Key(sha256, tokens, self._windows, self._engine) for tokens in self._tokens]
+
+
+def _hash(window: Window) -> str:
+    """`tokens_hash` of all that a window holds; where it lies in the text makes no difference."""
+    return tokens_hash(np.concatenate([[window.first_output], window.tokens, window.targets]))

@@ -18,7 +18,7 @@ from tqdm.auto import tqdm
 
 from ppldelta import job
 from ppldelta.engine.loaded import ContextSize
-from ppldelta.engine.plan import PlannedDocument
+from ppldelta.engine.plan import PlannedWindow
 from ppldelta.engine.session import Session
 from ppldelta.errors import ModelError
 from ppldelta.job import DEFAULT_N_UBATCH, Job, ModelJob, Request
@@ -40,8 +40,8 @@ class PlannedModel:
         label: the model's.
         path: its file.
         size_bytes: of its files.
-        n_documents: documents of the job.
-        n_stored: documents that the store has already.
+        n_windows: windows of the job.
+        n_stored: windows that the store has already.
         n_fed: tokens that the model would read.
         load_s: seconds that loading it took; None where nothing is to be evaluated.
         tokens_per_s: tokens that it read per second in the probe; None as above, or where it failed.
@@ -50,7 +50,7 @@ class PlannedModel:
     label: str
     path: Path
     size_bytes: int
-    n_documents: int
+    n_windows: int
     n_stored: int
     n_fed: int
     load_s: float | None = None
@@ -106,7 +106,7 @@ class Plan:
                 (
                     printable(model.label) + (" (reference)" if at == 0 else ""),
                     numbers.size(model.size_bytes),
-                    f"{model.n_stored:,} of {counted(model.n_documents, 'document')}",
+                    f"{model.n_stored:,} of {counted(model.n_windows, 'window')}",
                     counted(model.n_fed, "token") if model.n_fed else "nothing",
                     numbers.duration(model.load_s),
                     f"{model.tokens_per_s:,.0f} tokens/s" if measured else numbers.NONE,
@@ -179,16 +179,15 @@ def plan(
             except ModelError as error:
                 if model is work.models[0]:
                     raise
-                warnings.append(f"{error.message}; a run would leave this model out.")
+                warnings.append(job.left_out(error, "a run would leave this model out"))
                 models.append(unmeasured)
-        each = [window for document in work.planned for window in document.windows]
         return Plan(
             n_documents=len(work.planned),
             n_tokens=sum(len(document.tokens) for document in work.planned),
-            n_windows=len(each),
-            n_fed=sum(document.n_fed for document in work.planned),
-            n_scored=sum(len(window.targets) for window in each),
-            longest=max(len(window.tokens) for window in each),
+            n_windows=len(work.windows),
+            n_fed=work.n_fed,
+            n_scored=sum(len(each.window.targets) for each in work.windows),
+            longest=max(each.n_fed for each in work.windows),
             n_ctx=work.settings.n_ctx,
             windows=work.settings.windows,
             models=models,
@@ -202,9 +201,9 @@ def _unmeasured(model: ModelJob, work: Job) -> PlannedModel:
         label=model.label,
         path=model.path,
         size_bytes=sum(part.stat().st_size for part in model_files(model.path)),
-        n_documents=len(work.planned),
-        n_stored=len(work.planned) - len(model.todo),
-        n_fed=sum(work.planned[i].n_fed for i in model.todo),
+        n_windows=len(work.windows),
+        n_stored=len(work.windows) - len(model.todo),
+        n_fed=sum(work.windows[i].n_fed for i in model.todo),
     )
 
 
@@ -214,37 +213,33 @@ def _measured(unmeasured: PlannedModel, model: ModelJob, work: Job) -> PlannedMo
         ModelError: the model cannot be loaded or evaluated.
     """
     model.model.load()
-    tokens_per_s = probe(model, [work.planned[i] for i in model.todo], work.size)
+    tokens_per_s = probe(model, [work.windows[i] for i in model.todo], work.size)
     return replace(unmeasured, load_s=model.model.load_s, tokens_per_s=tokens_per_s)
 
 
-def probe(model: ModelJob, planned: list[PlannedDocument], size: ContextSize) -> float:
-    """Tokens that a model reads per second, measured on the first windows of documents.
+def probe(model: ModelJob, windows: list[PlannedWindow], size: ContextSize) -> float:
+    """Tokens that a model reads per second, measured on the first of some windows.
 
     Raises:
         ModelError: it cannot be evaluated.
     """
-    n_tokens, n_all = _PROBE_TOKENS, sum(document.n_fed for document in planned)
+    n_tokens, n_all = _PROBE_TOKENS, sum(each.n_fed for each in windows)
     while True:
-        some = beginning(planned, n_tokens)
-        time_s = sum(document_s for shard in model.model.score(some, size) for _, _, document_s in shard)
+        some = beginning(windows, n_tokens)
+        time_s = sum(window_s for shard in model.model.score(some, size) for _, _, window_s in shard)
         if time_s >= _PROBE_S or n_tokens >= n_all:
-            return sum(document.n_fed for document in some) / time_s
+            return sum(each.n_fed for each in some) / time_s
         n_tokens *= 4
 
 
-def beginning(planned: list[PlannedDocument], n_tokens: int) -> list[PlannedDocument]:
-    """The first windows of documents, `n_tokens` in all; of the last one a beginning with its share of scored rows."""
+def beginning(windows: list[PlannedWindow], n_tokens: int) -> list[PlannedWindow]:
+    """The first windows, `n_tokens` in all; of the last one a beginning with its share of scored rows."""
     some = []
-    for document in planned:
-        windows = []
-        for window in document.windows:
-            n = min(len(window.tokens), n_tokens)
-            if n:
-                windows.append(_cut(window, n))
-            n_tokens -= n
-        if windows:
-            some.append(replace(document, windows=windows))
+    for each in windows:
+        n = min(each.n_fed, n_tokens)
+        if n:
+            some.append(replace(each, window=_cut(each.window, n)))
+        n_tokens -= n
     return some
 
 

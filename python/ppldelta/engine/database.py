@@ -41,7 +41,7 @@ TABLES = (
     _MODELS,
 )
 
-# A commit writes whole pages, and documents are short: with 4096 it would write three times as much as with 512.
+# A commit writes whole pages, and windows are short: with 4096 it would write three times as much as with 512.
 PAGE_BYTES = 512
 _CHECKPOINT_PAGES = 16 * 2**20 // PAGE_BYTES
 _BUSY_S = 30.0
@@ -136,7 +136,7 @@ class Database:
         for statement in ("cell_size_check = ON", f"page_size = {PAGE_BYTES}"):
             self.connection.execute(f"PRAGMA {statement}")
         # a transaction that may write, so that two who find no file make one, and so that a file which cannot be
-        # written to is refused now instead of after the first document
+        # written to is refused now instead of after the first window
         with self.transaction() as execute:
             if self.path.stat().st_size:
                 self._refuse_foreign()
@@ -170,7 +170,7 @@ class Database:
         if self.pragma("user_version") < 2:
             for statement in (*_SHARDS, _MODELS):
                 execute(statement)
-            # a row was a document then: a shard of one
+            # a row was a shard of one then
             execute("INSERT INTO shards SELECT id, pass, tokens, x'', crc32, time_s, logp FROM scores ORDER BY id")
             execute("DROP TABLE scores")
             execute("PRAGMA user_version = 2")

@@ -125,20 +125,25 @@ class Settings:
 
 @dataclass(frozen=True)
 class PlannedDocument:
-    """A document with its tokens (int32, without BOS) and the windows in which they are evaluated.
-
-    Documents that bear the same `batch` have one window each, and these are evaluated together.
-    """
+    """A document with its tokens (int32, without BOS) and the windows in which they are evaluated."""
 
     document: Document
     tokens: NDArray[np.int32]
     windows: list[Window]
+
+
+@dataclass(frozen=True, eq=False)
+class PlannedWindow:
+    """What is evaluated and stored on its own: a window of a document. Those of one `batch` are evaluated together."""
+
+    window: Window
+    document: str
     batch: int
 
     @property
     def n_fed(self) -> int:
         """Tokens that the model reads."""
-        return sum(len(window.tokens) for window in self.windows)
+        return len(self.window.tokens)
 
 
 class Vocabulary(Protocol):
@@ -185,7 +190,7 @@ def plan_documents(
             max_windows=settings.max_windows,
         )
         if windows:
-            kept.append((document, tokens, windows))
+            kept.append(PlannedDocument(document, tokens, windows))
         else:
             too_short.append(f"`{printable(document.name)}` ({counted(len(tokens), 'token')})")
     if not kept:
@@ -193,14 +198,22 @@ def plan_documents(
             f"no document is long enough to score: {_some(too_short)}",
             hint="a document needs at least three tokens; `windows='every'` scores the shortest texts",
         )
-    lengths = [[len(window.tokens) for window in windows] for _, _, windows in kept]
-    batches = shared_batches(lengths, n_seq_max=settings.n_seq_max, n_ctx=settings.n_ctx)
-    planned = [PlannedDocument(*each, batch) for each, batch in zip(kept, batches, strict=True)]
-    return planned, [f"Too short to score, left out: {_some(too_short)}."] if too_short else []
+    return kept, [f"Too short to score, left out: {_some(too_short)}."] if too_short else []
+
+
+def plan_batches(planned: Sequence[PlannedDocument], settings: Settings) -> list[PlannedWindow]:
+    """The windows of all documents in their order, and which of them are evaluated together."""
+    lengths = [[len(window.tokens) for window in document.windows] for document in planned]
+    batches = iter(shared_batches(lengths, n_seq_max=settings.n_seq_max, n_ctx=settings.n_ctx))
+    return [
+        PlannedWindow(window, document.document.name, next(batches))
+        for document in planned
+        for window in document.windows
+    ]
 
 
 def shared_batches(lengths: Sequence[Sequence[int]], *, n_seq_max: int, n_ctx: int) -> list[int]:
-    """Which documents are evaluated together: decided from all of them at once, so that every model gets the same.
+    """Which windows are evaluated together: decided from all of them at once, so that every model gets the same.
 
     Only documents of one window share: one of several windows fills its micro-batches itself. Those of similar length
     come together.
@@ -211,19 +224,19 @@ def shared_batches(lengths: Sequence[Sequence[int]], *, n_seq_max: int, n_ctx: i
         n_ctx: most tokens in one batch.
 
     Returns:
-        For each document the number of its batch; numbers begin with 0 and rise in the order of the documents.
+        For each window of each document the number of its batch; numbers begin with 0 and rise in the order of windows.
     """
-    groups = [[i] for i, each in enumerate(lengths) if len(each) > 1 or n_seq_max == 1]
+    windows = [(length, len(each) == 1 and n_seq_max > 1) for each in lengths for length in each]
+    groups = [[i] for i, (_, shares) in enumerate(windows) if not shares]
     n_tokens = n_ctx + 1  # of the last group: full
-    alone = (i for i, each in enumerate(lengths) if len(each) == 1 and n_seq_max > 1)
-    for i in sorted(alone, key=lambda i: lengths[i][0]):
-        (length,) = lengths[i]
+    for i in sorted((i for i, (_, shares) in enumerate(windows) if shares), key=lambda i: windows[i]):
+        length, _ = windows[i]
         if n_tokens + length > n_ctx or len(groups[-1]) == n_seq_max:
             groups.append([])
             n_tokens = 0
         groups[-1].append(i)
         n_tokens += length
-    batches = [0] * len(lengths)
+    batches = [0] * len(windows)
     for batch, group in enumerate(sorted(groups, key=min)):
         for i in group:
             batches[i] = batch

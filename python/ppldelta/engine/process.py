@@ -19,7 +19,7 @@ class Board:
 
     Attributes of the layout (int64 each):
         run: set by the caller; a task of another run ends at its next micro-batch.
-        item: set by the worker: number of the document that it is at, or `NO_ITEM`.
+        item: set by the worker: number of the item (a document, or a batch of windows) that it is at, or `NO_ITEM`.
         n_fed: set by the worker: tokens that it has evaluated since the board was made.
     """
 

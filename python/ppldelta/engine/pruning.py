@@ -24,7 +24,7 @@ class StoredModel:
     Attributes:
         sha256: the model's content, 64 hexadecimal digits.
         path: where a file with this content was seen last; None where the store never hashed one.
-        n_rows: documents, counted once for each way in which they were evaluated.
+        n_windows: windows, counted once for each way in which they were evaluated.
         n_scored: log-probabilities.
         size_bytes: size of these.
         time_s: what computing them took.
@@ -33,7 +33,7 @@ class StoredModel:
 
     sha256: str
     path: Path | None
-    n_rows: int
+    n_windows: int
     n_scored: int
     size_bytes: int
     time_s: float
@@ -117,13 +117,13 @@ def _summary(database: Database, where: str = "") -> list[StoredModel]:
             StoredModel(
                 sha256=model.hex(),
                 path=None if path is None else Path(os.fsdecode(path)),
-                n_rows=n_rows,
+                n_windows=n_windows,
                 n_scored=size_bytes // 4,
                 size_bytes=size_bytes,
                 time_s=time_s,
                 last_used=datetime.fromtimestamp(last, timezone.utc),
             )
-            for model, path, n_rows, size_bytes, time_s, last in rows
+            for model, path, n_windows, size_bytes, time_s, last in rows
         ]
     except (AttributeError, OverflowError, TypeError, ValueError) as error:
         raise database.damaged("a row holds something else than what was written") from error

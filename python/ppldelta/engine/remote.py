@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from ppldelta.engine import native, worker
 from ppldelta.engine.loaded import ContextSize, ModelFile, Weights
 from ppldelta.engine.native import Build, ModelInfo
-from ppldelta.engine.plan import PlannedDocument
+from ppldelta.engine.plan import PlannedWindow
 from ppldelta.engine.session import Session
 from ppldelta.errors import PpldeltaError
 from ppldelta.models.references import ModelReference
@@ -114,29 +114,28 @@ class RemoteModel:
 
     def score(
         self,
-        planned: Sequence[PlannedDocument],
+        windows: Sequence[PlannedWindow],
         size: ContextSize,
         on_tokens: Callable[[int], object] = lambda n_tokens: None,
     ) -> Iterator[list[tuple[int, NDArray[np.float32], float]]]:
-        """Log-probabilities of each document's targets.
+        """Log-probabilities of each window's targets.
 
         Args:
-            planned: the documents.
+            windows: any of a job's.
             size: of the context.
             on_tokens: called with the number of tokens evaluated since the last call, several times a second where
                 the worker is local, else after each shard.
 
         Yields:
-            As shards of documents are done, for each document: its index in `planned`; float32 of shape [n_scored] in
-            nats, not finite where the model's logits are not; the seconds that its evaluation took (its part of the
-            shard's).
+            As shards are done, for each of their windows: its index in `windows`; float32 of shape [n_scored] in nats,
+            not finite where the model's logits are not; the seconds that its evaluation took (its part of the shard's).
 
         Raises:
             ModelError: llama.cpp fails, or the worker's process is ended.
         """
-        batches = _batches(planned)
-        n_fed = [sum(planned[i].n_fed for i in batch) for batch in batches]
-        names = [planned[batch[0]].document.name for batch in batches]
+        batches = _batches(windows)
+        n_fed = [sum(windows[i].n_fed for i in batch) for batch in batches]
+        names = [windows[batch[0]].document for batch in batches]
         most_tokens = 1
         done = self._session.stream(
             worker.score,
@@ -144,7 +143,7 @@ class RemoteModel:
             lambda shard: (
                 self._file,
                 size,
-                [(item, names[item], [planned[i].windows for i in batches[item]]) for item in shard],
+                [(item, names[item], [windows[i].window for i in batches[item]]) for item in shard],
             ),
             label=self.reference.label,
             doing="evaluating",
@@ -157,18 +156,18 @@ class RemoteModel:
                 if not self._session.local:
                     on_tokens(n_shard)
                 most_tokens = int(n_shard / max(scored.time_s, 1e-6) * _SHARD_S)
-                documents = [i for item in shard for i in batches[item]]
+                done_now = [i for item in shard for i in batches[item]]
                 yield [
-                    (i, logp, scored.time_s * planned[i].n_fed / n_shard)
-                    for i, logp in zip(documents, scored.logp, strict=True)
+                    (i, logp, scored.time_s * windows[i].n_fed / n_shard)
+                    for i, logp in zip(done_now, scored.logp, strict=True)
                 ]
 
 
-def _batches(planned: Sequence[PlannedDocument]) -> list[list[int]]:
-    """Indices of the documents that are evaluated together, in the order of the first of each."""
+def _batches(windows: Sequence[PlannedWindow]) -> list[list[int]]:
+    """Indices of the windows that are evaluated together, in the order of the first of each."""
     batches: dict[int, list[int]] = {}
-    for i, plan in enumerate(planned):
-        batches.setdefault(plan.batch, []).append(i)
+    for i, window in enumerate(windows):
+        batches.setdefault(window.batch, []).append(i)
     return list(batches.values())
 
 

@@ -1,4 +1,4 @@
-"""Hands tasks to an executor, shards of documents in, results as they are done out.
+"""Hands tasks to an executor, shards of documents or windows in, results as they are done out.
 
 By default the executor is one local process. What ends it (an abort of ggml, a kill, memory that ran out) becomes a
 `ModelError` that names the model, the document and the last log lines; the next task gets a new process.
@@ -124,7 +124,7 @@ class Session:
             future: the task.
             label: the model's.
             doing: what the worker does, for people.
-            names: of the caller's documents from the first one in flight on.
+            names: the document of each of the caller's items from the first one in flight on.
 
         Raises:
             PpldeltaError: the task's.
@@ -182,15 +182,15 @@ class Session:
         names: Sequence[str],
         on_tokens: Callable[[int], object] | None = None,
     ) -> Iterator[tuple[range, object]]:
-        """Values of a task on shards of documents, several in flight, in the order in which they are done.
+        """Values of a task on shards of items, several in flight, in the order in which they are done.
 
         Args:
             task: a function of `engine.worker`.
-            shards: which documents go together; asked for the next one when it is handed over.
+            shards: which items go together; asked for the next one when it is handed over.
             arguments: of the task, for a shard.
             label: the model's.
             doing: what the worker does, for people.
-            names: of all documents.
+            names: the document of each item.
             on_tokens: called with the number of tokens that a local worker has evaluated since the last call.
         """
         waiting: dict[Future[Reply], range] = {}

@@ -1,6 +1,6 @@
 """Log-probabilities that were computed once, kept in one SQLite file, so that nothing is ever evaluated twice.
 
-Documents that were done together are one row, committed as soon as they are there: a killed process loses what it was
+Windows that were done together are one row, committed as soon as they are there: a killed process loses what it was
 evaluating and nothing else. Two processes may write at once. Beside them, what is expensive to find out of models: the
 content hash of each file, and what each model says of itself.
 """
@@ -32,13 +32,13 @@ COARSE_S = 3600  # times of use are kept to the hour, so that reading seldom wri
 
 @dataclass(frozen=True)
 class Key:
-    """What determines a document's log-probabilities; equal keys, equal numbers.
+    """What determines a window's log-probabilities; equal keys, equal numbers.
 
     Attributes:
         model: sha256 of the model's content, 64 hexadecimal digits (`models.identity`).
-        tokens: sha256 of the document's own tokens, 64 hexadecimal digits (`tokens_hash`); where several documents
-            share a batch, of these and of all that are in it.
-        windows: text that names which of them are evaluated together and scored: rule, n_ctx, max_windows, BOS.
+        tokens: sha256 of the window, 64 hexadecimal digits (`tokens_hash`): which token is the first to be scored,
+            those that are fed, and the targets; where several windows share a batch, of all that are in it as well.
+        windows: text that names the rule by which texts are cut into windows: its name, n_ctx, BOS.
         engine: text that names what else the numbers depend on: versions, backend, micro-batch …
     """
 
@@ -106,17 +106,17 @@ class Store:
             return {key for wanted, _ in self._shards_of(keys) for key in wanted.values()}
 
     def put(self, key: Key, logp: NDArray[np.float32], time_s: float) -> None:
-        """`put_many` of one document."""
+        """`put_many` of one window."""
         self.put_many([(key, logp, time_s)])
 
     def put_many(self, rows: Iterable[tuple[Key, NDArray[np.float32], float]]) -> None:
-        """Writes documents' log-probabilities; once this returns, killing the process does not lose them.
+        """Writes windows' log-probabilities; once this returns, killing the process does not lose them.
 
-        They become one row, or one for each model and way of evaluating: a commit writes whole pages, so that documents
+        They become one row, or one for each model and way of evaluating: a commit writes whole pages, so that windows
         which are done together are best written together. What is there already stays.
 
         Args:
-            rows: for each document, what determines its log-probabilities; these, float32 of shape [n_scored] in nats;
+            rows: for each window, what determines its log-probabilities; these, float32 of shape [n_scored] in nats;
                 and the seconds that computing them took.
         """
         rows = list(rows)
@@ -227,12 +227,12 @@ class Store:
                     yield here, shard
 
     def _tokens(self, at: int) -> list[tuple[int, list[bytes]]]:
-        """Of each row of a pass, its id and the digests of its documents' tokens, in the order in which they came."""
+        """Of each row of a pass, its id and the digests of its windows, in the order in which they came."""
         rows = self.database.connection.execute("SELECT id, tokens FROM shards WHERE pass = ? ORDER BY id", (at,))
         return [(shard, _digests(tokens)) for shard, tokens in rows.fetchall()]
 
     def _there(self, at: int) -> set[bytes]:
-        """Digests of all documents of a pass; read again only where another connection has written."""
+        """Digests of all windows of a pass; read again only where another connection has written."""
         if (version := self.database.pragma("data_version")) != self._version:
             self._cached.clear()
             self._version = version
@@ -243,7 +243,7 @@ class Store:
     def _unpacked(
         self, tokens: object, sizes: object, crc32: object, logp: object, key: Key
     ) -> list[tuple[bytes, NDArray[np.float32]]]:
-        """Digest and values of each document in a row; `key` is one of them.
+        """Digest and values of each window in a row; `key` is one of them.
 
         Raises:
             StoreError: they are not what was written.
@@ -271,15 +271,15 @@ class Store:
 
 
 def _digests(tokens: bytes) -> list[bytes]:
-    """The sha256 of each document's tokens, which follow one another."""
+    """The sha256 of each window, which follow one another."""
     return [tokens[i : i + 32] for i in range(0, len(tokens), 32)]
 
 
 def _sizes(n_scored: list[int]) -> bytes:
-    """Numbers of values as little-endian u32; empty for a single document, whose values are all."""
+    """Numbers of values as little-endian u32; empty for a single window, whose values are all."""
     return np.array(n_scored, "<u4").tobytes() if len(n_scored) > 1 else b""
 
 
 def _crc32(tokens: bytes, sizes: bytes, logp: bytes) -> int:
-    """A checksum that also tells when a row holds another document's values."""
+    """A checksum that also tells when a row holds another window's values."""
     return zlib.crc32(logp, zlib.crc32(sizes, zlib.crc32(tokens)))

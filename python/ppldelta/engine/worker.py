@@ -32,7 +32,7 @@ class Described:
 
 @dataclass(frozen=True)
 class Scored:
-    """Log-probabilities of each document of a shard in its order (float32, nats), and the seconds that they took."""
+    """Log-probabilities of each window of a shard in its order (float32, nats), and the seconds that they took."""
 
     logp: list[NDArray[np.float32]]
     time_s: float
@@ -98,12 +98,8 @@ def pieces(run: int, file: ModelFile, tokens: NDArray[np.int32]) -> list[bytes]:
     return _models.get(file, Weights.NOT_NEEDED).model.pieces(tokens)
 
 
-def score(
-    run: int, file: ModelFile, size: ContextSize, batches: Sequence[tuple[int, str, Sequence[Sequence[Window]]]]
-) -> Scored:
-    """Log-probabilities of a shard of documents, in batches: (number, name, windows of each document) each.
-
-    Documents that share a batch have one window each.
+def score(run: int, file: ModelFile, size: ContextSize, batches: Sequence[tuple[int, str, Sequence[Window]]]) -> Scored:
+    """Log-probabilities of a shard of windows, in batches: (number, name of the first one's document, windows) each.
 
     Raises:
         ModelError: llama.cpp fails; the message names the batch's first document.
@@ -111,13 +107,10 @@ def score(
     scorer = _models.get(file, Weights.NEEDED).scorer(size)
     started = time.perf_counter()
     logp = []
-    for item, name, documents in batches:
+    for item, name, windows in batches:
         _show(run, item)
         try:
-            if len(documents) == 1:
-                logp.append(np.concatenate([scorer.score(window, _on_step(run)) for window in documents[0]]))
-            else:
-                logp += scorer.score_together([window for (window,) in documents], _on_step(run))
+            logp += scorer.score_together(windows, _on_step(run))
         except ModelError as error:
             raise ModelError(f"{error.message} (in `{printable(name)}`)", hint=error.hint) from None
     return Scored(logp, time.perf_counter() - started)

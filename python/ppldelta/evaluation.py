@@ -88,6 +88,6 @@ def _refuse_not_finite(logp: NDArray[np.float32], label: str, plan: PlannedWindo
     if n_bad := int(np.count_nonzero(~np.isfinite(logp))):
         raise ModelError(
             f"`{label}` gives log-probabilities that are not finite "
-            f"({n_bad} of the {counted(len(logp), 'token')} of a window in `{printable(plan.document)}`)",
+            f"({n_bad} of {counted(len(logp), 'token')} in a window of `{printable(plan.document)}`)",
             hint="the weights hold NaN or overflow in this quantisation; try another file of the model",
         )

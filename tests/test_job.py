@@ -108,14 +108,15 @@ def test_a_new_document_loads_what_it_needs(loads: Loads) -> None:
     ]
 
 
-def test_other_tokens_are_refused_whatever_is_in_the_store(loads: Loads, tmp_path: Path) -> None:
+@pytest.mark.parametrize("before", [" the", " and"], ids=["the same text", "the same tokens"])
+def test_other_tokens_are_refused_whatever_is_in_the_store(loads: Loads, tmp_path: Path, before: str) -> None:
     """A comparison that is in the store as a reference of its own is not taken for checked."""
     a, b = "Ġthe".encode(), "Ġand".encode()
     data = demo.REFERENCE.read_bytes().replace(b"\0" + a, b"\0____").replace(b"\0" + b, b"\0" + a)
     swapped = tmp_path / "swapped.gguf"
     swapped.write_bytes(data.replace(b"\0____", b"\0" + b))
     texts = {"a": "and" + " the" * 30}
-    ppldelta.score(texts, swapped, swapped, progress=False)
+    ppldelta.score({"a": "and" + before * 30}, swapped, swapped, progress=False)
     ppldelta.score(texts, demo.REFERENCE, GOOD, progress=False)
     with pytest.raises(ppldelta.TokenizerMismatchError, match="swapped"):
         ppldelta.score(texts, demo.REFERENCE, swapped, progress=False)

@@ -244,7 +244,8 @@ def test_a_model_with_nan_is_left_out_and_the_others_stay(tmp_path: Path) -> Non
     assert result.models["model"].unique().to_list() == [demo.COMPARISONS[0].name.removesuffix(".gguf")]
     n = result.documents["n_scored"][0]
     assert result.warnings == [
-        f"`broken` gives log-probabilities that are not finite ({n} of {n} tokens in a window of `a`); this model is left out "
+        f"`broken` gives log-probabilities that are not finite ({n} of {n} tokens in a window of `a`); "
+        "this model is left out "
         "(hint: the weights hold NaN or overflow in this quantisation; try another file of the model)."
     ]
     with pytest.raises(ppldelta.ModelError, match="not finite"):

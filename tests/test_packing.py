@@ -19,6 +19,7 @@ import ppldelta
 import tiny_models
 from ppldelta import demo, job
 from ppldelta.engine import native
+from ppldelta.engine.keys import Keys
 from ppldelta.engine.native import Model, Scorer
 from ppldelta.engine.plan import N_SEQ_MAX_GPU, PlannedDocument, PlannedWindow, Settings, plan_batches, shared_batches
 from ppldelta.text.documents import Document
@@ -286,8 +287,8 @@ def settings_of(n_seq_max: int) -> Settings:
 
 def keys_of(windows: list[PlannedWindow], settings: Settings) -> list[str]:
     """What the store files windows under, without models and settings."""
-    model = SimpleNamespace(info=SimpleNamespace(add_bos=False, bos=None), build=native.build())
-    return [key.tokens for key in job._Keys(settings, model, windows).of("0" * 64)]
+    reference = SimpleNamespace(add_bos=False, bos=None)
+    return [key.tokens for key in Keys(settings, reference, native.build(), windows).of("0" * 64)]
 
 
 def test_a_window_is_stored_by_all_that_is_in_it_and_not_by_where_it_is() -> None:

@@ -5,12 +5,10 @@
 
 from __future__ import annotations
 
-import hashlib
 import os
-from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager, nullcontext
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 import loky
@@ -20,6 +18,7 @@ from tqdm.auto import tqdm
 
 from ppldelta.engine import native
 from ppldelta.engine.hashes import Hashes
+from ppldelta.engine.keys import Keys
 from ppldelta.engine.loaded import ContextSize
 from ppldelta.engine.native import Build, ModelInfo
 from ppldelta.engine.plan import (
@@ -35,12 +34,11 @@ from ppldelta.engine.plan import (
 )
 from ppldelta.engine.remote import RemoteModel
 from ppldelta.engine.session import Session
-from ppldelta.engine.store import Key, Store, tokens_hash
+from ppldelta.engine.store import Key, Store
 from ppldelta.errors import ModelError, StoreError
 from ppldelta.models.references import ModelLike, ModelReference, resolve, resolve_many, unique_labels
 from ppldelta.text.documents import Files, load_documents
 from ppldelta.text.names import counted, printable, shown_type
-from ppldelta.text.windows import Window
 
 DEFAULT_N_UBATCH = 256
 """As fast as llama.cpp's 512 within 2 % (see `N_OUTPUTS_MAX_CPU` for how), with half of its memory per token."""
@@ -226,18 +224,18 @@ def _prepared(
     distinct_tokens = np.unique(np.concatenate([plan.tokens for plan in planned]))
     pieces = model.pieces(distinct_tokens)
     windows = plan_batches(planned, settings)
-    keys = _Keys(settings, model, windows)
+    keys = Keys(settings, model.info, model.build, windows)
 
     failures = []
     readable = [model]
     for comparison, candidate in zip(comparisons, judged, strict=True):
         sha256 = hashes.known(comparison.path)
         info = _described(sha256, store)
-        # What is stored under these tokens was checked before it was evaluated, and they are the same text.
-        same_pieces = info is not None and info.vocab_hash == model.info.vocab_hash
-        if not same_pieces or store.known(wanted := keys.of(sha256)) != set(wanted):
+        stored = info is not None and store.known(wanted := keys.of(sha256)) == set(wanted)
+        # What is stored under these tokens was checked before it was evaluated, if they are the same text.
+        if not stored or info.vocab_hash != model.info.vocab_hash:
             try:
-                info = candidate.look()
+                info = candidate.info if stored else candidate.look()
             except ModelError as error:  # such as a damaged file; the others go on
                 failures.append(error)
                 continue
@@ -287,36 +285,3 @@ def _described(sha256: str | None, store: Store | None) -> ModelInfo | None:
         return ModelInfo(**fields) if fields else None
     except TypeError:  # another development state of this version knew other fields
         return None
-
-
-class _Keys:
-    """What the store files each window under.
-
-    That is by what is in it, not by where it is: a text that has grown, or of which more windows are asked for, goes on
-    with those that are new.
-    """
-
-    def __init__(self, settings: Settings, model: RemoteModel, windows: list[PlannedWindow]) -> None:
-        bos = model.info.bos if model.info.add_bos else None
-        self._windows = f"{settings.windows}|n_ctx:{settings.n_ctx}|bos:{bos}"
-        self._engine = replace(settings, max_windows=None).signature(model.build)
-        own = [_hash(each.window) for each in windows]
-        mates: dict[int, list[str]] = defaultdict(list)
-        for each, tokens in zip(windows, own, strict=True):
-            mates[each.batch].append(tokens)
-        # windows that share a batch move one another's last digits, so what is in it belongs to the key
-        self._tokens = [
-            tokens
-            if len(mates[each.batch]) == 1
-            else hashlib.sha256("".join([tokens, *mates[each.batch]]).encode()).hexdigest()
-            for each, tokens in zip(windows, own, strict=True)
-        ]
-
-    def of(self, sha256: str) -> list[Key]:
-        """The keys of all windows for the model of this content."""
-        return [Key(sha256, tokens, self._windows, self._engine) for tokens in self._tokens]
-
-
-def _hash(window: Window) -> str:
-    """`tokens_hash` of all that a window holds; where it lies in the text makes no difference."""
-    return tokens_hash(np.concatenate([[window.first_output], window.tokens, window.targets]))

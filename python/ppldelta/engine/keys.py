@@ -1,0 +1,57 @@
+"""What the store files windows under.
+
+That is by what is in them, not by where they are: a text that has grown, or of which more windows are asked for, goes
+on with those that are new.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections import defaultdict
+from collections.abc import Sequence
+from dataclasses import replace
+
+import numpy as np
+
+from ppldelta.engine.native import Build, ModelInfo
+from ppldelta.engine.plan import PlannedWindow, Settings
+from ppldelta.engine.store import Key, tokens_hash
+from ppldelta.text.windows import Window
+
+
+class Keys:
+    """The keys of a job's windows, for any of its models.
+
+    Args:
+        settings: the same for all models.
+        reference: what the reference says of itself.
+        build: what evaluates them.
+        windows: of all documents.
+    """
+
+    def __init__(
+        self, settings: Settings, reference: ModelInfo, build: Build, windows: Sequence[PlannedWindow]
+    ) -> None:
+        bos = reference.bos if reference.add_bos else None
+        self._windows = f"{settings.windows}|n_ctx:{settings.n_ctx}|bos:{bos}"
+        self._engine = replace(settings, max_windows=None).signature(build)
+        own = [_hash(each.window) for each in windows]
+        mates: dict[int, list[str]] = defaultdict(list)
+        for each, tokens in zip(windows, own, strict=True):
+            mates[each.batch].append(tokens)
+        # windows that share a batch move one another's last digits, so what is in it belongs to the key
+        self._tokens = [
+            tokens
+            if len(mates[each.batch]) == 1
+            else hashlib.sha256("".join([tokens, *mates[each.batch]]).encode()).hexdigest()
+            for each, tokens in zip(windows, own, strict=True)
+        ]
+
+    def of(self, sha256: str) -> list[Key]:
+        """The key of each window for the model of this content, 64 hexadecimal digits."""
+        return [Key(sha256, tokens, self._windows, self._engine) for tokens in self._tokens]
+
+
+def _hash(window: Window) -> str:
+    """`tokens_hash` of all that a window holds; where it lies in the text makes no difference."""
+    return tokens_hash(np.concatenate([[window.first_output], window.tokens, window.targets]))

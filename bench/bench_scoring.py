@@ -1,12 +1,10 @@
 """(a) Scoring one long text: what remains above the forward pass, and what a scored token costs under each rule.
 
-The floor is llama.cpp decoding the same windows with output rows for the same targets (`floor.py`), in this process.
-`llama-bench`, which issue 3 names, is not built by this package: its prompt processing has no output rows to speak of,
-so it would be a floor for another computation. Each contestant's log-probabilities are checked against a float64
-log-softmax of the floor's logits. Scoring and decoding take turns window by window, in a fresh process for each round:
-where a context's memory happens to lie makes the same pass some percent faster or slower for as long as it lives. The
-rules are compared with the text in several windows and in one: in several, `"every"` feeds nearly two tokens for each
-that it scores, as `"perplexity"` always does.
+The floor is llama.cpp decoding the same windows with output rows for the same targets (`floor.py`), in the process that
+scores. `llama-bench`, which issue 3 names, has no output rows to speak of and is not built here. Both take turns window
+by window, in a fresh process each round: where a context's memory happens to lie makes it some percent faster or slower
+for as long as it lives. The rules are compared with the text in several windows and in one: in several, `"every"` feeds
+nearly two tokens for each that it scores, as `"perplexity"` always does.
 """
 
 from __future__ import annotations

@@ -33,7 +33,7 @@ _found = importlib.util.find_spec("ppldelta")
 if _found is None or not _found.submodule_search_locations:
     raise SystemExit("ppldelta is not installed\nhint: run `pip install .` in the repository first")
 PACKAGE = Path(_found.submodule_search_locations[0])
-"""Folder of the installed package: found here, imported only where it is measured."""
+"""Folder of the installed package, found without importing it."""
 
 
 @dataclass(frozen=True)

@@ -123,7 +123,7 @@ def test_other_tokens_are_refused_whatever_is_in_the_store(loads: Loads, tmp_pat
 
 
 def test_without_descriptions_models_are_loaded(loads: Loads, tmp_path: Path) -> None:
-    """As in a store of an older version: its rows are used, and what models say of themselves is asked and kept."""
+    """Where another release described them; its rows are used, and what models say is asked again and kept."""
     path = tmp_path / "s.sqlite"
     first = ppldelta.score({"a": TEXT}, demo.REFERENCE, GOOD, store=path, progress=False)
     with Store(path) as store:

@@ -22,6 +22,7 @@ from ppldelta.engine import native
 from ppldelta.engine.keys import Keys
 from ppldelta.engine.native import Model, Scorer
 from ppldelta.engine.plan import N_SEQ_MAX_GPU, PlannedDocument, PlannedWindow, Settings, plan_batches, shared_batches
+from ppldelta.engine.store import Store
 from ppldelta.text.documents import Document
 from ppldelta.text.windows import Window, plan_windows
 
@@ -249,6 +250,17 @@ def test_a_packed_run_is_the_same_again_and_close_to_one_window_per_call(packing
     assert ppldelta.score(CORPUS, **{**SCORE, "store": None}).tokens.equals(first.tokens)
     itself = ppldelta.score(CORPUS, **{**SCORE, "cmp": {"same": demo.REFERENCE}, "store": None})
     assert (itself.tokens["delta"] == 0).all()
+
+
+def test_a_packed_run_goes_on_where_it_stopped(packing: None, tmp_path: Path) -> None:
+    """Batches of which some are in the store: the others' numbers go where they belong."""
+    path = tmp_path / "s.sqlite"
+    whole = ppldelta.score(CORPUS, **SCORE, store=path)
+    with Store(path) as store:
+        n_before = store.database.connection.execute("SELECT count(*) FROM shards").fetchone()[0]
+        store.database.connection.execute("DELETE FROM shards WHERE id % 2")
+    assert n_before > 3
+    assert ppldelta.score(CORPUS, **SCORE, store=path).tokens.equals(whole.tokens)
 
 
 def test_packed_and_alone_are_close_and_kept_apart_in_the_store(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -50,14 +50,14 @@ def test_a_plan_is_what_the_run_then_does(tmp_path: Path) -> None:
     assert "no model has to be loaded" in repr(done)
 
 
-def test_nothing_is_stored_but_hashes(tmp_path: Path) -> None:
+def test_nothing_is_stored_but_hashes_and_checks(tmp_path: Path) -> None:
     path = tmp_path / "s.sqlite"
     ppldelta.plan(demo.CORPUS, cmp=GOOD, store=path, **QUIET)
     with Store(path) as store:
         tables = [
             name for (name,) in store.database.connection.execute("SELECT name FROM sqlite_master WHERE type = 'table'")
         ]
-        for table in {name.decode() for name in tables} - {"files"}:
+        for table in {name.decode() for name in tables} - {"files", "checked"}:
             assert store.database.connection.execute(f"SELECT count(*) FROM {table}").fetchone() == (0,), table
 
 

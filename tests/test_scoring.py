@@ -7,6 +7,7 @@ import struct
 import subprocess
 import sys
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -16,8 +17,9 @@ import pytest
 import ppldelta
 from ppldelta import demo, schema
 from ppldelta.engine.native import Model, Scorer
-from ppldelta.engine.plan import Settings
+from ppldelta.engine.plan import PlannedWindow, Settings
 from ppldelta.engine.pruning import summary
+from ppldelta.engine.remote import RemoteModel
 from ppldelta.engine.store import Store
 
 QUIET = {"ref": demo.REFERENCE, "progress": False}
@@ -283,7 +285,7 @@ def test_the_code_finetune_does_what_it_should(demo_result: ppldelta.Result) -> 
 
 
 def test_nothing_is_evaluated_twice(tmp_path: Path) -> None:
-    """The second run takes the reference, and documents seen before, from the store, bit for bit."""
+    """The second run takes the reference, and windows seen before, from the store, bit for bit."""
     store = tmp_path / "s.sqlite"
     other = (demo.CORPUS / "code" / "token_bucket.py").read_text()
     first = ppldelta.score({"a": TEXT}, cmp=demo.COMPARISONS[0], store=store, **QUIET)
@@ -304,7 +306,25 @@ def test_nothing_is_evaluated_twice(tmp_path: Path) -> None:
     assert without.tokens.equals(first.tokens)
 
 
-def test_a_killed_run_goes_on_where_it_stopped(tmp_path: Path) -> None:
+Evaluated = dict[str, int]
+"""Windows that each model is asked for."""
+
+
+@pytest.fixture
+def evaluated(monkeypatch: pytest.MonkeyPatch) -> Evaluated:
+    """What is evaluated from here on."""
+    asked: Evaluated = {}
+    score = RemoteModel.score
+
+    def spied(model: RemoteModel, windows: Sequence[PlannedWindow], *arguments: object) -> object:
+        asked[model.reference.label] = len(windows)
+        return score(model, windows, *arguments)
+
+    monkeypatch.setattr(RemoteModel, "score", spied)
+    return asked
+
+
+def test_a_killed_run_goes_on_where_it_stopped(tmp_path: Path, evaluated: Evaluated) -> None:
     """kill -9 once some documents are stored; the next run evaluates only the rest and gives the same bits."""
     store = tmp_path / "s.sqlite"
     command = [sys.executable, "-m", "ppldelta.cli", "score", str(demo.CORPUS), "--ref", str(demo.REFERENCE)]
@@ -315,13 +335,16 @@ def test_a_killed_run_goes_on_where_it_stopped(tmp_path: Path) -> None:
         time.sleep(0.05)
     run.kill()
     run.wait()
-    assert 3 <= n_stored(store) < 72
+    before = ppldelta.plan(demo.CORPUS, cmp=demo.COMPARISONS[0], store=store, **QUIET)
+    assert 3 <= sum(model.n_stored for model in before.models) < 2 * before.n_windows
+    evaluated.clear()
     resumed = ppldelta.score(demo.CORPUS, cmp=demo.COMPARISONS[0], store=store, **QUIET)
+    assert list(evaluated.values()) == [before.n_windows - model.n_stored for model in before.models]
     whole = ppldelta.score(demo.CORPUS, cmp=demo.COMPARISONS[0], store=None, **QUIET)
     assert resumed.tokens.equals(whole.tokens)
 
 
-def test_a_killed_run_goes_on_within_a_text(tmp_path: Path) -> None:
+def test_a_killed_run_goes_on_within_a_text(tmp_path: Path, evaluated: Evaluated) -> None:
     """The same with one long text: its windows are kept as they are done."""
     store, text = tmp_path / "s.sqlite", tmp_path / "long.txt"
     text.write_text(LONG)
@@ -335,8 +358,9 @@ def test_a_killed_run_goes_on_within_a_text(tmp_path: Path) -> None:
     run.wait()
     before = ppldelta.plan(text, cmp=demo.COMPARISONS[0], n_ctx=256, store=store, **QUIET)
     assert 0 < before.models[0].n_stored < before.n_windows
-    assert n_stored(store) == before.models[0].n_stored
+    evaluated.clear()
     resumed = ppldelta.score(text, cmp=demo.COMPARISONS[0], n_ctx=256, store=store, **QUIET)
+    assert evaluated["tiny-ref.Q8_0"] == before.n_windows - before.models[0].n_stored
     whole = ppldelta.score(text, cmp=demo.COMPARISONS[0], n_ctx=256, store=None, **QUIET)
     assert resumed.tokens.equals(whole.tokens)
 
@@ -349,22 +373,29 @@ def n_stored(store: Path) -> int:
         return sum(model.n_windows for model in summary(kept))
 
 
-def test_of_a_text_that_has_grown_only_new_windows_are_evaluated(tmp_path: Path) -> None:
-    """The same for more windows of a text, and for a text that occurs twice."""
-    store = tmp_path / "s.sqlite"
-    settings = {"cmp": demo.COMPARISONS[0], "n_ctx": 64, "store": store, **QUIET}
-    few = ppldelta.score({"a": TEXT}, max_windows=2, **settings)
-    assert n_stored(store) == 4
-    whole = ppldelta.score({"a": TEXT}, **settings)
-    n_windows = n_stored(store) // 2
-    assert whole.tokens[: len(few.tokens)].equals(few.tokens)
+def test_of_a_text_that_has_grown_only_new_windows_are_evaluated(tmp_path: Path, evaluated: Evaluated) -> None:
+    """The same for more windows of a text, and for one that occurs twice."""
+    stored = {"cmp": demo.COMPARISONS[0], "n_ctx": 64, "store": tmp_path / "s.sqlite", **QUIET}
+
+    def score(texts: dict[str, str], **more: int) -> tuple[ppldelta.Result, int]:
+        """Also how many windows each model was asked for; the numbers are those without a store."""
+        fresh = ppldelta.score(texts, **{**stored, "store": None}, **more)
+        evaluated.clear()
+        result = ppldelta.score(texts, **stored, **more)
+        assert result.tokens.equals(fresh.tokens)
+        [n] = set(evaluated.values())
+        return result, n
+
+    few, n_few = score({"a": TEXT}, max_windows=2)
+    whole, n_more = score({"a": TEXT})
+    _, n_twice = score({"a": TEXT, "b": TEXT})
+    grown, n_grown = score({"a": TEXT + " " + TEXT})
+    assert (n_few, n_twice) == (2, 0)
+    assert n_more == len(whole.tokens) // 31 - 2, "31 tokens of each window are scored"
+    assert n_grown == len(grown.tokens) // 31 - 2 - n_more
     assert "max_windows:2" in few.signature and "max_windows:all" in whole.signature
-    twice = ppldelta.plan({"a": TEXT, "b": TEXT}, **settings)
-    assert [model.n_stored for model in twice.models] == [2 * n_windows] * 2
-    grown = ppldelta.plan({"a": TEXT + " " + TEXT}, **settings)
-    assert [model.n_stored for model in grown.models] == [n_windows] * 2
-    assert grown.n_windows >= 2 * n_windows
-    assert ppldelta.score({"a": TEXT}, **{**settings, "store": None}).tokens.equals(whole.tokens)
+    _, n_repeated = score({"a": TEXT + LONG[:2000], "b": TEXT + LONG[:2000]})
+    assert 0 < n_repeated <= len(LONG[:2000]) // 64
 
 
 def test_a_comparison_that_cannot_be_read_is_left_out_and_the_others_go_on(tmp_path: Path) -> None:

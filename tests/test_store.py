@@ -44,11 +44,11 @@ with Store(path) as store:
         store.put(key(i), logp(i, n), 0.5)
         print(i, flush=True)
 """
-"""Puts documents and says of each when it is stored."""
+"""Puts windows and says of each when it is stored."""
 
 
-def key(i: int, *, model: str = A, windows: str = "perplexity|n_ctx:512", engine: str = ENGINE) -> Key:
-    return Key(model, tokens_hash([i, i + 1]), windows, engine)
+def key(i: int, *, model: str = A, rule: str = "perplexity|n_ctx:512", engine: str = ENGINE) -> Key:
+    return Key(model, tokens_hash([i, i + 1]), rule, engine)
 
 
 def logp(i: int, n: int = 300) -> np.ndarray:
@@ -184,8 +184,10 @@ def test_killed_at_any_moment(path: Path) -> None:
             found = store.get(map(key, reported))
             assert all(found[key(i)].tobytes() == logp(i, n).tobytes() for i in reported)
             assert store.known(map(key, written)) == set(map(key, written))
-            n_rows = sum(each.n_windows for each in summary(store))
-            assert n_rows - len(written) <= 1 + start // 100_000, "no more than one that it could not report, each time"
+            n_windows = sum(each.n_windows for each in summary(store))
+            assert n_windows - len(written) <= 1 + start // 100_000, (
+                "no more than one that it could not report, each time"
+            )
     assert len(written) > 1000
     assert integrity(path) == "ok"
 
@@ -286,35 +288,35 @@ def test_a_locked_store_is_named(store: Store, path: Path, monkeypatch: pytest.M
 @pytest.mark.parametrize(("n", "most"), [(100, 8), (300, 5), (1000, 4.5), (4000, 4.2)])
 def test_bytes_on_disk(store: Store, path: Path, n: int, most: float) -> None:
     """At most 16 bytes for each scored token, its WAL included; 4 of them are the value."""
-    n_documents = 300_000 // n
-    for i in range(n_documents):
+    n_windows = 300_000 // n
+    for i in range(n_windows):
         store.put(key(i), logp(i, n), 1.0)
     store.database.connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
-    assert on_disk(path.parent) <= most * n * n_documents + 40_000, "40 kB: the empty store with its -shm"
+    assert on_disk(path.parent) <= most * n * n_windows + 40_000, "40 kB: the empty store with its -shm"
 
 
 @pytest.mark.skipif(not Path("/proc/self/io").exists(), reason="only Linux counts what a process writes")
 @pytest.mark.parametrize(("n", "most"), [(400, 16), (1000, 12), (4000, 10)])
 def test_bytes_written(path: Path, n: int, most: float) -> None:
-    """Everything that is written, the WAL's pages and the checkpoint's, for documents of some hundred tokens."""
-    n_documents = 2_000_000 // n
+    """Everything that is written, the WAL's pages and the checkpoint's, for windows of some hundred tokens."""
+    n_windows = 2_000_000 // n
     before = _written()
     with Store(path) as store:
-        for i in range(n_documents):
+        for i in range(n_windows):
             store.put(key(i), logp(i, n), 1.0)
-    assert _written() - before <= most * n * n_documents
+    assert _written() - before <= most * n * n_windows
 
 
 @pytest.mark.skipif(not Path("/proc/self/io").exists(), reason="only Linux counts what a process writes")
 @pytest.mark.parametrize(("n", "together"), [(29, 32), (60, 7), (60, 32), (150, 4), (150, 16), (350, 2)])
-def test_bytes_written_for_documents_put_together(path: Path, n: int, together: int) -> None:
-    """At most 16 bytes for each scored token of short documents, some 400 tokens in a commit or more."""
-    n_documents = 500_000 // n // together * together
+def test_bytes_written_for_windows_put_together(path: Path, n: int, together: int) -> None:
+    """At most 16 bytes for each scored token of short windows, some 400 tokens in a commit or more."""
+    n_windows = 500_000 // n // together * together
     before = _written()
     with Store(path) as store:
-        for start in range(0, n_documents, together):
+        for start in range(0, n_windows, together):
             store.put_many([(key(i), logp(i, n), 0.1) for i in range(start, start + together)])
-    assert _written() - before <= 16 * n * n_documents
+    assert _written() - before <= 16 * n * n_windows
 
 
 def _written() -> int:
@@ -351,7 +353,7 @@ def test_a_pruned_model_is_described_no_longer(filled: Store) -> None:
 
 @pytest.fixture
 def filled(store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Store:
-    """Model A, used 40 days ago, of 30 documents in two ways; model B, used now, of 30. Returns the store."""
+    """Model A, used 40 days ago, of 30 windows in two ways; model B, used now, of 30. Returns the store."""
     now = time.time()
     for name, age_days in (("old.Q8_0", 40), ("new.Q8_0", 0)):
         file = tmp_path / f"{name}.gguf"
@@ -359,9 +361,9 @@ def filled(store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Sto
         monkeypatch.setattr(database.time, "time", lambda age_s=86400 * age_days: now - age_s)
         sha256 = sha(name)
         store.remember_hash(Stamp.of(file), sha256)
-        for windows in ("perplexity", "every")[: 2 if age_days else 1]:
+        for rule in ("perplexity", "every")[: 2 if age_days else 1]:
             for i in range(30):
-                store.put(key(i, model=sha256, windows=windows), logp(i, 1000), 0.5)
+                store.put(key(i, model=sha256, rule=rule), logp(i, 1000), 0.5)
     return store
 
 
@@ -395,7 +397,7 @@ def test_summary(filled: Store, tmp_path: Path) -> None:
 
 
 def test_reading_counts_as_use(filled: Store) -> None:
-    filled.get([key(0, model=sha("old.Q8_0"), windows="every")])
+    filled.get([key(0, model=sha("old.Q8_0"), rule="every")])
     [removed] = prune(filled, older_than_days=30)
     assert (removed.sha256, removed.n_windows) == (sha("old.Q8_0"), 30), "the other way of evaluating it stays"
 
@@ -464,48 +466,68 @@ FIRST_TABLES = (
 )
 
 
-def first_version(path: Path, n: int) -> None:
-    """A store of schema 1 with `n` documents of model A."""
+def first_version(path: Path, n: int, file: Path) -> None:
+    """A store of schema 1: the hash of a model's file, and `n` documents that it was evaluated on."""
     path.parent.mkdir(exist_ok=True)
+    stamp = Stamp.of(file)
     with contextlib.closing(sqlite3.connect(path)) as connection:
         for statement in ("page_size = 512", f"application_id = {APPLICATION_ID}", "user_version = 1"):
             connection.execute(f"PRAGMA {statement}")
         connection.execute("PRAGMA journal_mode = WAL")
         for table in FIRST_TABLES:
             connection.execute(table)
-        settings = (bytes.fromhex(A), key(0).windows, ENGINE)
-        connection.execute("INSERT INTO passes VALUES (1, ?, ?, ?, 1700000000)", settings)
+        connection.execute("INSERT INTO files VALUES (?, ?, ?, 1)", (stamp.name, bytes.fromhex(A), stamp.text))
+        connection.execute("INSERT INTO passes VALUES (1, ?, 'perplexity', ?, 1700000000)", (bytes.fromhex(A), ENGINE))
         for i in range(n):
-            tokens, values = bytes.fromhex(key(i).tokens), logp(i).tobytes()
-            crc32 = zlib.crc32(values, zlib.crc32(tokens))
-            connection.execute("INSERT INTO scores VALUES (NULL, 1, ?, ?, 0.5, ?)", (tokens, crc32, values))
+            row = (hashlib.sha256(b"%d" % i).digest(), zlib.crc32(b"%d" % i), logp(i).tobytes())
+            connection.execute("INSERT INTO scores VALUES (NULL, 1, ?, ?, 0.5, ?)", row)
         connection.commit()
 
 
-def test_a_store_of_the_first_version_is_taken_over(path: Path) -> None:
-    first_version(path, 700)
+@pytest.fixture
+def model_file(tmp_path: Path) -> Path:
+    file = tmp_path / "model.gguf"
+    file.write_bytes(b"GGUF")
+    return file
+
+
+def test_a_store_of_the_first_version_is_taken_over(path: Path, model_file: Path) -> None:
+    """Its rows are documents, which nothing asks for any more; the hashes of model files stay."""
+    first_version(path, 700, model_file)
     for _ in range(2):
         with Store(path) as store:
-            found = store.get(key(i) for i in range(701))
-            assert len(found) == 700
-            assert all(found[key(i)].tobytes() == logp(i).tobytes() for i in range(700))
+            assert store.remembered_hash(Stamp.of(model_file)) == A
+            store.put(key(1), logp(1), 1.0)
+            assert store.get([key(1)])[key(1)].tobytes() == logp(1).tobytes()
             store.describe(A, "ppldelta 0.1", {})
             [model] = summary(store)
-            assert (model.n_windows, model.n_scored, model.time_s) == (700, 210_000, 350.0)
+            assert (model.n_windows, model.n_scored, model.time_s) == (1, 300, 1.0)
     assert integrity(path) == "ok"
     with contextlib.closing(sqlite3.connect(path)) as connection:
         assert connection.execute("PRAGMA user_version").fetchone()[0] == SCHEMA
 
 
-def test_two_take_over_one_store_at_once(path: Path) -> None:
-    first_version(path, 2000)
+def test_two_take_over_one_store_at_once(path: Path, model_file: Path) -> None:
+    first_version(path, 2000, model_file)
     processes = [writer(path, start, 50) for start in (2000, 2050, 2100)]
     for process in processes:
         assert len(process.stdout.read().split()) == 51
         process.stdout.close()
         assert process.wait() == 0
     with Store(path) as store:
-        assert summary(store)[0].n_windows == 2150
+        assert summary(store)[0].n_windows == 150
+        assert store.remembered_hash(Stamp.of(model_file)) == A
+
+
+def test_what_was_checked_is_remembered_until_the_model_is_pruned(store: Store) -> None:
+    corpora = [tokens_hash([i]) for i in range(2)]
+    store.put(key(1), logp(1), 1.0)
+    assert not store.is_checked(A, corpora[0])
+    for _ in range(2):
+        store.note_checked(A, corpora[0])
+    assert [store.is_checked(model, corpus) for model in (A, B) for corpus in corpora] == [True, False, False, False]
+    prune(store, model=A[:12])
+    assert not store.is_checked(A, corpora[0])
 
 
 # what is refused

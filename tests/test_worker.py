@@ -22,7 +22,7 @@ import pytest
 
 import ppldelta
 from ppldelta import demo
-from ppldelta.engine import local, native, worker
+from ppldelta.engine import local, native, remote, worker
 from ppldelta.engine.loaded import ContextSize, ModelFile, Models, Weights
 from ppldelta.engine.native import Model, Scorer
 from ppldelta.engine.plan import PlannedWindow, Settings, plan_batches, plan_documents
@@ -272,7 +272,8 @@ def test_idle_workers_end(fresh: None, monkeypatch: pytest.MonkeyPatch) -> None:
     assert ppldelta.score({"a": TEXT}, cmp=GOOD, **QUIET).warnings == []
 
 
-def test_progress_is_that_of_micro_batches(fresh: None) -> None:
+def test_progress_is_that_of_micro_batches(fresh: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(remote, "_SHARD_S", 600.0)  # also a slow machine reads several windows in that time
     with Session() as session:
         model = RemoteModel(session, resolve(demo.REFERENCE))
         model.load()

@@ -50,8 +50,8 @@ def evaluate(model: ModelJob, work: Job) -> Evaluation:
     """
     store, windows = work.store, work.windows
     known = store.get(model.keys) if store else {}
-    logp = [known.get(key, np.empty(0, np.float32)) for key in model.keys]
-    todo = [i for i, key in enumerate(model.keys) if key not in known]
+    n_known = sum(key in known for key in model.keys)
+    todo = model.missing(known)
     time_s = 0.0
     n_fed = work.n_fed
     with tqdm(
@@ -64,7 +64,7 @@ def evaluate(model: ModelJob, work: Job) -> Evaluation:
         dynamic_ncols=True,
     ) as bar:
         if known:
-            bar.set_postfix_str(f"{len(windows) - len(todo)} of {counted(len(windows), 'window')} from the store")
+            bar.set_postfix_str(f"{n_known} of {counted(len(windows), 'window')} from the store")
         info = model.info
         if todo or info is None:
             info = model.model.load()
@@ -77,17 +77,18 @@ def evaluate(model: ModelJob, work: Job) -> Evaluation:
                     i = todo[at]
                     _refuse_not_finite(values, model.label, windows[i])
                     rows.append((model.keys[i], values, window_s))
-                    logp[i] = values
+                    known[model.keys[i]] = values
                     time_s += window_s
                 if store:
                     store.put_many(rows)
-    return Evaluation(model.model.reference, model.sha256, info, np.concatenate(logp), time_s)
+    logp = np.concatenate([known[key] for key in model.keys])
+    return Evaluation(model.model.reference, model.sha256, info, logp, time_s)
 
 
-def _refuse_not_finite(logp: NDArray[np.float32], label: str, plan: PlannedWindow) -> None:
+def _refuse_not_finite(logp: NDArray[np.float32], label: str, window: PlannedWindow) -> None:
     if n_bad := int(np.count_nonzero(~np.isfinite(logp))):
         raise ModelError(
             f"`{label}` gives log-probabilities that are not finite "
-            f"({n_bad} of {counted(len(logp), 'token')} in a window of `{printable(plan.document)}`)",
+            f"({n_bad} of {counted(len(logp), 'token')} in a window of `{printable(window.document_name)}`)",
             hint="the weights hold NaN or overflow in this quantisation; try another file of the model",
         )

@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Container, Iterable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,7 +18,7 @@ from tqdm.auto import tqdm
 
 from ppldelta.engine import native
 from ppldelta.engine.hashes import Hashes
-from ppldelta.engine.keys import Keys
+from ppldelta.engine.keys import Keys, corpus_hash
 from ppldelta.engine.loaded import ContextSize
 from ppldelta.engine.native import Build, ModelInfo
 from ppldelta.engine.plan import (
@@ -71,7 +71,15 @@ class ModelJob:
     @property
     def todo(self) -> list[int]:
         """Indices of the planned windows that have to be evaluated."""
-        return [i for i, key in enumerate(self.keys) if key not in self.stored]
+        return self.missing(self.stored)
+
+    def missing(self, known: Container[Key]) -> list[int]:
+        """Indices of the planned windows that are not known, of equal ones the first."""
+        first: dict[Key, int] = {}
+        for i, key in enumerate(self.keys):
+            if key not in known:
+                first.setdefault(key, i)
+        return list(first.values())
 
 
 @dataclass(frozen=True, eq=False)
@@ -104,7 +112,7 @@ class Job:
 
     @property
     def size(self) -> ContextSize:
-        """Of the context; not the longest window's length, on which no document's numbers may depend."""
+        """Of the context; not the longest window's length, on which no window's numbers may depend."""
         return ContextSize(
             n_ctx=self.settings.n_ctx,
             n_ubatch=self.settings.n_ubatch,
@@ -225,17 +233,17 @@ def _prepared(
     pieces = model.pieces(distinct_tokens)
     windows = plan_batches(planned, settings)
     keys = Keys(settings, model.info, model.build, windows)
+    corpus = corpus_hash(planned)
 
     failures = []
     readable = [model]
     for comparison, candidate in zip(comparisons, judged, strict=True):
         sha256 = hashes.known(comparison.path)
         info = _described(sha256, store)
-        stored = info is not None and store.known(wanted := keys.of(sha256)) == set(wanted)
-        # What is stored under these tokens was checked before it was evaluated, if they are the same text.
-        if not stored or info.vocab_hash != model.info.vocab_hash:
+        all_stored = info is not None and store.known(keys.of(sha256)) == set(keys.of(sha256))
+        if not all_stored or not store.is_checked(sha256, corpus):
             try:
-                info = candidate.info if stored else candidate.look()
+                info = candidate.info if all_stored else candidate.look()
             except ModelError as error:  # such as a damaged file; the others go on
                 failures.append(error)
                 continue
@@ -258,6 +266,8 @@ def _prepared(
             sha256 = hashes.wait(path, bar.update)
             mine = keys.of(sha256)
             stored = store.known(mine) if store else set()
+            if store:
+                store.note_checked(sha256, corpus)
             jobs.append(ModelJob(each, path, sha256, mine, stored, _described(sha256, store)))
     warnings += _same_content(jobs[1:])
     return Job(settings, planned, windows, distinct_tokens, pieces, jobs, model.build, store, warnings, progress)
@@ -272,7 +282,7 @@ def _same_content(jobs: list[ModelJob]) -> list[str]:
     """A warning for each comparison that is another one under a second name."""
     first: dict[str, str] = {}
     return [
-        f"`{printable(each.label)}` has the same content as `{printable(before)}`: their numbers are equal."
+        f"`{printable(each.label)}` has the same content as `{printable(before)}`; one of them is enough."
         for each in jobs
         if (before := first.setdefault(each.sha256, each.label)) != each.label
     ]

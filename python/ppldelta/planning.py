@@ -147,8 +147,8 @@ def plan(
 ) -> Plan:
     """What `score` would do with the same arguments, and how long that would take; nothing is scored.
 
-    Every check that `score` makes beforehand is made, models that have something to evaluate are loaded and timed. Of
-    the store only the hashes of model files are written.
+    Every check that `score` makes beforehand is made, models that have something to evaluate are loaded and timed. To
+    the store only the hashes of model files are written, and which models split which texts alike.
 
     Returns:
         A `Plan`; `print` shows it.
@@ -202,7 +202,7 @@ def _unmeasured(model: ModelJob, work: Job) -> PlannedModel:
         path=model.path,
         size_bytes=sum(part.stat().st_size for part in model_files(model.path)),
         n_windows=len(work.windows),
-        n_stored=len(work.windows) - len(model.todo),
+        n_stored=sum(key in model.stored for key in model.keys),
         n_fed=sum(work.windows[i].n_fed for i in model.todo),
     )
 

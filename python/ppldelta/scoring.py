@@ -55,7 +55,7 @@ def score(
         n_ubatch: most tokens in a micro-batch. Its scored tokens (on the CPU at most 128) take n_vocab float32 logits
             each.
         threads: CPU threads; by default the number of physical cores.
-        store: the SQLite file that keeps what was evaluated, document by document, so that no model is ever evaluated
+        store: the SQLite file that keeps what was evaluated, window by window, so that no model is ever evaluated
             twice on the same tokens and an interrupted run goes on where it stopped. By default (True) one in the
             user's cache folder, or what the environment variable `PPLDELTA_STORE` names; None for no store.
         executor: where models are loaded and evaluated; by default a worker process on this machine, which keeps the

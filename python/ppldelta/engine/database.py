@@ -17,31 +17,31 @@ from ppldelta.errors import StoreError
 from ppldelta.text.names import printable
 
 APPLICATION_ID = 0x70706C64  # "ppld"
-SCHEMA = 2
+SCHEMA = 3
 """What the file's header holds as `application_id` and `user_version`."""
 
 # `id` keeps the order in which rows came; `logp` is last, so that reading the other columns never reads the values.
-# There is no index over tokens: each row would change another page of it, and a commit writes whole pages.
-_SHARDS = (
-    """CREATE TABLE shards (
-        id INTEGER PRIMARY KEY, pass INTEGER NOT NULL, tokens BLOB NOT NULL, sizes BLOB NOT NULL,
-        crc32 INTEGER NOT NULL, time_s REAL NOT NULL, logp BLOB NOT NULL)""",
-    "CREATE INDEX shards_of_pass ON shards (pass)",
-)
-_MODELS = """CREATE TABLE models (
-    model BLOB NOT NULL, release TEXT NOT NULL, info TEXT NOT NULL, PRIMARY KEY (model, release)) WITHOUT ROWID"""
-TABLES = (
-    """CREATE TABLE passes (
-        id INTEGER PRIMARY KEY, model BLOB NOT NULL, windows TEXT NOT NULL, engine TEXT NOT NULL,
-        used INTEGER NOT NULL, UNIQUE (model, windows, engine))""",
-    """CREATE TABLE files (
+# There is no index over windows: each row would change another page of it, and a commit writes whole pages.
+TABLES = {
+    "files": """(
         path BLOB NOT NULL, sha256 BLOB NOT NULL, stamp TEXT NOT NULL, seen INTEGER NOT NULL,
         PRIMARY KEY (path, sha256)) WITHOUT ROWID""",
-    *_SHARDS,
-    _MODELS,
-)
+    "models": """(
+        model BLOB NOT NULL, release TEXT NOT NULL, info TEXT NOT NULL, PRIMARY KEY (model, release)) WITHOUT ROWID""",
+    "checked": "(model BLOB NOT NULL, corpus BLOB NOT NULL, PRIMARY KEY (model, corpus)) WITHOUT ROWID",
+    "passes": """(
+        id INTEGER PRIMARY KEY, model BLOB NOT NULL, rule TEXT NOT NULL, engine TEXT NOT NULL,
+        used INTEGER NOT NULL, UNIQUE (model, rule, engine))""",
+    "shards": """(
+        id INTEGER PRIMARY KEY, pass INTEGER NOT NULL, windows BLOB NOT NULL, sizes BLOB NOT NULL,
+        crc32 INTEGER NOT NULL, time_s REAL NOT NULL, logp BLOB NOT NULL)""",
+}
+_INDEX = "CREATE INDEX shards_of_pass ON shards (pass)"
+_OLD = ("scores", "shards", "passes")
+"""Tables of older versions whose rows nothing asks for any more: they were filed by document."""
 
-# A commit writes whole pages, and windows are short: with 4096 it would write three times as much as with 512.
+# A commit writes whole pages and may hold a window of some hundred tokens: with 4096 it would write three times as much
+# as with 512.
 PAGE_BYTES = 512
 _CHECKPOINT_PAGES = 16 * 2**20 // PAGE_BYTES
 _BUSY_S = 30.0
@@ -144,8 +144,7 @@ class Database:
             else:
                 execute(f"PRAGMA application_id = {APPLICATION_ID}")
                 execute(f"PRAGMA user_version = {SCHEMA}")
-                for table in TABLES:
-                    execute(table)
+                _make_tables(execute)
         mode = self._set_journal_mode("DELETE" if _on_network(self.path.parent) else "WAL")
         # without WAL a power cut between two writes could damage the file
         self.connection.execute(f"PRAGMA synchronous = {'NORMAL' if mode == b'wal' else 'FULL'}")
@@ -161,19 +160,17 @@ class Database:
                 hint=f"upgrade ppldelta, or {ELSEWHERE}",
             )
         names = {name for (name,) in self.connection.execute("SELECT name FROM sqlite_master")}
-        tables = {b"passes", b"files", *([b"scores"] if schema == 1 else [b"shards", b"models"])}
-        if schema < 1 or not tables <= names:
+        expected = {name.encode() for name in TABLES} if schema == SCHEMA else {b"files", b"passes"}
+        if schema < 1 or not expected <= names:
             raise self.damaged("its tables are missing")
 
     def _migrate(self, execute: Callable[..., sqlite3.Cursor]) -> None:
-        """Brings the tables of an older version up to date; what they hold stays."""
-        if self.pragma("user_version") < 2:
-            for statement in (*_SHARDS, _MODELS):
-                execute(statement)
-            # a row was a shard of one then
-            execute("INSERT INTO shards SELECT id, pass, tokens, x'', crc32, time_s, logp FROM scores ORDER BY id")
-            execute("DROP TABLE scores")
-            execute("PRAGMA user_version = 2")
+        """Brings the tables of an older version up to date; the hashes of model files stay."""
+        if self.pragma("user_version") < SCHEMA:
+            for table in _OLD:
+                execute(f"DROP TABLE IF EXISTS {table}")
+            _make_tables(execute)
+            execute(f"PRAGMA user_version = {SCHEMA}")
 
     def _set_journal_mode(self, mode: str) -> bytes:
         """Returns the mode that is set, which is another one where the file system cannot share memory."""
@@ -188,6 +185,12 @@ class Database:
 
     def pragma(self, statement: str) -> int | bytes:
         return self.connection.execute(f"PRAGMA {statement}").fetchone()[0]
+
+
+def _make_tables(execute: Callable[..., sqlite3.Cursor]) -> None:
+    for name, columns in TABLES.items():
+        execute(f"CREATE TABLE IF NOT EXISTS {name} {columns}")
+    execute(_INDEX)
 
 
 def _on_network(folder: Path) -> bool:

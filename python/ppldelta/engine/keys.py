@@ -1,20 +1,20 @@
 """What the store files windows under.
 
 That is by what is in them, not by where they are: a text that has grown, or of which more windows are asked for, goes
-on with those that are new.
+on with those that are new. Only windows that share a batch depend on the others in it.
 """
 
 from __future__ import annotations
 
 import hashlib
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 
 import numpy as np
 
 from ppldelta.engine.native import Build, ModelInfo
-from ppldelta.engine.plan import PlannedWindow, Settings
+from ppldelta.engine.plan import PlannedDocument, PlannedWindow, Settings
 from ppldelta.engine.store import Key, tokens_hash
 from ppldelta.text.windows import Window
 
@@ -33,23 +33,35 @@ class Keys:
         self, settings: Settings, reference: ModelInfo, build: Build, windows: Sequence[PlannedWindow]
     ) -> None:
         bos = reference.bos if reference.add_bos else None
-        self._windows = f"{settings.windows}|n_ctx:{settings.n_ctx}|bos:{bos}"
+        self._rule = f"{settings.windows}|n_ctx:{settings.n_ctx}|bos:{bos}"
         self._engine = replace(settings, max_windows=None).signature(build)
         own = [_hash(each.window) for each in windows]
         mates: dict[int, list[str]] = defaultdict(list)
-        for each, tokens in zip(windows, own, strict=True):
-            mates[each.batch].append(tokens)
+        for each, digest in zip(windows, own, strict=True):
+            mates[each.batch].append(digest)
         # windows that share a batch move one another's last digits, so what is in it belongs to the key
-        self._tokens = [
-            tokens
+        self._digests = [
+            digest
             if len(mates[each.batch]) == 1
-            else hashlib.sha256("".join([tokens, *mates[each.batch]]).encode()).hexdigest()
-            for each, tokens in zip(windows, own, strict=True)
+            else hashlib.sha256("".join([digest, *mates[each.batch]]).encode()).hexdigest()
+            for each, digest in zip(windows, own, strict=True)
         ]
 
     def of(self, sha256: str) -> list[Key]:
         """The key of each window for the model of this content, 64 hexadecimal digits."""
-        return [Key(sha256, tokens, self._windows, self._engine) for tokens in self._tokens]
+        return [Key(sha256, digest, self._rule, self._engine) for digest in self._digests]
+
+
+def corpus_hash(planned: Iterable[PlannedDocument]) -> str:
+    """sha256 over texts and the tokens that the reference makes of them, as 64 hexadecimal digits.
+
+    A model that splits these texts into these tokens need not be asked again; windows do not tell, since what is left
+    over after the last one is in none.
+    """
+    whole = hashlib.sha256()
+    for plan in planned:
+        whole.update(hashlib.sha256(plan.document.text).digest() + bytes.fromhex(tokens_hash(plan.tokens)))
+    return whole.hexdigest()
 
 
 def _hash(window: Window) -> str:

@@ -1,7 +1,7 @@
 """The Python side of the native border: validates, calls `_core`, and forwards llama.cpp's log to `logging`.
 
 One `Model` holds the weights; one `Scorer` holds a context of fixed size and turns windows into log-probabilities: one
-window per call, so that a document's numbers never depend on its neighbours, or several where that keeps a GPU busy.
+window per call, so that a window's numbers never depend on its neighbours, or several where that keeps a GPU busy.
 """
 
 from __future__ import annotations

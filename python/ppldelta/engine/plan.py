@@ -123,7 +123,7 @@ class Settings:
         return "|".join(f"{key}:{value}" for key, value in parts.items())
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class PlannedDocument:
     """A document with its tokens (int32, without BOS) and the windows in which they are evaluated."""
 
@@ -137,7 +137,7 @@ class PlannedWindow:
     """What is evaluated and stored on its own: a window of a document. Those of one `batch` are evaluated together."""
 
     window: Window
-    document: str
+    document_name: str
     batch: int
 
     @property

@@ -14,7 +14,7 @@ from ppldelta.errors import StoreError
 from ppldelta.text.names import printable
 
 _EMPTY_BYTES = 24 * PAGE_BYTES  # what a store without rows takes
-_ROW_BYTES = 170  # what a row takes beside its values and tokens, the more the longer it is
+_ROW_BYTES = 170  # what a row takes beside its values and hashes, the more the longer it is
 
 
 @dataclass(frozen=True)
@@ -83,14 +83,15 @@ def prune(
     with database.guard("prune"), database.transaction() as execute:
         execute(
             "CREATE TEMP TABLE doomed AS SELECT id FROM (SELECT shards.id, model, used, "
-            f"sum(length(tokens) + length(logp) + {_ROW_BYTES}) OVER (ORDER BY used DESC, shards.id DESC) AS total "
+            f"sum(length(windows) + length(logp) + {_ROW_BYTES}) OVER (ORDER BY used DESC, shards.id DESC) AS total "
             f"FROM shards JOIN passes ON passes.id = pass) WHERE {doomed}",
             values,
         )
         removed = _summary(database, "WHERE shards.id IN (SELECT id FROM doomed)")
         execute("DELETE FROM shards WHERE id IN (SELECT id FROM doomed)")
         execute("DELETE FROM passes WHERE id NOT IN (SELECT pass FROM shards)")
-        execute("DELETE FROM models WHERE model NOT IN (SELECT model FROM passes)")
+        for table in ("models", "checked"):
+            execute(f"DELETE FROM {table} WHERE model NOT IN (SELECT model FROM passes)")
         if model is not None:
             execute("DELETE FROM files WHERE sha256 = ?", values)
         elif older_than_days is not None:
@@ -109,7 +110,7 @@ def prune(
 def _summary(database: Database, where: str = "") -> list[StoredModel]:
     rows = database.connection.execute(
         "SELECT model, (SELECT path FROM files WHERE sha256 = model ORDER BY seen DESC LIMIT 1), "
-        "sum(length(tokens) / 32), sum(length(logp)), sum(time_s), max(used) AS last "
+        "sum(length(windows) / 32), sum(length(logp)), sum(time_s), max(used) AS last "
         f"FROM shards JOIN passes ON passes.id = pass {where} GROUP BY model ORDER BY last DESC, model"
     )
     try:

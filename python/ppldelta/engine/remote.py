@@ -135,7 +135,7 @@ class RemoteModel:
         """
         batches = _batches(windows)
         n_fed = [sum(windows[i].n_fed for i in batch) for batch in batches]
-        names = [windows[batch[0]].document for batch in batches]
+        names = [windows[batch[0]].document_name for batch in batches]
         most_tokens = 1
         done = self._session.stream(
             worker.score,

@@ -36,15 +36,15 @@ class Key:
 
     Attributes:
         model: sha256 of the model's content, 64 hexadecimal digits (`models.identity`).
-        tokens: sha256 of the window, 64 hexadecimal digits (`tokens_hash`): which token is the first to be scored,
+        window: sha256 of the window, 64 hexadecimal digits (`engine.keys`): which token is the first to be scored,
             those that are fed, and the targets; where several windows share a batch, of all that are in it as well.
-        windows: text that names the rule by which texts are cut into windows: its name, n_ctx, BOS.
+        rule: text that names how texts are cut into windows: the rule, n_ctx, BOS.
         engine: text that names what else the numbers depend on: versions, backend, micro-batch …
     """
 
     model: str
-    tokens: str
-    windows: str
+    window: str
+    rule: str
     engine: str
 
 
@@ -92,12 +92,12 @@ class Store:
         with self.database.guard("read"):
             for wanted, shard in self._shards_of(keys):
                 row = self.database.connection.execute(
-                    "SELECT tokens, sizes, crc32, logp FROM shards WHERE id = ?", (shard,)
+                    "SELECT windows, sizes, crc32, logp FROM shards WHERE id = ?", (shard,)
                 ).fetchone()
                 for digest, logp in self._unpacked(*row, next(iter(wanted.values()))) if row else ():
                     if digest in wanted:
                         found.setdefault(wanted[digest], logp)
-            self._touch({(key.model, key.windows, key.engine) for key in found})
+            self._touch({(key.model, key.rule, key.engine) for key in found})
         return found
 
     def known(self, keys: Iterable[Key]) -> set[Key]:
@@ -125,26 +125,26 @@ class Store:
                 raise ValueError(f"`logp` must be float32 of one dimension, not {logp.dtype} of shape {logp.shape}")
         written: list[tuple[int, dict[bytes, object]]] = []
         with self.database.guard("write"), self.database.transaction() as execute:
-            for settings in dict.fromkeys((key.model, key.windows, key.engine) for key, _, _ in rows):
+            for settings in dict.fromkeys((key.model, key.rule, key.engine) for key, _, _ in rows):
                 values = (bytes.fromhex(settings[0]), *settings[1:])
                 execute(
-                    "INSERT INTO passes (model, windows, engine, used) VALUES (?, ?, ?, ?) ON CONFLICT DO UPDATE "
+                    "INSERT INTO passes (model, rule, engine, used) VALUES (?, ?, ?, ?) ON CONFLICT DO UPDATE "
                     f"SET used = excluded.used WHERE used < excluded.used - {COARSE_S}",
                     (*values, int(time.time())),
                 )
-                [(at,)] = execute("SELECT id FROM passes WHERE model = ? AND windows = ? AND engine = ?", values)
+                [(at,)] = execute("SELECT id FROM passes WHERE model = ? AND rule = ? AND engine = ?", values)
                 there = self._there(at)
                 fresh = {}
                 for key, logp, time_s in rows:
-                    digest = bytes.fromhex(key.tokens)
-                    if (key.model, key.windows, key.engine) == settings and digest not in there:
+                    digest = bytes.fromhex(key.window)
+                    if (key.model, key.rule, key.engine) == settings and digest not in there:
                         fresh.setdefault(digest, (logp.astype("<f4").tobytes(), time_s))
                 if fresh:
-                    tokens, logps = b"".join(fresh), b"".join(logp for logp, _ in fresh.values())
+                    windows, logps = b"".join(fresh), b"".join(logp for logp, _ in fresh.values())
                     sizes = _sizes([len(logp) // 4 for logp, _ in fresh.values()])
                     execute(
-                        "INSERT INTO shards (pass, tokens, sizes, crc32, time_s, logp) VALUES (?, ?, ?, ?, ?, ?)",
-                        (at, tokens, sizes, _crc32(tokens, sizes, logps), sum(s for _, s in fresh.values()), logps),
+                        "INSERT INTO shards (pass, windows, sizes, crc32, time_s, logp) VALUES (?, ?, ?, ?, ?, ?)",
+                        (at, windows, sizes, _crc32(windows, sizes, logps), sum(s for _, s in fresh.values()), logps),
                     )
                     written.append((at, fresh))
         for at, fresh in written:
@@ -197,6 +197,27 @@ class Store:
                 (bytes.fromhex(model), release, json.dumps(dict(info))),
             )
 
+    def is_checked(self, model: str, corpus: str) -> bool:
+        """Whether the model of this content is known to split these texts as the reference did.
+
+        Args:
+            model: sha256 of its content.
+            corpus: which texts, and into what (`engine.keys.corpus_hash`).
+        """
+        with self.database.guard("read"):
+            found = self.database.connection.execute(
+                "SELECT 1 FROM checked WHERE model = ? AND corpus = ?", (bytes.fromhex(model), bytes.fromhex(corpus))
+            )
+            return found.fetchone() is not None
+
+    def note_checked(self, model: str, corpus: str) -> None:
+        """Remembers that it does."""
+        with self.database.guard("write"):
+            self.database.connection.execute(
+                "INSERT OR IGNORE INTO checked (model, corpus) VALUES (?, ?)",
+                (bytes.fromhex(model), bytes.fromhex(corpus)),
+            )
+
     def forget(self) -> None:
         """To be called where rows were removed through this store's own connection."""
         self._cached.clear()
@@ -214,22 +235,22 @@ class Store:
         self.close()
 
     def _shards_of(self, keys: Iterable[Key]) -> Iterator[tuple[dict[bytes, Key], int]]:
-        """For each row that holds some of the keys, these by their digest of tokens, and its id."""
+        """For each row that holds some of the keys, these by their digest, and its id."""
         groups: dict[tuple[str, str, str], dict[bytes, Key]] = defaultdict(dict)
         for key in keys:
-            groups[key.model, key.windows, key.engine][bytes.fromhex(key.tokens)] = key
+            groups[key.model, key.rule, key.engine][bytes.fromhex(key.window)] = key
         for (model, *texts), wanted in groups.items():
             row = self.database.connection.execute(
-                "SELECT id FROM passes WHERE model = ? AND windows = ? AND engine = ?", (bytes.fromhex(model), *texts)
+                "SELECT id FROM passes WHERE model = ? AND rule = ? AND engine = ?", (bytes.fromhex(model), *texts)
             ).fetchone()
-            for shard, tokens in self._tokens(row[0]) if row else ():
-                if here := {digest: wanted[digest] for digest in tokens if digest in wanted}:
+            for shard, digests in self._windows(row[0]) if row else ():
+                if here := {digest: wanted[digest] for digest in digests if digest in wanted}:
                     yield here, shard
 
-    def _tokens(self, at: int) -> list[tuple[int, list[bytes]]]:
+    def _windows(self, at: int) -> list[tuple[int, list[bytes]]]:
         """Of each row of a pass, its id and the digests of its windows, in the order in which they came."""
-        rows = self.database.connection.execute("SELECT id, tokens FROM shards WHERE pass = ? ORDER BY id", (at,))
-        return [(shard, _digests(tokens)) for shard, tokens in rows.fetchall()]
+        rows = self.database.connection.execute("SELECT id, windows FROM shards WHERE pass = ? ORDER BY id", (at,))
+        return [(shard, _digests(windows)) for shard, windows in rows.fetchall()]
 
     def _there(self, at: int) -> set[bytes]:
         """Digests of all windows of a pass; read again only where another connection has written."""
@@ -237,20 +258,20 @@ class Store:
             self._cached.clear()
             self._version = version
         if at not in self._cached:
-            self._cached[at] = {digest for _, tokens in self._tokens(at) for digest in tokens}
+            self._cached[at] = {digest for _, digests in self._windows(at) for digest in digests}
         return self._cached[at]
 
     def _unpacked(
-        self, tokens: object, sizes: object, crc32: object, logp: object, key: Key
+        self, windows: object, sizes: object, crc32: object, logp: object, key: Key
     ) -> list[tuple[bytes, NDArray[np.float32]]]:
         """Digest and values of each window in a row; `key` is one of them.
 
         Raises:
             StoreError: they are not what was written.
         """
-        whole = isinstance(tokens, bytes) and isinstance(sizes, bytes) and isinstance(logp, bytes)
-        if whole and len(logp) % 4 == 0 and _crc32(tokens, sizes, logp) == crc32:
-            digests = _digests(tokens)
+        whole = isinstance(windows, bytes) and isinstance(sizes, bytes) and isinstance(logp, bytes)
+        if whole and len(logp) % 4 == 0 and _crc32(windows, sizes, logp) == crc32:
+            digests = _digests(windows)
             ends = np.cumsum(np.frombuffer(sizes, "<u4")) if sizes else [len(logp) // 4]
             values = np.frombuffer(logp, "<f4").astype(np.float32)
             return list(zip(digests, np.split(values, ends[:-1]), strict=True))
@@ -263,16 +284,16 @@ class Store:
     def _touch(self, passes: Iterable[tuple[str, str, str]]) -> None:
         """Notes that rows were used."""
         now = int(time.time())
-        for model, windows, engine in passes:
+        for model, rule, engine in passes:
             self.database.connection.execute(
-                f"UPDATE passes SET used = ? WHERE model = ? AND windows = ? AND engine = ? AND used < ? - {COARSE_S}",
-                (now, bytes.fromhex(model), windows, engine, now),
+                f"UPDATE passes SET used = ? WHERE model = ? AND rule = ? AND engine = ? AND used < ? - {COARSE_S}",
+                (now, bytes.fromhex(model), rule, engine, now),
             )
 
 
-def _digests(tokens: bytes) -> list[bytes]:
+def _digests(windows: bytes) -> list[bytes]:
     """The sha256 of each window, which follow one another."""
-    return [tokens[i : i + 32] for i in range(0, len(tokens), 32)]
+    return [windows[i : i + 32] for i in range(0, len(windows), 32)]
 
 
 def _sizes(n_scored: list[int]) -> bytes:
@@ -280,6 +301,6 @@ def _sizes(n_scored: list[int]) -> bytes:
     return np.array(n_scored, "<u4").tobytes() if len(n_scored) > 1 else b""
 
 
-def _crc32(tokens: bytes, sizes: bytes, logp: bytes) -> int:
+def _crc32(windows: bytes, sizes: bytes, logp: bytes) -> int:
     """A checksum that also tells when a row holds another window's values."""
-    return zlib.crc32(logp, zlib.crc32(sizes, zlib.crc32(tokens)))
+    return zlib.crc32(logp, zlib.crc32(sizes, zlib.crc32(windows)))

@@ -300,7 +300,7 @@ def settings_of(n_seq_max: int) -> Settings:
 def keys_of(windows: list[PlannedWindow], settings: Settings) -> list[str]:
     """What the store files windows under, without models and settings."""
     reference = SimpleNamespace(add_bos=False, bos=None)
-    return [key.tokens for key in Keys(settings, reference, native.build(), windows).of("0" * 64)]
+    return [key.window for key in Keys(settings, reference, native.build(), windows).of("0" * 64)]
 
 
 def test_a_window_is_stored_by_all_that_is_in_it_and_not_by_where_it_is() -> None:

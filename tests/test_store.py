@@ -100,10 +100,10 @@ def test_values_come_back_bit_for_bit(store: Store, path: Path) -> None:
     assert store.get([]) == {}
 
 
-@pytest.mark.parametrize("field", ["model", "tokens", "windows", "engine"])
+@pytest.mark.parametrize("field", ["model", "window", "rule", "engine"])
 def test_each_part_of_the_key_counts(store: Store, field: str) -> None:
     store.put(key(1), logp(1), 1.0)
-    other = Key(**{**vars(key(1)), field: B if field in ("model", "tokens") else "another"})
+    other = Key(**{**vars(key(1)), field: B if field in ("model", "window") else "another"})
     assert store.get([other]) == {}
     store.put(other, logp(2), 1.0)
     found = store.get([key(1), other])

@@ -39,14 +39,15 @@ def imported() -> None:
     _ = ppldelta.score
 
 
-def compare_same(model: str, folder: str, n_ctx: int, threads: int) -> dict[str, float]:
-    """A model compared with itself: its size, and the mean NLL of each document."""
+def compare_same(model: str, folder: str, n_ctx: int, threads: int) -> dict[str, Any]:
+    """A model compared with itself: its size, and the tokens and the mean NLL of each document."""
     import ppldelta
 
     result = ppldelta.score(folder, model, model, n_ctx=n_ctx, threads=threads, store=None, progress=False)
     documents = result.documents
     return {
         "size_bytes": result.families[0]["ref"]["size_bytes"],
+        "n_tokens": dict(zip(documents["document"], documents["n_tokens"], strict=True)),
         "nll": dict(zip(documents["document"], documents["ppl_ref"].log(), strict=True)),
     }
 

@@ -221,6 +221,7 @@ def interleave(contestants: dict[str, Contestant], n_runs: int, *, warm_up: bool
     for i in range(-int(warm_up), n_runs):
         for name in list(contestants)[:: -1 if i % 2 else 1]:
             print(f"  {'warm-up' if i < 0 else f'run {i + 1}/{n_runs}'}: {name}", file=sys.stderr, flush=True)
+            os.sync()  # what the one before wrote is not written at this one's cost
             run = contestants[name]()
             if i >= 0:
                 runs[name].append(run)

@@ -150,3 +150,11 @@ def test_a_dry_run_ends_as_the_run_would(tmp_path: Path, capsys: pytest.CaptureF
     assert main(arguments) == 0
     assert main([*arguments, "--cmp", str(tmp_path / "cut.gguf")]) == 1
     assert "this model is left out (hint: the file may be truncated" in capsys.readouterr().err
+
+
+def test_equal_windows_are_read_once() -> None:
+    text = (demo.CORPUS / "code" / "token_bucket.py").read_text()
+    once = ppldelta.plan({"a": text}, cmp=GOOD, **QUIET)
+    twice = ppldelta.plan({"a": text, "b": text}, cmp=GOOD, **QUIET)
+    assert (twice.n_windows, twice.n_scored) == (2 * once.n_windows, 2 * once.n_scored)
+    assert [twice.n_fed, *(model.n_fed for model in twice.models)] == [once.n_fed] * 3

@@ -53,11 +53,13 @@ def test_equal_labels_are_told_apart_by_folder_and_number(models: Path) -> None:
         ("nowhere/deep/missing.gguf", "no model file", "does not exist"),
         ("a", "is a folder", "m.Q8_0.gguf"),
         ("text.gguf", "not a GGUF file", "convert"),
+        ("empty.gguf", "not a GGUF file: it is empty", "convert"),
         ("s/big-00002-of-00002.gguf", "part 2", "big-00001-of-00002.gguf"),
     ],
 )
 def test_errors_name_the_value_and_the_next_step(models: Path, name: str, message: str, hint: str) -> None:
     (models / "text.gguf").write_text("hello")
+    (models / "empty.gguf").touch()
     with pytest.raises(ModelError, match=message) as caught:
         resolve(models / name)
     assert name.split("/")[-1] in caught.value.message

@@ -380,7 +380,7 @@ def test_the_end_of_the_caller_is_the_worker_s(tmp_path: Path, signum: int, grou
     until(lambda: not any(map(alive, family)), 5)
     if signum == signal.SIGINT:
         assert caller.returncode == 130
-        said = b"ppldelta: interrupted; what was evaluated is kept, the same command goes on from there"
+        said = b"ppldelta: interrupted; all but the last seconds' work is kept, the same command goes on from there"
         assert rest.strip().endswith(said)
         assert b"Traceback" not in rest
 

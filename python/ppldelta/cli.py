@@ -41,7 +41,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         return 1
     except KeyboardInterrupt:
         if getattr(options, "store", None):
-            kept = "what was evaluated is kept, the same command goes on from there"
+            kept = "all but the last seconds' work is kept, the same command goes on from there"
         else:
             kept = "nothing was kept"
         print(f"ppldelta: interrupted; {kept}", file=sys.stderr)

@@ -123,16 +123,16 @@ class Job:
 
     @property
     def n_fed(self) -> int:
-        """Tokens that a model reads, with nothing in the store."""
-        return sum(window.n_fed for window in self.windows)
+        """Tokens that a model reads, with nothing in the store: equal windows once."""
+        return sum({key: window.n_fed for key, window in zip(self.models[0].keys, self.windows, strict=True)}.values())
 
     @property
     def headline(self) -> str:
         """What there is to do, in a line."""
         n_tokens = sum(len(plan.tokens) for plan in self.planned)
         what = (
-            f"{counted(len(self.planned), 'document')}, {counted(n_tokens, 'token')} "
-            f"in {counted(len(self.windows), 'window')}"
+            f"{counted(len(self.planned), 'document')}, {counted(n_tokens, 'token')}, "
+            f"{counted(len(self.windows), 'window')}"
         )
         todo = [each for each in self.models if each.todo]
         if not todo:

@@ -70,7 +70,7 @@ class Plan:
         n_documents: documents that can be scored.
         n_tokens: their tokens.
         n_windows: windows of them, for one model.
-        n_fed: tokens that a model reads, with nothing in the store.
+        n_fed: tokens that a model reads, with nothing in the store; of equal windows it reads one.
         n_scored: tokens that are scored, for one model.
         longest: tokens in the longest window.
         n_ctx: most tokens that a window may have.

@@ -1,8 +1,8 @@
 """Log-probabilities that were computed once, kept in one SQLite file, so that nothing is ever evaluated twice.
 
 Windows that were done together are one row, committed as soon as they are there: a killed process loses what it was
-evaluating and nothing else. Two processes may write at once. Beside them, what is expensive to find out of models: the
-content hash of each file, and what each model says of itself.
+doing together and nothing else. Two processes may write at once. Beside them, what is expensive to find out of models:
+the content hash of each file, what each model says of itself, and which texts it splits as a reference did.
 """
 
 from __future__ import annotations

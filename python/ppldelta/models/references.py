@@ -69,8 +69,9 @@ def resolve(model: ModelLike, *, label: str | None = None) -> ModelReference:
     except OSError as error:
         raise ModelError(f"cannot read the model file `{shown}`: {error.strerror}") from error
     if magic != GGUF_MAGIC:
+        found = f"begins with {magic!r} instead of {GGUF_MAGIC!r}" if magic else "is empty"
         raise ModelError(
-            f"`{shown}` is not a GGUF file: it begins with {magic!r} instead of {GGUF_MAGIC!r}",
+            f"`{shown}` is not a GGUF file: it {found}",
             hint="convert the model with llama.cpp's convert_hf_to_gguf.py, or download a GGUF of it",
         )
     split = _SPLIT.search(path.name)

@@ -20,20 +20,17 @@ import harness
 import ppldelta
 from make_model import cached
 from ppldelta.engine.native import Model, Scorer
-from ppldelta.engine.plan import N_OUTPUTS_MAX_CPU
-from ppldelta.job import DEFAULT_N_UBATCH
 from ppldelta.text.windows import RULES, plan_windows
 from texts import text
 
 N_CTX = 512
-MICRO_BATCH = {"n_ubatch": DEFAULT_N_UBATCH, "n_outputs_max": N_OUTPUTS_MAX_CPU}
 
 
 class Bench:
     """A text under one `n_ctx`: contestants that decode or score it, and how many targets each rule has."""
 
     def __init__(self, path: Path, model: Model, tokens: NDArray[np.int32], n_ctx: int, threads: int) -> None:
-        common = {"n_ctx": n_ctx, "threads": threads, **MICRO_BATCH}
+        common = {"n_ctx": n_ctx, "threads": threads, **floor.MICRO_BATCH}
         self._decoder, self._scorer = floor.Decoder(path, **common), Scorer(model, **common)
         self._windows = {rule: plan_windows(tokens, rule=rule, n_ctx=n_ctx, bos=None) for rule in RULES}
         self.n_scored = {rule: sum(len(window.targets) for window in plan) for rule, plan in self._windows.items()}
@@ -93,7 +90,7 @@ def main() -> None:
     def load_and_score() -> list[NDArray[np.float32]]:
         fresh = Model(path)
         plan = plan_windows(fresh.tokenize(document), rule="perplexity", n_ctx=N_CTX, bos=None)
-        scorer = Scorer(fresh, n_ctx=N_CTX, threads=chosen.threads, **MICRO_BATCH)
+        scorer = Scorer(fresh, n_ctx=N_CTX, threads=chosen.threads, **floor.MICRO_BATCH)
         return [scorer.score(window) for window in plan]
 
     def score_two_models() -> NDArray[np.float32]:

@@ -22,8 +22,6 @@ import harness
 from children import N_CTX, compare
 from make_model import cached
 from ppldelta.engine.native import Model
-from ppldelta.engine.plan import N_OUTPUTS_MAX_CPU
-from ppldelta.job import DEFAULT_N_UBATCH
 from ppldelta.text.windows import plan_windows
 from texts import text
 
@@ -71,7 +69,7 @@ def today(
 
 def decode(models: list[str], file: str, threads: int) -> tuple[float, float]:
     """Wall and CPU seconds of the forward passes alone, to be called in a fresh process."""
-    size = {"n_ctx": N_CTX, "threads": threads, "n_ubatch": DEFAULT_N_UBATCH, "n_outputs_max": N_OUTPUTS_MAX_CPU}
+    size = {"n_ctx": N_CTX, "threads": threads, **floor.MICRO_BATCH}
     tokens = Model(models[0], vocab_only=True).tokenize(Path(file).read_bytes())
     windows = plan_windows(tokens, rule="perplexity", n_ctx=N_CTX, bos=None)
     runs = []

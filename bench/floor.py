@@ -15,7 +15,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 import harness
+from ppldelta.engine.plan import N_OUTPUTS_MAX_CPU
+from ppldelta.job import DEFAULT_N_UBATCH
 from ppldelta.text.windows import Window
+
+MICRO_BATCH = {"n_ubatch": DEFAULT_N_UBATCH, "n_outputs_max": N_OUTPUTS_MAX_CPU}
+"""As `ppldelta.score` evaluates on the CPU."""
 
 
 class _Parameters(ctypes.Structure):

@@ -233,14 +233,15 @@ def _prepared(
     pieces = model.pieces(distinct_tokens)
     windows = plan_batches(planned, settings)
     keys = Keys(settings, model.info, model.build, windows)
-    corpus = corpus_hash(planned)
+    corpus = corpus_hash(planned) if store else ""
 
     failures = []
     readable = [model]
     for comparison, candidate in zip(comparisons, judged, strict=True):
         sha256 = hashes.known(comparison.path)
         info = _described(sha256, store)
-        all_stored = info is not None and store.known(keys.of(sha256)) == set(keys.of(sha256))
+        wanted = set(keys.of(sha256)) if info else set()
+        all_stored = bool(info) and store.known(wanted) == wanted
         if not all_stored or not store.is_checked(sha256, corpus):
             try:
                 info = candidate.info if all_stored else candidate.look()

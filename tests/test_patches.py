@@ -4,6 +4,7 @@ The archive comes from the folder in PPLDELTA_DOWNLOADS, else from where a build
 """
 
 import os
+import platform
 import re
 import shutil
 import subprocess
@@ -424,6 +425,63 @@ def test_header_leaves_no_unfinished_file(program, tmp_path, args, says):
 def test_header_reports_write_errors(program, tmp_path, path, says):
     done = subprocess.run([program, path, "x"], capture_output=True, text=True, cwd=tmp_path)
     assert (done.returncode, done.stderr) == (1, says + "\n")
+
+
+# --- what the compiler makes of the AMX tile configuration ---
+
+AMX = "ggml/src/ggml-cpu/amx/mmq.cpp"
+STORE = re.compile(r"\tv?mov\w*\s+(?P<source>\S+),(?P<at>-?0x[0-9a-f]+|)\((?P<base>%r\w\w)\)$")
+WIDTHS = {"%x": 16, "%y": 32, "%z": 64}
+SUFFIXES = {"b": 1, "w": 2, "l": 4, "q": 8}
+
+
+def stored_before_load(listing):
+    """Which of the 64 bytes that `ldtilecfg` reads were stored before it, from GCC's or clang's object code."""
+    stores, loads = [], []
+    for line in listing.splitlines():
+        if found := re.search(r"\tldtilecfg\s+(-?0x[0-9a-f]+|)\((%r\w\w)\)", line):
+            loads.append((found[2], int(found[1] or "0", 16)))
+        elif not loads and (found := STORE.search(line)):
+            name, source = line.split("\t")[-1].split()[0], found["source"]
+            width = WIDTHS.get(source[:2]) or SUFFIXES.get(name[-1]) or register_width(source)
+            stores.append((found["base"], int(found["at"] or "0", 16), width))
+    assert len(loads) == 1, listing
+    (base, start) = loads[0]
+    return {at + i - start for b, at, width in stores if b == base for i in range(width)} & set(range(64))
+
+
+def register_width(name):
+    return 8 if name.startswith("%r") else 4 if name.startswith("%e") else 1 if name.endswith("l") else 2
+
+
+def tile_config_listing(source, folder):
+    """Disassembly of `ggml_tile_config_init` of llama.cpp's file, compiled alone as an optimised build does."""
+    struct = re.search(r"^struct tile_config_t ?\{.*?^\};\n", source, re.M | re.S)[0]
+    function = re.search(r"^inline void ggml_tile_config_init\(void\) \{.*?^\}\n", source, re.M | re.S)[0]
+    program = "#include <immintrin.h>\n#include <cstdint>\n" + struct + function.replace("inline ", "", 1)
+    (folder / "tile.cpp").write_text(program)
+    compiler = os.environ.get("CXX") or shutil.which("c++") or shutil.which("g++") or "c++"
+    flags = ["-std=c++17", "-O3", "-DNDEBUG", "-fPIC", "-march=sapphirerapids", "-c"]
+    subprocess.run([compiler, *flags, "-o", folder / "tile.o", folder / "tile.cpp"], check=True)
+    disassemble = ["objdump", "-d", "--no-show-raw-insn", str(folder / "tile.o")]
+    return subprocess.run(disassemble, capture_output=True, text=True, check=True).stdout
+
+
+@pytest.mark.skipif(platform.machine() != "x86_64", reason="AMX is part of x86-64")
+def test_the_amx_tile_configuration_is_stored_as_a_whole(staged, tmp_path):
+    """`rows` and `colsb` of eight tiles; the processor faults on what lies there if the stores were removed."""
+    listing = tile_config_listing((staged[0] / AMX).read_text(), tmp_path)
+    assert stored_before_load(listing) == set(range(64))
+
+
+@pytest.mark.skipif(platform.machine() != "x86_64", reason="AMX is part of x86-64")
+def test_a_tile_configuration_of_which_8_bytes_are_stored_is_seen(staged, tmp_path):
+    """What GCC 12 makes of the unpatched function, spelt out so that every compiler makes it."""
+    source = (staged[0] / AMX).read_text()
+    broken = re.sub(r'__asm__ volatile\(""[^\n]*', "", source)
+    assert broken != source
+    broken = broken.replace("_tile_loadconfig(&tc);", '__asm__ volatile("ldtilecfg %0" :: "m"(*(const void **) &tc));')
+    assert len(stored_before_load(tile_config_listing(broken, tmp_path))) < 64
 
 
 # --- every patch is listed and explained ---

@@ -19,6 +19,7 @@ PATCHES = ROOT / "patches"
 SCRIPT = ROOT / "cmake" / "stage_llama_cpp.py"
 PERPLEXITY = "tools/perplexity/perplexity.cpp"
 HEADER = "tools/perplexity/signed-deltas.h"
+AMX = "ggml/src/ggml-cpu/amx/mmq.cpp"
 HEADINGS = ("Why.", "Why not outside a patch.", "Drop when.")
 
 
@@ -90,7 +91,7 @@ def unpatched(tmp_path_factory, downloads):
 @pytest.fixture
 def source(tmp_path, unpatched):
     """A small stand-in for a checkout: the files that the series touches, and what marks a llama.cpp."""
-    context = ("src/llama-context.cpp", "src/llama-context.h")
+    context = ("src/llama-context.cpp", "src/llama-context.h", AMX)
     for name in ("src/llama.cpp", *context, PERPLEXITY, "common/arg.cpp", "common/common.h"):
         (tmp_path / "source" / name).parent.mkdir(parents=True, exist_ok=True)
         shutil.copyfile(unpatched / name, tmp_path / "source" / name)
@@ -429,59 +430,61 @@ def test_header_reports_write_errors(program, tmp_path, path, says):
 
 # --- what the compiler makes of the AMX tile configuration ---
 
-AMX = "ggml/src/ggml-cpu/amx/mmq.cpp"
-STORE = re.compile(r"\tv?mov\w*\s+(?P<source>\S+),(?P<at>-?0x[0-9a-f]+|)\((?P<base>%r\w\w)\)$")
-WIDTHS = {"%x": 16, "%y": 32, "%z": 64}
-SUFFIXES = {"b": 1, "w": 2, "l": 4, "q": 8}
+
+SHOW = """
+#include <cstdio>
+extern "C" { alignas(64) unsigned char seen[64]; }
+void ggml_tile_config_init();
+int main() {
+    ggml_tile_config_init();
+    for (const unsigned char byte : seen) {
+        std::printf("%d ", byte);
+    }
+}
+"""
+# palette and first row, 14 reserved bytes, bytes per row (u16) and rows of 16 tiles, of which 8 are used
+TILES = [1, 0, *[0] * 14, *[64, 0] * 2, *[32, 0] * 2, *[64, 0] * 4, *[0] * 16, 8, 8, *[16] * 6, *[0] * 8]
 
 
-def stored_before_load(listing):
-    """Which of the 64 bytes that `ldtilecfg` reads were stored before it, from GCC's or clang's object code."""
-    stores, loads = [], []
-    for line in listing.splitlines():
-        if found := re.search(r"\tldtilecfg\s+(-?0x[0-9a-f]+|)\((%r\w\w)\)", line):
-            loads.append((found[2], int(found[1] or "0", 16)))
-        elif not loads and (found := STORE.search(line)):
-            name, source = line.split("\t")[-1].split()[0], found["source"]
-            width = WIDTHS.get(source[:2]) or SUFFIXES.get(name[-1]) or register_width(source)
-            stores.append((found["base"], int(found["at"] or "0", 16), width))
-    assert len(loads) == 1, listing
-    (base, start) = loads[0]
-    return {at + i - start for b, at, width in stores if b == base for i in range(width)} & set(range(64))
+def tile_configuration(source, folder):
+    """The 64 bytes that `ldtilecfg` would read in llama.cpp's `ggml_tile_config_init`, optimised as in a build.
 
-
-def register_width(name):
-    return 8 if name.startswith("%r") else 4 if name.startswith("%e") else 1 if name.endswith("l") else 2
-
-
-def tile_config_listing(source, folder):
-    """Disassembly of `ggml_tile_config_init` of llama.cpp's file, compiled alone as an optimised build does."""
+    The instruction is replaced in the compiler's assembly by one that copies the bytes, so that this runs without AMX.
+    """
     struct = re.search(r"^struct tile_config_t ?\{.*?^\};\n", source, re.M | re.S)[0]
     function = re.search(r"^inline void ggml_tile_config_init\(void\) \{.*?^\}\n", source, re.M | re.S)[0]
-    program = "#include <immintrin.h>\n#include <cstdint>\n" + struct + function.replace("inline ", "", 1)
-    (folder / "tile.cpp").write_text(program)
+    (folder / "tile.cpp").write_text(
+        "#include <immintrin.h>\n#include <cstdint>\n" + struct + function.removeprefix("inline ")
+    )
+    (folder / "show.cpp").write_text(SHOW)
     compiler = os.environ.get("CXX") or shutil.which("c++") or shutil.which("g++") or "c++"
-    flags = ["-std=c++17", "-O3", "-DNDEBUG", "-fPIC", "-march=sapphirerapids", "-c"]
-    subprocess.run([compiler, *flags, "-o", folder / "tile.o", folder / "tile.cpp"], check=True)
-    disassemble = ["objdump", "-d", "--no-show-raw-insn", str(folder / "tile.o")]
-    return subprocess.run(disassemble, capture_output=True, text=True, check=True).stdout
+    flags = ["-std=c++17", "-O3", "-DNDEBUG", "-mamx-tile"]
+    subprocess.run([compiler, *flags, "-S", "-o", folder / "tile.s", folder / "tile.cpp"], check=True)
+    assembly = (folder / "tile.s").read_text()
+    assert len(re.findall(r"\tldtilecfg\t", assembly)) == 1
+    copy = r"".join(
+        rf"\tmovups {part}+\g<at>(\g<base>), %xmm15\n\tmovups %xmm15, seen+{part}(%rip)\n" for part in (0, 16, 32, 48)
+    )
+    copied = re.sub(r"\tldtilecfg\t(?P<at>-?\d*)\((?P<base>%r\w+)\)\n", copy.replace("+\\g<at>", "+0\\g<at>"), assembly)
+    (folder / "copied.s").write_text(copied)
+    subprocess.run([compiler, "-o", folder / "show", folder / "copied.s", folder / "show.cpp"], check=True)
+    return [int(n) for n in subprocess.check_output([folder / "show"], text=True).split()]
 
 
-@pytest.mark.skipif(platform.machine() != "x86_64", reason="AMX is part of x86-64")
-def test_the_amx_tile_configuration_is_stored_as_a_whole(staged, tmp_path):
-    """`rows` and `colsb` of eight tiles; the processor faults on what lies there if the stores were removed."""
-    listing = tile_config_listing((staged[0] / AMX).read_text(), tmp_path)
-    assert stored_before_load(listing) == set(range(64))
+only_x86 = pytest.mark.skipif(platform.machine() != "x86_64", reason="AMX is a part of x86-64")
 
 
-@pytest.mark.skipif(platform.machine() != "x86_64", reason="AMX is part of x86-64")
-def test_a_tile_configuration_of_which_8_bytes_are_stored_is_seen(staged, tmp_path):
-    """What GCC 12 makes of the unpatched function, spelt out so that every compiler makes it."""
-    source = (staged[0] / AMX).read_text()
-    broken = re.sub(r'__asm__ volatile\(""[^\n]*', "", source)
-    assert broken != source
-    broken = broken.replace("_tile_loadconfig(&tc);", '__asm__ volatile("ldtilecfg %0" :: "m"(*(const void **) &tc));')
-    assert len(stored_before_load(tile_config_listing(broken, tmp_path))) < 64
+@only_x86
+def test_the_amx_tile_configuration_is_whole_when_it_is_read(staged, tmp_path):
+    assert tile_configuration((staged[0] / AMX).read_text(), tmp_path) == TILES
+
+
+@only_x86
+def test_stores_that_the_compiler_removed_are_seen(staged, tmp_path):
+    """The function without the patch, and with GCC 12's idea of `_tile_loadconfig`'s operand spelt out."""
+    source = re.sub(r'__asm__ volatile\(""[^\n]*', "", (staged[0] / AMX).read_text())
+    operand = '__asm__ volatile("ldtilecfg\\t%X0" :: "m" (*((const void **) &tc)));'
+    assert tile_configuration(source.replace("_tile_loadconfig(&tc);", operand), tmp_path) != TILES
 
 
 # --- every patch is listed and explained ---

@@ -110,11 +110,23 @@ void on_abort(const char * message) {
     std::fflush(stderr);
 }
 
+std::string & backend_folder() {
+    static std::string folder;
+    return folder;
+}
+
 void initialize_backend() {
     static std::once_flag once;
     std::call_once(once, [] {
         llama_log_set([](ggml_log_level level, const char * text, void *) { the_log().append(level, text); }, nullptr);
         ggml_set_abort_callback(&on_abort);
+#ifdef GGML_BACKEND_DL
+        // before anything asks for backends: llama.cpp would look beside Python's executable and in the working folder
+        ggml_backend_load_all_from_path(backend_folder().c_str());
+        if (ggml_backend_dev_by_type(GGML_BACKEND_DEVICE_TYPE_CPU) == nullptr) {
+            throw std::runtime_error("no kernels for this processor can be loaded from " + backend_folder());
+        }
+#endif
         llama_backend_init();
     });
 }
@@ -157,6 +169,20 @@ std::vector<log_line> drain_log(int least_level) {
 
 void mirror_log(int fd) {
     the_log().mirror(fd);
+}
+
+void find_backends(const std::string & folder) {
+    backend_folder() = folder;
+}
+
+std::string system_info() {
+    initialize_backend();
+    return llama_print_system_info();
+}
+
+bool has_gpu() {
+    initialize_backend(); // llama_supports_gpu_offload() would also count a backend for other machines that names none
+    return ggml_backend_dev_by_type(GGML_BACKEND_DEVICE_TYPE_GPU) || ggml_backend_dev_by_type(GGML_BACKEND_DEVICE_TYPE_IGPU);
 }
 
 std::vector<std::string> devices() {

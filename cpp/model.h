@@ -25,6 +25,15 @@ std::vector<log_line> drain_log(int least_level);
 // there whatever happens next.
 void mirror_log(int fd);
 
+// Where a build with loadable backends (GGML_BACKEND_DL) finds them. To be called before all that needs one.
+void find_backends(const std::string & folder);
+
+// llama.cpp's line on the features of the processor that are used.
+std::string system_info();
+
+// Whether there is a device that layers can be put on.
+bool has_gpu();
+
 // The devices that the backends of this build find on this machine, such as "CPU: AMD EPYC" or "CUDA0: NVIDIA H200".
 std::vector<std::string> devices();
 

@@ -158,6 +158,7 @@ PYBIND11_MODULE(_core, m) {
     m.def("drain_log", &drain_log, py::arg("least_level"));
     m.def("mirror_log", &ppldelta::mirror_log, py::arg("fd"));
     m.def("devices", &ppldelta::devices);
-    m.def("system_info", [] { return std::string(llama_print_system_info()); });
-    m.def("supports_gpu_offload", &llama_supports_gpu_offload);
+    m.def("find_backends", &ppldelta::find_backends, py::arg("folder")); // bytes, as the file system has it
+    m.def("system_info", &ppldelta::system_info);
+    m.def("has_gpu", &ppldelta::has_gpu);
 }

@@ -48,7 +48,14 @@ inline float exp_nonpositive(float x) {
     return p * scale;
 }
 
-float max_of(const float * x, size_t n) {
+// In a build for many processors the loops are compiled for each kind of them, and the best is taken at run time.
+#if defined(PPLDELTA_CLONES) && defined(__x86_64__) && defined(__GLIBC__)
+#    define FOR_EACH_PROCESSOR __attribute__((target_clones("arch=skylake-avx512", "arch=haswell", "default")))
+#else
+#    define FOR_EACH_PROCESSOR
+#endif
+
+FOR_EACH_PROCESSOR float max_of(const float * x, size_t n) {
     float lanes[n_lanes];
     std::fill(lanes, lanes + n_lanes, -std::numeric_limits<float>::infinity());
     size_t i = 0;
@@ -64,7 +71,7 @@ float max_of(const float * x, size_t n) {
     return max;
 }
 
-double sum_exp(const float * x, size_t n, float max) {
+FOR_EACH_PROCESSOR double sum_exp(const float * x, size_t n, float max) {
     double lanes[n_lanes] = {};
     size_t i = 0;
     for (; i + n_lanes <= n; i += n_lanes) {

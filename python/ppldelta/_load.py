@@ -8,11 +8,13 @@ OpenMP reads the setting once, when it is loaded with the extension; the environ
 from __future__ import annotations
 
 import os
+from pathlib import Path
 
 _SPIN = "GOMP_SPINCOUNT"
 _is_set = _SPIN in os.environ
 os.environ.setdefault(_SPIN, "1000")
 try:
+    from ppldelta import _core
     from ppldelta._core import __version__ as __version__
 except ImportError as error:  # a source folder on the path, or a library that the loader cannot find
     raise ImportError(
@@ -22,3 +24,6 @@ except ImportError as error:  # a source folder on the path, or a library that t
 finally:
     if not _is_set:
         del os.environ[_SPIN]
+
+# where a build for many processors has the kernels for each kind
+_core.find_backends(os.fsencode(Path(__file__).parent / "bin"))

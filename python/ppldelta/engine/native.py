@@ -105,7 +105,7 @@ def build() -> Build:
         version=_core.__version__,
         llama_cpp_commit=_core.llama_cpp_commit,
         patches_hash=_core.patches_hash,
-        gpu=_core.supports_gpu_offload(),
+        gpu=_core.has_gpu(),
         devices=tuple(_core.devices()),
         system=_core.system_info(),
     )
@@ -113,7 +113,7 @@ def build() -> Build:
 
 def on_gpu(n_gpu_layers: int | None) -> bool:
     """`Build.on_gpu` of this process, without a look at its devices."""
-    return _on_gpu(_core.supports_gpu_offload(), n_gpu_layers)
+    return _on_gpu(_core.has_gpu(), n_gpu_layers)
 
 
 def _on_gpu(gpu: bool, n_gpu_layers: int | None) -> bool:

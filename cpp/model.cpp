@@ -185,6 +185,21 @@ bool has_gpu() {
     return ggml_backend_dev_by_type(GGML_BACKEND_DEVICE_TYPE_GPU) || ggml_backend_dev_by_type(GGML_BACKEND_DEVICE_TYPE_IGPU);
 }
 
+void add_rpc_server(const std::string & endpoint) {
+    initialize_backend();
+    ggml_backend_reg_t rpc = ggml_backend_reg_by_name("RPC");
+    if (rpc == nullptr) {
+        throw std::runtime_error("this build has no RPC backend");
+    }
+    using add_server = ggml_backend_reg_t (*)(const char * endpoint);
+    const auto add = reinterpret_cast<add_server>(ggml_backend_reg_get_proc_address(rpc, "ggml_backend_rpc_add_server"));
+    ggml_backend_reg_t server = add ? add(endpoint.c_str()) : nullptr;
+    if (server == nullptr) {
+        throw std::runtime_error("the server has no devices");
+    }
+    ggml_backend_register(server);
+}
+
 std::vector<std::string> devices() {
     initialize_backend();
     std::vector<std::string> names;

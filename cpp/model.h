@@ -34,6 +34,10 @@ std::string system_info();
 // Whether there is a device that layers can be put on.
 bool has_gpu();
 
+// Makes the devices of a `ggml-rpc-server` at HOST:PORT this process's own, for all models that are loaded afterwards.
+// Throws std::runtime_error where the build has no RPC backend; ggml aborts the process where no server answers.
+void add_rpc_server(const std::string & endpoint);
+
 // The devices that the backends of this build find on this machine, such as "CPU: AMD EPYC" or "CUDA0: NVIDIA H200".
 std::vector<std::string> devices();
 

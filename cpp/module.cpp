@@ -160,5 +160,6 @@ PYBIND11_MODULE(_core, m) {
     m.def("devices", &ppldelta::devices);
     m.def("find_backends", &ppldelta::find_backends, py::arg("folder")); // bytes, as the file system has it
     m.def("system_info", &ppldelta::system_info);
+    m.def("add_rpc_server", &ppldelta::add_rpc_server, py::arg("endpoint"), py::call_guard<py::gil_scoped_release>());
     m.def("has_gpu", &ppldelta::has_gpu);
 }

@@ -7,10 +7,20 @@ from collections.abc import Callable
 from pathlib import Path
 
 import ppldelta
+from ppldelta.engine import rpc
 from ppldelta.engine.plan import RANGES
 from ppldelta.job import DEFAULT_N_UBATCH
 from ppldelta.report.budget import DEFAULT_VIEWS
 from ppldelta.text.windows import RULES
+
+PROGRAMS = {
+    "perplexity": ("llama-perplexity", "the patched llama-perplexity, with all its own flags"),
+    "rpc-server": (
+        "ggml-rpc-server",
+        "lends this machine's devices to `ppldelta score --rpc` elsewhere; see its --help",
+    ),
+}
+"""Programs of llama.cpp that the package carries, by the name of the command that runs each."""
 
 
 def parser() -> argparse.ArgumentParser:
@@ -101,7 +111,13 @@ def parser() -> argparse.ArgumentParser:
         dest="n_gpu_layers",
         type=_whole(*RANGES["n_gpu_layers"], default=("auto", "all")),
         metavar="N",
-        help="layers on the GPU (default: all, where a GPU backend is built in)",
+        help="layers on the GPU (default: all, where there is one)",
+    )
+    score.add_argument(
+        "--rpc",
+        metavar="HOST:PORT[,...]",
+        help="use the devices of `ppldelta rpc-server` on other machines like GPUs of this one (default: what "
+        f"{rpc.VARIABLE} names); {rpc.WARNING}",
     )
     _add_store(score)
     _add_tokens(score)
@@ -181,7 +197,8 @@ def parser() -> argparse.ArgumentParser:
     which.add_argument("--all", dest="everything", action="store_true", help="everything")
     store.set_defaults(command="store", wrong_use=store.error)
 
-    commands.add_parser("perplexity", help="the patched llama-perplexity, with all its own flags", add_help=False)
+    for name, (_, what) in PROGRAMS.items():
+        commands.add_parser(name, help=what, add_help=False)
     return root
 
 

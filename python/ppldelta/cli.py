@@ -25,8 +25,8 @@ from ppldelta.text.names import counted, printable
 def main(argv: Sequence[str] | None = None) -> int:
     """Runs the command line and returns the exit status (2 for wrong use is raised by argparse as SystemExit)."""
     given = list(sys.argv[1:] if argv is None else argv)
-    if given[:1] == ["perplexity"]:  # all its own flags, `--help` included
-        return _perplexity(given[1:])
+    if given and given[0] in arguments.PROGRAMS:  # all their own flags, `--help` included
+        return _run_program(arguments.PROGRAMS[given[0]][0], given[1:])
     options = arguments.parser().parse_args(given)
     logging.basicConfig(
         level=logging.DEBUG if options.verbose else logging.ERROR,
@@ -65,6 +65,7 @@ def _score(options: argparse.Namespace) -> int:
         n_ubatch=options.n_ubatch,
         threads=options.threads,
         store=options.store,
+        rpc=options.rpc,
         progress=not options.quiet,
     )
     if isinstance(result, ppldelta.Plan):
@@ -159,11 +160,12 @@ def _show(result: ppldelta.Result, folder: Path) -> None:
     print(f"\nreport: {folder / 'report.html'}")
 
 
-def _perplexity(flags: list[str]) -> int:
-    """Replaces this process by the patched llama-perplexity that lies in the package."""
-    program = Path(ppldelta.__file__).parent / "bin" / "llama-perplexity"
+def _run_program(name: str, flags: list[str]) -> int:
+    """Replaces this process by a program of llama.cpp that lies in the package."""
+    program = Path(ppldelta.__file__).parent / "bin" / name
     if not program.exists():
-        print(f"ppldelta: error: `{program}` is missing\nhint: install ppldelta again", file=sys.stderr)
+        hint = "install ppldelta again" + (", without `-DGGML_RPC=OFF`" if "rpc" in name else "")
+        print(f"ppldelta: error: `{printable(program)}` is missing\nhint: {hint}", file=sys.stderr)
         return 1
     os.execv(program, [str(program), *flags])
 

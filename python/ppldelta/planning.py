@@ -19,6 +19,7 @@ from tqdm.auto import tqdm
 from ppldelta import job
 from ppldelta.engine.loaded import ContextSize
 from ppldelta.engine.plan import PlannedWindow
+from ppldelta.engine.rpc import endpoints
 from ppldelta.engine.session import Session
 from ppldelta.errors import ModelError
 from ppldelta.job import DEFAULT_N_UBATCH, Job, ModelJob, Request
@@ -142,6 +143,7 @@ def plan(
     n_ubatch: int = DEFAULT_N_UBATCH,
     threads: int | None = None,
     store: str | os.PathLike[str] | bool | None = True,
+    rpc: str | Iterable[str] | None = None,
     executor: Executor | None = None,
     progress: bool = True,
 ) -> Plan:
@@ -167,7 +169,7 @@ def plan(
         threads=threads,
     )
     with (
-        Session(executor) as session,
+        Session(executor, endpoints(rpc)) as session,
         job.opened(request, session, files, store=store, progress=progress) as work,
     ):
         models, warnings = [], list(work.warnings)

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 from tqdm.auto import tqdm
 
 from ppldelta import job
+from ppldelta.engine.rpc import endpoints
 from ppldelta.engine.session import Session
 from ppldelta.errors import ModelError
 from ppldelta.evaluation import evaluate
@@ -38,6 +39,7 @@ def score(
     n_ubatch: int = DEFAULT_N_UBATCH,
     threads: int | None = None,
     store: str | os.PathLike[str] | bool | None = True,
+    rpc: str | Iterable[str] | None = None,
     executor: Executor | None = None,
     progress: bool = True,
 ) -> Result:
@@ -61,6 +63,9 @@ def score(
         executor: where models are loaded and evaluated; by default a worker process on this machine, which keeps the
             models for the next call and ends when it is idle. Any other `concurrent.futures.Executor` will do, such as
             Dask's `client.get_executor()`; its workers must find the model files under the same paths.
+        rpc: `HOST:PORT` of a `ppldelta rpc-server` on another machine, or several, whose devices are used like GPUs of
+            this one; by default what the environment variable `PPLDELTA_RPC` names. Only for the default worker. llama.cpp calls it a proof of concept, fragile and insecure: never run a server
+            on an open network.
         progress: show a bar with tokens/s and the time left for each model, on stderr.
 
     Returns:
@@ -84,7 +89,7 @@ def score(
         n_ubatch=n_ubatch,
         threads=threads,
     )
-    with Session(executor) as session:
+    with Session(executor, endpoints(rpc)) as session:
         from ppldelta import frames  # here, while the worker process starts: polars takes about as long to import
 
         with job.opened(request, session, files, store=store, progress=progress) as work:

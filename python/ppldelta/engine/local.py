@@ -19,9 +19,14 @@ IDLE_S = 120.0
 
 
 class LocalWorker:
-    """One local worker process, the board that it shares with this one, and the file that its stderr goes to."""
+    """One local worker process, the board that it shares with this one, and the file that its stderr goes to.
 
-    def __init__(self) -> None:
+    Args:
+        rpc: servers whose devices it uses, beside its own, for as long as it lives.
+    """
+
+    def __init__(self, rpc: tuple[str, ...] = ()) -> None:
+        self.rpc = rpc
         folder = Path(tempfile.mkdtemp(prefix="ppldelta-"))
         weakref.finalize(self, _remove, folder, os.getpid())
         self.stderr = folder / "stderr"
@@ -33,7 +38,7 @@ class LocalWorker:
             max_workers=1,
             timeout=IDLE_S,
             initializer=process.start,
-            initargs=(str(folder / "board"), str(self.stderr), os.getpid()),
+            initargs=(str(folder / "board"), str(self.stderr), os.getpid(), rpc),
             env=_environment(),
         )
 
@@ -69,10 +74,14 @@ _lock = threading.Lock()
 os.register_at_fork(after_in_child=idle.clear)
 
 
-def take() -> LocalWorker:
-    """A worker that waits, or a new one."""
+def take(rpc: tuple[str, ...] = ()) -> LocalWorker:
+    """A worker with the devices of these servers that waits, or a new one."""
     with _lock:
-        return idle.pop() if idle else LocalWorker()
+        for worker in reversed(idle):
+            if worker.rpc == rpc:
+                idle.remove(worker)
+                return worker
+    return LocalWorker(rpc)
 
 
 def give_back(worker: LocalWorker) -> None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import logging
 import os
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -109,6 +109,28 @@ def build() -> Build:
         devices=tuple(_core.devices()),
         system=_core.system_info(),
     )
+
+
+_connected: set[str] = set()
+
+
+def connect(rpc: Iterable[str]) -> None:
+    """Makes the devices of other machines this process's own, for all models that are loaded afterwards.
+
+    Args:
+        rpc: `HOST:PORT` of each `ggml-rpc-server`. Where nothing answers there, ggml ends the process.
+
+    Raises:
+        ModelError: this build has no RPC backend, or a server has no devices.
+    """
+    for endpoint in rpc:
+        if endpoint not in _connected:
+            with _guard(
+                f"cannot use the devices of `{printable(endpoint)}`",
+                "`-DGGML_RPC=OFF` must not be among the CMAKE_ARGS of the build",
+            ):
+                _core.add_rpc_server(endpoint)
+            _connected.add(endpoint)
 
 
 def on_gpu(n_gpu_layers: int | None) -> bool:

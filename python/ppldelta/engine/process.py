@@ -52,8 +52,9 @@ class Stopped(Exception):
 class Process:
     """The local worker: its board, and the log lines that go back with the next reply."""
 
-    def __init__(self, board: Board, parent: int) -> None:
+    def __init__(self, board: Board, parent: int, rpc: tuple[str, ...]) -> None:
         self.board = board
+        self.rpc = rpc
         self.parent = parent
         self.n_fed = board.n_fed
         self.log = _Collector()
@@ -92,13 +93,14 @@ current: Process | None = None
 """This process, where it is a local worker."""
 
 
-def start(board: str, stderr: str, parent: int) -> None:
+def start(board: str, stderr: str, parent: int, rpc: tuple[str, ...]) -> None:
     """Prepares a local worker process: Ctrl-C is the caller's affair, and stderr goes to a file that the caller reads.
 
     Args:
         board: path of the file for a `Board`.
         stderr: path of the file for stderr.
         parent: process id of the caller, without which the worker ends itself.
+        rpc: servers whose devices it uses, beside its own.
     """
     global current
     signal.signal(signal.SIGINT, signal.SIG_IGN)
@@ -107,4 +109,4 @@ def start(board: str, stderr: str, parent: int) -> None:
     os.close(fd)
     native.mirror_log(2)  # the caller reads the end of it after a death
     atexit.register(os._exit, 0)  # whoever waits for the end does not wait for models to be freed
-    current = Process(Board(board), parent)
+    current = Process(Board(board), parent, rpc)

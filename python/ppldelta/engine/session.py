@@ -17,6 +17,7 @@ from types import TracebackType
 
 from ppldelta.engine import local, native, worker
 from ppldelta.engine.local import LocalWorker
+from ppldelta.engine.rpc import refuse_unreachable
 from ppldelta.engine.worker import Reply
 from ppldelta.errors import ModelError, PpldeltaError
 from ppldelta.text.names import printable, shown_type
@@ -35,21 +36,32 @@ class Session:
     Args:
         executor: runs the tasks; None for a local worker process, which stays for the next call until it was idle for
             `IDLE_S` seconds.
+        rpc: `HOST:PORT` of servers whose devices the local worker uses, beside its own.
+
+    Raises:
+        PpldeltaError: `executor` is none, or both are given.
     """
 
-    def __init__(self, executor: Executor | None = None) -> None:
+    def __init__(self, executor: Executor | None = None, rpc: tuple[str, ...] = ()) -> None:
         if executor is not None and not callable(getattr(executor, "submit", None)):
             raise PpldeltaError(
                 f"`executor` must be a concurrent.futures.Executor, got {shown_type(executor)}",
                 hint="such as Dask's `client.get_executor()`; without one, a worker process on this machine is used",
             )
+        if executor is not None and rpc:
+            raise PpldeltaError(
+                "`rpc` is for the worker process on this machine, and `executor` puts the models elsewhere",
+                hint="leave one of them out",
+            )
         self._foreign = executor
+        self._rpc = rpc
         self._local: LocalWorker | None = None
         self._run = 0
         self._in_flight: set[Future[Reply]] = set()
 
     def __enter__(self) -> Session:
         if self._foreign is None:
+            refuse_unreachable(self._rpc)
             self._own()
             self._submit(worker.ready)  # starts while the caller reads the documents
             self._in_flight.clear()
@@ -86,7 +98,7 @@ class Session:
     def _own(self) -> None:
         """Makes sure that there is a local worker."""
         if self._local is None:
-            self._local = local.take()
+            self._local = local.take(self._rpc)
             self._begin()
 
     def _begin(self) -> None:

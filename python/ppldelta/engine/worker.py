@@ -63,6 +63,8 @@ def perform(task: Callable[..., object], run: int, log_level: int, *arguments: o
             process.current.check(run)
             native.logger.setLevel(log_level)
         try:
+            if process.current:
+                native.connect(process.current.rpc)
             value = task(run, *arguments)
         except PpldeltaError as caught:
             error = caught.with_traceback(None)

@@ -1,4 +1,4 @@
-"""The path for devices, whose memory is not the host's: on an RPC server of the package, and on a GPU where there is one.
+"""The path for devices, whose memory is not the host's: an RPC server of the package, and a GPU where there is one.
 
 The server computes on the CPU, with the kernels that the engine uses here; what differs is that weights, cache and
 logits lie in another process, that short documents share batches, and that one model is loaded at a time.

@@ -64,8 +64,8 @@ def score(
             models for the next call and ends when it is idle. Any other `concurrent.futures.Executor` will do, such as
             Dask's `client.get_executor()`; its workers must find the model files under the same paths.
         rpc: `HOST:PORT` of a `ppldelta rpc-server` on another machine, or several, whose devices are used like GPUs of
-            this one; by default what the environment variable `PPLDELTA_RPC` names. Only for the default worker. llama.cpp calls it a proof of concept, fragile and insecure: never run a server
-            on an open network.
+            this one; by default what the environment variable `PPLDELTA_RPC` names. It goes with the default worker
+            only. llama.cpp calls RPC a proof of concept, fragile and insecure: never run a server on an open network.
         progress: show a bar with tokens/s and the time left for each model, on stderr.
 
     Returns:

@@ -54,5 +54,5 @@ def refuse_unreachable(servers: Iterable[str]) -> None:
         except OSError as error:
             raise PpldeltaError(
                 f"no RPC server answers at `{printable(endpoint)}`: {error.strerror or error}",
-                hint="start `ppldelta rpc-server` there, of the same version of ppldelta, and see that the port is open",
+                hint="start `ppldelta rpc-server` there, from the same version, and see that the port is open",
             ) from error

@@ -19,7 +19,7 @@ constexpr size_t n_lanes = 16;
 // exp(x) for x <= 0 (and NaN). x = n ln 2 + r with |r| <= ln 2 / 2, so exp(x) = 2^n exp(r); ln 2 is split in two
 // parts so that n ln 2 is exact, and exp(r) is its Taylor polynomial of degree 7 (remainder below 1e-8).
 // Below -87 the result would be subnormal: it is clamped there, at 1.6e-38.
-inline float exp_nonpositive(float x) {
+inline __attribute__((always_inline)) float exp_nonpositive(float x) {
     constexpr float log2e  = 1.44269504088896341f;
     constexpr float ln2_hi = 0.693359375f;
     constexpr float ln2_lo = -2.12194440e-4f;
@@ -48,14 +48,7 @@ inline float exp_nonpositive(float x) {
     return p * scale;
 }
 
-// In a build for many processors the loops are compiled for each kind of them, and the best is taken at run time.
-#if defined(PPLDELTA_CLONES) && defined(__x86_64__) && defined(__GLIBC__)
-#    define FOR_EACH_PROCESSOR __attribute__((target_clones("arch=skylake-avx512", "arch=haswell", "default")))
-#else
-#    define FOR_EACH_PROCESSOR
-#endif
-
-FOR_EACH_PROCESSOR float max_of(const float * x, size_t n) {
+inline __attribute__((always_inline)) float max_loop(const float * x, size_t n) {
     float lanes[n_lanes];
     std::fill(lanes, lanes + n_lanes, -std::numeric_limits<float>::infinity());
     size_t i = 0;
@@ -71,7 +64,7 @@ FOR_EACH_PROCESSOR float max_of(const float * x, size_t n) {
     return max;
 }
 
-FOR_EACH_PROCESSOR double sum_exp(const float * x, size_t n, float max) {
+inline __attribute__((always_inline)) double sum_exp_loop(const float * x, size_t n, float max) {
     double lanes[n_lanes] = {};
     size_t i = 0;
     for (; i + n_lanes <= n; i += n_lanes) {
@@ -88,6 +81,40 @@ FOR_EACH_PROCESSOR double sum_exp(const float * x, size_t n, float max) {
     }
     return sum;
 }
+
+#if defined(PPLDELTA_PORTABLE) && defined(__x86_64__)
+
+// A build for many processors holds the loops twice, and asks once for what the processor has. (GCC's `target_clones`
+// with an `arch=` goes by the processor's model, and ends in SIGILL where a hypervisor hides a feature of it.)
+__attribute__((target("avx2,fma"))) float max_avx2(const float * x, size_t n) {
+    return max_loop(x, n);
+}
+
+__attribute__((target("avx2,fma"))) double sum_exp_avx2(const float * x, size_t n, float max) {
+    return sum_exp_loop(x, n, max);
+}
+
+const bool has_avx2 = __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma");
+
+float max_of(const float * x, size_t n) {
+    return has_avx2 ? max_avx2(x, n) : max_loop(x, n);
+}
+
+double sum_exp(const float * x, size_t n, float max) {
+    return has_avx2 ? sum_exp_avx2(x, n, max) : sum_exp_loop(x, n, max);
+}
+
+#else
+
+float max_of(const float * x, size_t n) {
+    return max_loop(x, n);
+}
+
+double sum_exp(const float * x, size_t n, float max) {
+    return sum_exp_loop(x, n, max);
+}
+
+#endif
 
 } // namespace
 

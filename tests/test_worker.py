@@ -10,7 +10,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from concurrent.futures.process import ProcessPoolExecutor
 from multiprocessing import get_context
@@ -21,6 +21,7 @@ import polars as pl
 import pytest
 
 import ppldelta
+from conftest import alive, children, until
 from ppldelta import demo
 from ppldelta.engine import local, native, remote, worker
 from ppldelta.engine.loaded import ContextSize, ModelFile, Models, Weights
@@ -336,28 +337,6 @@ def test_no_main_guard_is_needed(tmp_path: Path, how: str) -> None:
     )
     assert (ran.returncode, ran.stderr) == (0, "")
     assert ran.stdout.split() == [ran.stdout.strip()]
-
-
-def children(pid: int) -> list[int]:
-    """Process ids of a process's children."""
-    found = subprocess.run(["ps", "-o", "pid=", "--ppid", str(pid)], capture_output=True, text=True, check=False)
-    return [int(line) for line in found.stdout.split()]
-
-
-def until(condition: Callable[[], bool], seconds: float) -> float:
-    """Waits for a condition; how long that took."""
-    started = time.monotonic()
-    while not condition():
-        assert time.monotonic() - started < seconds, "waited too long"
-        time.sleep(0.02)
-    return time.monotonic() - started
-
-
-def alive(pid: int) -> bool:
-    try:
-        return Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[0] != "Z"
-    except OSError:
-        return False
 
 
 @pytest.mark.parametrize("signum", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])

@@ -37,6 +37,7 @@ from ppldelta.engine.session import Session
 from ppldelta.engine.store import Key, Store
 from ppldelta.errors import ModelError, StoreError
 from ppldelta.models.references import ModelLike, ModelReference, resolve, resolve_many, unique_labels
+from ppldelta.surroundings import need_threads_of_polars, need_working_folder
 from ppldelta.text.documents import Files, load_documents
 from ppldelta.text.names import counted, printable, shown_type
 
@@ -166,6 +167,8 @@ class Request:
         threads: int | None,
     ) -> Request:
         """The arguments and the errors are those of `scoring.score`."""
+        need_threads_of_polars()
+        need_working_folder()
         settings = Settings(
             windows=windows,
             n_ctx=n_ctx,
@@ -245,10 +248,10 @@ def _prepared(
         if not all_stored or not store.is_checked(sha256, corpus):
             try:
                 info = candidate.info if all_stored else candidate.look()
+                refuse_unscorable(info, comparison.label)
             except ModelError as error:  # such as a damaged file; the others go on
                 failures.append(error)
                 continue
-            refuse_unscorable(info, comparison.label)
             check_tokens(comparison, candidate, planned, reference, model)
         warnings += beyond_training(info, comparison.label, planned)
         warnings += other_bos(comparison, info, reference, model.info)

@@ -9,10 +9,12 @@ import threading
 import weakref
 from pathlib import Path
 
+from ppldelta import posix
 from ppldelta.engine import process
 from ppldelta.engine.executor import OneProcess
 from ppldelta.engine.process import Board
 from ppldelta.errors import PpldeltaError
+from ppldelta.surroundings import need_working_folder
 from ppldelta.text.names import printable
 
 IDLE_S = 120.0
@@ -28,10 +30,11 @@ class LocalWorker:
         rpc: servers whose devices it uses, beside its own, for as long as it lives.
 
     Raises:
-        PpldeltaError: there is no room for the files.
+        PpldeltaError: there is no room for the files, or no working folder.
     """
 
     def __init__(self, rpc: tuple[str, ...] = ()) -> None:
+        need_working_folder()  # the process will begin in it
         self.rpc = rpc
         folder = _folder()
         weakref.finalize(self, _remove, folder, os.getpid())
@@ -92,7 +95,7 @@ def _environment() -> dict[str, str]:
 
 idle: list[LocalWorker] = []  # workers of calls that are over; a call takes one, so that two threads do not share one
 _lock = threading.Lock()
-os.register_at_fork(after_in_child=idle.clear)
+posix.at_fork(idle.clear)
 
 
 def take(rpc: tuple[str, ...] = ()) -> LocalWorker:

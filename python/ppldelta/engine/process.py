@@ -5,9 +5,9 @@ from __future__ import annotations
 import atexit
 import logging
 import os
-import signal
 import struct
 
+from ppldelta import posix
 from ppldelta.engine import native
 
 
@@ -27,18 +27,18 @@ class Board:
     _WORD = struct.Struct("=q")
 
     def __init__(self, path: str) -> None:
-        self._fd = os.open(path, os.O_RDWR | os.O_CLOEXEC)
+        self._fd = posix.open_shared(path)
         if os.fstat(self._fd).st_size == 0:
-            os.pwrite(self._fd, bytes(3 * self._WORD.size), 0)
+            posix.write_at(self._fd, bytes(3 * self._WORD.size), 0)
 
     def close(self) -> None:
         os.close(self._fd)
 
     def _get(self, word: int) -> int:
-        return self._WORD.unpack(os.pread(self._fd, self._WORD.size, word * self._WORD.size))[0]
+        return self._WORD.unpack(posix.read_at(self._fd, self._WORD.size, word * self._WORD.size))[0]
 
     def _set(self, word: int, value: int) -> None:
-        os.pwrite(self._fd, self._WORD.pack(value), word * self._WORD.size)
+        posix.write_at(self._fd, self._WORD.pack(value), word * self._WORD.size)
 
     run = property(lambda self: self._get(0), lambda self, value: self._set(0, value))
     item = property(lambda self: self._get(1), lambda self, value: self._set(1, value))
@@ -68,7 +68,7 @@ class Process:
         self.check(run)
 
     def check(self, run: int) -> None:
-        if os.getppid() != self.parent:  # the caller was killed
+        if not posix.parent_lives(self.parent):  # the caller was killed
             os._exit(1)
         if self.board.run != run:
             raise Stopped
@@ -103,7 +103,7 @@ def start(board: str, stderr: str, parent: int, rpc: tuple[str, ...]) -> None:
         rpc: servers whose devices it uses, beside its own.
     """
     global current
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    posix.ignore_interrupts()
     fd = os.open(stderr, os.O_WRONLY | os.O_APPEND)
     os.dup2(fd, 2)
     os.close(fd)

@@ -7,13 +7,11 @@ By default the executor is one local process. What ends it (an abort of ggml, a 
 from __future__ import annotations
 
 import itertools
-import re
-import signal
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, BrokenExecutor, Executor, Future, wait
-from contextlib import contextmanager
 from types import TracebackType
 
+from ppldelta import posix
 from ppldelta.engine import local, native, worker
 from ppldelta.engine.local import LocalWorker
 from ppldelta.engine.rpc import refuse_unreachable
@@ -138,7 +136,7 @@ class Session:
         while True:
             self._own()
             try:
-                with _interrupts_blocked():
+                with posix.interrupts_blocked():
                     return self._local.executor.submit(worker.perform, task, self._run, log_level, *arguments)
             except BrokenExecutor:
                 if self._in_flight:
@@ -173,7 +171,7 @@ class Session:
         return reply.value
 
     def _death(self, error: Exception, label: str, doing: str, names: Sequence[str]) -> ModelError:
-        signal_name = re.search(r"\bSIG[A-Z]+\b", f"{error} {error.__cause__}")
+        signal_name = posix.SIGNAL_NAME.search(f"{error} {error.__cause__}")
         cause = f"was ended by {signal_name[0]}" if signal_name else "ended unexpectedly"
         at, said = f", near `{printable(names[0])}`" if names else "", ""
         if self._local:
@@ -249,13 +247,3 @@ class Session:
             return self._submit(task, *arguments)
         except BrokenExecutor as error:
             raise self._death(error, label, doing, names) from None
-
-
-@contextmanager
-def _interrupts_blocked() -> Iterator[None]:
-    """A process that is started within ignores Ctrl-C from its first instruction on; ours sees it afterwards."""
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
-    try:
-        yield
-    finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, before)

@@ -364,6 +364,13 @@ def test_the_end_of_the_caller_is_the_worker_s(tmp_path: Path, signum: int, grou
         assert b"Traceback" not in rest
 
 
+def test_a_caller_that_just_vanishes_leaves_no_idle_worker() -> None:
+    code = CALL + "import os; from ppldelta.engine import local; print(local.idle[0].executor.process.pid, flush=True)"
+    ran = subprocess.run([sys.executable, "-c", f"{code}; os._exit(0)"], stdout=subprocess.PIPE, text=True, timeout=60)
+    worker = int(ran.stdout.split()[-1])
+    until(lambda: not alive(worker), 10)
+
+
 def test_interrupted_in_a_notebook_the_models_stay(fresh: None) -> None:
     """Ctrl-C ends the run between two micro-batches; the next run finds the worker with its models."""
     ppldelta.score({"a": TEXT}, cmp=GOOD, **QUIET)

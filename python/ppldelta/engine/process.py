@@ -6,9 +6,13 @@ import atexit
 import logging
 import os
 import struct
+import threading
+import time
 
 from ppldelta import posix
 from ppldelta.engine import native
+
+_WATCH_S = 1.0  # between two looks whether the caller is still there
 
 
 class Board:
@@ -110,3 +114,11 @@ def start(board: str, stderr: str, parent: int, rpc: tuple[str, ...]) -> None:
     native.mirror_log(2)  # the caller reads the end of it after a death
     atexit.register(os._exit, 0)  # whoever waits for the end does not wait for models to be freed
     current = Process(Board(board), parent, rpc)
+    threading.Thread(target=_end_with, args=(parent,), daemon=True).start()
+
+
+def _end_with(parent: int) -> None:
+    """Ends this process soon after its caller, also while it has nothing to do."""
+    while posix.parent_lives(parent):
+        time.sleep(_WATCH_S)
+    os._exit(1)

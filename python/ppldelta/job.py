@@ -38,7 +38,7 @@ from ppldelta.engine.store import Key, Store
 from ppldelta.errors import ModelError, StoreError
 from ppldelta.models.references import ModelLike, ModelReference, resolve, resolve_many, unique_labels
 from ppldelta.surroundings import need_threads_of_polars, need_working_folder
-from ppldelta.text.documents import Files, load_documents
+from ppldelta.text.documents import Document, Files, load_documents
 from ppldelta.text.names import counted, printable, shown_type
 
 DEFAULT_N_UBATCH = 256
@@ -230,7 +230,8 @@ def _prepared(
         model.load()
     refuse_unscorable(model.info, reference.label)
     settings = settings.for_model(model.info, model.build)
-    planned, too_short = plan_documents(documents, model, settings)
+    with _tokenizing(documents, progress) as bar:
+        planned, too_short = plan_documents(documents, model, settings, bar.update)
     warnings += too_short + beyond_training(model.info, reference.label, planned)
     distinct_tokens = np.unique(np.concatenate([plan.tokens for plan in planned]))
     pieces = model.pieces(distinct_tokens)
@@ -252,7 +253,8 @@ def _prepared(
             except ModelError as error:  # such as a damaged file; the others go on
                 failures.append(error)
                 continue
-            check_tokens(comparison, candidate, planned, reference, model)
+            with _tokenizing([plan.document for plan in planned], progress) as bar:
+                check_tokens(comparison, candidate, planned, reference, model, bar.update)
         warnings += beyond_training(info, comparison.label, planned)
         warnings += other_bos(comparison, info, reference, model.info)
         readable.append(candidate)
@@ -275,6 +277,14 @@ def _prepared(
             jobs.append(ModelJob(each, path, sha256, mine, stored, _described(sha256, store)))
     warnings += _same_content(jobs[1:])
     return Job(settings, planned, windows, distinct_tokens, pieces, jobs, model.build, store, warnings, progress)
+
+
+def _tokenizing(documents: list[Document], progress: bool) -> tqdm:
+    """Shows how far one model is with splitting texts; within a long one only that time passes."""
+    n_bytes = sum(len(document.text) for document in documents)
+    return tqdm(
+        total=n_bytes, desc="tokenizing", unit="B", unit_scale=True, disable=not progress, leave=False, delay=1,
+    )  # fmt: skip
 
 
 def left_out(failure: ModelError, what: str = "this model is left out") -> str:

@@ -17,10 +17,12 @@ import pytest
 import ppldelta
 from conftest import alive, children, until
 from ppldelta import demo
-from ppldelta.engine import local
+from ppldelta.engine import local, worker
+from ppldelta.engine.session import Session
 
 GOOD = demo.COMPARISONS[0]
 TEXT = (demo.CORPUS / "prose" / "mudflats_in_november.txt").read_text()
+QUIET = {"progress": False, "store": None}
 N_KILLS = int(os.environ.get("PPLDELTA_KILLS", "0"))
 """How many random kills to make beside the forced ones: some seconds each."""
 
@@ -61,9 +63,9 @@ def caller(tmp_path: Path) -> Iterator[subprocess.Popen[str]]:
             until(begun.exists, 60)
             process.send_signal(signal.SIGSTOP)
             go.touch()
-            (worker,) = (pid for pid in children(process.pid) if writes_to_a_full_pipe(pid))
-            os.kill(worker, signal.SIGKILL)
-            until(lambda: not alive(worker), 10)
+            (writer,) = (pid for pid in children(process.pid) if writes_to_a_full_pipe(pid))
+            os.kill(writer, signal.SIGKILL)
+            until(lambda: not alive(writer), 10)
             yield process
         finally:
             process.kill()
@@ -100,6 +102,37 @@ def test_ctrl_c_is_heard_while_a_worker_is_killed(caller: subprocess.Popen[str])
     assert int(n_tokens) > 0
 
 
+def test_a_worker_killed_while_it_is_sent_a_long_text_leaves_no_thread(fresh: None) -> None:
+    """Which waited for somebody who reads the rest of it."""
+    with Session() as session:
+        session.call(worker.ready, label="", doing="")
+        pid = session._local.executor.process.pid
+        os.kill(pid, signal.SIGSTOP)
+        threading.Timer(1.0, os.kill, [pid, signal.SIGKILL]).start()
+        with pytest.raises(ppldelta.ModelError, match="was asking `m` was ended by SIGKILL"):
+            session.call(length, bytes(8_000_000), label="m", doing="asking")
+    until(lambda: "QueueFeederThread" not in [thread.name for thread in threading.enumerate()], 10)
+
+
+def length(run: int, data: bytes) -> int:
+    return len(data)
+
+
+@pytest.mark.parametrize(
+    ("signum", "hint"),
+    [(signal.SIGILL, "ppldelta doctor"), (signal.SIGSEGV, "ppldelta doctor"), (signal.SIGKILL, "memory")],
+)
+def test_the_hint_is_that_of_the_signal(fresh: None, signum: signal.Signals, hint: str) -> None:
+    with Session() as session, pytest.raises(ppldelta.ModelError, match=f"was ended by {signum.name}") as caught:
+        session.call(end_by, signum, label="m", doing="asking")
+    assert hint in caught.value.hint
+
+
+def end_by(run: int, signum: int) -> None:
+    os.kill(os.getpid(), signum)
+    time.sleep(60)
+
+
 def test_two_threads_after_both_idle_workers_were_killed(fresh: None) -> None:
     def both() -> list[ppldelta.Result]:
         results: list[ppldelta.Result] = []
@@ -114,16 +147,13 @@ def test_two_threads_after_both_idle_workers_were_killed(fresh: None) -> None:
         return results
 
     first = both()
-    workers = [pid for worker in local.idle for pid in worker.executor._processes]
+    workers = [each.executor.process.pid for each in local.idle]
     assert len(workers) == 2
     for pid in workers:
         os.kill(pid, signal.SIGKILL)
     until(lambda: not any(map(alive, workers)), 10)
     again = both()
     assert [each.tokens.equals(first[0].tokens) for each in (*first, *again)] == [True] * 4
-
-
-QUIET = {"progress": False, "store": None}
 
 
 @pytest.mark.skipif(not N_KILLS, reason="PPLDELTA_KILLS says how many")

@@ -24,32 +24,33 @@ LONG = "\n".join(path.read_text() for path in sorted(demo.CORPUS.glob("prose/*.t
 QUIET = {"progress": False, "store": None}
 
 FORKING = f"""
-import os, signal, sys
+import multiprocessing, os, sys
 import ppldelta
 
 def call():
     return ppldelta.score({{"a": {TEXT!r}}}, {str(demo.REFERENCE)!r}, {str(GOOD)!r}, progress=False, store=None)
 
-BEFORE
-pid = os.fork()
-if not pid:
-    signal.alarm(30)
+def child():
     try:
         WITHIN
-        print("done", flush=True)
+        print("done")
     except ppldelta.PpldeltaError as error:
-        print(error, flush=True)
-    os._exit(0)
-sys.exit(os.waitpid(pid, 0)[1])
+        print(error)
+
+BEFORE
+process = multiprocessing.get_context("fork").Process(target=child)
+process.start()
+process.join(60)
+process.kill()
+sys.exit(process.exitcode)
 """
 
 
 def forked(tmp_path: Path, before: str, within: str) -> str:
-    """What a forked child says of a call."""
+    """What a forked child says of a call, and that it ends."""
     code = FORKING.replace("BEFORE", before).replace("WITHIN", within)
-    ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=90, cwd=tmp_path)
-    assert ran.stderr == ""
-    assert ran.returncode == 0, f"the child was ended by signal {ran.returncode}"
+    ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=120, cwd=tmp_path)
+    assert (ran.returncode, ran.stderr) == (0, ""), "the child waits"
     return ran.stdout
 
 
@@ -72,12 +73,22 @@ def test_a_fork_of_a_process_that_has_used_polars_is_refused(tmp_path: Path, wit
 
 
 def test_a_fork_of_a_fork_is_refused(tmp_path: Path) -> None:
-    within = "os.fork() and (os.wait(), os._exit(0)); call()"
+    within = "os.fork() and (os.wait(), sys.exit()); call()"
     assert forked(tmp_path, "import polars", within).startswith("this process was forked")
 
 
 def test_a_fork_before_polars_may_call(tmp_path: Path) -> None:
     assert forked(tmp_path, "from ppldelta import score", "call()") == "done\n"
+
+
+@pytest.mark.parametrize("method", ["spawn", "forkserver"])
+def test_a_child_of_multiprocessing_that_has_called_ends(tmp_path: Path, method: str) -> None:
+    """It waits for its own children, and the worker would wait for the next call."""
+    script = tmp_path / "script.py"
+    start, end = FORKING.replace("WITHIN", "call()").replace('"fork"', repr(method)).split("BEFORE")
+    script.write_text(start + "if __name__ == '__main__':" + end.replace("\n", "\n    "))
+    ran = subprocess.run([sys.executable, script], capture_output=True, text=True, timeout=120)
+    assert (ran.returncode, ran.stdout, ran.stderr) == (0, "done\n", "")
 
 
 @pytest.fixture
@@ -99,7 +110,8 @@ def test_without_a_working_folder_a_call_is_refused(fresh: None, gone: Path) -> 
 
 
 def test_a_working_folder_that_goes_during_a_run_disturbs_nothing(fresh: None, gone: Path) -> None:
-    timer = threading.Timer(0.7, gone.rmdir)
+    ppldelta.score({"a": TEXT}, demo.REFERENCE, GOOD, **QUIET)  # the worker has started
+    timer = threading.Timer(0.2, gone.rmdir)
     timer.start()
     result = ppldelta.score({"a": LONG}, demo.REFERENCE, GOOD, **QUIET)
     timer.join()
@@ -127,7 +139,8 @@ def test_a_folder_for_temporary_files_that_goes_during_a_run_disturbs_nothing(
     folder = tmp_path / "tmp"
     folder.mkdir()
     monkeypatch.setattr(tempfile, "tempdir", str(folder))
-    timer = threading.Timer(0.7, shutil.rmtree, [folder])
+    ppldelta.score({"a": TEXT}, demo.REFERENCE, GOOD, **QUIET)  # the worker has started
+    timer = threading.Timer(0.2, shutil.rmtree, [folder])
     timer.start()
     ppldelta.score({"a": LONG}, demo.REFERENCE, GOOD, **QUIET)
     timer.join()

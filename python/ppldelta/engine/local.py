@@ -7,6 +7,8 @@ import shutil
 import tempfile
 import threading
 import weakref
+from concurrent.futures import BrokenExecutor, wait
+from multiprocessing import util
 from pathlib import Path
 
 from ppldelta import posix
@@ -19,6 +21,8 @@ from ppldelta.text.names import printable
 
 IDLE_S = 120.0
 """Seconds after which a local worker that has nothing to do ends, and with it the models that it keeps."""
+
+_ANSWER_S = 10.0  # an idle worker needs less than a millisecond; more where the machine is busy
 
 
 class LocalWorker:
@@ -51,6 +55,18 @@ class LocalWorker:
             initargs=(str(folder / "board"), str(self.stderr), os.getpid(), rpc),
             env=_environment(),
         )
+        _note(self)
+
+    def answers(self) -> bool:
+        """Whether the process, which has nothing to do, is there; one that was just killed may not have ended yet."""
+        if self.executor.ended:
+            return False
+        try:
+            with posix.interrupts_blocked():
+                answer = self.executor.submit(os.getpid)
+        except BrokenExecutor:
+            return False
+        return answer in wait([answer], timeout=_ANSWER_S).done and answer.exception() is None
 
     def forget_lines(self) -> None:
         """What the worker has written to stderr so far shall not be among its last lines."""
@@ -95,11 +111,36 @@ def _environment() -> dict[str, str]:
 
 idle: list[LocalWorker] = []  # workers of calls that are over; a call takes one, so that two threads do not share one
 _lock = threading.Lock()
-posix.at_fork(idle.clear)
+_started: weakref.WeakSet[LocalWorker] = weakref.WeakSet()
+_ends_at_exit = False
+
+
+def _note(worker: LocalWorker) -> None:
+    """Ends the worker with this process, if it is a child of multiprocessing: such a one waits for its own children."""
+    global _ends_at_exit
+    _started.add(worker)
+    if not _ends_at_exit:
+        _ends_at_exit = True
+        util.Finalize(None, _end_all, exitpriority=20)  # before the semaphores of loky, which have 0
+
+
+def _end_all() -> None:
+    for worker in list(_started):
+        worker.executor.end()
+
+
+def _forget_all() -> None:
+    global _ends_at_exit
+    idle.clear()
+    _started.clear()
+    _ends_at_exit = False
+
+
+posix.at_fork(_forget_all)  # they are children of the process that was forked
 
 
 def take(rpc: tuple[str, ...] = ()) -> LocalWorker:
-    """A worker with the devices of these servers that waits, or a new one; one that has ended meanwhile is put away."""
+    """A worker with the devices of these servers that waits, or a new one; one that no longer answers is put away."""
     while True:
         with _lock:
             worker = next((each for each in reversed(idle) if each.rpc == rpc), None)
@@ -107,7 +148,7 @@ def take(rpc: tuple[str, ...] = ()) -> LocalWorker:
                 idle.remove(worker)
         if worker is None:
             return LocalWorker(rpc)
-        if not worker.executor.ended:
+        if worker.answers():
             return worker
         worker.executor.end()
 

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import subprocess
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -31,7 +32,7 @@ def fresh() -> Iterator[None]:
 
 def close_idle() -> None:
     while local.idle:
-        local.idle.pop().executor.shutdown(wait=True, kill_workers=True)
+        local.idle.pop().executor.end()
 
 
 @pytest.fixture(scope="session")
@@ -57,3 +58,25 @@ def llama_perplexity(*arguments: object, check: bool = True) -> subprocess.Compl
         timeout=300,
         check=check,
     )
+
+
+def children(pid: int) -> list[int]:
+    """Process ids of a process's children."""
+    found = subprocess.run(["ps", "-o", "pid=", "--ppid", str(pid)], capture_output=True, text=True, check=False)
+    return [int(line) for line in found.stdout.split()]
+
+
+def until(condition: Callable[[], bool], seconds: float) -> float:
+    """Waits for a condition; how long that took."""
+    started = time.monotonic()
+    while not condition():
+        assert time.monotonic() - started < seconds, "waited too long"
+        time.sleep(0.02)
+    return time.monotonic() - started
+
+
+def alive(pid: int) -> bool:
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[0] != "Z"
+    except OSError:
+        return False

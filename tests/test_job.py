@@ -52,6 +52,28 @@ def test_the_headline_is_shown_with_the_progress(capsys: pytest.CaptureFixture[s
     assert "1 of 2 windows from the store" in capsys.readouterr().err
 
 
+def test_tokenizing_is_shown(monkeypatch: pytest.MonkeyPatch) -> None:
+    """All bytes for each model whose tokens are looked at, at once what is done, and that time passes within a text."""
+    bars: list[tuple[str, int, list[int]]] = []
+
+    class Bar(job.tqdm):
+        def __init__(self, *, total: int, desc: str, **kwargs: object) -> None:
+            super().__init__(total=total, desc=desc, **kwargs)
+            bars.append((desc, total, []))
+            self.update = bars[-1][2].append
+
+    monkeypatch.setattr(job, "tqdm", Bar)
+    texts = {"a": TEXT * 1000, **{f"b{i}": TEXT * 100 for i in range(20)}}
+    n_bytes = sum(len(text.encode()) for text in texts.values())
+    headline(texts, GOOD, OTHER)
+    shown = [(total, updates) for desc, total, updates in bars if desc == "tokenizing"]
+    assert len(shown) == 3
+    for total, updates in shown:
+        assert total == n_bytes == sum(updates)
+        assert sum(n > 0 for n in updates) > 3
+        assert 0 in updates
+
+
 Loads = list[tuple[str, Weights]]
 """The label of each model, and whether its weights were asked for."""
 

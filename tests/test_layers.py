@@ -12,12 +12,12 @@ import ppldelta
 
 PACKAGE = Path(ppldelta.__file__).parent
 LOWEST_FIRST = (
-    ("errors", "saving", "schema", "_core", "_load"),
+    ("errors", "posix", "surroundings", "saving", "schema", "_core", "_load"),
     ("text", "models"),
     ("engine",),
     ("analysis",),
     ("report",),
-    ("result",),
+    ("result", "merging"),
     ("job",),
     ("evaluation",),
     ("frames",),
@@ -34,6 +34,7 @@ THIRD_PARTY: dict[str, set[str]] = {
     "evaluation": {"numpy", "tqdm"},
     "frames": {"numpy", "polars"},
     "job": {"loky", "numpy", "tqdm"},
+    "merging": {"polars"},
     "planning": {"numpy", "tqdm"},
     "report": {"jinja2", "markupsafe", "numpy", "plotly", "polars"},
     "result": {"polars"},

@@ -195,10 +195,7 @@ def _with_metadata(source: Path, path: Path, key: bytes, old: int, new: int) -> 
 
 def test_a_vocabulary_that_adds_eos_is_refused(tmp_path: Path) -> None:
     path = _with_metadata(demo.REFERENCE, tmp_path / "eos.gguf", b"tokenizer.ggml.add_eos_token", 0, 1)
-    with pytest.raises(ppldelta.ModelError, match="`eos` adds an end-of-text token"):
-        ppldelta.score({"a": TEXT}, cmp=path, **QUIET)
-    with pytest.raises(ppldelta.ModelError, match="`eos` adds an end-of-text token"):
-        ppldelta.score({"a": TEXT}, path, demo.REFERENCE, progress=False)
+    refused_alone_and_left_out_beside_others(path, "`eos` adds an end-of-text token")
 
 
 def test_a_model_that_does_not_read_from_left_to_right_is_refused(tmp_path: Path) -> None:
@@ -206,8 +203,25 @@ def test_a_model_that_does_not_read_from_left_to_right_is_refused(tmp_path: Path
     data = demo.REFERENCE.read_bytes().replace(b"llama.", b"llada.")
     path = tmp_path / "diffusion.gguf"
     path.write_bytes(data.replace(_gguf_string(b"llama"), _gguf_string(b"llada"), 1))
-    with pytest.raises(ppldelta.ModelError, match="does not read from left to right"):
+    refused_alone_and_left_out_beside_others(path, "`diffusion` does not read from left to right")
+
+
+def refused_alone_and_left_out_beside_others(path: Path, why: str) -> None:
+    """As a reference and as the only comparison it ends the run; beside others it does not, whatever is stored."""
+    good = demo.COMPARISONS[0]
+    with pytest.raises(ppldelta.ModelError, match=why):
         ppldelta.score({"a": TEXT}, cmp=path, **QUIET)
+    with pytest.raises(ppldelta.ModelError, match=why):
+        ppldelta.score({"a": TEXT}, path, demo.REFERENCE, progress=False)
+    for _ in range(2):
+        result = ppldelta.score({"a": TEXT}, cmp=[path, good], **QUIET)
+        (warning,) = result.warnings
+        assert why in warning
+        assert "; this model is left out (hint: " in warning
+        assert result.tokens.equals(ppldelta.score({"a": TEXT}, cmp=good, **QUIET).tokens)
+    planned = ppldelta.plan({"a": TEXT}, cmp=[path, good], **QUIET)
+    assert [model.label for model in planned.models] == ["tiny-ref.Q8_0", "tiny-code.Q8_0"]
+    assert planned.warnings == result.warnings
 
 
 def test_another_rule_for_bos_is_said(tmp_path: Path) -> None:

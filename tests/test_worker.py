@@ -10,7 +10,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from concurrent.futures.process import ProcessPoolExecutor
 from multiprocessing import get_context
@@ -21,6 +21,7 @@ import polars as pl
 import pytest
 
 import ppldelta
+from conftest import alive, children, until
 from ppldelta import demo
 from ppldelta.engine import local, native, remote, worker
 from ppldelta.engine.loaded import ContextSize, ModelFile, Models, Weights
@@ -338,28 +339,6 @@ def test_no_main_guard_is_needed(tmp_path: Path, how: str) -> None:
     assert ran.stdout.split() == [ran.stdout.strip()]
 
 
-def children(pid: int) -> list[int]:
-    """Process ids of a process's children."""
-    found = subprocess.run(["ps", "-o", "pid=", "--ppid", str(pid)], capture_output=True, text=True, check=False)
-    return [int(line) for line in found.stdout.split()]
-
-
-def until(condition: Callable[[], bool], seconds: float) -> float:
-    """Waits for a condition; how long that took."""
-    started = time.monotonic()
-    while not condition():
-        assert time.monotonic() - started < seconds, "waited too long"
-        time.sleep(0.02)
-    return time.monotonic() - started
-
-
-def alive(pid: int) -> bool:
-    try:
-        return Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[0] != "Z"
-    except OSError:
-        return False
-
-
 @pytest.mark.parametrize("signum", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
 @pytest.mark.parametrize("group", [True, False])
 def test_the_end_of_the_caller_is_the_worker_s(tmp_path: Path, signum: int, group: bool) -> None:
@@ -383,6 +362,13 @@ def test_the_end_of_the_caller_is_the_worker_s(tmp_path: Path, signum: int, grou
         said = b"ppldelta: interrupted; all but the last seconds' work is kept, the same command goes on from there"
         assert rest.strip().endswith(said)
         assert b"Traceback" not in rest
+
+
+def test_a_caller_that_just_vanishes_leaves_no_idle_worker() -> None:
+    code = CALL + "import os; from ppldelta.engine import local; print(local.idle[0].executor.process.pid, flush=True)"
+    ran = subprocess.run([sys.executable, "-c", f"{code}; os._exit(0)"], stdout=subprocess.PIPE, text=True, timeout=60)
+    worker = int(ran.stdout.split()[-1])
+    until(lambda: not alive(worker), 10)
 
 
 def test_interrupted_in_a_notebook_the_models_stay(fresh: None) -> None:

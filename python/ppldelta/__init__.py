@@ -11,6 +11,7 @@ import sys
 import types
 from typing import TYPE_CHECKING
 
+from ppldelta import surroundings as surroundings  # before all others: it sees every fork from here on
 from ppldelta._load import __version__  # before all others: they need the extension
 from ppldelta.errors import CorpusError, ModelError, PpldeltaError, ResultError, StoreError, TokenizerMismatchError
 

@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import ppldelta
-from ppldelta import arguments, demo
+from ppldelta import arguments, demo, posix
 from ppldelta.engine.pruning import StoredModel, prune, summary
 from ppldelta.engine.store import Store, default_path
 from ppldelta.models.references import ModelReference, resolve
@@ -167,7 +167,7 @@ def _run_program(name: str, flags: list[str]) -> int:
         hint = "install ppldelta again" + (", without `-DGGML_RPC=OFF`" if "rpc" in name else "")
         print(f"ppldelta: error: `{printable(program)}` is missing\nhint: {hint}", file=sys.stderr)
         return 1
-    os.execv(program, [str(program), *flags])
+    posix.replace_process(program, flags)
 
 
 _COMMANDS = {"score": _score, "report": _report, "demo": _demo, "store": _store}

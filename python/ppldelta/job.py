@@ -37,7 +37,8 @@ from ppldelta.engine.session import Session
 from ppldelta.engine.store import Key, Store
 from ppldelta.errors import ModelError, StoreError
 from ppldelta.models.references import ModelLike, ModelReference, resolve, resolve_many, unique_labels
-from ppldelta.text.documents import Files, load_documents
+from ppldelta.surroundings import need_threads_of_polars, need_working_folder
+from ppldelta.text.documents import Document, Files, load_documents
 from ppldelta.text.names import counted, printable, shown_type
 
 DEFAULT_N_UBATCH = 256
@@ -166,6 +167,8 @@ class Request:
         threads: int | None,
     ) -> Request:
         """The arguments and the errors are those of `scoring.score`."""
+        need_threads_of_polars()
+        need_working_folder()
         settings = Settings(
             windows=windows,
             n_ctx=n_ctx,
@@ -227,7 +230,8 @@ def _prepared(
         model.load()
     refuse_unscorable(model.info, reference.label)
     settings = settings.for_model(model.info, model.build)
-    planned, too_short = plan_documents(documents, model, settings)
+    with _tokenizing(documents, progress) as bar:
+        planned, too_short = plan_documents(documents, model, settings, bar.update)
     warnings += too_short + beyond_training(model.info, reference.label, planned)
     distinct_tokens = np.unique(np.concatenate([plan.tokens for plan in planned]))
     pieces = model.pieces(distinct_tokens)
@@ -245,11 +249,12 @@ def _prepared(
         if not all_stored or not store.is_checked(sha256, corpus):
             try:
                 info = candidate.info if all_stored else candidate.look()
+                refuse_unscorable(info, comparison.label)
             except ModelError as error:  # such as a damaged file; the others go on
                 failures.append(error)
                 continue
-            refuse_unscorable(info, comparison.label)
-            check_tokens(comparison, candidate, planned, reference, model)
+            with _tokenizing([plan.document for plan in planned], progress) as bar:
+                check_tokens(comparison, candidate, planned, reference, model, bar.update)
         warnings += beyond_training(info, comparison.label, planned)
         warnings += other_bos(comparison, info, reference, model.info)
         readable.append(candidate)
@@ -272,6 +277,14 @@ def _prepared(
             jobs.append(ModelJob(each, path, sha256, mine, stored, _described(sha256, store)))
     warnings += _same_content(jobs[1:])
     return Job(settings, planned, windows, distinct_tokens, pieces, jobs, model.build, store, warnings, progress)
+
+
+def _tokenizing(documents: list[Document], progress: bool) -> tqdm:
+    """Shows how far one model is with splitting texts; within a long one only that time passes."""
+    n_bytes = sum(len(document.text) for document in documents)
+    return tqdm(
+        total=n_bytes, desc="tokenizing", unit="B", unit_scale=True, disable=not progress, leave=False, delay=1,
+    )  # fmt: skip
 
 
 def left_out(failure: ModelError, what: str = "this model is left out") -> str:

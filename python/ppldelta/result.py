@@ -19,9 +19,9 @@ from ppldelta import _core, schema
 from ppldelta.analysis.metrics import document_metrics, model_metrics
 from ppldelta.errors import ResultError
 from ppldelta.report.budget import BUDGET, DEFAULT_VIEWS
-from ppldelta.report.distinct import distinct_names
 from ppldelta.report.payload import make_payload
 from ppldelta.saving import prepare_folder, write_whole
+from ppldelta.surroundings import need_threads_of_polars
 from ppldelta.text.names import as_utf8
 
 if TYPE_CHECKING:
@@ -30,13 +30,14 @@ if TYPE_CHECKING:
 FORMAT = 1
 """Version of the folder that `Result.save` writes, in `run.json`."""
 
-_FRAMES = {
+FRAMES = {
     "tokens": schema.TOKENS,
     "documents": schema.DOCUMENTS,
     "models": schema.MODELS,
     "pieces": schema.PIECES,
     "texts": schema.TEXTS,
 }
+"""The frames of a result, which are its files too."""
 
 _ADDED_LATER = {"texts"}
 """Frames that older folders of the same format lack; they are empty then."""
@@ -98,8 +99,10 @@ class Result:
 
         Raises:
             ResultError: a file cannot be written.
-            PpldeltaError: `tokens` is neither a number of documents nor "all".
+            PpldeltaError: `tokens` is neither a number of documents nor "all", or this process is a fork that cannot
+                use polars.
         """
+        need_threads_of_polars()
         from ppldelta.report.folder import remove_stale
         from ppldelta.report.render import render_report
 
@@ -144,8 +147,9 @@ class Result:
 
         Raises:
             ResultError: something cannot be written.
-            PpldeltaError: `tokens` is neither a number of documents nor "all".
+            PpldeltaError: as `report`.
         """
+        need_threads_of_polars()
         folder = prepare_folder(folder)
         run = {
             "format": FORMAT,
@@ -156,12 +160,12 @@ class Result:
         try:
             with tempfile.TemporaryDirectory(prefix=".ppldelta-", dir=folder) as name:
                 fresh = Path(name)
-                for frame in _FRAMES:
+                for frame in FRAMES:
                     getattr(self, frame).write_parquet(fresh / f"{frame}.parquet")
                 self.report(fresh / "report.html", tokens=tokens)
                 (fresh / "run.json").write_bytes(json.dumps(run, indent=2, ensure_ascii=False).encode() + b"\n")
                 (folder / "run.json").unlink(missing_ok=True)
-                for frame in _FRAMES:
+                for frame in FRAMES:
                     (fresh / f"{frame}.parquet").replace(folder / f"{frame}.parquet")
                 (fresh / "report.html").replace(folder / "report.html")
                 (fresh / "run.json").replace(folder / "run.json")
@@ -229,9 +233,11 @@ def load(folder: str | os.PathLike[str]) -> Result:
 
     Raises:
         ResultError: the folder holds no result, a damaged one, or one of a newer format.
+        PpldeltaError: this process is a fork that cannot use polars.
     """
+    need_threads_of_polars()
     folder = Path(folder)
-    for name in ("run.json", *(f"{name}.parquet" for name in _FRAMES if name not in _ADDED_LATER)):
+    for name in ("run.json", *(f"{name}.parquet" for name in FRAMES if name not in _ADDED_LATER)):
         if not (folder / name).is_file():
             raise ResultError(
                 f"`{folder}` holds no result: there is no `{name}`",
@@ -247,7 +253,7 @@ def load(folder: str | os.PathLike[str]) -> Result:
         families, warnings = run["families"], run["warnings"]
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise ResultError(f"`{folder / 'run.json'}` is damaged: {error!r}", hint="score again") from error
-    frames = {name: _read_frame(folder, name) for name in _FRAMES}
+    frames = {name: _read_frame(folder, name) for name in FRAMES}
     return Result(**frames, families=families, warnings=warnings, folder=as_utf8(os.path.abspath(folder)))
 
 
@@ -255,18 +261,18 @@ def _read_frame(folder: Path, name: str) -> pl.DataFrame:
     """One of the frames, with exactly the columns that its schema names."""
     path = folder / f"{name}.parquet"
     if name in _ADDED_LATER and not path.exists():
-        return pl.DataFrame(schema=_FRAMES[name])
+        return pl.DataFrame(schema=FRAMES[name])
     try:
         frame = pl.read_parquet(path)
     except (OSError, pl.exceptions.PolarsError) as error:
         raise ResultError(f"`{path}` is damaged: {error}", hint="score again") from error
-    for column, dtype in _FRAMES[name].items():
+    for column, dtype in FRAMES[name].items():
         found = frame.schema.get(column)
         if found != dtype:
             raise ResultError(
                 f"`{path}` needs a column `{column}` of {dtype}, got {found or 'none'}", hint="score again"
             )
-    return frame.select(list(_FRAMES[name]))
+    return frame.select(list(FRAMES[name]))
 
 
 def report(
@@ -284,47 +290,12 @@ def report(
 
     Raises:
         ResultError: no result is given, or a file cannot be written.
-        PpldeltaError: `tokens` is neither a number of documents nor "all".
+        PpldeltaError: as `Result.report`.
     """
+    need_threads_of_polars()
     results = [results] if isinstance(results, Result) else list(results)
     if not results:
         raise ResultError("no result is given", hint="name at least one saved result")
-    return _merge(results).report(path, tokens=tokens)
+    from ppldelta.merging import merge
 
-
-def _merge(results: list[Result]) -> Result:
-    """Puts results side by side; families of one name get different ones, nothing is merged."""
-    families = [(family, result) for result in results for family in result.families]
-    names = distinct_names([family for family, _ in families], [result.folder for _, result in families])
-    parts, about, at = [], {}, 0
-    for result in results:
-        mine = names[at : at + len(result.families)]
-        at += len(mine)
-        parts.append(
-            _rename_families(result, dict(zip((each["family"] for each in result.families), mine, strict=True)))
-        )
-        for warning in result.warnings:
-            about.setdefault(warning, []).extend(mine)
-    return Result(
-        **{name: pl.concat(getattr(part, name) for part in parts) for name in _FRAMES},
-        families=[family for part in parts for family in part.families],
-        warnings=[_about(warning, some, names) for warning, some in about.items()],
-    )
-
-
-def _about(warning: str, families: list[str], names: list[str]) -> str:
-    """A warning, with the families that it is about where it is not about all of them."""
-    some = list(dict.fromkeys(families))
-    return warning if len(some) == len(names) else f"{', '.join(f'`{name}`' for name in some)}: {warning}"
-
-
-def _rename_families(result: Result, names: dict[str, str]) -> Result:
-    def rename(name: str) -> pl.DataFrame:
-        dtype = _FRAMES[name]["family"]
-        return getattr(result, name).with_columns(pl.col("family").cast(pl.String).replace(names).cast(dtype))
-
-    return Result(
-        **{name: rename(name) for name in _FRAMES},
-        families=[{**family, "family": names[family["family"]]} for family in result.families],
-        warnings=result.warnings,
-    )
+    return merge(results).report(path, tokens=tokens)

@@ -77,7 +77,8 @@ def score(
             cannot be loaded or evaluated is left out with a warning, as long as another one is there.
         TokenizerMismatchError: a comparison splits a document into other tokens than the reference does.
         StoreError: the store cannot be opened, read or written.
-        PpldeltaError: an argument is out of its range.
+        PpldeltaError: an argument is out of its range, the working folder was removed, or this process was forked from
+            one that had loaded polars.
     """
     request = Request.of(
         ref,

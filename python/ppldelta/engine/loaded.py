@@ -138,14 +138,3 @@ class Models:
 
     def _others(self, file: ModelFile) -> Iterator[ModelFile]:
         return (other for other in list(self._kept) if other != file)
-
-
-def memory_bytes() -> int:
-    """Memory that this process may use: the machine's, or less where a container limits it."""
-    installed = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-    for limit in ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes"):
-        try:
-            return min(installed, int(Path(limit).read_text()))
-        except (OSError, ValueError):  # no such file; "max"
-            continue
-    return installed

@@ -7,47 +7,87 @@ import shutil
 import tempfile
 import threading
 import weakref
+from concurrent.futures import BrokenExecutor, wait
+from multiprocessing import util
 from pathlib import Path
 
-import loky
-
+from ppldelta import posix
 from ppldelta.engine import process
+from ppldelta.engine.executor import OneProcess
 from ppldelta.engine.process import Board
+from ppldelta.errors import PpldeltaError
+from ppldelta.surroundings import need_working_folder
+from ppldelta.text.names import printable
 
 IDLE_S = 120.0
 """Seconds after which a local worker that has nothing to do ends, and with it the models that it keeps."""
+
+_ANSWER_S = 10.0  # an idle worker needs less than a millisecond; more where the machine is busy
 
 
 class LocalWorker:
     """One local worker process, the board that it shares with this one, and the file that its stderr goes to.
 
+    Both files stay open here, so that a folder for temporary files that is cleared meanwhile disturbs nothing.
+
     Args:
         rpc: servers whose devices it uses, beside its own, for as long as it lives.
+
+    Raises:
+        PpldeltaError: there is no room for the files, or no working folder.
     """
 
     def __init__(self, rpc: tuple[str, ...] = ()) -> None:
+        need_working_folder()  # the process will begin in it
         self.rpc = rpc
-        folder = Path(tempfile.mkdtemp(prefix="ppldelta-"))
+        folder = _folder()
         weakref.finalize(self, _remove, folder, os.getpid())
         self.stderr = folder / "stderr"
         for path in (folder / "board", self.stderr):
             path.touch()
+        self._log = self.stderr.open("r+b", buffering=0)
+        weakref.finalize(self, self._log.close)
         self.board = Board(str(folder / "board"))
         weakref.finalize(self, self.board.close)
-        self.executor = loky.ProcessPoolExecutor(
-            max_workers=1,
-            timeout=IDLE_S,
+        self.executor = OneProcess(
+            timeout_s=IDLE_S,
             initializer=process.start,
             initargs=(str(folder / "board"), str(self.stderr), os.getpid(), rpc),
             env=_environment(),
         )
+        _note(self)
+
+    def answers(self) -> bool:
+        """Whether the process, which has nothing to do, is there; one that was just killed may not have ended yet."""
+        if self.executor.ended:
+            return False
+        try:
+            with posix.interrupts_blocked():
+                answer = self.executor.submit(os.getpid)
+        except BrokenExecutor:
+            return False
+        return answer in wait([answer], timeout=_ANSWER_S).done and answer.exception() is None
+
+    def forget_lines(self) -> None:
+        """What the worker has written to stderr so far shall not be among its last lines."""
+        self._log.truncate(0)
 
     def last_lines(self, most: int = 3) -> str:
         """The end of what the worker wrote to stderr, on one line of at most 200 characters for each; may be empty."""
-        with self.stderr.open("rb") as file:
-            file.seek(max(0, os.fstat(file.fileno()).st_size - 4096))
-            lines = [" ".join(line.split())[:200] for line in file.read().decode("utf-8", "replace").splitlines()]
+        self._log.seek(max(0, os.fstat(self._log.fileno()).st_size - 4096))
+        lines = [" ".join(line.split())[:200] for line in self._log.read().decode("utf-8", "replace").splitlines()]
         return " | ".join([line for line in lines if line][-most:])
+
+
+def _folder() -> Path:
+    try:
+        return Path(tempfile.mkdtemp(prefix="ppldelta-"))
+    except OSError as error:
+        where = f" in `{printable(tempfile.tempdir)}`" if tempfile.tempdir else ""
+        raise PpldeltaError(
+            f"cannot make a folder for a worker process's files{where}: {error.strerror}",
+            hint="set the variable `TMPDIR` to a folder that exists and can be written to, and start again",
+        ) from error
 
 
 def _remove(folder: Path, owner: int) -> None:
@@ -71,17 +111,46 @@ def _environment() -> dict[str, str]:
 
 idle: list[LocalWorker] = []  # workers of calls that are over; a call takes one, so that two threads do not share one
 _lock = threading.Lock()
-os.register_at_fork(after_in_child=idle.clear)
+_started: weakref.WeakSet[LocalWorker] = weakref.WeakSet()
+_ends_at_exit = False
+
+
+def _note(worker: LocalWorker) -> None:
+    """Ends the worker with this process, if it is a child of multiprocessing: such a one waits for its own children."""
+    global _ends_at_exit
+    _started.add(worker)
+    if not _ends_at_exit:
+        _ends_at_exit = True
+        util.Finalize(None, _end_all, exitpriority=20)  # before the semaphores of loky, which have 0
+
+
+def _end_all() -> None:
+    for worker in list(_started):
+        worker.executor.end()
+
+
+def _forget_all() -> None:
+    global _ends_at_exit
+    idle.clear()
+    _started.clear()
+    _ends_at_exit = False
+
+
+posix.at_fork(_forget_all)  # they are children of the process that was forked
 
 
 def take(rpc: tuple[str, ...] = ()) -> LocalWorker:
-    """A worker with the devices of these servers that waits, or a new one."""
-    with _lock:
-        for worker in reversed(idle):
-            if worker.rpc == rpc:
+    """A worker with the devices of these servers that waits, or a new one; one that no longer answers is put away."""
+    while True:
+        with _lock:
+            worker = next((each for each in reversed(idle) if each.rpc == rpc), None)
+            if worker:
                 idle.remove(worker)
-                return worker
-    return LocalWorker(rpc)
+        if worker is None:
+            return LocalWorker(rpc)
+        if worker.answers():
+            return worker
+        worker.executor.end()
 
 
 def give_back(worker: LocalWorker) -> None:

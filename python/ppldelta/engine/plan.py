@@ -5,7 +5,7 @@ Models that cannot be compared are refused here, before any time is spent on eva
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Protocol
 
@@ -152,7 +152,7 @@ class Vocabulary(Protocol):
     @property
     def info(self) -> ModelInfo: ...
 
-    def tokenize(self, documents: Sequence[Document]) -> list[NDArray[np.int32]]: ...
+    def tokenize(self, documents: Sequence[Document], on_bytes: Callable[[int], object]) -> list[NDArray[np.int32]]: ...
 
     def pieces(self, tokens: NDArray[np.int32]) -> list[bytes]: ...
 
@@ -173,15 +173,24 @@ def refuse_unscorable(info: ModelInfo, label: str) -> None:
 
 
 def plan_documents(
-    documents: list[Document], model: Vocabulary, settings: Settings
+    documents: list[Document],
+    model: Vocabulary,
+    settings: Settings,
+    on_bytes: Callable[[int], object] = lambda n_bytes: None,
 ) -> tuple[list[PlannedDocument], list[str]]:
     """Tokens and windows of every document, and warnings that name those from which nothing can be scored.
+
+    Args:
+        documents: of the corpus.
+        model: the reference.
+        settings: with all filled in.
+        on_bytes: called with the bytes of text that were split into tokens since the last call.
 
     Raises:
         CorpusError: nothing can be scored at all.
     """
     kept, too_short = [], []
-    for document, tokens in zip(documents, model.tokenize(documents), strict=True):
+    for document, tokens in zip(documents, model.tokenize(documents, on_bytes), strict=True):
         windows = plan_windows(
             tokens,
             rule=settings.windows,
@@ -249,6 +258,7 @@ def check_tokens(
     planned: list[PlannedDocument],
     reference: ModelReference,
     model: Vocabulary,
+    on_bytes: Callable[[int], object] = lambda n_bytes: None,
 ) -> None:
     """Whether a comparison splits all documents into the reference's tokens. A longer vocabulary is fine.
 
@@ -258,11 +268,12 @@ def check_tokens(
         planned: the documents as the reference splits them; not empty.
         reference: the yardstick.
         model: the same.
+        on_bytes: as in `plan_documents`.
 
     Raises:
         TokenizerMismatchError: it splits a document into other tokens.
     """
-    for plan, tokens in zip(planned, judged.tokenize([plan.document for plan in planned]), strict=True):
+    for plan, tokens in zip(planned, judged.tokenize([plan.document for plan in planned], on_bytes), strict=True):
         n = min(len(tokens), len(plan.tokens))
         differ = np.flatnonzero(tokens[:n] != plan.tokens[:n])
         if not len(differ) and len(tokens) == len(plan.tokens):

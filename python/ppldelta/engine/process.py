@@ -5,10 +5,14 @@ from __future__ import annotations
 import atexit
 import logging
 import os
-import signal
 import struct
+import threading
+import time
 
+from ppldelta import posix
 from ppldelta.engine import native
+
+_WATCH_S = 1.0  # between two looks whether the caller is still there
 
 
 class Board:
@@ -27,18 +31,18 @@ class Board:
     _WORD = struct.Struct("=q")
 
     def __init__(self, path: str) -> None:
-        self._fd = os.open(path, os.O_RDWR | os.O_CLOEXEC)
+        self._fd = posix.open_shared(path)
         if os.fstat(self._fd).st_size == 0:
-            os.pwrite(self._fd, bytes(3 * self._WORD.size), 0)
+            posix.write_at(self._fd, bytes(3 * self._WORD.size), 0)
 
     def close(self) -> None:
         os.close(self._fd)
 
     def _get(self, word: int) -> int:
-        return self._WORD.unpack(os.pread(self._fd, self._WORD.size, word * self._WORD.size))[0]
+        return self._WORD.unpack(posix.read_at(self._fd, self._WORD.size, word * self._WORD.size))[0]
 
     def _set(self, word: int, value: int) -> None:
-        os.pwrite(self._fd, self._WORD.pack(value), word * self._WORD.size)
+        posix.write_at(self._fd, self._WORD.pack(value), word * self._WORD.size)
 
     run = property(lambda self: self._get(0), lambda self, value: self._set(0, value))
     item = property(lambda self: self._get(1), lambda self, value: self._set(1, value))
@@ -68,7 +72,7 @@ class Process:
         self.check(run)
 
     def check(self, run: int) -> None:
-        if os.getppid() != self.parent:  # the caller was killed
+        if not posix.parent_lives(self.parent):  # the caller was killed
             os._exit(1)
         if self.board.run != run:
             raise Stopped
@@ -103,10 +107,18 @@ def start(board: str, stderr: str, parent: int, rpc: tuple[str, ...]) -> None:
         rpc: servers whose devices it uses, beside its own.
     """
     global current
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    posix.ignore_interrupts()
     fd = os.open(stderr, os.O_WRONLY | os.O_APPEND)
     os.dup2(fd, 2)
     os.close(fd)
     native.mirror_log(2)  # the caller reads the end of it after a death
     atexit.register(os._exit, 0)  # whoever waits for the end does not wait for models to be freed
     current = Process(Board(board), parent, rpc)
+    threading.Thread(target=_end_with, args=(parent,), daemon=True).start()
+
+
+def _end_with(parent: int) -> None:
+    """Ends this process soon after its caller, also while it has nothing to do."""
+    while posix.parent_lives(parent):
+        time.sleep(_WATCH_S)
+    os._exit(1)

@@ -89,8 +89,18 @@ class RemoteModel:
             self._described = described
         return self._described
 
-    def tokenize(self, documents: Sequence[Document]) -> list[NDArray[np.int32]]:
+    def tokenize(
+        self, documents: Sequence[Document], on_bytes: Callable[[int], object] = lambda n_bytes: None
+    ) -> list[NDArray[np.int32]]:
         """Tokens of each document, shape [n_tokens], without the BOS that the vocabulary may add.
+
+        llama.cpp takes 0.2 to 0.4 s of one core for each MB, and some 30 bytes of memory for each byte of a document,
+        which it splits in one piece: two halves of a text may have other tokens than the whole.
+
+        Args:
+            documents: any.
+            on_bytes: called with the bytes of text that were split since the last call; where the worker is local,
+                several times a second, also with 0.
 
         Raises:
             ModelError: the tokenizer fails.
@@ -103,9 +113,11 @@ class RemoteModel:
             label=self.reference.label,
             doing="tokenizing for",
             names=[document.name for document in documents],
+            on_tokens=on_bytes,  # no token is evaluated: with 0
         )
         for shard, values in done:
             tokens[shard.start : shard.stop] = values
+            on_bytes(sum(len(documents[i].text) for i in shard))
         return tokens
 
     def pieces(self, tokens: NDArray[np.int32]) -> list[bytes]:

@@ -7,14 +7,11 @@ By default the executor is one local process. What ends it (an abort of ggml, a 
 from __future__ import annotations
 
 import itertools
-import os
-import re
-import signal
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, BrokenExecutor, Executor, Future, wait
-from contextlib import contextmanager
 from types import TracebackType
 
+from ppldelta import posix
 from ppldelta.engine import local, native, worker
 from ppldelta.engine.local import LocalWorker
 from ppldelta.engine.rpc import refuse_unreachable
@@ -26,6 +23,13 @@ _POLL_S = 0.1  # between two looks at the board
 _GRACE_S = 1.0  # for a task to see that nobody waits for it any longer
 _IN_FLIGHT_LOCAL = 3
 _IN_FLIGHT = 32  # an executor does not say how many workers it has
+_KERNELS = "a kernel of llama.cpp may not fit this processor: `ppldelta doctor` checks them"
+_HINTS = {
+    "SIGKILL": "SIGKILL often means that the memory ran out: a smaller `n_ctx` or model needs less",
+    "SIGILL": _KERNELS,
+    "SIGSEGV": _KERNELS,
+}
+"""The next step, by what has ended a worker."""
 
 _runs = itertools.count(1)
 
@@ -96,7 +100,9 @@ class Session:
                 self._end_local()
 
     def _own(self) -> None:
-        """Makes sure that there is a local worker."""
+        """Makes sure that there is a local worker, and another one where it has ended while it was idle."""
+        if self._local and not self._in_flight and self._local.executor.ended:
+            self._end_local()
         if self._local is None:
             self._local = local.take(self._rpc)
             self._begin()
@@ -107,27 +113,35 @@ class Session:
 
     def _end_local(self) -> None:
         ended, self._local = self._local, None
-        ended.executor.shutdown(wait=True, kill_workers=True)
+        ended.executor.end()
 
     def _submit(self, task: Callable[..., object], *arguments: object) -> Future[Reply]:
         """
         Raises:
-            BrokenExecutor: of an executor that was handed in.
+            BrokenExecutor: of an executor that was handed in, or as `_submit_locally`.
         """
         log_level = native.logger.getEffectiveLevel()
         if self._foreign is not None:
             future = self._foreign.submit(worker.perform, task, 0, log_level, *arguments)
         else:
-            self._own()
-            with _interrupts_blocked():
-                try:
-                    future = self._local.executor.submit(worker.perform, task, self._run, log_level, *arguments)
-                except BrokenExecutor:  # ended while it was idle
-                    self._end_local()
-                    self._own()
-                    future = self._local.executor.submit(worker.perform, task, self._run, log_level, *arguments)
+            future = self._submit_locally(task, log_level, *arguments)
         self._in_flight.add(future)
         return future
+
+    def _submit_locally(self, task: Callable[..., object], log_level: int, *arguments: object) -> Future[Reply]:
+        """
+        Raises:
+            BrokenExecutor: the worker has ended while it had something to do.
+        """
+        while True:
+            self._own()
+            try:
+                with posix.interrupts_blocked():
+                    return self._local.executor.submit(worker.perform, task, self._run, log_level, *arguments)
+            except BrokenExecutor:
+                if self._in_flight:
+                    raise
+                self._end_local()
 
     def _take(self, future: Future[Reply], label: str, doing: str, names: Sequence[str] = ()) -> object:
         """The value of a task that is done.
@@ -157,7 +171,7 @@ class Session:
         return reply.value
 
     def _death(self, error: Exception, label: str, doing: str, names: Sequence[str]) -> ModelError:
-        signal_name = re.search(r"\bSIG[A-Z]+\b", str(error))
+        signal_name = posix.SIGNAL_NAME.search(f"{error} {error.__cause__}")
         cause = f"was ended by {signal_name[0]}" if signal_name else "ended unexpectedly"
         at, said = f", near `{printable(names[0])}`" if names else "", ""
         if self._local:
@@ -167,15 +181,13 @@ class Session:
             self._end_local()
         return ModelError(
             f"the process that was {doing} `{label}` {cause}{at}" + (f"; its last log lines: {said}" if said else ""),
-            hint="SIGKILL often means that the memory ran out: a smaller `n_ctx` or model needs less"
-            if cause.endswith("SIGKILL")
-            else "llama.cpp or its backend gave up; what it logged last may say why",
+            hint=_HINTS.get(cause.split()[-1], "llama.cpp or its backend gave up; what it logged last may say why"),
         )
 
     def call(self, task: Callable[..., object], *arguments: object, label: str, doing: str) -> object:
         """The value of one task, while nothing else is in flight."""
         if self._local:
-            os.truncate(self._local.stderr, 0)  # the last lines shall be of this model
+            self._local.forget_lines()  # the last lines shall be of this model
         future = self._guarded(label, doing, (), task, *arguments)
         while not wait(
             [future], timeout=_POLL_S
@@ -235,13 +247,3 @@ class Session:
             return self._submit(task, *arguments)
         except BrokenExecutor as error:
             raise self._death(error, label, doing, names) from None
-
-
-@contextmanager
-def _interrupts_blocked() -> Iterator[None]:
-    """A process that is started within ignores Ctrl-C from its first instruction on; ours sees it afterwards."""
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
-    try:
-        yield
-    finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, before)

@@ -14,8 +14,9 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
+from ppldelta import posix
 from ppldelta.engine import native, process
-from ppldelta.engine.loaded import ContextSize, ModelFile, Models, Weights, memory_bytes
+from ppldelta.engine.loaded import ContextSize, ModelFile, Models, Weights
 from ppldelta.engine.native import Build, ModelInfo
 from ppldelta.errors import ModelError, PpldeltaError
 from ppldelta.text.names import printable
@@ -47,7 +48,7 @@ class Reply:
     log: list[tuple[int, str]] = field(default_factory=list)
 
 
-_models = Models(memory_bytes() // 4)
+_models = Models(posix.memory_bytes() // 4)
 _one_at_a_time = threading.RLock()  # in an executor of threads; an evaluation has all cores to itself
 
 

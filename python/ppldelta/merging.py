@@ -1,0 +1,46 @@
+"""Several results side by side, for one report."""
+
+from __future__ import annotations
+
+import polars as pl
+
+from ppldelta.report.distinct import distinct_names
+from ppldelta.result import FRAMES, Result
+
+
+def merge(results: list[Result]) -> Result:
+    """One result that holds several: families of one name get different ones, no numbers are put together."""
+    families = [(family, result) for result in results for family in result.families]
+    names = distinct_names([family for family, _ in families], [result.folder for _, result in families])
+    parts, about, at = [], {}, 0
+    for result in results:
+        mine = names[at : at + len(result.families)]
+        at += len(mine)
+        parts.append(
+            _rename_families(result, dict(zip((each["family"] for each in result.families), mine, strict=True)))
+        )
+        for warning in result.warnings:
+            about.setdefault(warning, []).extend(mine)
+    return Result(
+        **{name: pl.concat(getattr(part, name) for part in parts) for name in FRAMES},
+        families=[family for part in parts for family in part.families],
+        warnings=[_about(warning, some, names) for warning, some in about.items()],
+    )
+
+
+def _about(warning: str, families: list[str], names: list[str]) -> str:
+    """A warning, with the families that it is about where it is not about all of them."""
+    some = list(dict.fromkeys(families))
+    return warning if len(some) == len(names) else f"{', '.join(f'`{name}`' for name in some)}: {warning}"
+
+
+def _rename_families(result: Result, names: dict[str, str]) -> Result:
+    def rename(name: str) -> pl.DataFrame:
+        dtype = FRAMES[name]["family"]
+        return getattr(result, name).with_columns(pl.col("family").cast(pl.String).replace(names).cast(dtype))
+
+    return Result(
+        **{name: rename(name) for name in FRAMES},
+        families=[{**family, "family": names[family["family"]]} for family in result.families],
+        warnings=result.warnings,
+    )

@@ -1,0 +1,81 @@
+"""All that needs POSIX in the package's Python: whoever brings it to Windows begins here.
+
+    interrupts_blocked, ignore_interrupts   a new process group for the worker (CREATE_NEW_PROCESS_GROUP)
+    parent_lives                            a handle on the caller's process: there, a parent's id stays after its end
+    open_shared, read_at, write_at          seek, read and write under a lock of their own
+    memory_bytes                            GlobalMemoryStatusEx, and what a job object allows
+    at_fork                                 nothing: processes are not forked there
+    replace_process                         a child process whose exit status is passed on
+    SIGNAL_NAME                             exit statuses of exceptions, such as 0xC000001D for an illegal instruction
+
+`cpp/` is to be read beside it (`cpp/model.cpp` writes to a file descriptor), and loky's classes for Windows.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import signal
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import NoReturn
+
+SIGNAL_NAME = re.compile(r"\bSIG[A-Z]+\b")
+"""Finds in what loky says of an ended process which signal ended it."""
+
+
+@contextmanager
+def interrupts_blocked() -> Iterator[None]:
+    """A process that is started within ignores Ctrl-C from its first instruction on; ours sees it afterwards."""
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
+def ignore_interrupts() -> None:
+    """Ctrl-C, which reaches all processes of a terminal, is another process's affair."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+
+
+def parent_lives(parent: int) -> bool:
+    """Whether the process that has started this one is still there."""
+    return os.getppid() == parent
+
+
+def open_shared(path: str) -> int:
+    """A descriptor of a file that several processes read and write (`read_at`, `write_at`)."""
+    return os.open(path, os.O_RDWR | os.O_CLOEXEC)
+
+
+def read_at(fd: int, n_bytes: int, offset: int) -> bytes:
+    """Bytes of a file, whatever other processes and threads do with it."""
+    return os.pread(fd, n_bytes, offset)
+
+
+def write_at(fd: int, data: bytes, offset: int) -> None:
+    """Writes into a file, whatever other processes and threads do with it."""
+    os.pwrite(fd, data, offset)
+
+
+def memory_bytes() -> int:
+    """Memory that this process may use: the machine's, or less where a container limits it."""
+    installed = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    for limit in ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes"):
+        try:
+            return min(installed, int(Path(limit).read_text()))
+        except (OSError, ValueError):  # no such file; "max"
+            continue
+    return installed
+
+
+def at_fork(in_child: Callable[[], object]) -> None:
+    """From now on something is called in every process that this one forks."""
+    os.register_at_fork(after_in_child=in_child)
+
+
+def replace_process(program: Path, arguments: Sequence[str]) -> NoReturn:
+    """Goes on as another program, which has the terminal, the signals and the exit status."""
+    os.execv(program, [str(program), *arguments])

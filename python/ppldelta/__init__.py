@@ -17,6 +17,7 @@ from ppldelta.errors import CorpusError, ModelError, PpldeltaError, ResultError,
 if TYPE_CHECKING:
     from ppldelta.planning import Plan, plan
     from ppldelta.result import Result, load, report
+    from ppldelta.saved import verify
     from ppldelta.scoring import score
 
 __all__ = [
@@ -33,6 +34,7 @@ __all__ = [
     "plan",
     "report",
     "score",
+    "verify",
 ]
 
 _HOMES = {
@@ -42,6 +44,7 @@ _HOMES = {
     "plan": "ppldelta.planning",
     "report": "ppldelta.result",
     "score": "ppldelta.scoring",
+    "verify": "ppldelta.saved",
 }
 
 

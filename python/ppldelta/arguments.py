@@ -142,6 +142,16 @@ def parser() -> argparse.ArgumentParser:
     _add_tokens(report)
     report.set_defaults(command="report")
 
+    verify = commands.add_parser(
+        "verify",
+        parents=[common],
+        help="see whether saved results are as they were saved",
+        description="Compares every file of saved results with the hashes in their run.json, a line for each folder. "
+        "Status 1 where anything differs.",
+    )
+    verify.add_argument("results", nargs="+", metavar="OUT", help="folders that `ppldelta score -o` wrote")
+    verify.set_defaults(command="verify")
+
     show = commands.add_parser(
         "demo",
         parents=[common],

@@ -96,6 +96,18 @@ def _report(options: argparse.Namespace) -> int:
     return 0
 
 
+def _verify(options: argparse.Namespace) -> int:
+    damaged = 0
+    for folder in options.results:
+        differences = ppldelta.verify(folder)
+        damaged += bool(differences)
+        print(f"{printable(folder)}: {'; '.join(differences) or 'as it was saved'}")
+    if damaged:
+        n, verb = counted(len(options.results), "folder"), "is" if damaged == 1 else "are"
+        print(f"ppldelta: error: {damaged} of {n} {verb} not known to be as saved", file=sys.stderr)
+    return int(damaged > 0)
+
+
 def _demo(options: argparse.Namespace) -> int:
     prepare_folder(options.output)
     result = demo.run(store=options.store)
@@ -170,7 +182,7 @@ def _run_program(name: str, flags: list[str]) -> int:
     os.execv(program, [str(program), *flags])
 
 
-_COMMANDS = {"score": _score, "report": _report, "demo": _demo, "store": _store}
+_COMMANDS = {"score": _score, "report": _report, "verify": _verify, "demo": _demo, "store": _store}
 
 
 if __name__ == "__main__":

@@ -5,9 +5,7 @@ What draws is imported where it is used: plotly and jinja2 take as long to impor
 
 from __future__ import annotations
 
-import json
 import os
-import tempfile
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -15,31 +13,17 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import polars as pl
 
-from ppldelta import _core, schema
+from ppldelta import _core, saved, schema
 from ppldelta.analysis.metrics import document_metrics, model_metrics
 from ppldelta.errors import ResultError
 from ppldelta.report.budget import BUDGET, DEFAULT_VIEWS
 from ppldelta.report.distinct import distinct_names
 from ppldelta.report.payload import make_payload
-from ppldelta.saving import prepare_folder, write_whole
+from ppldelta.saving import write_whole
 from ppldelta.text.names import as_utf8
 
 if TYPE_CHECKING:
     from ppldelta.report.gallery import Figures
-
-FORMAT = 1
-"""Version of the folder that `Result.save` writes, in `run.json`."""
-
-_FRAMES = {
-    "tokens": schema.TOKENS,
-    "documents": schema.DOCUMENTS,
-    "models": schema.MODELS,
-    "pieces": schema.PIECES,
-    "texts": schema.TEXTS,
-}
-
-_ADDED_LATER = {"texts"}
-"""Frames that older folders of the same format lack; they are empty then."""
 
 
 @dataclass(frozen=True, repr=False, eq=False)
@@ -135,6 +119,8 @@ class Result:
     def save(self, folder: str | os.PathLike[str], *, tokens: int | Literal["all"] = DEFAULT_VIEWS) -> Path:
         """Writes `report.html`, the frames as parquet, and `run.json` into a folder, and returns it.
 
+        `run.json` holds the sha256 of each of the others and of its own content, which `load` and `verify` look at.
+
         Everything is written beside the folder's own files first and takes their place at the end, `run.json` last:
         a full disk or an interrupt leaves an older result whole, or a folder that `load` refuses.
 
@@ -146,30 +132,9 @@ class Result:
             ResultError: something cannot be written.
             PpldeltaError: `tokens` is neither a number of documents nor "all".
         """
-        folder = prepare_folder(folder)
-        run = {
-            "format": FORMAT,
-            "ppldelta": _core.__version__,
-            "families": self.families,
-            "warnings": self.warnings,
-        }
-        try:
-            with tempfile.TemporaryDirectory(prefix=".ppldelta-", dir=folder) as name:
-                fresh = Path(name)
-                for frame in _FRAMES:
-                    getattr(self, frame).write_parquet(fresh / f"{frame}.parquet")
-                self.report(fresh / "report.html", tokens=tokens)
-                (fresh / "run.json").write_bytes(json.dumps(run, indent=2, ensure_ascii=False).encode() + b"\n")
-                (folder / "run.json").unlink(missing_ok=True)
-                for frame in _FRAMES:
-                    (fresh / f"{frame}.parquet").replace(folder / f"{frame}.parquet")
-                (fresh / "report.html").replace(folder / "report.html")
-                (fresh / "run.json").replace(folder / "run.json")
-        except (OSError, pl.exceptions.PolarsError) as error:
-            raise ResultError(
-                f"cannot write to `{folder}`: {error}", hint="free some space or name another folder"
-            ) from error
-        return folder
+        run = {"ppldelta": _core.__version__, "families": self.families, "warnings": self.warnings}
+        frames = {name: getattr(self, name) for name in saved.FRAMES}
+        return saved.write(folder, frames, run, lambda path: self.report(path, tokens=tokens))
 
     def __repr__(self) -> str:
         references = ", ".join(f"`{family['ref']['label']}`" for family in self.families)
@@ -225,48 +190,15 @@ def make_result(
 
 
 def load(folder: str | os.PathLike[str]) -> Result:
-    """Reads what `Result.save` wrote.
+    """Reads what `Result.save` wrote, and refuses it where a table or `run.json` is no longer what was saved.
+
+    A folder of an older version, whose `run.json` holds no hashes, is read as it is. `verify` also looks at the report.
 
     Raises:
-        ResultError: the folder holds no result, a damaged one, or one of a newer format.
+        ResultError: the folder holds no result, one that is not as it was saved, or one of a newer format.
     """
-    folder = Path(folder)
-    for name in ("run.json", *(f"{name}.parquet" for name in _FRAMES if name not in _ADDED_LATER)):
-        if not (folder / name).is_file():
-            raise ResultError(
-                f"`{folder}` holds no result: there is no `{name}`",
-                hint="name a folder that `ppldelta score -o` or `Result.save` wrote",
-            )
-    try:
-        run = json.loads((folder / "run.json").read_bytes())
-        if run["format"] > FORMAT:
-            raise ResultError(
-                f"`{folder}` was written in format {run['format']}; this version reads up to {FORMAT}",
-                hint="upgrade ppldelta",
-            )
-        families, warnings = run["families"], run["warnings"]
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise ResultError(f"`{folder / 'run.json'}` is damaged: {error!r}", hint="score again") from error
-    frames = {name: _read_frame(folder, name) for name in _FRAMES}
-    return Result(**frames, families=families, warnings=warnings, folder=as_utf8(os.path.abspath(folder)))
-
-
-def _read_frame(folder: Path, name: str) -> pl.DataFrame:
-    """One of the frames, with exactly the columns that its schema names."""
-    path = folder / f"{name}.parquet"
-    if name in _ADDED_LATER and not path.exists():
-        return pl.DataFrame(schema=_FRAMES[name])
-    try:
-        frame = pl.read_parquet(path)
-    except (OSError, pl.exceptions.PolarsError) as error:
-        raise ResultError(f"`{path}` is damaged: {error}", hint="score again") from error
-    for column, dtype in _FRAMES[name].items():
-        found = frame.schema.get(column)
-        if found != dtype:
-            raise ResultError(
-                f"`{path}` needs a column `{column}` of {dtype}, got {found or 'none'}", hint="score again"
-            )
-    return frame.select(list(_FRAMES[name]))
+    frames, run = saved.read(Path(folder))
+    return Result(**frames, families=run["families"], warnings=run["warnings"], folder=as_utf8(os.path.abspath(folder)))
 
 
 def report(
@@ -306,7 +238,7 @@ def _merge(results: list[Result]) -> Result:
         for warning in result.warnings:
             about.setdefault(warning, []).extend(mine)
     return Result(
-        **{name: pl.concat(getattr(part, name) for part in parts) for name in _FRAMES},
+        **{name: pl.concat(getattr(part, name) for part in parts) for name in saved.FRAMES},
         families=[family for part in parts for family in part.families],
         warnings=[_about(warning, some, names) for warning, some in about.items()],
     )
@@ -320,11 +252,11 @@ def _about(warning: str, families: list[str], names: list[str]) -> str:
 
 def _rename_families(result: Result, names: dict[str, str]) -> Result:
     def rename(name: str) -> pl.DataFrame:
-        dtype = _FRAMES[name]["family"]
+        dtype = saved.FRAMES[name]["family"]
         return getattr(result, name).with_columns(pl.col("family").cast(pl.String).replace(names).cast(dtype))
 
     return Result(
-        **{name: rename(name) for name in _FRAMES},
+        **{name: rename(name) for name in saved.FRAMES},
         families=[{**family, "family": names[family["family"]]} for family in result.families],
         warnings=result.warnings,
     )

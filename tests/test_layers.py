@@ -14,6 +14,7 @@ PACKAGE = Path(ppldelta.__file__).parent
 LOWEST_FIRST = (
     ("errors", "saving", "schema", "_core", "_load"),
     ("text", "models"),
+    ("progress",),
     ("engine",),
     ("analysis",),
     ("report", "saved"),
@@ -31,15 +32,15 @@ COMPUTES, SHOWS = {"text", "models", "engine"}, {"analysis", "report"}
 THIRD_PARTY: dict[str, set[str]] = {
     "analysis": {"numpy", "polars"},
     "engine": {"loky", "numpy", "platformdirs"},
-    "evaluation": {"numpy", "tqdm"},
+    "evaluation": {"numpy"},
     "frames": {"numpy", "polars"},
-    "job": {"loky", "numpy", "tqdm"},
-    "planning": {"numpy", "tqdm"},
+    "job": {"loky", "numpy"},
+    "planning": {"numpy"},
+    "progress": {"tqdm"},
     "report": {"jinja2", "markupsafe", "numpy", "plotly", "polars"},
     "result": {"polars"},
     "saved": {"polars"},
     "schema": {"polars"},
-    "scoring": {"tqdm"},
     "text": {"numpy"},
 }
 """What each part may import beside the standard library; parts that are not named import nothing else."""
@@ -105,6 +106,7 @@ def test_module_imports_only_what_stands_above_it(part: str, path: Path) -> None
         ("engine", "import plotly"),
         ("analysis", "import scipy.stats"),
         ("text", "import polars as pl"),
+        ("scoring", "from tqdm.auto import tqdm"),
     ],
 )
 def test_the_check_sees_a_violation(part: str, source: str) -> None:

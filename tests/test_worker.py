@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import os
+import pty
 import signal
 import struct
 import subprocess
@@ -365,24 +367,37 @@ def alive(pid: int) -> bool:
 def test_the_end_of_the_caller_is_the_worker_s(tmp_path: Path, signum: int, group: bool) -> None:
     """Ctrl-C at a terminal reaches the whole process group, `kill` one process; nothing is left after either."""
     (tmp_path / "long.txt").write_text(LONG)
+    terminal, stderr = pty.openpty()  # a bar shows every step
     caller = subprocess.Popen(
         [sys.executable, "-m", "ppldelta.cli", "score", tmp_path / "long.txt", "--ref", demo.REFERENCE, "--cmp", GOOD,
          "-o", tmp_path / "out"],
-        stderr=subprocess.PIPE, start_new_session=True,
+        stderr=stderr, start_new_session=True,
     )  # fmt: skip
+    os.close(stderr)
     said = b""
     while b"tok/s" not in said or b"  0%" in said[-60:]:  # the first tokens are evaluated
-        said += caller.stderr.read1()
+        said += os.read(terminal, 4096)
     family = children(caller.pid)
     assert family
     (os.killpg if group and signum == signal.SIGINT else os.kill)(caller.pid, signum)
-    _, rest = caller.communicate(timeout=5)
+    rest = everything(terminal)
+    caller.wait(timeout=5)
     until(lambda: not any(map(alive, family)), 5)
     if signum == signal.SIGINT:
         assert caller.returncode == 130
         said = b"ppldelta: interrupted; all but the last seconds' work is kept, the same command goes on from there"
         assert rest.strip().endswith(said)
         assert b"Traceback" not in rest
+
+
+def everything(terminal: int) -> bytes:
+    """What is written to a terminal until nobody has it open."""
+    said = b""
+    with contextlib.suppress(OSError):
+        while more := os.read(terminal, 4096):
+            said += more
+    os.close(terminal)
+    return said
 
 
 def test_interrupted_in_a_notebook_the_models_stay(fresh: None) -> None:

@@ -14,7 +14,6 @@ from pathlib import Path
 import loky
 import numpy as np
 from numpy.typing import NDArray
-from tqdm.auto import tqdm
 
 from ppldelta.engine import native
 from ppldelta.engine.hashes import Hashes
@@ -37,6 +36,7 @@ from ppldelta.engine.session import Session
 from ppldelta.engine.store import Key, Store
 from ppldelta.errors import ModelError, StoreError
 from ppldelta.models.references import ModelLike, ModelReference, resolve, resolve_many, unique_labels
+from ppldelta.progress import meter
 from ppldelta.text.documents import Files, load_documents
 from ppldelta.text.names import counted, printable, shown_type
 
@@ -258,13 +258,10 @@ def _prepared(
     warnings += map(left_out, failures)
 
     jobs = []
-    with tqdm(
-        total=hashes.n_bytes, desc="reading the models", unit="B", unit_scale=True, disable=not progress, leave=False,
-        delay=1,
-    ) as bar:  # fmt: skip
+    with meter("reading the models", hashes.n_bytes, "byte", brief=True, visible=progress) as shown:
         for each in readable:
             path = each.reference.path
-            sha256 = hashes.wait(path, bar.update)
+            sha256 = hashes.wait(path, shown.update)
             mine = keys.of(sha256)
             stored = store.known(mine) if store else set()
             if store:

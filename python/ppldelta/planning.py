@@ -14,7 +14,6 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
-from tqdm.auto import tqdm
 
 from ppldelta import job
 from ppldelta.engine.loaded import ContextSize
@@ -24,6 +23,7 @@ from ppldelta.engine.session import Session
 from ppldelta.errors import ModelError
 from ppldelta.job import DEFAULT_N_UBATCH, Job, ModelJob, Request
 from ppldelta.models.references import ModelLike, model_files
+from ppldelta.progress import meter
 from ppldelta.report import numbers
 from ppldelta.text.documents import Files
 from ppldelta.text.names import counted, printable
@@ -171,10 +171,10 @@ def plan(
     with (
         Session(executor, endpoints(rpc)) as session,
         job.opened(request, session, files, store=store, progress=progress) as work,
+        meter("measuring", len(work.models), "model", brief=True, visible=progress) as shown,
     ):
         models, warnings = [], list(work.warnings)
-        todo = tqdm(work.models, desc="measuring", unit="model", disable=not progress, leave=False, delay=1)
-        for model in todo:
+        for model in work.models:
             unmeasured = _unmeasured(model, work)
             try:
                 models.append(_measured(unmeasured, model, work) if model.todo else unmeasured)
@@ -183,6 +183,7 @@ def plan(
                     raise
                 warnings.append(job.left_out(error, "a run would leave this model out"))
                 models.append(unmeasured)
+            shown.update(1)
         return Plan(
             n_documents=len(work.planned),
             n_tokens=sum(len(document.tokens) for document in work.planned),

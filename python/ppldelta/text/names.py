@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import unicodedata
 
 
 def as_utf8(name: str | os.PathLike[str]) -> str:
@@ -18,6 +19,28 @@ def printable(name: str | os.PathLike[str]) -> str:
     """A name for one line of a terminal: control characters and stray bytes escaped."""
     name = os.fspath(name)
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode("ascii") for c in name)
+
+
+def escaped(text: str) -> str:
+    """A text for a terminal: as `printable`, but lines and every kind of space stay as they are."""
+    return "".join(c if c in " \n" or unicodedata.category(c) == "Zs" else printable(c) for c in text)
+
+
+def width(text: str) -> int:
+    """Columns that a printable text takes in a terminal: East Asian characters two, marks upon others none."""
+    return sum(0 if unicodedata.combining(c) else 1 + (unicodedata.east_asian_width(c) in "WF") for c in text)
+
+
+def shortened(text: str, most: int) -> str:
+    """A text in at most so many columns, the middle left out: the end of a model's name says which copy it is."""
+    if width(text) <= most:
+        return text
+    head, tail = text[: 2 * most], text[-2 * most :]
+    while width(head) > most // 2:
+        head = head[:-1]
+    while width(tail) > most - 1 - width(head) or unicodedata.combining(tail[:1] or " "):
+        tail = tail[1:]
+    return f"{head}…{tail}"
 
 
 def counted(n: int, noun: str) -> str:

@@ -12,9 +12,10 @@ import ppldelta
 
 PACKAGE = Path(ppldelta.__file__).parent
 LOWEST_FIRST = (
-    ("errors", "saving", "schema", "_core", "_load"),
+    ("errors", "schema", "_core", "_load"),
     ("text", "models"),
-    ("progress",),
+    ("progress", "saving"),
+    ("terminal",),
     ("engine",),
     ("analysis",),
     ("report", "saved"),
@@ -116,6 +117,17 @@ def test_the_check_sees_a_violation(part: str, source: str) -> None:
 def test_only_engine_scoring_and_what_stands_on_them_load_the_extension() -> None:
     users = {part for part, path in modules() if "ppldelta._core" in imports(path.read_text())}
     assert users <= {"_load", "engine", "result"}
+
+
+def test_only_two_modules_write() -> None:
+    """They know what must not reach a terminal, and what to do where nothing can be written."""
+    for part, path in modules():
+        calls = {node.func.id for node in ast.walk(ast.parse(path.read_text())) if is_call_of_a_name(node)}
+        assert "print" not in calls or part in ("progress", "terminal"), f"{path.name}: use `terminal.show` or `say`"
+
+
+def is_call_of_a_name(node: ast.AST) -> bool:
+    return isinstance(node, ast.Call) and isinstance(node.func, ast.Name)
 
 
 @pytest.mark.parametrize("name", ["figures", "lines", "plane", "ratios", "sizes", "convergence"])

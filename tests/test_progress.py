@@ -6,6 +6,7 @@ import io
 import os
 import pty
 import sys
+import time
 
 import pytest
 
@@ -82,7 +83,7 @@ def test_a_name_stays_on_its_line(clock: Clock, capsys: pytest.CaptureFixture[st
     [said] = capsys.readouterr().err.splitlines()
     assert said.startswith("evil\\x1b[31m\\nnamex")
     assert "x.Q4_K_M: 10 tokens in " in said
-    assert len(said.split(":")[0]) <= 40
+    assert len(said.split(":")[0]) <= 48
 
 
 def test_what_cannot_be_written_is_not_shown(clock: Clock, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -113,3 +114,17 @@ def test_on_a_terminal_there_is_a_bar(monkeypatch: pytest.MonkeyPatch) -> None:
     assert "half from the store" in said
     assert "\r" in said.replace("\r\n", "")
     os.close(terminal)
+
+
+def test_a_terminal_that_is_gone_ends_no_run(monkeypatch: pytest.MonkeyPatch) -> None:
+    terminal, stderr = pty.openpty()
+    with open(stderr, "w") as stream:
+        monkeypatch.setattr(sys, "stderr", stream)
+        with meter("tiny", 100, "token") as shown:
+            shown.update(10)
+            os.close(terminal)
+            for _ in range(9):
+                time.sleep(0.15)
+                shown.update(10)
+        line("lost")
+        os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())

@@ -86,7 +86,7 @@ def evaluate(model: ModelJob, work: Job) -> Evaluation:
 def _refuse_not_finite(logp: NDArray[np.float32], label: str, window: PlannedWindow) -> None:
     if n_bad := int(np.count_nonzero(~np.isfinite(logp))):
         raise ModelError(
-            f"`{label}` gives log-probabilities that are not finite "
+            f"`{printable(label)}` gives log-probabilities that are not finite "
             f"({n_bad} of {counted(len(logp), 'token')} in a window of `{printable(window.document_name)}`)",
             hint="the weights hold NaN or overflow in this quantisation; try another file of the model",
         )

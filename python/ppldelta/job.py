@@ -34,7 +34,7 @@ from ppldelta.engine.plan import (
 from ppldelta.engine.remote import RemoteModel
 from ppldelta.engine.session import Session
 from ppldelta.engine.store import Key, Store
-from ppldelta.errors import ModelError, StoreError
+from ppldelta.errors import LeftOut, ModelError, StoreError
 from ppldelta.models.references import ModelLike, ModelReference, resolve, resolve_many, unique_labels
 from ppldelta.progress import meter
 from ppldelta.text.documents import Files, load_documents
@@ -246,7 +246,7 @@ def _prepared(
             try:
                 info = candidate.info if all_stored else candidate.look()
             except ModelError as error:  # such as a damaged file; the others go on
-                failures.append(error)
+                failures.append((comparison.label, error))
                 continue
             refuse_unscorable(info, comparison.label)
             check_tokens(comparison, candidate, planned, reference, model)
@@ -254,8 +254,8 @@ def _prepared(
         warnings += other_bos(comparison, info, reference, model.info)
         readable.append(candidate)
     if len(readable) == 1:
-        raise failures[0]
-    warnings += map(left_out, failures)
+        raise failures[0][1]
+    warnings += [left_out(*failure) for failure in failures]
 
     jobs = []
     with meter("reading the models", hashes.n_bytes, "byte", brief=True, visible=progress) as shown:
@@ -271,9 +271,10 @@ def _prepared(
     return Job(settings, planned, windows, distinct_tokens, pieces, jobs, model.build, store, warnings, progress)
 
 
-def left_out(failure: ModelError, what: str = "this model is left out") -> str:
-    """A warning about a model that failed while the others go on."""
-    return f"{failure.message}; {what}" + (f" (hint: {failure.hint})." if failure.hint else ".")
+def left_out(label: str, failure: ModelError, what: str = "this model is left out") -> LeftOut:
+    """A warning about a comparison that failed while the others go on."""
+    text = f"{failure.message}; {what}" + (f" (hint: {failure.hint})." if failure.hint else ".")
+    return LeftOut(text, "comparison", label)
 
 
 def _same_content(jobs: list[ModelJob]) -> list[str]:

@@ -13,13 +13,12 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from ppldelta.text.names import printable, shortened
+from ppldelta.text.names import shown_name
 
 LINES_S = 10.0
 """Least seconds between two lines where stderr is no terminal."""
 
 _BRIEF_S = 1.0
-_LABEL_WIDTH = 40
 _SHORT_UNITS = {"token": "tok", "byte": "B"}
 
 
@@ -50,7 +49,7 @@ def meter(
         brief: whether it is often over at once: it is shown only where it lasts, and leaves nothing behind.
         visible: whether to show anything.
     """
-    what = shortened(printable(what), _LABEL_WIDTH)
+    what = shown_name(what)
     if not visible or sys.stderr is None:
         shown = Meter()
     elif _is_terminal() or _is_notebook():

@@ -15,12 +15,12 @@ import polars as pl
 
 from ppldelta import _core, saved, schema
 from ppldelta.analysis.metrics import document_metrics, model_metrics
-from ppldelta.errors import ResultError
+from ppldelta.errors import ResultError, names_left_out
 from ppldelta.report.budget import BUDGET, DEFAULT_VIEWS
 from ppldelta.report.distinct import distinct_names
 from ppldelta.report.payload import make_payload
 from ppldelta.saving import write_whole
-from ppldelta.text.names import as_utf8
+from ppldelta.text.names import LONGEST_NAME, as_utf8, shown_name
 
 if TYPE_CHECKING:
     from ppldelta.report.gallery import Figures
@@ -40,6 +40,8 @@ class Result:
         families: for each family its name, `ref` and `cmp` (what was known of the model files), and signature.
         warnings: what the reader of the numbers should know, in sentences.
         folder: where the result was loaded from; None for a fresh one.
+        left_out: what of the given is not in the result: "document", "folder" or "comparison" → names. The warnings
+            say why; empty where an older version saved the result.
     """
 
     tokens: pl.DataFrame
@@ -50,6 +52,7 @@ class Result:
     families: list[dict[str, Any]]
     warnings: list[str] = field(default_factory=list)
     folder: str | None = None
+    left_out: dict[str, list[str]] = field(default_factory=dict)
 
     @property
     def signature(self) -> str:
@@ -132,16 +135,28 @@ class Result:
             ResultError: something cannot be written.
             PpldeltaError: `tokens` is neither a number of documents nor "all".
         """
-        run = {"ppldelta": _core.__version__, "families": self.families, "warnings": self.warnings}
+        run = {
+            "ppldelta": _core.__version__,
+            "families": self.families,
+            "warnings": self.warnings,
+            "left_out": self.left_out,
+        }
         frames = {name: getattr(self, name) for name in saved.FRAMES}
         return saved.write(folder, frames, run, lambda path: self.report(path, tokens=tokens))
 
     def __repr__(self) -> str:
-        references = ", ".join(f"`{family['ref']['label']}`" for family in self.families)
+        references = ", ".join(f"`{shown_name(family['ref']['label'])}`" for family in self.families)
+        summary = self.summary
+        named = [column for column in ("family", "model") if column in summary.columns]
+        most = LONGEST_NAME if len(named) == 1 else 30  # beside the numbers, both have room
+        for column in named:
+            names = [shown_name(name, most) for name in summary[column]]
+            summary = summary.with_columns(pl.Series(column, names, dtype=pl.String))
         with pl.Config(
             tbl_rows=-1,
             tbl_cols=-1,
             tbl_width_chars=160,
+            fmt_str_lengths=4 * most,  # a character may be several code points
             tbl_hide_dataframe_shape=True,
             tbl_hide_column_data_types=True,
             float_precision=4,
@@ -149,7 +164,7 @@ class Result:
             tbl_formatting="UTF8_BORDERS_ONLY",
             tbl_cell_numeric_alignment="RIGHT",
         ):
-            table = str(self.summary)
+            table = str(summary)
         note = "gain, loss, delta: nats per token; *_bpb: bits per byte; every token weighs the same"
         return f"Compared with {references}:\n{table}\n{note}"
 
@@ -174,7 +189,7 @@ def make_result(
         texts: columns of `schema.TEXTS`, for the same documents.
         families: a dict per family with `family`, `ref`, `cmp` (label, size_bytes, bits_per_weight, n_params …)
             and `signature`.
-        warnings: sentences for the reader.
+        warnings: sentences for the reader; a `LeftOut` among them also says what was left out.
     """
     documents = document_metrics(tokens, pieces, corpus)
     columns = ("size_bytes", "bits_per_weight", "n_params")
@@ -186,7 +201,16 @@ def make_result(
         ],
         schema={"family": pl.String(), "model": pl.String(), **{column: schema.MODELS[column] for column in columns}},
     )
-    return Result(tokens, documents, model_metrics(documents, facts), pieces, texts, families, warnings)
+    return Result(
+        tokens,
+        documents,
+        model_metrics(documents, facts),
+        pieces,
+        texts,
+        families,
+        list(map(str, warnings)),
+        left_out=names_left_out(warnings),
+    )
 
 
 def load(folder: str | os.PathLike[str]) -> Result:
@@ -198,7 +222,13 @@ def load(folder: str | os.PathLike[str]) -> Result:
         ResultError: the folder holds no result, one that is not as it was saved, or one of a newer format.
     """
     frames, run = saved.read(Path(folder))
-    return Result(**frames, families=run["families"], warnings=run["warnings"], folder=as_utf8(os.path.abspath(folder)))
+    return Result(
+        **frames,
+        families=run["families"],
+        warnings=run["warnings"],
+        folder=as_utf8(os.path.abspath(folder)),
+        left_out=run.get("left_out", {}),
+    )
 
 
 def report(
@@ -228,7 +258,7 @@ def _merge(results: list[Result]) -> Result:
     """Puts results side by side; families of one name get different ones, nothing is merged."""
     families = [(family, result) for result in results for family in result.families]
     names = distinct_names([family for family, _ in families], [result.folder for _, result in families])
-    parts, about, at = [], {}, 0
+    parts, about, missing, at = [], {}, {}, 0
     for result in results:
         mine = names[at : at + len(result.families)]
         at += len(mine)
@@ -237,10 +267,13 @@ def _merge(results: list[Result]) -> Result:
         )
         for warning in result.warnings:
             about.setdefault(warning, []).extend(mine)
+        for kind, some in result.left_out.items():
+            missing[kind] = list(dict.fromkeys([*missing.get(kind, []), *some]))
     return Result(
         **{name: pl.concat(getattr(part, name) for part in parts) for name in saved.FRAMES},
         families=[family for part in parts for family in part.families],
         warnings=[_about(warning, some, names) for warning, some in about.items()],
+        left_out=missing,
     )
 
 

@@ -149,7 +149,7 @@ def _read_frame(folder: Path, name: str, files: Mapping[str, Mapping[str, Any]] 
     elif name in _ADDED_LATER and not path.exists():
         return pl.DataFrame(schema=FRAMES[name])
     try:
-        frame = pl.read_parquet(path)
+        frame = pl.read_parquet(path, glob=False)
     except (OSError, pl.exceptions.PolarsError) as error:
         raise ResultError(f"`{printable(path)}` is damaged: {error}", hint=_AGAIN) from error
     for column, dtype in FRAMES[name].items():

@@ -102,8 +102,8 @@ def score(
                 try:
                     evaluations.append(evaluate(comparison, work))
                 except ModelError as error:
-                    failures.append(error)
+                    failures.append((comparison.label, error))
     if not evaluations:
-        raise failures[0]
-    warnings = [*work.warnings, *map(job.left_out, failures)]
+        raise failures[0][1]
+    warnings = [*work.warnings, *(job.left_out(*failure) for failure in failures)]
     return frames.as_result(work, evaluation, evaluations, corpus_path(files), warnings)

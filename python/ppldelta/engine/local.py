@@ -13,6 +13,7 @@ import loky
 
 from ppldelta.engine import process
 from ppldelta.engine.process import Board
+from ppldelta.text.names import printable
 
 IDLE_S = 120.0
 """Seconds after which a local worker that has nothing to do ends, and with it the models that it keeps."""
@@ -46,7 +47,9 @@ class LocalWorker:
         """The end of what the worker wrote to stderr, on one line of at most 200 characters for each; may be empty."""
         with self.stderr.open("rb") as file:
             file.seek(max(0, os.fstat(file.fileno()).st_size - 4096))
-            lines = [" ".join(line.split())[:200] for line in file.read().decode("utf-8", "replace").splitlines()]
+            lines = [
+                printable(" ".join(line.split()))[:200] for line in file.read().decode("utf-8", "replace").splitlines()
+            ]
         return " | ".join([line for line in lines if line][-most:])
 
 

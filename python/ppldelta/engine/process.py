@@ -94,7 +94,7 @@ current: Process | None = None
 
 
 def start(board: str, stderr: str, parent: int, rpc: tuple[str, ...]) -> None:
-    """Prepares a local worker process: Ctrl-C is the caller's affair, and stderr goes to a file that the caller reads.
+    """Prepares a local worker process: Ctrl-C and a terminal's end are the caller's affair, and it reads our stderr.
 
     Args:
         board: path of the file for a `Board`.
@@ -103,7 +103,9 @@ def start(board: str, stderr: str, parent: int, rpc: tuple[str, ...]) -> None:
         rpc: servers whose devices it uses, beside its own.
     """
     global current
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    for signum in (signal.SIGINT, signal.SIGHUP):
+        signal.signal(signum, signal.SIG_IGN)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGTERM})  # the caller blocked it for the start alone
     fd = os.open(stderr, os.O_WRONLY | os.O_APPEND)
     os.dup2(fd, 2)
     os.close(fd)

@@ -98,7 +98,8 @@ class Session:
     def _own(self) -> None:
         """Makes sure that there is a local worker."""
         if self._local is None:
-            self._local = local.take(self._rpc)
+            with _signals_blocked():
+                self._local = local.take(self._rpc)
             self._begin()
 
     def _begin(self) -> None:
@@ -119,7 +120,7 @@ class Session:
             future = self._foreign.submit(worker.perform, task, 0, log_level, *arguments)
         else:
             self._own()
-            with _interrupts_blocked():
+            with _signals_blocked():
                 try:
                     future = self._local.executor.submit(worker.perform, task, self._run, log_level, *arguments)
                 except BrokenExecutor:  # ended while it was idle
@@ -166,7 +167,8 @@ class Session:
             said = self._local.last_lines()
             self._end_local()
         return ModelError(
-            f"the process that was {doing} `{label}` {cause}{at}" + (f"; its last log lines: {said}" if said else ""),
+            f"the process that was {doing} `{printable(label)}` {cause}{at}"
+            + (f"; its last log lines: {said}" if said else ""),
             hint="SIGKILL often means that the memory ran out: a smaller `n_ctx` or model needs less"
             if cause.endswith("SIGKILL")
             else "llama.cpp or its backend gave up; what it logged last may say why",
@@ -238,9 +240,12 @@ class Session:
 
 
 @contextmanager
-def _interrupts_blocked() -> Iterator[None]:
-    """A process that is started within ignores Ctrl-C from its first instruction on; ours sees it afterwards."""
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+def _signals_blocked() -> Iterator[None]:
+    """Within, no signal that the caller may handle leaves a process half started; it is seen afterwards.
+
+    A process that is started within ignores Ctrl-C and the terminal's end from its first instruction on.
+    """
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT, signal.SIGTERM, signal.SIGHUP})
     try:
         yield
     finally:

@@ -4,6 +4,10 @@ from __future__ import annotations
 
 import os
 import unicodedata
+from collections.abc import Sequence
+
+LONGEST_NAME = 48
+"""Columns of a terminal that a name takes at most in a table."""
 
 
 def as_utf8(name: str | os.PathLike[str]) -> str:
@@ -43,6 +47,24 @@ def shortened(text: str, most: int) -> str:
     return f"{head}…{tail}"
 
 
+def columns(rows: Sequence[tuple[str, ...]], *, n_left: int) -> list[str]:
+    """Lines of a table for a terminal; the first `n_left` columns are aligned on the left."""
+    widths = [max(map(width, column)) for column in zip(*rows, strict=True)]
+    lines = []
+    for row in rows:
+        cells = []
+        for at, (cell, most) in enumerate(zip(row, widths, strict=True)):
+            space = " " * (most - width(cell))
+            cells.append(cell + space if at < n_left else space + cell)
+        lines.append("  ".join(cells).rstrip())
+    return lines
+
+
+def shown_name(name: str | os.PathLike[str], most: int = LONGEST_NAME) -> str:
+    """A name for a cell of a table or a bar: printable, and not so long that it takes the place of the rest."""
+    return shortened(printable(name), most)
+
+
 def counted(n: int, noun: str) -> str:
     """A number of things for people: `1 token`, `1,234 tokens`."""
     return f"{n:,} {noun}{'s' * (n != 1)}"
@@ -50,5 +72,5 @@ def counted(n: int, noun: str) -> str:
 
 def shown_type(value: object) -> str:
     """A value of a wrong type for people: what it is, and of which type."""
-    text = repr(value)
+    text = printable(repr(value))
     return f"{text if len(text) <= 40 else text[:39] + '…'} ({type(value).__name__})"

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -31,7 +33,8 @@ def test_score_then_report(tmp_path: Path) -> None:
     )  # fmt: skip
     assert scored.returncode == 0, scored.stderr
     assert "tiny-code.Q8_0" in scored.stdout
-    assert "tiny-code.Q8_0" in scored.stderr, "a progress bar for each model"
+    assert re.search(r"^tiny-code\.Q8_0: [\d.]+k tokens in 0:\d\d, .* tokens/s$", scored.stderr, re.MULTILINE)
+    assert "\r" not in scored.stderr, "no bar where stderr is no terminal"
     assert str(tmp_path / "out" / "report.html") in scored.stdout
     assert ppldelta.load(tmp_path / "out").models["model"].unique().sort().to_list() == ["tiny", "tiny-code.Q8_0"]
     drawn = run("report", tmp_path / "out", "-o", tmp_path / "again.html")
@@ -86,11 +89,57 @@ def test_a_comparison_that_fails_is_left_out_and_the_status_says_so(tmp_path: Pa
     )
     assert used.returncode == 1
     assert "warning: `broken` gives log-probabilities that are not finite" in used.stderr
-    assert used.stderr.endswith(
-        "ppldelta: error: 1 of 2 comparisons failed and is not in the report; the warnings above say why\n"
-    )
+    assert used.stderr.endswith("ppldelta: error: 1 comparison (`broken`) is left out; the warnings above say why\n")
     assert (tmp_path / "o" / "report.html").exists()
     assert "report: " in used.stdout
+
+
+def test_strict_counts_documents_too(tmp_path: Path) -> None:
+    corpus = tmp_path / "corpus"
+    corpus.mkdir()
+    (corpus / "good.txt").write_bytes((demo.CORPUS / "prose" / "mudflats_in_november.txt").read_bytes())
+    arguments = ["score", corpus, "--ref", demo.REFERENCE, "--cmp", demo.COMPARISONS[0], "-o", tmp_path / "o"]
+    whole = run(*arguments, "--strict")
+    assert whole.returncode == 0, whole.stderr
+    (corpus / "empty.txt").touch()
+    (corpus / "latin.txt").write_bytes(b"caf\xe9 au lait")
+    for i in range(8):
+        (corpus / f"short{i}.txt").write_text("a")
+    lax = run(*arguments)
+    assert lax.returncode == 0, lax.stderr
+    strict = run(*arguments, "--strict")
+    assert strict.returncode == 1
+    assert strict.stderr.endswith(
+        "\nppldelta: error: 10 documents (`empty.txt`, `latin.txt`, `short0.txt` …) are left out; "
+        "the warnings above say why\n"
+    )
+    names = ["empty.txt", "latin.txt", *(f"short{i}.txt" for i in range(8))]
+    assert ppldelta.load(tmp_path / "o").left_out == {"document": names}
+    assert run(*arguments, "--dry-run").returncode == 0
+    assert run(*arguments, "--dry-run", "--strict").returncode == 1
+
+
+def test_strict_names_documents_and_comparisons(tmp_path: Path) -> None:
+    (tmp_path / "cut.gguf").write_bytes(demo.REFERENCE.read_bytes()[:4096])
+    (tmp_path / "empty.txt").touch()
+    used = run(
+        "score", demo.CORPUS / "prose" / "being_early.txt", tmp_path / "empty.txt", "--ref", demo.REFERENCE, "--cmp",
+        demo.COMPARISONS[0], "--cmp", f"mine={tmp_path / 'cut.gguf'}", "-o", tmp_path / "o", "--strict",
+    )  # fmt: skip
+    assert used.returncode == 1
+    last = used.stderr.splitlines()[-1]
+    assert last.startswith("ppldelta: error: 1 document (`")
+    assert last.endswith("empty.txt`) and 1 comparison (`mine`) are left out; the warnings above say why")
+
+
+def test_a_failed_run_leaves_no_empty_folder(tmp_path: Path) -> None:
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "empty.txt").touch()
+    for out in (tmp_path / "new" / "deep" / "out", tmp_path / "mine"):
+        failed = run("score", tmp_path / "empty.txt", "--ref", demo.REFERENCE, "--cmp", demo.COMPARISONS[0], "-o", out)
+        assert failed.returncode == 1
+    assert not (tmp_path / "new").exists()
+    assert (tmp_path / "mine").exists(), "it was there before"
 
 
 @pytest.mark.parametrize("broken", ["corpus", "model", "output"])
@@ -107,7 +156,7 @@ def test_failure_is_status_1_and_one_clear_message(tmp_path: Path, broken: str) 
     assert "broken" in failed.stderr
     assert "hint: " in failed.stderr
     assert "Traceback" not in failed.stderr
-    assert "tok/s" not in failed.stderr, "refused before anything is evaluated"
+    assert "to evaluate" not in failed.stderr, "refused before anything is evaluated"
     assert failed.stdout == ""
 
 
@@ -131,7 +180,7 @@ def test_token_views_are_a_number_or_all(demo_result: ppldelta.Result, tmp_path:
 
 def test_help_names_the_commands() -> None:
     text = run("--help").stdout
-    for command in ("score", "report", "demo", "perplexity"):
+    for command in ("score", "report", "verify", "demo", "perplexity"):
         assert command in text
 
 
@@ -140,3 +189,11 @@ def test_perplexity_is_the_patched_tool(document: Path) -> None:
     assert used.returncode == 0
     assert "Final estimate: PPL" in used.stdout + used.stderr
     assert "--signed-deltas" in run("perplexity", "--help").stdout
+
+
+def test_a_closed_pipe_ends_perplexity() -> None:
+    program = [sys.executable, "-m", "ppldelta.cli", "perplexity", "--help"]
+    ran = subprocess.run(
+        ["bash", "-o", "pipefail", "-c", '"$@" | head -n 1', "bash", *program], capture_output=True, timeout=60
+    )
+    assert ran.returncode == 128 + signal.SIGPIPE

@@ -180,9 +180,9 @@ def test_loops_of_links_end(corpus: Path, pattern: str) -> None:
     documents, warnings = load_documents(f"{corpus}{pattern}")
     assert [document.name for document in documents] == ALL  # the real names, wherever a link sorts
     assert sorted(warnings) == [
-        "`also_prose` leads to a folder that is read already; it is left out.",
-        "`code/up` leads to a folder that is read already; it is left out.",
-        "`zz_prose` leads to a folder that is read already; it is left out.",
+        "`also_prose` leads to a folder that is read already; it is read once.",
+        "`code/up` leads to a folder that is read already; it is read once.",
+        "`zz_prose` leads to a folder that is read already; it is read once.",
     ]
 
 

@@ -45,7 +45,7 @@ def test_the_headline_is_shown_with_the_progress(capsys: pytest.CaptureFixture[s
     ppldelta.score({"a": TEXT}, demo.REFERENCE, GOOD)
     said = capsys.readouterr().err
     assert said.startswith("1 document, ")
-    assert "tok/s" in said
+    assert said.count(" tokens/s\n") == 2, "a line for each model"
     ppldelta.score({"a": TEXT}, demo.REFERENCE, GOOD)
     assert "tok/s" not in capsys.readouterr().err, "nothing is evaluated, the headline says it"
     ppldelta.score({"a": TEXT, "b": MORE}, demo.REFERENCE, GOOD)

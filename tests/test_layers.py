@@ -12,11 +12,13 @@ import ppldelta
 
 PACKAGE = Path(ppldelta.__file__).parent
 LOWEST_FIRST = (
-    ("errors", "posix", "surroundings", "saving", "schema", "_core", "_load"),
+    ("errors", "posix", "surroundings", "schema", "_core", "_load"),
     ("text", "models"),
+    ("progress", "saving"),
+    ("terminal",),
     ("engine",),
     ("analysis",),
-    ("report",),
+    ("report", "saved"),
     ("result", "merging"),
     ("job",),
     ("evaluation",),
@@ -31,15 +33,16 @@ COMPUTES, SHOWS = {"text", "models", "engine"}, {"analysis", "report"}
 THIRD_PARTY: dict[str, set[str]] = {
     "analysis": {"numpy", "polars"},
     "engine": {"loky", "numpy", "platformdirs"},
-    "evaluation": {"numpy", "tqdm"},
+    "evaluation": {"numpy"},
     "frames": {"numpy", "polars"},
-    "job": {"loky", "numpy", "tqdm"},
+    "job": {"loky", "numpy"},
     "merging": {"polars"},
-    "planning": {"numpy", "tqdm"},
+    "planning": {"numpy"},
+    "progress": {"tqdm"},
     "report": {"jinja2", "markupsafe", "numpy", "plotly", "polars"},
     "result": {"polars"},
+    "saved": {"polars"},
     "schema": {"polars"},
-    "scoring": {"tqdm"},
     "text": {"numpy"},
 }
 """What each part may import beside the standard library; parts that are not named import nothing else."""
@@ -105,6 +108,7 @@ def test_module_imports_only_what_stands_above_it(part: str, path: Path) -> None
         ("engine", "import plotly"),
         ("analysis", "import scipy.stats"),
         ("text", "import polars as pl"),
+        ("scoring", "from tqdm.auto import tqdm"),
     ],
 )
 def test_the_check_sees_a_violation(part: str, source: str) -> None:
@@ -114,6 +118,17 @@ def test_the_check_sees_a_violation(part: str, source: str) -> None:
 def test_only_engine_scoring_and_what_stands_on_them_load_the_extension() -> None:
     users = {part for part, path in modules() if "ppldelta._core" in imports(path.read_text())}
     assert users <= {"_load", "engine", "result"}
+
+
+def test_only_two_modules_write() -> None:
+    """They know what must not reach a terminal, and what to do where nothing can be written."""
+    for part, path in modules():
+        calls = {node.func.id for node in ast.walk(ast.parse(path.read_text())) if is_call_of_a_name(node)}
+        assert "print" not in calls or part in ("progress", "terminal"), f"{path.name}: use `terminal.show` or `say`"
+
+
+def is_call_of_a_name(node: ast.AST) -> bool:
+    return isinstance(node, ast.Call) and isinstance(node.func, ast.Name)
 
 
 @pytest.mark.parametrize("name", ["figures", "lines", "plane", "ratios", "sizes", "convergence"])

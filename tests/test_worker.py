@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import os
+import pty
 import signal
 import struct
 import subprocess
@@ -339,29 +341,62 @@ def test_no_main_guard_is_needed(tmp_path: Path, how: str) -> None:
     assert ran.stdout.split() == [ran.stdout.strip()]
 
 
-@pytest.mark.parametrize("signum", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
+@pytest.mark.parametrize("signum", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGKILL])
 @pytest.mark.parametrize("group", [True, False])
 def test_the_end_of_the_caller_is_the_worker_s(tmp_path: Path, signum: int, group: bool) -> None:
-    """Ctrl-C at a terminal reaches the whole process group, `kill` one process; nothing is left after either."""
+    """Ctrl-C and the end of a terminal reach the whole process group, `kill` one process; nothing is left after any."""
     (tmp_path / "long.txt").write_text(LONG)
+    (tmp_path / "tmp").mkdir()
+    terminal, stderr = pty.openpty()  # a bar shows every step
     caller = subprocess.Popen(
         [sys.executable, "-m", "ppldelta.cli", "score", tmp_path / "long.txt", "--ref", demo.REFERENCE, "--cmp", GOOD,
          "-o", tmp_path / "out"],
-        stderr=subprocess.PIPE, start_new_session=True,
+        stderr=stderr, start_new_session=True, env={**os.environ, "TMPDIR": str(tmp_path / "tmp")},
     )  # fmt: skip
+    os.close(stderr)
     said = b""
     while b"tok/s" not in said or b"  0%" in said[-60:]:  # the first tokens are evaluated
-        said += caller.stderr.read1()
+        said += os.read(terminal, 4096)
     family = children(caller.pid)
     assert family
-    (os.killpg if group and signum == signal.SIGINT else os.kill)(caller.pid, signum)
-    _, rest = caller.communicate(timeout=5)
+    (os.killpg if group else os.kill)(caller.pid, signum)
+    rest = everything(terminal)
+    caller.wait(timeout=5)
     until(lambda: not any(map(alive, family)), 5)
-    if signum == signal.SIGINT:
-        assert caller.returncode == 130
-        said = b"ppldelta: interrupted; all but the last seconds' work is kept, the same command goes on from there"
-        assert rest.strip().endswith(said)
-        assert b"Traceback" not in rest
+    if signum != signal.SIGKILL:
+        assert caller.returncode == 128 + signum
+        how = "interrupted" if signum == signal.SIGINT else f"ended by {signum.name}"
+        said = f"ppldelta: {how}; all but the last seconds' work is kept, the same command goes on from there"
+        assert rest.decode().splitlines()[-1] == said
+        assert b"Traceback" not in rest and b"semaphore" not in rest and b"resource_tracker" not in rest
+        assert list((tmp_path / "tmp").iterdir()) == []
+        assert not (tmp_path / "out").exists()
+
+
+def test_a_run_under_nohup_outlives_its_terminal(tmp_path: Path) -> None:
+    (tmp_path / "long.txt").write_text(LONG[: len(LONG) // 8])
+    caller = subprocess.Popen(
+        ["nohup", sys.executable, "-m", "ppldelta.cli", "score", tmp_path / "long.txt", "--ref", demo.REFERENCE,
+         "--cmp", GOOD, "-o", tmp_path / "out"],
+        stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, start_new_session=True,
+    )  # fmt: skip
+    until(lambda: (tmp_path / "store.sqlite").exists(), 30)  # of the whole group, the worker as well
+    os.killpg(caller.pid, signal.SIGHUP)
+    time.sleep(1)
+    os.killpg(caller.pid, signal.SIGHUP)
+    _, said = caller.communicate(timeout=120)
+    assert caller.returncode == 0, said
+    assert (tmp_path / "out" / "report.html").exists()
+
+
+def everything(terminal: int) -> bytes:
+    """What is written to a terminal until nobody has it open."""
+    said = b""
+    with contextlib.suppress(OSError):
+        while more := os.read(terminal, 4096):
+            said += more
+    os.close(terminal)
+    return said
 
 
 def test_a_caller_that_just_vanishes_leaves_no_idle_worker() -> None:

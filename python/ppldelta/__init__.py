@@ -18,6 +18,7 @@ from ppldelta.errors import CorpusError, ModelError, PpldeltaError, ResultError,
 if TYPE_CHECKING:
     from ppldelta.planning import Plan, plan
     from ppldelta.result import Result, load, report
+    from ppldelta.saved import verify
     from ppldelta.scoring import score
 
 __all__ = [
@@ -34,6 +35,7 @@ __all__ = [
     "plan",
     "report",
     "score",
+    "verify",
 ]
 
 _HOMES = {
@@ -43,6 +45,7 @@ _HOMES = {
     "plan": "ppldelta.planning",
     "report": "ppldelta.result",
     "score": "ppldelta.scoring",
+    "verify": "ppldelta.saved",
 }
 
 

@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import argparse
+import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import NoReturn, TextIO
 
 import ppldelta
+from ppldelta import terminal
 from ppldelta.engine import rpc
 from ppldelta.engine.plan import RANGES
 from ppldelta.job import DEFAULT_N_UBATCH
 from ppldelta.report.budget import DEFAULT_VIEWS
+from ppldelta.text.names import escaped
 from ppldelta.text.windows import RULES
 
 PROGRAMS = {
@@ -25,7 +29,7 @@ PROGRAMS = {
 
 def parser() -> argparse.ArgumentParser:
     """The parser; `command` in what it reads is the command's name, `wrong_use` ends the process with status 2."""
-    root = argparse.ArgumentParser(
+    root = _Parser(
         prog="ppldelta",
         description="What did a change do to a GGUF language model? Gain and loss against a reference, token by token.",
     )
@@ -121,7 +125,12 @@ def parser() -> argparse.ArgumentParser:
     )
     _add_store(score)
     _add_tokens(score)
-    score.add_argument("-q", "--quiet", action="store_true", help="no progress bar")
+    score.add_argument(
+        "--strict",
+        action="store_true",
+        help="end with status 1 also where a document or a folder was left out, as for a comparison that failed",
+    )
+    score.add_argument("-q", "--quiet", action="store_true", help="show no progress")
     score.set_defaults(command="score", wrong_use=score.error)
 
     report = commands.add_parser(
@@ -141,6 +150,16 @@ def parser() -> argparse.ArgumentParser:
     )
     _add_tokens(report)
     report.set_defaults(command="report")
+
+    verify = commands.add_parser(
+        "verify",
+        parents=[common],
+        help="see whether saved results are as they were saved",
+        description="Compares every file of saved results with the hashes in their run.json, a line for each folder. "
+        "Status 1 where anything differs.",
+    )
+    verify.add_argument("results", nargs="+", metavar="OUT", help="folders that `ppldelta score -o` wrote")
+    verify.set_defaults(command="verify")
 
     show = commands.add_parser(
         "demo",
@@ -200,6 +219,17 @@ def parser() -> argparse.ArgumentParser:
     for name, (_, what) in PROGRAMS.items():
         commands.add_parser(name, help=what, add_help=False)
     return root
+
+
+class _Parser(argparse.ArgumentParser):
+    """Echoes what was given without its control characters, and writes as all commands do."""
+
+    def error(self, message: str) -> NoReturn:
+        super().error(escaped(message))
+
+    def _print_message(self, message: str, file: TextIO | None = None) -> None:
+        if message:
+            terminal.write(message, sys.stderr if file is None else file)
 
 
 def _whole(least: int, most: int = 2**31 - 1, *, default: tuple[str, ...] = ()) -> Callable[[str], int | None]:

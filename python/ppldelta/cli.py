@@ -1,6 +1,7 @@
 """The command line: arguments in, the Python API called, one clear line out when something is wrong.
 
-Data goes to stdout, logs and progress to stderr. Exit status: 0 done, 1 failed, 2 wrong use, 130 interrupted.
+Data goes to stdout, logs and progress to stderr. Exit status: 0 done; 1 failed, or something was left out, or stdout
+cannot be written; 2 wrong use; 130, 143, 129 and 141 as a shell says it of Ctrl-C, SIGTERM, SIGHUP and a closed pipe.
 """
 
 from __future__ import annotations
@@ -8,80 +9,100 @@ from __future__ import annotations
 import argparse
 import logging
 import os
+import signal
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 
 import ppldelta
-from ppldelta import arguments, demo, posix
+from ppldelta import arguments, demo, posix, terminal
 from ppldelta.engine.pruning import StoredModel, prune, summary
 from ppldelta.engine.store import Store, default_path
 from ppldelta.models.references import ModelReference, resolve
 from ppldelta.report import numbers
-from ppldelta.saving import prepare_folder
-from ppldelta.text.names import counted, printable
+from ppldelta.saving import prepared_folder
+from ppldelta.text.names import columns, counted, printable, shown_name
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Runs the command line and returns the exit status (2 for wrong use is raised by argparse as SystemExit)."""
-    given = list(sys.argv[1:] if argv is None else argv)
+    return terminal.guarded(lambda: _run(list(sys.argv[1:] if argv is None else argv)))
+
+
+def _run(given: list[str]) -> int:
     if given and given[0] in arguments.PROGRAMS:  # all their own flags, `--help` included
         return _run_program(arguments.PROGRAMS[given[0]][0], given[1:])
     options = arguments.parser().parse_args(given)
     logging.basicConfig(
         level=logging.DEBUG if options.verbose else logging.ERROR,
         format="%(levelname)s %(name)s: %(message)s" if options.verbose else "%(message)s",
+        handlers=[terminal.LogLines()],
     )
     if not options.verbose:  # what matters of it is in our own errors
         logging.getLogger("ppldelta.llama_cpp").setLevel(logging.CRITICAL)
     try:
         return _COMMANDS[options.command](options)
     except ppldelta.PpldeltaError as error:
-        print(f"ppldelta: error: {error}", file=sys.stderr)
+        terminal.say(f"ppldelta: error: {error}")
         return 1
+    except terminal.Ended as ended:
+        return _interrupted(options, f"ended by {ended.name}", ended.status)
     except KeyboardInterrupt:
-        if getattr(options, "store", None):
-            kept = "all but the last seconds' work is kept, the same command goes on from there"
-        else:
-            kept = "nothing was kept"
-        print(f"ppldelta: interrupted; {kept}", file=sys.stderr)
-        return 130  # as a shell says it of SIGINT
+        return _interrupted(options, "interrupted", 128 + signal.SIGINT)
+
+
+def _interrupted(options: argparse.Namespace, how: str, status: int) -> int:
+    if getattr(options, "store", None):
+        kept = "all but the last seconds' work is kept, the same command goes on from there"
+    else:
+        kept = "nothing was kept"
+    terminal.say(f"ppldelta: {how}; {kept}")
+    return status
 
 
 def _score(options: argparse.Namespace) -> int:
-    if not options.dry_run:
-        if options.output is None:
-            options.wrong_use("the following arguments are required: -o/--output (or --dry-run)")
-        prepare_folder(options.output)
-    what = ppldelta.plan if options.dry_run else ppldelta.score
-    result = what(
-        options.corpus[0] if len(options.corpus) == 1 else options.corpus,
-        options.ref,
-        [_model(text) for text in options.cmp],
-        n_ctx=options.n_ctx,
-        windows=options.windows,
-        max_windows=options.max_windows,
-        n_gpu_layers=options.n_gpu_layers,
-        n_ubatch=options.n_ubatch,
-        threads=options.threads,
-        store=options.store,
-        rpc=options.rpc,
-        progress=not options.quiet,
+    if options.output is None and not options.dry_run:
+        options.wrong_use("the following arguments are required: -o/--output (or --dry-run)")
+    job = {
+        "files": options.corpus[0] if len(options.corpus) == 1 else options.corpus,
+        "ref": options.ref,
+        "cmp": [_model(text) for text in options.cmp],
+        "n_ctx": options.n_ctx,
+        "windows": options.windows,
+        "max_windows": options.max_windows,
+        "n_gpu_layers": options.n_gpu_layers,
+        "n_ubatch": options.n_ubatch,
+        "threads": options.threads,
+        "store": options.store,
+        "rpc": options.rpc,
+        "progress": not options.quiet,
+    }
+    if options.dry_run:
+        plan = ppldelta.plan(**job)
+        _warn(plan.warnings)
+        terminal.show(repr(plan))
+        return _left_out(plan.left_out, options)
+    with prepared_folder(options.output):
+        result = ppldelta.score(**job)
+        folder = result.save(options.output, tokens=options.tokens)
+    _show(result, folder)
+    return _left_out(result.left_out, options)
+
+
+def _left_out(names: dict[str, list[str]], options: argparse.Namespace) -> int:
+    """The exit status where something was left out: a comparison always counts, with `--strict` everything does."""
+    failed = {kind: some for kind, some in names.items() if options.strict or kind == "comparison"}
+    if not failed:
+        return 0
+    parts = []
+    for kind, some in failed.items():
+        shown = ", ".join(f"`{shown_name(name)}`" for name in some[:3]) + (" …" if len(some) > 3 else "")
+        parts.append(f"{counted(len(some), kind)} ({shown})")
+    n = sum(map(len, failed.values()))
+    terminal.say(
+        f"ppldelta: error: {' and '.join(parts)} {'is' if n == 1 else 'are'} left out; the warnings above say why"
     )
-    if isinstance(result, ppldelta.Plan):
-        _warn(result.warnings)
-        print(result)
-        failed = [model for model in result.models if model.n_fed and model.tokens_per_s is None]
-        return int(bool(failed) or len(result.models) <= len(options.cmp))
-    _show(result, result.save(options.output, tokens=options.tokens))
-    n_left_out = len(options.cmp) - sum(len(family["cmp"]) for family in result.families)
-    if n_left_out:
-        print(
-            f"ppldelta: error: {n_left_out} of {counted(len(options.cmp), 'comparison')} failed and "
-            f"{'is' if n_left_out == 1 else 'are'} not in the report; the warnings above say why",
-            file=sys.stderr,
-        )
-    return 1 if n_left_out else 0
+    return 1
 
 
 def _model(text: str) -> ModelReference:
@@ -92,14 +113,26 @@ def _model(text: str) -> ModelReference:
 
 def _report(options: argparse.Namespace) -> int:
     path = ppldelta.report([ppldelta.load(folder) for folder in options.results], options.output, tokens=options.tokens)
-    print(path)
+    terminal.show_path(path)
     return 0
 
 
+def _verify(options: argparse.Namespace) -> int:
+    damaged = 0
+    for folder in options.results:
+        differences = ppldelta.verify(folder)
+        damaged += bool(differences)
+        terminal.show(f"{printable(folder)}: {'; '.join(differences) or 'as it was saved'}")
+    if damaged:
+        n, verb = counted(len(options.results), "folder"), "is" if damaged == 1 else "are"
+        terminal.say(f"ppldelta: error: {damaged} of {n} {verb} not known to be as saved")
+    return int(damaged > 0)
+
+
 def _demo(options: argparse.Namespace) -> int:
-    prepare_folder(options.output)
-    result = demo.run(store=options.store)
-    folder = result.save(options.output)
+    with prepared_folder(options.output):
+        result = demo.run(store=options.store)
+        folder = result.save(options.output)
     _show(result, folder)
     if not options.no_open:
         demo.open_in_browser(folder / "report.html")
@@ -112,11 +145,11 @@ def _store(options: argparse.Namespace) -> int:
         options.wrong_use("`prune` needs one of --older-than, --model, --max-size, --all; nothing else takes them")
     path = (options.store or default_path()).expanduser()
     if not os.path.exists(path):
-        print(f"there is no store `{printable(path)}` yet; `ppldelta score` makes one")
+        terminal.show(f"there is no store `{printable(path)}` yet; `ppldelta score` makes one")
         return 0
     with Store(path) as store:
         if options.action == "show":
-            print(_table(summary(store), f"in `{printable(path)}`"))
+            terminal.show(_table(summary(store), f"in `{printable(path)}`"))
         else:
             removed = prune(
                 store,
@@ -125,8 +158,8 @@ def _store(options: argparse.Namespace) -> int:
                 max_bytes=None if options.max_mb is None else int(options.max_mb * 1e6),
                 everything=options.everything,
             )
-            print(_table(removed, f"removed from `{printable(path)}`"))
-    print(f"size of the file: {numbers.size(path.stat().st_size)}")
+            terminal.show(_table(removed, f"removed from `{printable(path)}`"))
+    terminal.show(f"size of the file: {numbers.size(path.stat().st_size)}")
     return 0
 
 
@@ -136,7 +169,7 @@ def _table(models: list[StoredModel], where: str) -> str:
     for each in models:
         rows.append(
             (
-                printable(each.path.name) if each.path else numbers.NONE,
+                shown_name(each.path.name) if each.path else numbers.NONE,
                 each.sha256[:12],
                 f"{each.n_windows:,}",
                 f"{each.n_scored:,}",
@@ -146,18 +179,17 @@ def _table(models: list[StoredModel], where: str) -> str:
             )
         )
     total = f"{len(models)} model{'s' * (len(models) != 1)}, {sum(each.n_scored for each in models):,} tokens {where}"
-    return "\n".join([*numbers.columns(rows, n_left=2), total] if models else [total])
+    return "\n".join([*columns(rows, n_left=2), total] if models else [total])
 
 
 def _warn(warnings: list[str]) -> None:
     for warning in warnings:
-        print(f"warning: {warning}", file=sys.stderr)
+        terminal.say(f"warning: {warning}")
 
 
 def _show(result: ppldelta.Result, folder: Path) -> None:
     _warn(result.warnings)
-    print(result)
-    print(f"\nreport: {folder / 'report.html'}")
+    terminal.show(f"{result}\n\nreport: {printable(folder / 'report.html')}")
 
 
 def _run_program(name: str, flags: list[str]) -> int:
@@ -165,12 +197,12 @@ def _run_program(name: str, flags: list[str]) -> int:
     program = Path(ppldelta.__file__).parent / "bin" / name
     if not program.exists():
         hint = "install ppldelta again" + (", without `-DGGML_RPC=OFF`" if "rpc" in name else "")
-        print(f"ppldelta: error: `{printable(program)}` is missing\nhint: {hint}", file=sys.stderr)
+        terminal.say(f"ppldelta: error: `{printable(program)}` is missing\nhint: {hint}")
         return 1
     posix.replace_process(program, flags)
 
 
-_COMMANDS = {"score": _score, "report": _report, "demo": _demo, "store": _store}
+_COMMANDS = {"score": _score, "report": _report, "verify": _verify, "demo": _demo, "store": _store}
 
 
 if __name__ == "__main__":

@@ -1,10 +1,12 @@
-"""The one family of errors that ppldelta raises on purpose.
+"""The one family of errors that ppldelta raises on purpose, and the warning that something was left out.
 
 A message says what was wanted, what came, and (after ``hint:``) what to do next, so that the command line
 can print it as it is.
 """
 
 from __future__ import annotations
+
+from collections.abc import Iterable
 
 
 class PpldeltaError(Exception):
@@ -39,3 +41,29 @@ class ResultError(PpldeltaError):
 
 class StoreError(PpldeltaError):
     """The store of computed log-probabilities cannot be opened, read or written, or is not one."""
+
+
+class LeftOut(str):
+    """A warning: something that was given is not in the result.
+
+    Attributes:
+        kind: `"document"`, `"folder"` or `"comparison"`.
+        names: what is left out.
+    """
+
+    kind: str
+    names: tuple[str, ...]
+
+    def __new__(cls, text: str, kind: str, *names: str) -> LeftOut:
+        warning = super().__new__(cls, text)
+        warning.kind, warning.names = kind, names
+        return warning
+
+
+def names_left_out(warnings: Iterable[str]) -> dict[str, list[str]]:
+    """What warnings say was left out: kind → names."""
+    found: dict[str, list[str]] = {}
+    for warning in warnings:
+        if isinstance(warning, LeftOut):
+            found.setdefault(warning.kind, []).extend(warning.names)
+    return found

@@ -8,7 +8,6 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from tqdm.auto import tqdm
 
 from ppldelta.engine import native
 from ppldelta.engine.native import ModelInfo
@@ -16,6 +15,7 @@ from ppldelta.engine.plan import PlannedWindow
 from ppldelta.errors import ModelError
 from ppldelta.job import Job, ModelJob
 from ppldelta.models.references import ModelReference
+from ppldelta.progress import meter
 from ppldelta.text.names import as_utf8, counted, printable
 
 
@@ -54,23 +54,21 @@ def evaluate(model: ModelJob, work: Job) -> Evaluation:
     todo = model.missing(known)
     time_s = 0.0
     n_fed = work.n_fed
-    with tqdm(
-        total=n_fed,
+    with meter(
+        model.label,
+        n_fed,
+        "token",
         initial=n_fed - sum(windows[i].n_fed for i in todo),
-        desc=model.label,
-        unit="tok",
-        unit_scale=True,
-        disable=not (work.progress and todo),  # the headline says what needs no evaluation
-        dynamic_ncols=True,
-    ) as bar:
+        visible=work.progress and bool(todo),  # the headline says what needs no evaluation
+    ) as shown:
         if known:
-            bar.set_postfix_str(f"{n_known} of {counted(len(windows), 'window')} from the store")
+            shown.note(f"{n_known} of {counted(len(windows), 'window')} from the store")
         info = model.info
         if todo or info is None:
             info = model.model.load()
             if store:
                 store.describe(model.sha256, native.release(), dataclasses.asdict(info))
-        with closing(model.model.score([windows[i] for i in todo], work.size, bar.update)) as shards:
+        with closing(model.model.score([windows[i] for i in todo], work.size, shown.update)) as shards:
             for shard in shards:
                 rows = []
                 for at, values, window_s in shard:
@@ -88,7 +86,7 @@ def evaluate(model: ModelJob, work: Job) -> Evaluation:
 def _refuse_not_finite(logp: NDArray[np.float32], label: str, window: PlannedWindow) -> None:
     if n_bad := int(np.count_nonzero(~np.isfinite(logp))):
         raise ModelError(
-            f"`{label}` gives log-probabilities that are not finite "
+            f"`{printable(label)}` gives log-probabilities that are not finite "
             f"({n_bad} of {counted(len(logp), 'token')} in a window of `{printable(window.document_name)}`)",
             hint="the weights hold NaN or overflow in this quantisation; try another file of the model",
         )

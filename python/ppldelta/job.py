@@ -14,7 +14,6 @@ from pathlib import Path
 import loky
 import numpy as np
 from numpy.typing import NDArray
-from tqdm.auto import tqdm
 
 from ppldelta.engine import native
 from ppldelta.engine.hashes import Hashes
@@ -35,8 +34,9 @@ from ppldelta.engine.plan import (
 from ppldelta.engine.remote import RemoteModel
 from ppldelta.engine.session import Session
 from ppldelta.engine.store import Key, Store
-from ppldelta.errors import ModelError, StoreError
+from ppldelta.errors import LeftOut, ModelError, StoreError
 from ppldelta.models.references import ModelLike, ModelReference, resolve, resolve_many, unique_labels
+from ppldelta.progress import Meter, meter
 from ppldelta.surroundings import need_threads_of_polars, need_working_folder
 from ppldelta.text.documents import Document, Files, load_documents
 from ppldelta.text.names import counted, printable, shown_type
@@ -251,7 +251,7 @@ def _prepared(
                 info = candidate.info if all_stored else candidate.look()
                 refuse_unscorable(info, comparison.label)
             except ModelError as error:  # such as a damaged file; the others go on
-                failures.append(error)
+                failures.append((comparison.label, error))
                 continue
             with _tokenizing([plan.document for plan in planned], progress) as bar:
                 check_tokens(comparison, candidate, planned, reference, model, bar.update)
@@ -259,17 +259,14 @@ def _prepared(
         warnings += other_bos(comparison, info, reference, model.info)
         readable.append(candidate)
     if len(readable) == 1:
-        raise failures[0]
-    warnings += map(left_out, failures)
+        raise failures[0][1]
+    warnings += [left_out(*failure) for failure in failures]
 
     jobs = []
-    with tqdm(
-        total=hashes.n_bytes, desc="reading the models", unit="B", unit_scale=True, disable=not progress, leave=False,
-        delay=1,
-    ) as bar:  # fmt: skip
+    with meter("reading the models", hashes.n_bytes, "byte", brief=True, visible=progress) as shown:
         for each in readable:
             path = each.reference.path
-            sha256 = hashes.wait(path, bar.update)
+            sha256 = hashes.wait(path, shown.update)
             mine = keys.of(sha256)
             stored = store.known(mine) if store else set()
             if store:
@@ -279,17 +276,16 @@ def _prepared(
     return Job(settings, planned, windows, distinct_tokens, pieces, jobs, model.build, store, warnings, progress)
 
 
-def _tokenizing(documents: list[Document], progress: bool) -> tqdm:
+def _tokenizing(documents: list[Document], progress: bool) -> AbstractContextManager[Meter]:
     """Shows how far one model is with splitting texts; within a long one only that time passes."""
     n_bytes = sum(len(document.text) for document in documents)
-    return tqdm(
-        total=n_bytes, desc="tokenizing", unit="B", unit_scale=True, disable=not progress, leave=False, delay=1,
-    )  # fmt: skip
+    return meter("tokenizing", n_bytes, "byte", brief=True, visible=progress)
 
 
-def left_out(failure: ModelError, what: str = "this model is left out") -> str:
-    """A warning about a model that failed while the others go on."""
-    return f"{failure.message}; {what}" + (f" (hint: {failure.hint})." if failure.hint else ".")
+def left_out(label: str, failure: ModelError, what: str = "this model is left out") -> LeftOut:
+    """A warning about a comparison that failed while the others go on."""
+    text = f"{failure.message}; {what}" + (f" (hint: {failure.hint})." if failure.hint else ".")
+    return LeftOut(text, "comparison", label)
 
 
 def _same_content(jobs: list[ModelJob]) -> list[str]:

@@ -5,14 +5,15 @@ from __future__ import annotations
 import polars as pl
 
 from ppldelta.report.distinct import distinct_names
-from ppldelta.result import FRAMES, Result
+from ppldelta.result import Result
+from ppldelta.saved import FRAMES
 
 
 def merge(results: list[Result]) -> Result:
     """One result that holds several: families of one name get different ones, no numbers are put together."""
     families = [(family, result) for result in results for family in result.families]
     names = distinct_names([family for family, _ in families], [result.folder for _, result in families])
-    parts, about, at = [], {}, 0
+    parts, about, missing, at = [], {}, {}, 0
     for result in results:
         mine = names[at : at + len(result.families)]
         at += len(mine)
@@ -21,10 +22,13 @@ def merge(results: list[Result]) -> Result:
         )
         for warning in result.warnings:
             about.setdefault(warning, []).extend(mine)
+        for kind, some in result.left_out.items():
+            missing[kind] = list(dict.fromkeys([*missing.get(kind, []), *some]))
     return Result(
         **{name: pl.concat(getattr(part, name) for part in parts) for name in FRAMES},
         families=[family for part in parts for family in part.families],
         warnings=[_about(warning, some, names) for warning, some in about.items()],
+        left_out=missing,
     )
 
 

@@ -14,19 +14,19 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
-from tqdm.auto import tqdm
 
 from ppldelta import job
 from ppldelta.engine.loaded import ContextSize
 from ppldelta.engine.plan import PlannedWindow
 from ppldelta.engine.rpc import endpoints
 from ppldelta.engine.session import Session
-from ppldelta.errors import ModelError
+from ppldelta.errors import ModelError, names_left_out
 from ppldelta.job import DEFAULT_N_UBATCH, Job, ModelJob, Request
 from ppldelta.models.references import ModelLike, model_files
+from ppldelta.progress import meter
 from ppldelta.report import numbers
 from ppldelta.text.documents import Files
-from ppldelta.text.names import counted, printable
+from ppldelta.text.names import columns, counted, printable, shown_name
 from ppldelta.text.windows import Window
 
 _PROBE_TOKENS = 64
@@ -79,6 +79,7 @@ class Plan:
         models: the reference first.
         store: the file where evaluations are kept; None where they are not.
         warnings: what the reader of the numbers should know, in sentences.
+        left_out: what of the given a run would leave out: "document", "folder" or "comparison" → names.
     """
 
     n_documents: int
@@ -92,6 +93,7 @@ class Plan:
     models: list[PlannedModel]
     store: Path | None
     warnings: list[str]
+    left_out: dict[str, list[str]]
 
     @property
     def time_s(self) -> float:
@@ -105,7 +107,7 @@ class Plan:
             measured = model.tokens_per_s is not None
             rows.append(
                 (
-                    printable(model.label) + (" (reference)" if at == 0 else ""),
+                    shown_name(model.label) + (" (reference)" if at == 0 else ""),
                     numbers.size(model.size_bytes),
                     f"{model.n_stored:,} of {counted(model.n_windows, 'window')}",
                     counted(model.n_fed, "token") if model.n_fed else "nothing",
@@ -128,7 +130,7 @@ class Plan:
                 f"{len(todo)} of {counted(len(self.models), 'model')} to load, about {numbers.duration(self.time_s)} "
                 "on this machine as busy as it is now."
             )
-        return "\n".join([*numbers.columns(documents, n_left=2), "", *numbers.columns(rows, n_left=1), "", total])
+        return "\n".join([*columns(documents, n_left=2), "", *columns(rows, n_left=1), "", total])
 
 
 def plan(
@@ -171,18 +173,19 @@ def plan(
     with (
         Session(executor, endpoints(rpc)) as session,
         job.opened(request, session, files, store=store, progress=progress) as work,
+        meter("measuring", len(work.models), "model", brief=True, visible=progress) as shown,
     ):
         models, warnings = [], list(work.warnings)
-        todo = tqdm(work.models, desc="measuring", unit="model", disable=not progress, leave=False, delay=1)
-        for model in todo:
+        for model in work.models:
             unmeasured = _unmeasured(model, work)
             try:
                 models.append(_measured(unmeasured, model, work) if model.todo else unmeasured)
             except ModelError as error:
                 if model is work.models[0]:
                     raise
-                warnings.append(job.left_out(error, "a run would leave this model out"))
+                warnings.append(job.left_out(model.label, error, "a run would leave this model out"))
                 models.append(unmeasured)
+            shown.update(1)
         return Plan(
             n_documents=len(work.planned),
             n_tokens=sum(len(document.tokens) for document in work.planned),
@@ -194,7 +197,8 @@ def plan(
             windows=work.settings.windows,
             models=models,
             store=work.store.path if work.store else None,
-            warnings=warnings,
+            warnings=list(map(str, warnings)),
+            left_out=names_left_out(warnings),
         )
 
 

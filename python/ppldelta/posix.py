@@ -1,12 +1,13 @@
 """All that needs POSIX in the package's Python: whoever brings it to Windows begins here.
 
-    interrupts_blocked, ignore_interrupts   a new process group for the worker (CREATE_NEW_PROCESS_GROUP)
-    parent_lives                            a handle on the caller's process: there, a parent's id stays after its end
-    open_shared, read_at, write_at          seek, read and write under a lock of their own
-    memory_bytes                            GlobalMemoryStatusEx, and what a job object allows
-    at_fork                                 nothing: processes are not forked there
-    replace_process                         a child process whose exit status is passed on
-    SIGNAL_NAME                             exit statuses of exceptions, such as 0xC000001D for an illegal instruction
+    signals_blocked, leave_signals_…   a new process group for the worker (CREATE_NEW_PROCESS_GROUP)
+    ENDINGS, CLOSED_PIPE_STATUS        SIGBREAK, and the error of a closed pipe
+    parent_lives                       a handle on the caller's process: there, a parent's id stays after its end
+    open_shared, read_at, write_at     seek, read and write under a lock of their own
+    memory_bytes                       GlobalMemoryStatusEx, and what a job object allows
+    at_fork                            nothing: processes are not forked there
+    replace_process                    a child process whose exit status is passed on
+    SIGNAL_NAME                        exit statuses of exceptions, such as 0xC000001D for an illegal instruction
 
 `cpp/` is to be read beside it (`cpp/model.cpp` writes to a file descriptor), and loky's classes for Windows.
 """
@@ -25,19 +26,31 @@ SIGNAL_NAME = re.compile(r"\bSIG[A-Z]+\b")
 """Finds in what loky says of an ended process which signal ended it."""
 
 
+ENDINGS = (signal.SIGTERM, signal.SIGHUP)
+"""Signals that ask a process to end, beside that of Ctrl-C."""
+
+CLOSED_PIPE_STATUS = 128 + signal.SIGPIPE
+"""Exit status of a process whose output nobody reads any longer, as a shell says it."""
+
+
 @contextmanager
-def interrupts_blocked() -> Iterator[None]:
-    """A process that is started within ignores Ctrl-C from its first instruction on; ours sees it afterwards."""
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+def signals_blocked() -> Iterator[None]:
+    """Within, no signal that the caller may handle leaves a process half started; it is seen afterwards.
+
+    A process that is started within ignores Ctrl-C and the terminal's end from its first instruction on.
+    """
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT, *ENDINGS})
     try:
         yield
     finally:
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
-def ignore_interrupts() -> None:
-    """Ctrl-C, which reaches all processes of a terminal, is another process's affair."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
+def leave_signals_to_the_caller() -> None:
+    """For a process started within `signals_blocked`: what reaches all of a terminal is its caller's affair."""
+    for signum in (signal.SIGINT, signal.SIGHUP):
+        signal.signal(signum, signal.SIG_IGN)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGTERM})  # the caller blocked it for the start alone
 
 
 def parent_lives(parent: int) -> bool:
@@ -78,4 +91,5 @@ def at_fork(in_child: Callable[[], object]) -> None:
 
 def replace_process(program: Path, arguments: Sequence[str]) -> NoReturn:
     """Goes on as another program, which has the terminal, the signals and the exit status."""
+    signal.signal(signal.SIGPIPE, signal.SIG_DFL)  # which Python ignores, and the program would
     os.execv(program, [str(program), *arguments])

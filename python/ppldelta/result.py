@@ -5,9 +5,7 @@ What draws is imported where it is used: plotly and jinja2 take as long to impor
 
 from __future__ import annotations
 
-import json
 import os
-import tempfile
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -15,32 +13,17 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import polars as pl
 
-from ppldelta import _core, schema
+from ppldelta import _core, saved, schema
 from ppldelta.analysis.metrics import document_metrics, model_metrics
-from ppldelta.errors import ResultError
+from ppldelta.errors import ResultError, names_left_out
 from ppldelta.report.budget import BUDGET, DEFAULT_VIEWS
 from ppldelta.report.payload import make_payload
-from ppldelta.saving import prepare_folder, write_whole
+from ppldelta.saving import write_whole
 from ppldelta.surroundings import need_threads_of_polars
-from ppldelta.text.names import as_utf8
+from ppldelta.text.names import LONGEST_NAME, as_utf8, shown_name
 
 if TYPE_CHECKING:
     from ppldelta.report.gallery import Figures
-
-FORMAT = 1
-"""Version of the folder that `Result.save` writes, in `run.json`."""
-
-FRAMES = {
-    "tokens": schema.TOKENS,
-    "documents": schema.DOCUMENTS,
-    "models": schema.MODELS,
-    "pieces": schema.PIECES,
-    "texts": schema.TEXTS,
-}
-"""The frames of a result, which are its files too."""
-
-_ADDED_LATER = {"texts"}
-"""Frames that older folders of the same format lack; they are empty then."""
 
 
 @dataclass(frozen=True, repr=False, eq=False)
@@ -57,6 +40,8 @@ class Result:
         families: for each family its name, `ref` and `cmp` (what was known of the model files), and signature.
         warnings: what the reader of the numbers should know, in sentences.
         folder: where the result was loaded from; None for a fresh one.
+        left_out: what of the given is not in the result: "document", "folder" or "comparison" → names. The warnings
+            say why; empty where an older version saved the result.
     """
 
     tokens: pl.DataFrame
@@ -67,6 +52,7 @@ class Result:
     families: list[dict[str, Any]]
     warnings: list[str] = field(default_factory=list)
     folder: str | None = None
+    left_out: dict[str, list[str]] = field(default_factory=dict)
 
     @property
     def signature(self) -> str:
@@ -138,6 +124,8 @@ class Result:
     def save(self, folder: str | os.PathLike[str], *, tokens: int | Literal["all"] = DEFAULT_VIEWS) -> Path:
         """Writes `report.html`, the frames as parquet, and `run.json` into a folder, and returns it.
 
+        `run.json` holds the sha256 of each of the others and of its own content, which `load` and `verify` look at.
+
         Everything is written beside the folder's own files first and takes their place at the end, `run.json` last:
         a full disk or an interrupt leaves an older result whole, or a folder that `load` refuses.
 
@@ -150,37 +138,28 @@ class Result:
             PpldeltaError: as `report`.
         """
         need_threads_of_polars()
-        folder = prepare_folder(folder)
         run = {
-            "format": FORMAT,
             "ppldelta": _core.__version__,
             "families": self.families,
             "warnings": self.warnings,
+            "left_out": self.left_out,
         }
-        try:
-            with tempfile.TemporaryDirectory(prefix=".ppldelta-", dir=folder) as name:
-                fresh = Path(name)
-                for frame in FRAMES:
-                    getattr(self, frame).write_parquet(fresh / f"{frame}.parquet")
-                self.report(fresh / "report.html", tokens=tokens)
-                (fresh / "run.json").write_bytes(json.dumps(run, indent=2, ensure_ascii=False).encode() + b"\n")
-                (folder / "run.json").unlink(missing_ok=True)
-                for frame in FRAMES:
-                    (fresh / f"{frame}.parquet").replace(folder / f"{frame}.parquet")
-                (fresh / "report.html").replace(folder / "report.html")
-                (fresh / "run.json").replace(folder / "run.json")
-        except (OSError, pl.exceptions.PolarsError) as error:
-            raise ResultError(
-                f"cannot write to `{folder}`: {error}", hint="free some space or name another folder"
-            ) from error
-        return folder
+        frames = {name: getattr(self, name) for name in saved.FRAMES}
+        return saved.write(folder, frames, run, lambda path: self.report(path, tokens=tokens))
 
     def __repr__(self) -> str:
-        references = ", ".join(f"`{family['ref']['label']}`" for family in self.families)
+        references = ", ".join(f"`{shown_name(family['ref']['label'])}`" for family in self.families)
+        summary = self.summary
+        named = [column for column in ("family", "model") if column in summary.columns]
+        most = LONGEST_NAME if len(named) == 1 else 30  # beside the numbers, both have room
+        for column in named:
+            names = [shown_name(name, most) for name in summary[column]]
+            summary = summary.with_columns(pl.Series(column, names, dtype=pl.String))
         with pl.Config(
             tbl_rows=-1,
             tbl_cols=-1,
             tbl_width_chars=160,
+            fmt_str_lengths=4 * most,  # a character may be several code points
             tbl_hide_dataframe_shape=True,
             tbl_hide_column_data_types=True,
             float_precision=4,
@@ -188,7 +167,7 @@ class Result:
             tbl_formatting="UTF8_BORDERS_ONLY",
             tbl_cell_numeric_alignment="RIGHT",
         ):
-            table = str(self.summary)
+            table = str(summary)
         note = "gain, loss, delta: nats per token; *_bpb: bits per byte; every token weighs the same"
         return f"Compared with {references}:\n{table}\n{note}"
 
@@ -213,7 +192,7 @@ def make_result(
         texts: columns of `schema.TEXTS`, for the same documents.
         families: a dict per family with `family`, `ref`, `cmp` (label, size_bytes, bits_per_weight, n_params …)
             and `signature`.
-        warnings: sentences for the reader.
+        warnings: sentences for the reader; a `LeftOut` among them also says what was left out.
     """
     documents = document_metrics(tokens, pieces, corpus)
     columns = ("size_bytes", "bits_per_weight", "n_params")
@@ -225,54 +204,36 @@ def make_result(
         ],
         schema={"family": pl.String(), "model": pl.String(), **{column: schema.MODELS[column] for column in columns}},
     )
-    return Result(tokens, documents, model_metrics(documents, facts), pieces, texts, families, warnings)
+    return Result(
+        tokens,
+        documents,
+        model_metrics(documents, facts),
+        pieces,
+        texts,
+        families,
+        list(map(str, warnings)),
+        left_out=names_left_out(warnings),
+    )
 
 
 def load(folder: str | os.PathLike[str]) -> Result:
-    """Reads what `Result.save` wrote.
+    """Reads what `Result.save` wrote, and refuses it where a table or `run.json` is no longer what was saved.
+
+    A folder of an older version, whose `run.json` holds no hashes, is read as it is. `verify` also looks at the report.
 
     Raises:
-        ResultError: the folder holds no result, a damaged one, or one of a newer format.
+        ResultError: the folder holds no result, one that is not as it was saved, or one of a newer format.
         PpldeltaError: this process is a fork that cannot use polars.
     """
     need_threads_of_polars()
-    folder = Path(folder)
-    for name in ("run.json", *(f"{name}.parquet" for name in FRAMES if name not in _ADDED_LATER)):
-        if not (folder / name).is_file():
-            raise ResultError(
-                f"`{folder}` holds no result: there is no `{name}`",
-                hint="name a folder that `ppldelta score -o` or `Result.save` wrote",
-            )
-    try:
-        run = json.loads((folder / "run.json").read_bytes())
-        if run["format"] > FORMAT:
-            raise ResultError(
-                f"`{folder}` was written in format {run['format']}; this version reads up to {FORMAT}",
-                hint="upgrade ppldelta",
-            )
-        families, warnings = run["families"], run["warnings"]
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise ResultError(f"`{folder / 'run.json'}` is damaged: {error!r}", hint="score again") from error
-    frames = {name: _read_frame(folder, name) for name in FRAMES}
-    return Result(**frames, families=families, warnings=warnings, folder=as_utf8(os.path.abspath(folder)))
-
-
-def _read_frame(folder: Path, name: str) -> pl.DataFrame:
-    """One of the frames, with exactly the columns that its schema names."""
-    path = folder / f"{name}.parquet"
-    if name in _ADDED_LATER and not path.exists():
-        return pl.DataFrame(schema=FRAMES[name])
-    try:
-        frame = pl.read_parquet(path)
-    except (OSError, pl.exceptions.PolarsError) as error:
-        raise ResultError(f"`{path}` is damaged: {error}", hint="score again") from error
-    for column, dtype in FRAMES[name].items():
-        found = frame.schema.get(column)
-        if found != dtype:
-            raise ResultError(
-                f"`{path}` needs a column `{column}` of {dtype}, got {found or 'none'}", hint="score again"
-            )
-    return frame.select(list(FRAMES[name]))
+    frames, run = saved.read(Path(folder))
+    return Result(
+        **frames,
+        families=run["families"],
+        warnings=run["warnings"],
+        folder=as_utf8(os.path.abspath(folder)),
+        left_out=run.get("left_out", {}),
+    )
 
 
 def report(

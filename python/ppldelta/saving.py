@@ -5,9 +5,12 @@ from __future__ import annotations
 import contextlib
 import os
 import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from ppldelta.errors import ResultError
+from ppldelta.text.names import printable
 
 
 def prepare_folder(folder: str | os.PathLike[str]) -> Path:
@@ -23,9 +26,24 @@ def prepare_folder(folder: str | os.PathLike[str]) -> Path:
             pass
     except OSError as error:
         raise ResultError(
-            f"cannot write to `{folder}`: {error.strerror}", hint="name a folder that can be made or written to"
+            f"cannot write to `{printable(folder)}`: {error.strerror}",
+            hint="name a folder that can be made or written to",
         ) from error
     return folder
+
+
+@contextmanager
+def prepared_folder(folder: str | os.PathLike[str]) -> Iterator[Path]:
+    """As `prepare_folder`; what fails within leaves no folder behind that was made for it and is still empty."""
+    folder = Path(folder)
+    made = [each for each in (folder, *folder.parents) if not os.path.exists(each)]
+    try:
+        yield prepare_folder(folder)
+    except BaseException:
+        with contextlib.suppress(OSError):  # not empty
+            for each in made:
+                each.rmdir()
+        raise
 
 
 def write_whole(path: Path, content: bytes) -> None:
@@ -43,5 +61,6 @@ def write_whole(path: Path, content: bytes) -> None:
         with contextlib.suppress(OSError):
             temporary.unlink()
         raise ResultError(
-            f"cannot write `{path}`: {error.strerror}", hint="name a file that can be written, or free some space"
+            f"cannot write `{printable(path)}`: {error.strerror}",
+            hint="name a file that can be written, or free some space",
         ) from error

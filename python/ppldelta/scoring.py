@@ -7,12 +7,9 @@ taken from there.
 from __future__ import annotations
 
 import os
-import sys
 from collections.abc import Iterable, Mapping
 from concurrent.futures import Executor
 from typing import TYPE_CHECKING
-
-from tqdm.auto import tqdm
 
 from ppldelta import job
 from ppldelta.engine.rpc import endpoints
@@ -21,6 +18,7 @@ from ppldelta.errors import ModelError
 from ppldelta.evaluation import evaluate
 from ppldelta.job import DEFAULT_N_UBATCH, Request
 from ppldelta.models.references import ModelLike
+from ppldelta.progress import line
 from ppldelta.text.documents import Files, corpus_path
 
 if TYPE_CHECKING:
@@ -66,7 +64,8 @@ def score(
         rpc: `HOST:PORT` of a `ppldelta rpc-server` on another machine, or several, whose devices are used like GPUs of
             this one; by default what the environment variable `PPLDELTA_RPC` names. It goes with the default worker
             only. llama.cpp calls RPC a proof of concept, fragile and insecure: never run a server on an open network.
-        progress: show a bar with tokens/s and the time left for each model, on stderr.
+        progress: show tokens/s and the time left for each model on stderr: a bar, or where that is no terminal a line
+            every ten seconds.
 
     Returns:
         A `Result` with the frames `tokens`, `documents` and `models`.
@@ -95,7 +94,7 @@ def score(
 
         with job.opened(request, session, files, store=store, progress=progress) as work:
             if progress:
-                tqdm.write(work.headline, file=sys.stderr)
+                line(work.headline)
             reference, *comparisons = work.models
             evaluation = evaluate(reference, work)
             evaluations = []
@@ -104,8 +103,8 @@ def score(
                 try:
                     evaluations.append(evaluate(comparison, work))
                 except ModelError as error:
-                    failures.append(error)
+                    failures.append((comparison.label, error))
     if not evaluations:
-        raise failures[0]
-    warnings = [*work.warnings, *map(job.left_out, failures)]
+        raise failures[0][1]
+    warnings = [*work.warnings, *(job.left_out(*failure) for failure in failures)]
     return frames.as_result(work, evaluation, evaluations, corpus_path(files), warnings)

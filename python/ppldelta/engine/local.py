@@ -62,7 +62,7 @@ class LocalWorker:
         if self.executor.ended:
             return False
         try:
-            with posix.interrupts_blocked():
+            with posix.signals_blocked():
                 answer = self.executor.submit(os.getpid)
         except BrokenExecutor:
             return False
@@ -75,7 +75,8 @@ class LocalWorker:
     def last_lines(self, most: int = 3) -> str:
         """The end of what the worker wrote to stderr, on one line of at most 200 characters for each; may be empty."""
         self._log.seek(max(0, os.fstat(self._log.fileno()).st_size - 4096))
-        lines = [" ".join(line.split())[:200] for line in self._log.read().decode("utf-8", "replace").splitlines()]
+        text = self._log.read().decode("utf-8", "replace")
+        lines = [printable(" ".join(line.split()))[:200] for line in text.splitlines()]
         return " | ".join([line for line in lines if line][-most:])
 
 

@@ -55,7 +55,7 @@ def _guard(what: str, hint: str | None = None) -> Iterator[None]:
         yield
     except RuntimeError as error:
         forward_log()
-        raise ModelError(f"{what}: {_errors[0] if _errors else error}", hint=hint) from None
+        raise ModelError(f"{what}: {printable(_errors[0]) if _errors else error}", hint=hint) from None
     finally:
         forward_log()
 

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ppldelta.engine.native import Build, ModelInfo, build
-from ppldelta.errors import CorpusError, ModelError, PpldeltaError, TokenizerMismatchError
+from ppldelta.errors import CorpusError, LeftOut, ModelError, PpldeltaError, TokenizerMismatchError
 from ppldelta.models.references import ModelReference
 from ppldelta.text.documents import Document
 from ppldelta.text.names import counted, printable, shown_type
@@ -161,12 +161,13 @@ def refuse_unscorable(info: ModelInfo, label: str) -> None:
     """Raises `ModelError` for a model whose log-probabilities are not those of the next token of the text."""
     if not info.causal:
         raise ModelError(
-            f"`{label}` does not read from left to right ({info.architecture}), so its perplexity means nothing",
+            f"`{printable(label)}` does not read from left to right ({printable(info.architecture)}), "
+            "so its perplexity means nothing",
             hint="use a decoder-only language model",
         )
     if info.add_eos:
         raise ModelError(
-            f"the vocabulary of `{label}` adds an end-of-text token to every text, "
+            f"the vocabulary of `{printable(label)}` adds an end-of-text token to every text, "
             "so that a document's end would be part of its score",
             hint="set `tokenizer.ggml.add_eos_token` to false with gguf-py's gguf_set_metadata.py",
         )
@@ -189,7 +190,7 @@ def plan_documents(
     Raises:
         CorpusError: nothing can be scored at all.
     """
-    kept, too_short = [], []
+    kept, too_short, names = [], [], []
     for document, tokens in zip(documents, model.tokenize(documents, on_bytes), strict=True):
         windows = plan_windows(
             tokens,
@@ -202,12 +203,15 @@ def plan_documents(
             kept.append(PlannedDocument(document, tokens, windows))
         else:
             too_short.append(f"`{printable(document.name)}` ({counted(len(tokens), 'token')})")
+            names.append(document.name)
     if not kept:
         raise CorpusError(
             f"no document is long enough to score: {_some(too_short)}",
             hint="a document needs at least three tokens; `windows='every'` scores the shortest texts",
         )
-    return kept, [f"Too short to score, left out: {_some(too_short)}."] if too_short else []
+    if not names:
+        return kept, []
+    return kept, [LeftOut(f"Too short to score, left out: {_some(too_short)}.", "document", *names)]
 
 
 def plan_batches(planned: Sequence[PlannedDocument], settings: Settings) -> list[PlannedWindow]:
@@ -280,8 +284,8 @@ def check_tokens(
             continue
         at = int(differ[0]) if len(differ) else n
         raise TokenizerMismatchError(
-            f"`{comparison.label}` splits `{printable(plan.document.name)}` into other tokens than the reference "
-            f"`{reference.label}`: they differ from token {at} on, "
+            f"`{printable(comparison.label)}` splits `{printable(plan.document.name)}` into other tokens than the "
+            f"reference `{printable(reference.label)}`: they differ from token {at} on, "
             f"{_shown(judged, tokens, at)} instead of {_shown(model, plan.tokens, at)}",
             hint="compare models of one family; across families compare each with its own reference, in bits per byte",
         )
@@ -292,7 +296,8 @@ def other_bos(comparison: ModelReference, ours: ModelInfo, reference: ModelRefer
     if (ours.add_bos, ours.bos) == (theirs.add_bos, theirs.bos):
         return []
     return [
-        f"`{comparison.label}` has another rule for the beginning-of-text token than `{reference.label}`; "
+        f"`{printable(comparison.label)}` has another rule for the beginning-of-text token than "
+        f"`{printable(reference.label)}`; "
         "both are evaluated with the reference's."
     ]
 
@@ -303,7 +308,8 @@ def beyond_training(info: ModelInfo, label: str, planned: list[PlannedDocument])
     if longest <= info.n_ctx_train:
         return []
     return [
-        f"Windows of up to {counted(longest, 'token')}, but `{label}` was trained on contexts of {info.n_ctx_train}: "
+        f"Windows of up to {counted(longest, 'token')}, but `{printable(label)}` was trained on contexts of "
+        f"{info.n_ctx_train}: "
         "what lies beyond says little about the model."
     ]
 

@@ -98,7 +98,7 @@ current: Process | None = None
 
 
 def start(board: str, stderr: str, parent: int, rpc: tuple[str, ...]) -> None:
-    """Prepares a local worker process: Ctrl-C is the caller's affair, and stderr goes to a file that the caller reads.
+    """Prepares a local worker process: Ctrl-C and a terminal's end are the caller's affair, and it reads our stderr.
 
     Args:
         board: path of the file for a `Board`.
@@ -107,7 +107,7 @@ def start(board: str, stderr: str, parent: int, rpc: tuple[str, ...]) -> None:
         rpc: servers whose devices it uses, beside its own.
     """
     global current
-    posix.ignore_interrupts()
+    posix.leave_signals_to_the_caller()
     fd = os.open(stderr, os.O_WRONLY | os.O_APPEND)
     os.dup2(fd, 2)
     os.close(fd)

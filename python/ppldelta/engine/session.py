@@ -104,7 +104,8 @@ class Session:
         if self._local and not self._in_flight and self._local.executor.ended:
             self._end_local()
         if self._local is None:
-            self._local = local.take(self._rpc)
+            with posix.signals_blocked():
+                self._local = local.take(self._rpc)
             self._begin()
 
     def _begin(self) -> None:
@@ -136,7 +137,7 @@ class Session:
         while True:
             self._own()
             try:
-                with posix.interrupts_blocked():
+                with posix.signals_blocked():
                     return self._local.executor.submit(worker.perform, task, self._run, log_level, *arguments)
             except BrokenExecutor:
                 if self._in_flight:
@@ -180,7 +181,8 @@ class Session:
             said = self._local.last_lines()
             self._end_local()
         return ModelError(
-            f"the process that was {doing} `{label}` {cause}{at}" + (f"; its last log lines: {said}" if said else ""),
+            f"the process that was {doing} `{printable(label)}` {cause}{at}"
+            + (f"; its last log lines: {said}" if said else ""),
             hint=_HINTS.get(cause.split()[-1], "llama.cpp or its backend gave up; what it logged last may say why"),
         )
 

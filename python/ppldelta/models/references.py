@@ -60,7 +60,7 @@ def resolve(model: ModelLike, *, label: str | None = None) -> ModelReference:
     if not path.exists():
         raise ModelError(f"no model file `{shown}`", hint=_missing_hint(path))
     if path.is_dir():
-        names = sorted(p.name for p in path.glob("*.gguf"))
+        names = sorted(printable(p.name) for p in path.glob("*.gguf"))
         hint = f"name one of its files: {', '.join(names[:8])}" if names else "name a file that ends in `.gguf`"
         raise ModelError(f"`{shown}` is a folder, not a GGUF file", hint=hint)
     try:
@@ -81,7 +81,7 @@ def resolve(model: ModelLike, *, label: str | None = None) -> ModelReference:
             hint=f"name the first part: `{printable(model_files(path)[0])}`",
         )
     name = as_utf8(_SPLIT.sub("", path.name).removesuffix(".gguf"))
-    return ModelReference(label or name, path, given=label is not None)
+    return ModelReference(as_utf8(label) if label else name, path, given=label is not None)
 
 
 def model_files(path: Path) -> list[Path]:

@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from ppldelta.errors import CorpusError
+from ppldelta.errors import CorpusError, LeftOut
 from ppldelta.text.names import as_utf8, printable, shown_type
 
 Files = str | os.PathLike[str] | Iterable[str | os.PathLike[str]] | Mapping[str, str | bytes]
@@ -63,7 +63,8 @@ def load_documents(files: Files) -> tuple[list[Document], list[str]]:
         files: the corpus, as above.
 
     Returns:
-        The documents sorted by name, and the warnings: one sentence for each thing left out or worth knowing.
+        The documents sorted by name, and the warnings: one sentence for each thing left out (a `LeftOut`) or worth
+        knowing.
 
     Raises:
         CorpusError: a path does not exist, nothing matched, or nothing that matched can be scored; `files`, a path in
@@ -91,7 +92,7 @@ def load_documents(files: Files) -> tuple[list[Document], list[str]]:
         name = as_utf8(raw_name)
         text, reason = _read(source)
         if text is None:
-            warnings.append(f"`{printable(name)}` is left out: {reason}.")
+            warnings.append(LeftOut(f"`{printable(name)}` is left out: {reason}.", "document", name))
             continue
         if name in documents:
             name = _unique(name, documents)
@@ -197,13 +198,14 @@ def _walk(
         try:
             real = os.path.realpath(folder)
             if real in seen:
-                warnings.append(f"`{label}` leads to a folder that is read already; it is left out.")
+                warnings.append(f"`{label}` leads to a folder that is read already; it is read once.")
                 continue
             seen.add(real)
             with os.scandir(folder) as entries:
                 names = sorted(entry.name for entry in entries if not _is_skipped(entry.name))
         except OSError as error:
-            warnings.append(f"The folder `{label}` is left out: {_said(error)}.")
+            name = as_utf8("/".join(parts) or str(root))
+            warnings.append(LeftOut(f"The folder `{label}` is left out: {_said(error)}.", "folder", name))
             continue
         for name in names:
             path, below = folder / name, (*parts, name)

@@ -18,7 +18,7 @@ from ppldelta import job
 from ppldelta.engine.rpc import endpoints
 from ppldelta.engine.session import Session
 from ppldelta.errors import ModelError
-from ppldelta.evaluation import evaluate
+from ppldelta.evaluation import evaluate, other_kernels
 from ppldelta.job import DEFAULT_N_UBATCH, Request
 from ppldelta.models.references import ModelLike
 from ppldelta.text.documents import Files, corpus_path
@@ -106,5 +106,5 @@ def score(
                     failures.append(error)
     if not evaluations:
         raise failures[0]
-    warnings = [*work.warnings, *map(job.left_out, failures)]
+    warnings = [*work.warnings, *other_kernels([evaluation, *evaluations], work), *map(job.left_out, failures)]
     return frames.as_result(work, evaluation, evaluations, corpus_path(files), warnings)

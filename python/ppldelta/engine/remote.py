@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,6 +22,20 @@ from ppldelta.text.documents import Document
 # of evaluation: what a dead worker loses, and what the store commits at once; small commits write more than they hold
 _SHARD_S = 2.0
 _SHARD_BYTES = 2**20  # of text to tokenize
+
+
+@dataclass(frozen=True)
+class Shard:
+    """Some windows that one worker evaluated.
+
+    Attributes:
+        windows: for each its index among those that were asked for; float32 of shape [n_scored] in nats, not finite
+            where the model's logits are not; the seconds that its evaluation took (its part of the shard's).
+        kernels: what computed them (`native.Build.kernels`).
+    """
+
+    windows: list[tuple[int, NDArray[np.float32], float]]
+    kernels: str
 
 
 class RemoteModel:
@@ -117,7 +132,7 @@ class RemoteModel:
         windows: Sequence[PlannedWindow],
         size: ContextSize,
         on_tokens: Callable[[int], object] = lambda n_tokens: None,
-    ) -> Iterator[list[tuple[int, NDArray[np.float32], float]]]:
+    ) -> Iterator[Shard]:
         """Log-probabilities of each window's targets.
 
         Args:
@@ -127,8 +142,7 @@ class RemoteModel:
                 the worker is local, else after each shard.
 
         Yields:
-            As shards are done, for each of their windows: its index in `windows`; float32 of shape [n_scored] in nats,
-            not finite where the model's logits are not; the seconds that its evaluation took (its part of the shard's).
+            Shards as they are done; a window's index is that in `windows`.
 
         Raises:
             ModelError: llama.cpp fails, or the worker's process is ended.
@@ -157,10 +171,13 @@ class RemoteModel:
                     on_tokens(n_shard)
                 most_tokens = int(n_shard / max(scored.time_s, 1e-6) * _SHARD_S)
                 done_now = [i for item in shard for i in batches[item]]
-                yield [
-                    (i, logp, scored.time_s * windows[i].n_fed / n_shard)
-                    for i, logp in zip(done_now, scored.logp, strict=True)
-                ]
+                yield Shard(
+                    [
+                        (i, logp, scored.time_s * windows[i].n_fed / n_shard)
+                        for i, logp in zip(done_now, scored.logp, strict=True)
+                    ],
+                    scored.kernels,
+                )
 
 
 def _batches(windows: Sequence[PlannedWindow]) -> list[list[int]]:

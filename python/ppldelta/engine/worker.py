@@ -32,10 +32,17 @@ class Described:
 
 @dataclass(frozen=True)
 class Scored:
-    """Log-probabilities of each window of a shard in its order (float32, nats), and the seconds that they took."""
+    """Log-probabilities of a shard of windows.
+
+    Attributes:
+        logp: of each window in its order: float32, in nats.
+        time_s: seconds that they took.
+        kernels: what computed them (`native.Build.kernels`); another worker may be another machine.
+    """
 
     logp: list[NDArray[np.float32]]
     time_s: float
+    kernels: str
 
 
 @dataclass(frozen=True)
@@ -115,7 +122,7 @@ def score(run: int, file: ModelFile, size: ContextSize, batches: Sequence[tuple[
             logp += scorer.score_together(windows, _on_step(run))
         except ModelError as error:
             raise ModelError(f"{error.message} (in `{printable(name)}`)", hint=error.hint) from None
-    return Scored(logp, time.perf_counter() - started)
+    return Scored(logp, time.perf_counter() - started, native.build().kernels)
 
 
 def _show(run: int, item: int) -> None:

@@ -68,6 +68,8 @@ std::vector<device_info> devices() {
         info.name        = ggml_backend_dev_name(device);
         info.description = ggml_backend_dev_description(device);
         info.backend     = ggml_backend_reg_name(ggml_backend_dev_backend_reg(device));
+        const auto kind  = ggml_backend_dev_type(device);
+        info.gpu         = kind == GGML_BACKEND_DEVICE_TYPE_GPU || kind == GGML_BACKEND_DEVICE_TYPE_IGPU;
         ggml_backend_dev_memory(device, &info.memory_free, &info.memory_total);
         for (ggml_backend_buffer_type_t type : buffer_types(device)) {
             info.buffer_types.push_back(ggml_backend_buft_name(type));
@@ -91,7 +93,7 @@ std::vector<tensor_type> tensor_types() {
         // Q8_1 and Q8_K are what activations become, and no model holds them
         if (traits->type_name && traits->blck_size > 0 && type != GGML_TYPE_Q8_1 && type != GGML_TYPE_Q8_K &&
             (is_float || (traits->is_quantized && traits->to_float))) {
-            types.push_back({ traits->type_name, traits->blck_size });
+            types.push_back({ traits->type_name, traits->blck_size, traits->type_size });
         }
     }
     return types;

@@ -15,6 +15,7 @@ struct device_info {
     std::string name;         // such as "CPU" or "CUDA0"
     std::string description;  // such as "AMD EPYC" or "NVIDIA H200"
     std::string backend;      // such as "CPU" or "CUDA"
+    bool        gpu;
     size_t      memory_free;  // bytes
     size_t      memory_total;
     std::vector<std::string>                         buffer_types; // where weights may lie, the preferred first
@@ -27,6 +28,7 @@ std::vector<device_info> devices();
 struct tensor_type {
     std::string name;       // as ggml names it, such as "q4_K"
     int64_t     block_size; // a row's length must be a multiple of it
+    size_t      block_bytes;
 };
 
 // The types that can be quantised from float32 and back.

@@ -137,6 +137,7 @@ py::list devices() {
         d["name"]         = decoded(info.name);
         d["description"]  = decoded(info.description);
         d["backend"]      = decoded(info.backend);
+        d["gpu"]          = info.gpu;
         d["memory_free"]  = info.memory_free;
         d["memory_total"] = info.memory_total;
         d["buffer_types"] = info.buffer_types;
@@ -149,7 +150,7 @@ py::list devices() {
 py::list tensor_types() {
     py::list list;
     for (const auto & type : ppldelta::tensor_types()) {
-        list.append(py::make_tuple(type.name, type.block_size));
+        list.append(py::make_tuple(type.name, type.block_size, type.block_bytes));
     }
     return list;
 }

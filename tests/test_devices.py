@@ -18,12 +18,13 @@ CPU = Device(
     name="CPU",
     description="Some(R) CPU",
     backend="CPU",
+    gpu=False,
     memory_free=1,
     memory_total=2,
     buffer_types=("AMX", "CPU_REPACK", "CPU"),
     features=tuple((name, "1") for name in ("SSE3", "SSSE3", "AVX", "AVX2", "FMA", "AVX512", "AMX_INT8", "REPACK")),
 )
-GPU = Device("CUDA0", "NVIDIA H100 | 80GB", "CUDA", 1, 2, ("CUDA0",), (("USE_GRAPHS", "1"), ("ARCHS", "900")))
+GPU = Device("CUDA0", "NVIDIA H100 | 80GB", "CUDA", True, 1, 2, ("CUDA0",), (("USE_GRAPHS", "1"), ("ARCHS", "900")))
 
 
 def test_the_cpu_s_features_without_its_brand_and_without_what_others_include() -> None:

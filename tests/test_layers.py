@@ -18,7 +18,7 @@ LOWEST_FIRST = (
     ("analysis",),
     ("report",),
     ("result",),
-    ("job",),
+    ("doctor", "job"),
     ("evaluation",),
     ("frames",),
     ("scoring", "planning"),

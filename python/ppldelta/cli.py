@@ -6,6 +6,7 @@ Data goes to stdout, logs and progress to stderr. Exit status: 0 done, 1 failed,
 from __future__ import annotations
 
 import argparse
+import json
 import logging
 import os
 import sys
@@ -13,7 +14,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import ppldelta
-from ppldelta import arguments, demo
+from ppldelta import arguments, demo, doctor
 from ppldelta.engine.pruning import StoredModel, prune, summary
 from ppldelta.engine.store import Store, default_path
 from ppldelta.models.references import ModelReference, resolve
@@ -106,6 +107,12 @@ def _demo(options: argparse.Namespace) -> int:
     return 0
 
 
+def _doctor(options: argparse.Namespace) -> int:
+    found = doctor.examine(options.store)
+    print(json.dumps(found.as_json(), indent=2, ensure_ascii=False) if options.json else found)
+    return int(bool(found.problems))
+
+
 def _store(options: argparse.Namespace) -> int:
     which = (options.older_than_days, options.model, options.max_mb, options.everything or None)
     if (options.action == "prune") != any(each is not None for each in which):
@@ -170,7 +177,7 @@ def _run_program(name: str, flags: list[str]) -> int:
     os.execv(program, [str(program), *flags])
 
 
-_COMMANDS = {"score": _score, "report": _report, "demo": _demo, "store": _store}
+_COMMANDS = {"score": _score, "report": _report, "demo": _demo, "store": _store, "doctor": _doctor}
 
 
 if __name__ == "__main__":

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 from tqdm.auto import tqdm
 
-from ppldelta.engine import native
+from ppldelta.engine import native, trusted
 from ppldelta.engine.native import ModelInfo
 from ppldelta.engine.plan import PlannedWindow
 from ppldelta.errors import ModelError
@@ -50,7 +50,8 @@ def evaluate(model: ModelJob, work: Job) -> Evaluation:
     """Log-probabilities of one model on all windows: from the store where it has them, else evaluated and stored.
 
     Raises:
-        ModelError: llama.cpp fails, its process is ended, or the model's logits are not finite.
+        ModelError: a kernel that the model needs is wrong, llama.cpp fails, its process is ended, or the model's
+            logits are not finite.
         StoreError: the store fails; what is in it stays.
     """
     store, windows = work.store, work.windows
@@ -76,8 +77,12 @@ def evaluate(model: ModelJob, work: Job) -> Evaluation:
             info = model.model.load()
             if store:
                 store.describe(model.sha256, native.release(), dataclasses.asdict(info))
-        with closing(model.model.score([windows[i] for i in todo], work.size, bar.update)) as shards:
+        known_right = trusted.remembered(store.database, native.release()) if store and todo else frozenset()
+        with closing(model.model.score([windows[i] for i in todo], work.size, bar.update, known_right)) as shards:
             for shard in shards:
+                if store and not shard.trusted <= known_right:
+                    trusted.remember(store.database, native.release(), shard.trusted)
+                    known_right |= shard.trusted
                 engine = work.engine(shard.kernels)
                 rows = []
                 for at, values, window_s in shard.windows:

@@ -8,8 +8,10 @@ from __future__ import annotations
 
 import functools
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from ppldelta import _core
 
@@ -27,6 +29,7 @@ class Device:
         name: such as "CPU" or "CUDA0".
         description: such as "AMD EPYC" or "NVIDIA H200".
         backend: such as "CPU" or "CUDA".
+        gpu: whether it is one.
         memory_free: bytes; 0 where the backend cannot say.
         memory_total: the same.
         buffer_types: where weights may lie, the preferred first: those before the last lay them out for faster kernels.
@@ -36,10 +39,17 @@ class Device:
     name: str
     description: str
     backend: str
+    gpu: bool
     memory_free: int
     memory_total: int
     buffer_types: tuple[str, ...]
     features: tuple[tuple[str, str], ...]
+
+    @classmethod
+    def of(cls, fields: Mapping[str, Any]) -> Device:
+        """From what `_core.devices` says of one."""
+        features = tuple((name, value) for name, value in fields["features"])
+        return cls(**{**fields, "buffer_types": tuple(fields["buffer_types"]), "features": features})
 
     @property
     def kernels(self) -> str:
@@ -63,10 +73,7 @@ class Device:
 @functools.cache
 def devices() -> tuple[Device, ...]:
     """The devices of this process, with their memory as it is when this is called first."""
-    return tuple(
-        Device(**{**each, "buffer_types": tuple(each["buffer_types"]), "features": tuple(each["features"])})
-        for each in _core.devices()
-    )
+    return tuple(map(Device.of, _core.devices()))
 
 
 def kernels_of(some: tuple[Device, ...]) -> str:

@@ -102,6 +102,16 @@ def release() -> str:
     return _release(_core.__version__, _core.llama_cpp_commit, _core.patches_hash)
 
 
+def patches() -> list[str]:
+    """Names of the patches to llama.cpp."""
+    return _core.patches.split()
+
+
+def compiler() -> str:
+    """Name and version of the compiler that built the extension."""
+    return _core.compiler
+
+
 def build() -> Build:
     """The `Build` of this process."""
     here = devices()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence, Set
 from contextlib import closing
 from dataclasses import dataclass
 
@@ -15,6 +15,7 @@ from ppldelta.engine.loaded import ContextSize, ModelFile, Weights
 from ppldelta.engine.native import Build, ModelInfo
 from ppldelta.engine.plan import PlannedWindow
 from ppldelta.engine.session import Session
+from ppldelta.engine.trusted import Trust
 from ppldelta.errors import PpldeltaError
 from ppldelta.models.references import ModelReference
 from ppldelta.text.documents import Document
@@ -32,10 +33,12 @@ class Shard:
         windows: for each its index among those that were asked for; float32 of shape [n_scored] in nats, not finite
             where the model's logits are not; the seconds that its evaluation took (its part of the shard's).
         kernels: what computed them (`native.Build.kernels`).
+        trusted: kernels that this worker has checked so far.
     """
 
     windows: list[tuple[int, NDArray[np.float32], float]]
     kernels: str
+    trusted: frozenset[Trust] = frozenset()
 
 
 class RemoteModel:
@@ -132,6 +135,7 @@ class RemoteModel:
         windows: Sequence[PlannedWindow],
         size: ContextSize,
         on_tokens: Callable[[int], object] = lambda n_tokens: None,
+        known: Set[Trust] = frozenset(),
     ) -> Iterator[Shard]:
         """Log-probabilities of each window's targets.
 
@@ -140,12 +144,13 @@ class RemoteModel:
             size: of the context.
             on_tokens: called with the number of tokens evaluated since the last call, several times a second where
                 the worker is local, else after each shard.
+            known: kernels that need no check.
 
         Yields:
             Shards as they are done; a window's index is that in `windows`.
 
         Raises:
-            ModelError: llama.cpp fails, or the worker's process is ended.
+            ModelError: a kernel that the model needs is wrong, llama.cpp fails, or the worker's process is ended.
         """
         batches = _batches(windows)
         n_fed = [sum(windows[i].n_fed for i in batch) for batch in batches]
@@ -158,6 +163,7 @@ class RemoteModel:
                 self._file,
                 size,
                 [(item, names[item], [windows[i].window for i in batches[item]]) for item in shard],
+                known,
             ),
             label=self.reference.label,
             doing="evaluating",
@@ -177,6 +183,7 @@ class RemoteModel:
                         for i, logp in zip(done_now, scored.logp, strict=True)
                     ],
                     scored.kernels,
+                    scored.trusted,
                 )
 
 

@@ -169,7 +169,8 @@ class Session:
             f"the process that was {doing} `{label}` {cause}{at}" + (f"; its last log lines: {said}" if said else ""),
             hint="SIGKILL often means that the memory ran out: a smaller `n_ctx` or model needs less"
             if cause.endswith("SIGKILL")
-            else "llama.cpp or its backend gave up; what it logged last may say why",
+            else "llama.cpp or its backend gave up; what it logged last may say why, "
+            "and `ppldelta doctor` says whether its kernels work here",
         )
 
     def call(self, task: Callable[..., object], *arguments: object, label: str, doing: str) -> object:

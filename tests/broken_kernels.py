@@ -9,9 +9,10 @@ import time
 from collections.abc import Callable
 
 import numpy as np
+import pytest
 
 from ppldelta import _core
-from ppldelta.engine import devices, kernels
+from ppldelta.engine import devices, isolated, kernels
 
 FIRST = _core.devices()[0]["buffer_types"][-1]
 """The plain kind of buffer, in which every type is multiplied."""
@@ -46,6 +47,11 @@ def crash(type: str, how: str) -> None:
 def double(type: str) -> None:
     """From now on the plain kernel of a type gives twice the product."""
     kernels._core.multiply = on(type, lambda values: np.multiply(values, 2, out=values))
+
+
+def break_in_child(monkeypatch: pytest.MonkeyPatch, call: str) -> None:
+    """One of the functions above is called in every process of `isolated` before its check."""
+    monkeypatch.setattr(isolated, "_CHILD", f"import broken_kernels; broken_kernels.{call}; {isolated._CHILD}")
 
 
 def crash_in_worker(run: int, type: str, how: str) -> None:

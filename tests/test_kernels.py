@@ -8,7 +8,7 @@ import gguf
 import numpy as np
 import pytest
 
-from broken_kernels import FIRST
+from broken_kernels import FIRST, break_in_child
 from ppldelta import _core
 from ppldelta.engine import isolated, kernels
 from ppldelta.engine.devices import devices
@@ -143,11 +143,6 @@ def test_types_in_a_file_are_those_of_its_matrices(tmp_path: Path) -> None:
 
 
 # --- in processes of their own --------------------------------------------------------------------------------------
-
-
-def break_in_child(monkeypatch: pytest.MonkeyPatch, call: str) -> None:
-    """What is said in `broken_kernels` happens in every such process before its check."""
-    monkeypatch.setattr(isolated, "_CHILD", f"import broken_kernels; broken_kernels.{call}; {isolated._CHILD}")
 
 
 def test_processes_find_what_this_one_finds() -> None:

@@ -11,6 +11,8 @@
 
 #include <algorithm>
 #include <chrono>
+#include <map>
+#include <mutex>
 #include <set>
 #include <stdexcept>
 
@@ -47,6 +49,19 @@ ggml_type type_by_name(const std::string & name) {
 
 ggml_context_ptr make_context(size_t n_tensors) {
     return ggml_context_ptr(ggml_init({ n_tensors * ggml_tensor_overhead() + ggml_graph_overhead(), nullptr, true }));
+}
+
+// One for each device, never freed: making one takes long on a GPU, and the process may end in any order.
+ggml_backend_t backend_of(ggml_backend_dev_t device) {
+    static std::mutex mutex;
+    static auto *     backends = new std::map<ggml_backend_dev_t, ggml_backend_t>;
+
+    const std::lock_guard<std::mutex> lock(mutex);
+    ggml_backend_t &                  backend = (*backends)[device];
+    if (!backend) {
+        backend = ggml_backend_dev_init(device, nullptr);
+    }
+    return backend;
 }
 
 ggml_backend_dev_t device_by_name(const std::string & name) {
@@ -165,15 +180,15 @@ double multiply(const product_params & params, const uint8_t * weights, const fl
         return -1.0;
     }
 
-    const ggml_backend_ptr        backend(ggml_backend_dev_init(device, nullptr));
+    ggml_backend_t                backend = backend_of(device);
     const ggml_backend_buffer_ptr weights_buffer(ggml_backend_alloc_ctx_tensors_from_buft(weights_context.get(), buffer_type));
-    const ggml_backend_buffer_ptr buffer(backend ? ggml_backend_alloc_ctx_tensors(context.get(), backend.get()) : nullptr);
+    const ggml_backend_buffer_ptr buffer(backend ? ggml_backend_alloc_ctx_tensors(context.get(), backend) : nullptr);
     if (!backend || !weights_buffer || !buffer) {
         throw std::runtime_error("no memory for a product of " + params.type);
     }
     ggml_backend_buffer_set_usage(weights_buffer.get(), GGML_BACKEND_BUFFER_USAGE_WEIGHTS);
     if (auto set_n_threads = proc_address<ggml_backend_set_n_threads_t>(device, "ggml_backend_set_n_threads")) {
-        set_n_threads(backend.get(), params.n_threads);
+        set_n_threads(backend, params.n_threads);
     }
     ggml_backend_tensor_set(w, weights, 0, ggml_nbytes(w));
     ggml_backend_tensor_set(x, vectors, 0, ggml_nbytes(x));
@@ -183,7 +198,7 @@ double multiply(const product_params & params, const uint8_t * weights, const fl
     double shortest = 0.0;
     for (int i = 0; i < params.n_repeats; i++) {
         const auto started = std::chrono::steady_clock::now();
-        if (ggml_backend_graph_compute(backend.get(), graph) != GGML_STATUS_SUCCESS) {
+        if (ggml_backend_graph_compute(backend, graph) != GGML_STATUS_SUCCESS) {
             throw std::runtime_error("the backend cannot multiply " + params.type);
         }
         const std::chrono::duration<double> time = std::chrono::steady_clock::now() - started;

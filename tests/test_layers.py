@@ -30,6 +30,7 @@ RANK = {name: rank for rank, names in enumerate(LOWEST_FIRST) for name in names}
 COMPUTES, SHOWS = {"text", "models", "engine"}, {"analysis", "report"}
 THIRD_PARTY: dict[str, set[str]] = {
     "analysis": {"numpy", "polars"},
+    "doctor": {"tqdm"},
     "engine": {"loky", "numpy", "platformdirs"},
     "evaluation": {"numpy", "tqdm"},
     "frames": {"numpy", "polars"},

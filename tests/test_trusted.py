@@ -241,7 +241,7 @@ def test_models_compute_what_their_weights_say(type: str, tmp_path: Path) -> Non
         {"a": TEXT}, plain, quantised, windows="every", n_ctx=256, store=None, progress=False
     )  # fmt: skip
     delta = result.tokens["delta"]
-    # 2026-11-24: 0.006 with Q8_0, 0.021 with Q4_K, 0.023 with Q2_K; quantising the weights to Q2_K moves 0.66
+    # 2026-11-24: 0.013 with Q8_0, 0.021 with Q4_K, 0.023 with Q2_K; quantising the weights to Q2_K moves 0.66
     assert 0 < delta.abs().mean() < 0.05
     assert abs(delta.mean()) < 0.01
     assert delta.abs().max() < 0.5

@@ -108,7 +108,7 @@ def _demo(options: argparse.Namespace) -> int:
 
 
 def _doctor(options: argparse.Namespace) -> int:
-    found = doctor.examine(options.store)
+    found = doctor.examine(options.store, progress=True)
     print(json.dumps(found.as_json(), indent=2, ensure_ascii=False) if options.json else found)
     return int(bool(found.problems))
 

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
+
+from tqdm.auto import tqdm
 
 from ppldelta.engine import cpu, isolated, kernels, native, remedies
 from ppldelta.engine.devices import Device, kernels_of
@@ -151,12 +152,12 @@ class Examination:
         return rows
 
 
-def examine(store: Path | None = None, on_type: Callable[[], object] = lambda: None) -> Examination:
+def examine(store: Path | None = None, *, progress: bool = False) -> Examination:
     """Looks at this build and this machine, and multiplies with weights of every type on every device.
 
     Args:
         store: the store's file; by default `engine.store.default_path()`. It is not opened.
-        on_type: called as each of `kernels.types()` is done.
+        progress: whether to show how far it is, on stderr where that is a terminal.
     """
     path = (store or default_path()).expanduser()
     problems: list[Problem] = []
@@ -174,10 +175,14 @@ def examine(store: Path | None = None, on_type: Callable[[], object] = lambda: N
     products: list[Product] = []
     crashes: list[Crash] = []
     if devices:
-        try:
-            products, crashes = isolated.check(kernels.types(), on_type)
-        except Ended as ended:
-            problems.append(_unstartable(ended))
+        types = kernels.types()
+        with tqdm(
+            total=len(types), desc="multiplying", unit="type", disable=None if progress else True, leave=False
+        ) as bar:
+            try:
+                products, crashes = isolated.check(types, bar.update)
+            except Ended as ended:
+                problems.append(_unstartable(ended))
     on = {device.name: device for device in devices}
     problems += [
         Problem(

@@ -5,8 +5,8 @@ from __future__ import annotations
 from ppldelta.engine.devices import Device
 from ppldelta.engine.kernels import Kernel
 
-_SWITCHES = ("AVX512", "AVX512_VBMI", "AVX512_VNNI", "AVX512_BF16")  # -DGGML_<name>=ON where GGML_NATIVE is off
-_PORTABLE = ("AVX", "AVX2", "BMI2", "F16C", "FMA")  # on where GGML_NATIVE is off
+SWITCHES = ("AVX512", "AVX512_VBMI", "AVX512_VNNI", "AVX512_BF16")  # -DGGML_<name>=ON where GGML_NATIVE is off
+PORTABLE = ("AVX", "AVX2", "BMI2", "F16C", "FMA")  # on where GGML_NATIVE is off
 _LAYOUTS = {"CPU_REPACK": "-DGGML_CPU_REPACK=OFF", "CPU_KLEIDIAI": "-DGGML_CPU_KLEIDIAI=OFF"}
 
 
@@ -25,13 +25,13 @@ def remedy(kernel: Kernel, on: Device) -> str:
     if kernel.buffer_type in _LAYOUTS:
         return build_with(_LAYOUTS[kernel.buffer_type])
     if kernel.buffer_type == "AMX":
-        return build_with("-DGGML_NATIVE=OFF", *_kept(on, _SWITCHES))
+        return build_with("-DGGML_NATIVE=OFF", *_kept(on, SWITCHES))
     return build_with("-DGGML_NATIVE=OFF") + "; if that fails too, add -DGGML_LLAMAFILE=OFF"
 
 
 def without(missing: list[str]) -> str:
     """The next step where the build needs features that the CPU lacks."""
-    return build_with("-DGGML_NATIVE=OFF", *(f"-DGGML_{name}=OFF" for name in missing if name in _PORTABLE))
+    return build_with("-DGGML_NATIVE=OFF", *(f"-DGGML_{name}=OFF" for name in missing if name in PORTABLE))
 
 
 def build_with(*switches: str) -> str:

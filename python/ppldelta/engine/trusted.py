@@ -27,6 +27,7 @@ Trust = tuple[str, str]
 """`Device.kernels` and a tensor type: what was found to multiply right."""
 
 _here: set[Trust] = set()
+_devices = functools.cache(devices)
 
 
 def check(file: ModelFile, on_gpu: bool, known: Set[Trust]) -> frozenset[Trust]:
@@ -43,7 +44,7 @@ def check(file: ModelFile, on_gpu: bool, known: Set[Trust]) -> frozenset[Trust]:
     Raises:
         ModelError: a kernel is wrong, or the file cannot be read any more.
     """
-    on = [device for device in devices() if on_gpu or not device.gpu]
+    on = [device for device in _devices() if on_gpu or not device.gpu]
     wanted = {(device.kernels, type) for device in on for type in _types(file)}
     for device in on:
         for type in sorted(type for line, type in wanted - known - _here if line == device.kernels):

@@ -27,7 +27,6 @@ Trust = tuple[str, str]
 """`Device.kernels` and a tensor type: what was found to multiply right."""
 
 _here: set[Trust] = set()
-_devices = functools.cache(devices)
 
 
 def check(file: ModelFile, on_gpu: bool, known: Set[Trust]) -> frozenset[Trust]:
@@ -39,12 +38,13 @@ def check(file: ModelFile, on_gpu: bool, known: Set[Trust]) -> frozenset[Trust]:
         known: what needs no check.
 
     Returns:
-        What this process has checked so far, for this model or another one.
+        What this process has checked so far, for this model or another one, on devices of its own machine: which one
+        answers at the address of an RPC server may change.
 
     Raises:
         ModelError: a kernel is wrong, or the file cannot be read any more.
     """
-    on = [device for device in _devices() if on_gpu or not device.gpu]
+    on = [device for device in devices() if on_gpu or not device.gpu]
     wanted = {(device.kernels, type) for device in on for type in _types(file)}
     for device in on:
         for type in sorted(type for line, type in wanted - known - _here if line == device.kernels):
@@ -57,7 +57,8 @@ def check(file: ModelFile, on_gpu: bool, known: Set[Trust]) -> frozenset[Trust]:
                         hint=f"run `ppldelta doctor`; without this kernel: {remedy(product.kernel, device)}",
                     )
             _here.add((device.kernels, type))
-    return frozenset(_here)
+    elsewhere = {device.kernels for device in on if device.backend == "RPC"}
+    return frozenset(trust for trust in _here if trust[0] not in elsewhere)
 
 
 def remembered(database: Database, release: str) -> frozenset[Trust]:

@@ -115,6 +115,8 @@ std::string & backend_folder() {
     return folder;
 }
 
+} // namespace
+
 void initialize_backend() {
     static std::once_flag once;
     std::call_once(once, [] {
@@ -130,6 +132,8 @@ void initialize_backend() {
         llama_backend_init();
     });
 }
+
+namespace {
 
 std::string meta_value(const llama_model * model, const char * key) {
     const int32_t n = llama_model_meta_val_str(model, key, nullptr, 0);
@@ -198,16 +202,6 @@ void add_rpc_server(const std::string & endpoint) {
         throw std::runtime_error("the server has no devices");
     }
     ggml_backend_register(server);
-}
-
-std::vector<std::string> devices() {
-    initialize_backend();
-    std::vector<std::string> names;
-    for (size_t i = 0; i < ggml_backend_dev_count(); i++) {
-        ggml_backend_dev_t device = ggml_backend_dev_get(i);
-        names.push_back(std::string(ggml_backend_dev_name(device)) + ": " + ggml_backend_dev_description(device));
-    }
-    return names;
 }
 
 model::model(const std::string & path, int32_t n_gpu_layers, bool vocab_only) {

@@ -38,8 +38,8 @@ bool has_gpu();
 // Throws std::runtime_error where the build has no RPC backend; ggml aborts the process where no server answers.
 void add_rpc_server(const std::string & endpoint);
 
-// The devices that the backends of this build find on this machine, such as "CPU: AMD EPYC" or "CUDA0: NVIDIA H200".
-std::vector<std::string> devices();
+// Makes llama.cpp and its backends ready, once; whatever asks them something calls it first.
+void initialize_backend();
 
 struct model_info {
     std::string architecture;

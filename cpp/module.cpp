@@ -1,6 +1,7 @@
 // The extension module ppldelta._core, and the only file that knows pybind11.
 // Python validates and decides; what arrives here is trusted. Long calls release the GIL. Nothing here returns a
 // sentinel: failures are C++ exceptions, which pybind11 turns into Python's RuntimeError.
+#include "kernels.h"
 #include "model.h"
 #include "scorer.h"
 #include "signed-deltas.h"
@@ -124,6 +125,65 @@ py::list drain_log(int least_level) {
     return list;
 }
 
+py::list devices() {
+    std::vector<ppldelta::device_info> infos;
+    {
+        const py::gil_scoped_release release;
+        infos = ppldelta::devices();
+    }
+    py::list list;
+    for (const auto & info : infos) {
+        py::dict d;
+        d["name"]         = decoded(info.name);
+        d["description"]  = decoded(info.description);
+        d["backend"]      = decoded(info.backend);
+        d["gpu"]          = info.gpu;
+        d["memory_free"]  = info.memory_free;
+        d["memory_total"] = info.memory_total;
+        d["buffer_types"] = info.buffer_types;
+        d["features"]     = info.features;
+        list.append(d);
+    }
+    return list;
+}
+
+py::list tensor_types() {
+    py::list list;
+    for (const auto & type : ppldelta::tensor_types()) {
+        list.append(py::make_tuple(type.name, type.block_size, type.block_bytes));
+    }
+    return list;
+}
+
+array<uint8_t> quantize(const std::string & type, const array<float> & rows) {
+    std::vector<uint8_t> bytes;
+    {
+        const py::gil_scoped_release release;
+        bytes = ppldelta::quantize(type, rows.data(), rows.shape(0), rows.shape(1));
+    }
+    return array<uint8_t>(static_cast<py::ssize_t>(bytes.size()), bytes.data());
+}
+
+array<float> dequantize(const std::string & type, const array<uint8_t> & rows, py::ssize_t n_rows, py::ssize_t n_columns) {
+    array<float> values(std::vector<py::ssize_t>{ n_rows, n_columns });
+    ppldelta::dequantize(type, rows.data(), n_rows, n_columns, values.mutable_data());
+    return values;
+}
+
+py::object multiply(const std::string & device, const std::string & buffer_type, const std::string & type,
+                    const array<uint8_t> & weights, const array<float> & vectors, py::ssize_t n_rows, int n_threads,
+                    int n_repeats) {
+    array<float> products(std::vector<py::ssize_t>{ vectors.shape(0), n_rows });
+    float *      out = products.mutable_data();
+    double       time_s;
+    {
+        const py::gil_scoped_release release;
+        time_s = ppldelta::multiply({ device, buffer_type, type, n_rows, vectors.shape(1), vectors.shape(0), n_threads,
+                                      n_repeats }, weights.data(), vectors.data(), out);
+    }
+    return time_s < 0 ? py::object(py::none()) : py::make_tuple(products, time_s);
+}
+
 } // namespace
 
 PYBIND11_MODULE(_core, m) {
@@ -131,6 +191,8 @@ PYBIND11_MODULE(_core, m) {
     m.attr("__version__")       = PPLDELTA_VERSION;
     m.attr("llama_cpp_commit")  = PPLDELTA_LLAMA_CPP_COMMIT;
     m.attr("patches_hash")      = PPLDELTA_PATCHES_HASH;
+    m.attr("patches")           = PPLDELTA_PATCHES;
+    m.attr("compiler")          = PPLDELTA_COMPILER;
 
     PYBIND11_NUMPY_DTYPE(signed_delta_record, chunk, pos, token, logp_ref, logp_cmp, kld);
     m.attr("record_dtype") = py::dtype::of<signed_delta_record>();
@@ -154,12 +216,19 @@ PYBIND11_MODULE(_core, m) {
         .def("score", &score, py::arg("windows"), py::arg("on_step"));
 
     m.def("log_softmax", &log_softmax, py::arg("logits"), py::arg("targets"), py::arg("n_threads"));
+    m.def("softmax_fuses", &ppldelta::softmax_fuses);
     m.def("signed_sums", &signed_sums, py::arg("logp_ref"), py::arg("logp_cmp"));
     m.def("drain_log", &drain_log, py::arg("least_level"));
     m.def("mirror_log", &ppldelta::mirror_log, py::arg("fd"));
-    m.def("devices", &ppldelta::devices);
     m.def("find_backends", &ppldelta::find_backends, py::arg("folder")); // bytes, as the file system has it
     m.def("system_info", &ppldelta::system_info);
     m.def("add_rpc_server", &ppldelta::add_rpc_server, py::arg("endpoint"), py::call_guard<py::gil_scoped_release>());
     m.def("has_gpu", &ppldelta::has_gpu);
+    m.def("devices", &devices);
+    m.def("tensor_types", &tensor_types);
+    m.def("tensor_types_in", &ppldelta::tensor_types_in, py::arg("path"), py::call_guard<py::gil_scoped_release>());
+    m.def("quantize", &quantize, py::arg("type"), py::arg("rows"));
+    m.def("dequantize", &dequantize, py::arg("type"), py::arg("rows"), py::arg("n_rows"), py::arg("n_columns"));
+    m.def("multiply", &multiply, py::arg("device"), py::arg("buffer_type"), py::arg("type"), py::arg("weights"),
+          py::arg("vectors"), py::arg("n_rows"), py::arg("n_threads"), py::arg("n_repeats"));
 }

@@ -118,6 +118,16 @@ double sum_exp(const float * x, size_t n, float max) {
 
 } // namespace
 
+bool softmax_fuses() {
+#if defined(__FMA__) || defined(__aarch64__)
+    return true;
+#elif defined(PPLDELTA_PORTABLE) && defined(__x86_64__)
+    return has_avx2;
+#else
+    return false;
+#endif
+}
+
 double log_softmax_at(const float * logits, size_t n_vocab, size_t target) {
     const float max = max_of(logits, n_vocab);
     return static_cast<double>(logits[target]) - max - std::log(sum_exp(logits, n_vocab, max));

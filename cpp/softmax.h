@@ -12,6 +12,10 @@ namespace ppldelta {
 // target whose logit is -inf, gives a result that is not finite: the caller counts those.
 double log_softmax_at(const float * logits, size_t n_vocab, size_t target);
 
+// Whether this code runs as fused multiply-adds, which round once where others round twice. How wide the vectors are makes
+// no difference.
+bool softmax_fuses();
+
 // The same for n_rows contiguous rows, one target each, spread over up to n_threads threads.
 void log_softmax_rows(const float * logits, size_t n_vocab, const int32_t * targets, size_t n_rows, int n_threads,
                       float * logp);

@@ -13,7 +13,7 @@ import signal
 import socket
 import subprocess
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -26,9 +26,10 @@ import tiny_models
 from conftest import llama_perplexity
 from llama_ctypes import full_logits
 from ppldelta import _core, demo
-from ppldelta.engine import native, worker
+from ppldelta.engine import devices, kernels, native, trusted, worker
 from ppldelta.engine.native import Model, Scorer
 from ppldelta.engine.session import Session
+from ppldelta.engine.store import Store
 from ppldelta.text.windows import plan_windows
 from test_packing import CORPUS, TOLERANCE, alone_and_packed, window
 
@@ -91,6 +92,33 @@ def on_device(device: str | None, task: Callable[..., object], *arguments: objec
 
 def flags(device: str | None) -> list[str]:
     return ["--rpc", device] if device else []
+
+
+# --- kernels --------------------------------------------------------------------------------------------------------
+
+
+def products_on_devices(run: int, types: Sequence[str]) -> list[kernels.Product]:
+    """As a task of a worker: what its devices beside the CPU make of weights of some types."""
+    on = [device for device in devices.devices() if device.gpu]
+    return [product for type in types for product in kernels.multiply(type, on)]
+
+
+def test_devices_multiply_right(device: str | None) -> None:
+    products = on_device(device, products_on_devices, kernels.types())
+    assert {"F32", "F16", "Q8_0", "Q4_K"} <= {product.kernel.type for product in products}
+    assert [product for product in products if not product.right] == []
+
+
+def test_the_signature_names_the_device_and_its_check_is_remembered_only_for_this_machine(
+    rpc: str, fresh: None, tmp_path: Path
+) -> None:
+    store = tmp_path / "store.sqlite"
+    text = (demo.CORPUS / "prose" / "mudflats_in_november.txt").read_text()
+    result = ppldelta.score({"a": text}, demo.REFERENCE, demo.COMPARISONS[0], rpc=rpc, store=store, progress=False)
+    assert f"+RPC0[{rpc}]" in result.signature or f":RPC0[{rpc}]" in result.signature
+    with Store(store) as opened:
+        lines = {line for line, _ in trusted.remembered(opened.database, native.release())}
+    assert len(lines) == 1 and "RPC" not in lines.pop()
 
 
 # --- numbers --------------------------------------------------------------------------------------------------------

@@ -45,6 +45,11 @@ def signature(old: str, new: str) -> dict[str, str]:
         ),
         ([family(), family(**signature("128", "64"))], [None] * 2, ["ref (n_ubatch 128)", "ref (n_ubatch 64)"]),
         (
+            [family(signature=f"{SIGNATURE}|kernels:CPU[{features}]") for features in ("AMX,FMA", "FMA", "AVX2,FMA")],
+            [None] * 3,
+            ["ref (kernels AMX)", "ref (kernels without AMX AVX2)", "ref (kernels AVX2)"],
+        ),
+        (
             [family(cmp=[{"label": "m"}]), family(cmp=[{"label": "n"}, {"label": "o"}])],
             [None, None],
             ["ref (m)", "ref (n and 1 more)"],

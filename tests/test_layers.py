@@ -20,7 +20,7 @@ LOWEST_FIRST = (
     ("analysis",),
     ("report", "saved"),
     ("result", "merging"),
-    ("job",),
+    ("doctor", "job"),
     ("evaluation",),
     ("frames",),
     ("scoring", "planning"),

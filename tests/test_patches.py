@@ -14,6 +14,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from ppldelta.engine import remedies
+
 ROOT = Path(__file__).resolve().parents[1]
 PATCHES = ROOT / "patches"
 SCRIPT = ROOT / "cmake" / "stage_llama_cpp.py"
@@ -530,3 +532,14 @@ def test_checker_finds_files_and_entries_that_lack(patches):
     assert ("new.patch", "series") in found
     assert ("short-inputs.patch", "file") in found
     assert [what for name, what in found if name == "new.patch"] == sorted(["series", *HEADINGS])
+
+
+def test_the_switches_that_remedies_name_are_options_of_the_tree(staged):
+    """`ppldelta doctor` advises no switch that CMake would ignore."""
+    tree, _ = staged
+    options = (tree / "ggml" / "CMakeLists.txt").read_text()
+    source = Path(remedies.__file__).read_text()
+    named = set(re.findall(r"-DGGML_([A-Z0-9_]+)=", source)) | {*remedies.SWITCHES, *remedies.PORTABLE}
+    assert {"NATIVE", "CPU_REPACK", "LLAMAFILE", "AVX512", "AVX2"} <= named
+    for name in named:
+        assert re.search(rf"option\(GGML_{name}\s", options), name

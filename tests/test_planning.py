@@ -12,6 +12,7 @@ import ppldelta
 from ppldelta import demo, planning
 from ppldelta.cli import main
 from ppldelta.engine.plan import PlannedWindow
+from ppldelta.engine.remote import Shard
 from ppldelta.engine.store import Store
 from ppldelta.planning import beginning
 from ppldelta.report import numbers
@@ -68,7 +69,7 @@ def test_the_speed_is_that_of_the_model(monkeypatch: pytest.MonkeyPatch) -> None
     class Slow:
         def score(self, windows: list[PlannedWindow], size: object) -> object:
             lengths.append(n_fed(windows))
-            yield [(i, None, each.n_fed / 1000) for i, each in enumerate(windows)]
+            yield Shard([(i, None, each.n_fed / 1000) for i, each in enumerate(windows)], "CPU")
 
     model = type("Job", (), {"model": Slow()})
     assert planning.probe(model, windows(5000, 3000), None) == pytest.approx(1000)

@@ -7,7 +7,9 @@ import struct
 import subprocess
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -16,6 +18,7 @@ import pytest
 
 import ppldelta
 from ppldelta import demo, schema
+from ppldelta.engine import native, remote, worker
 from ppldelta.engine.native import Model, Scorer
 from ppldelta.engine.plan import PlannedWindow, Settings
 from ppldelta.engine.pruning import summary
@@ -62,6 +65,69 @@ def test_numbers_do_not_depend_on_the_documents_around(demo_result: ppldelta.Res
         pl.col("document").cast(pl.String) == "prose/mudflats_in_november.txt", pl.col("model").cast(pl.String) == name
     )
     assert alone.tokens.drop("family", "model", "document").equals(within.drop("family", "model", "document"))
+
+
+class Elsewhere(ThreadPoolExecutor):
+    """An executor of which every second shard seems to come from a machine with other kernels."""
+
+    KERNELS = "CPU[AVX2,FMA]"
+
+    def submit(self, task: Callable[..., worker.Reply], /, *arguments: object) -> Future[worker.Reply]:
+        return super().submit(self._run, task, *arguments)
+
+    def _run(self, task: Callable[..., worker.Reply], *arguments: object) -> worker.Reply:
+        reply = task(*arguments)
+        if isinstance(reply.value, worker.Scored):
+            self.n_shards = getattr(self, "n_shards", 0) + 1
+            if self.n_shards % 2 == 0:
+                return replace(reply, value=replace(reply.value, kernels=self.KERNELS))
+        return reply
+
+
+def test_windows_of_other_kernels_are_named_and_stored_as_such(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(remote, "_SHARD_S", 0.0)  # a shard for each window
+    path = tmp_path / "mixed.sqlite"
+    with Elsewhere(1) as executor:
+        mixed = ppldelta.score(
+            demo.CORPUS / "prose", cmp=demo.COMPARISONS[0], n_ctx=512, store=path, executor=executor, **QUIET
+        )
+        n_shards = executor.n_shards
+    here = native.build().kernels
+    (family,) = mixed.families
+    (warning,) = mixed.warnings
+    assert here in warning and Elsewhere.KERNELS in warning
+    assert f"|kernels:{here}" in family["signature"]
+    n_windows = n_shards // 2
+    assert f"of {n_windows} windows of `tiny-code.Q8_0` by {Elsewhere.KERNELS}" in warning
+    for each in (family["ref"], *family["cmp"]):
+        assert set(each["kernels"]) == {here, Elsewhere.KERNELS}
+
+    with Store(path) as store:
+        engines = {text: n for text, n in engines_of(store).items()}
+    assert {text.partition("|kernels:")[2]: n for text, n in engines.items()} == {
+        here: n_shards - n_shards // 2, Elsewhere.KERNELS: n_shards // 2,
+    }  # fmt: skip
+    with Elsewhere(1) as executor:
+        executor.n_shards = 10**9 + 1  # odd: the next one comes from elsewhere
+        ppldelta.score(
+            demo.CORPUS / "prose", cmp=demo.COMPARISONS[0], n_ctx=512, store=path, executor=executor, **QUIET
+        )
+        assert executor.n_shards - 10**9 - 1 == n_shards // 2, "those of other kernels are evaluated again"
+    whole = ppldelta.score(demo.CORPUS / "prose", cmp=demo.COMPARISONS[0], n_ctx=512, store=path, **QUIET)
+    assert whole.tokens.equals(mixed.tokens)  # in truth the same kernels
+
+
+def test_one_kind_of_kernels_needs_no_warning(demo_result: ppldelta.Result) -> None:
+    (family,) = demo_result.families
+    assert [each["kernels"] for each in (family["ref"], *family["cmp"])] == [[native.build().kernels]] * 4
+
+
+def engines_of(store: Store) -> dict[str, int]:
+    """Number of windows in the store by `Key.engine`."""
+    rows = store.database.connection.execute(
+        "SELECT engine, sum(length(windows) / 32) FROM shards JOIN passes ON passes.id = pass GROUP BY engine"
+    )
+    return {engine.decode(): n for engine, n in rows}
 
 
 def test_max_windows_limits_each_document() -> None:
@@ -270,7 +336,7 @@ def test_a_model_with_nan_is_left_out_and_the_others_stay(tmp_path: Path) -> Non
 
 def test_the_signature_tells_what_determines_the_numbers(demo_result: ppldelta.Result) -> None:
     assert demo_result.signature.startswith("ppldelta:")
-    for part in ("llama.cpp:", "patches:", "windows:perplexity", "n_ctx:", "n_ubatch:", "backend:"):
+    for part in ("llama.cpp:", "patches:", "windows:perplexity", "n_ctx:", "n_ubatch:", "backend:", "kernels:"):
         assert part in demo_result.signature
     a = Settings("perplexity", 512, None, None, 128, 2).signature()
     b = Settings("every", 512, None, None, 128, 2).signature()

@@ -283,7 +283,7 @@ def test_progress_is_that_of_micro_batches(fresh: None, monkeypatch: pytest.Monk
         windows = plan(model, {"a": LONG[: len(LONG) // 8]})
         seen: list[int] = []
         shards = list(model.score(windows, ContextSize(n_ctx=2048, n_ubatch=128, threads=2), seen.append))
-        assert [i for shard in shards for i, _, _ in shard] == list(range(len(windows)))
+        assert [i for shard in shards for i, _, _ in shard.windows] == list(range(len(windows)))
         assert 1 < len(shards) < len(windows), "windows come back some at a time"
         assert sum(seen) == sum(each.n_fed for each in windows)
         assert sum(n > 0 for n in seen) > 5

@@ -216,6 +216,22 @@ def parser() -> argparse.ArgumentParser:
     which.add_argument("--all", dest="everything", action="store_true", help="everything")
     store.set_defaults(command="store", wrong_use=store.error)
 
+    examine = commands.add_parser(
+        "doctor",
+        parents=[common],
+        help="say what this build can do on this machine, and whether its kernels compute right",
+        description="Shows versions, devices and CPU features, and multiplies with weights of every type on every "
+        "device, each type in a process of its own. Ends with 1 where something crashes or comes out wrong.",
+    )
+    examine.add_argument(
+        "--store",
+        metavar="PATH",
+        type=Path,
+        help="the store to look at (default: $PPLDELTA_STORE, else in the user's cache folder)",
+    )
+    examine.add_argument("--json", action="store_true", help="write JSON instead of text")
+    examine.set_defaults(command="doctor")
+
     for name, (_, what) in PROGRAMS.items():
         commands.add_parser(name, help=what, add_help=False)
     return root

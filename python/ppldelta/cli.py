@@ -7,6 +7,7 @@ cannot be written; 2 wrong use; 130, 143, 129 and 141 as a shell says it of Ctrl
 from __future__ import annotations
 
 import argparse
+import json
 import logging
 import os
 import signal
@@ -15,7 +16,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import ppldelta
-from ppldelta import arguments, demo, posix, terminal
+from ppldelta import arguments, demo, doctor, posix, terminal
 from ppldelta.engine.pruning import StoredModel, prune, summary
 from ppldelta.engine.store import Store, default_path
 from ppldelta.models.references import ModelReference, resolve
@@ -139,6 +140,12 @@ def _demo(options: argparse.Namespace) -> int:
     return 0
 
 
+def _doctor(options: argparse.Namespace) -> int:
+    found = doctor.examine(options.store, progress=True)
+    terminal.show(json.dumps(found.as_json(), indent=2, ensure_ascii=False) if options.json else str(found))
+    return int(bool(found.problems))
+
+
 def _store(options: argparse.Namespace) -> int:
     which = (options.older_than_days, options.model, options.max_mb, options.everything or None)
     if (options.action == "prune") != any(each is not None for each in which):
@@ -202,7 +209,14 @@ def _run_program(name: str, flags: list[str]) -> int:
     posix.replace_process(program, flags)
 
 
-_COMMANDS = {"score": _score, "report": _report, "verify": _verify, "demo": _demo, "store": _store}
+_COMMANDS = {
+    "score": _score,
+    "report": _report,
+    "verify": _verify,
+    "demo": _demo,
+    "store": _store,
+    "doctor": _doctor,
+}
 
 
 if __name__ == "__main__":

@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 from collections.abc import Container, Iterable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager, nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import loky
@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from ppldelta.engine import native
 from ppldelta.engine.hashes import Hashes
-from ppldelta.engine.keys import Keys, corpus_hash
+from ppldelta.engine.keys import Keys, corpus_hash, engine_of
 from ppldelta.engine.loaded import ContextSize
 from ppldelta.engine.native import Build, ModelInfo
 from ppldelta.engine.plan import (
@@ -121,6 +121,10 @@ class Job:
             n_outputs_max=self.settings.n_outputs_max,
             n_seq_max=self.settings.n_seq_max,
         )
+
+    def engine(self, kernels: str) -> str:
+        """What the store files windows under that these kernels computed (`Key.engine`)."""
+        return engine_of(self.settings, replace(self.build, kernels=kernels))
 
     @property
     def n_fed(self) -> int:

@@ -232,7 +232,7 @@ def probe(model: ModelJob, windows: list[PlannedWindow], size: ContextSize) -> f
     n_tokens, n_all = _PROBE_TOKENS, sum(each.n_fed for each in windows)
     while True:
         some = beginning(windows, n_tokens)
-        time_s = sum(window_s for shard in model.model.score(some, size) for _, _, window_s in shard)
+        time_s = sum(window_s for shard in model.model.score(some, size) for _, _, window_s in shard.windows)
         if time_s >= _PROBE_S or n_tokens >= n_all:
             return sum(each.n_fed for each in some) / time_s
         n_tokens *= 4

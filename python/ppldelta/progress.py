@@ -44,7 +44,7 @@ def meter(
     Args:
         what: its name.
         total: units in all.
-        unit: `"token"`, `"byte"` or `"model"`.
+        unit: `"token"`, `"byte"`, `"model"` or `"type"`.
         initial: units that were done before.
         brief: whether it is often over at once: it is shown only where it lasts, and leaves nothing behind.
         visible: whether to show anything.
@@ -81,7 +81,7 @@ class _Bar(Meter):
             initial=initial,
             desc=what,
             unit=_SHORT_UNITS.get(unit, unit),
-            unit_scale=unit != "model",
+            unit_scale=unit in _SHORT_UNITS,
             leave=not brief,
             delay=_BRIEF_S if brief else 0,
             **_screen(),

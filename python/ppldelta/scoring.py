@@ -15,7 +15,7 @@ from ppldelta import job
 from ppldelta.engine.rpc import endpoints
 from ppldelta.engine.session import Session
 from ppldelta.errors import ModelError
-from ppldelta.evaluation import evaluate
+from ppldelta.evaluation import evaluate, other_kernels
 from ppldelta.job import DEFAULT_N_UBATCH, Request
 from ppldelta.models.references import ModelLike
 from ppldelta.progress import line
@@ -106,5 +106,6 @@ def score(
                     failures.append((comparison.label, error))
     if not evaluations:
         raise failures[0][1]
-    warnings = [*work.warnings, *(job.left_out(*failure) for failure in failures)]
+    warnings = [*work.warnings, *other_kernels([evaluation, *evaluations], work)]
+    warnings += [job.left_out(*failure) for failure in failures]
     return frames.as_result(work, evaluation, evaluations, corpus_path(files), warnings)

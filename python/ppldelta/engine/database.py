@@ -17,7 +17,7 @@ from ppldelta.errors import StoreError
 from ppldelta.text.names import printable
 
 APPLICATION_ID = 0x70706C64  # "ppld"
-SCHEMA = 3
+SCHEMA = 4
 """What the file's header holds as `application_id` and `user_version`."""
 
 # `id` keeps the order in which rows came; `logp` is last, so that reading the other columns never reads the values.
@@ -29,6 +29,9 @@ TABLES = {
     "models": """(
         model BLOB NOT NULL, release TEXT NOT NULL, info TEXT NOT NULL, PRIMARY KEY (model, release)) WITHOUT ROWID""",
     "checked": "(model BLOB NOT NULL, corpus BLOB NOT NULL, PRIMARY KEY (model, corpus)) WITHOUT ROWID",
+    "trusted": """(
+        release TEXT NOT NULL, kernels TEXT NOT NULL, type TEXT NOT NULL,
+        PRIMARY KEY (release, kernels, type)) WITHOUT ROWID""",
     "passes": """(
         id INTEGER PRIMARY KEY, model BLOB NOT NULL, rule TEXT NOT NULL, engine TEXT NOT NULL,
         used INTEGER NOT NULL, UNIQUE (model, rule, engine))""",
@@ -36,9 +39,10 @@ TABLES = {
         id INTEGER PRIMARY KEY, pass INTEGER NOT NULL, windows BLOB NOT NULL, sizes BLOB NOT NULL,
         crc32 INTEGER NOT NULL, time_s REAL NOT NULL, logp BLOB NOT NULL)""",
 }
-_INDEX = "CREATE INDEX shards_of_pass ON shards (pass)"
+_INDEX = "CREATE INDEX IF NOT EXISTS shards_of_pass ON shards (pass)"
+_BY_WINDOW = 3  # the first schema of which all tables are still there
 _OLD = ("scores", "shards", "passes")
-"""Tables of older versions whose rows nothing asks for any more: they were filed by document."""
+"""Tables of versions before that, whose rows nothing asks for any more: they were filed by document."""
 
 # A commit writes whole pages and may hold a window of some hundred tokens: with 4096 it would write three times as much
 # as with 512.
@@ -166,8 +170,8 @@ class Database:
 
     def _migrate(self, execute: Callable[..., sqlite3.Cursor]) -> None:
         """Brings the tables of an older version up to date; the hashes of model files stay."""
-        if self.pragma("user_version") < SCHEMA:
-            for table in _OLD:
+        if (schema := self.pragma("user_version")) < SCHEMA:
+            for table in _OLD if schema < _BY_WINDOW else ():
                 execute(f"DROP TABLE IF EXISTS {table}")
             _make_tables(execute)
             execute(f"PRAGMA user_version = {SCHEMA}")

@@ -34,7 +34,7 @@ class Keys:
     ) -> None:
         bos = reference.bos if reference.add_bos else None
         self._rule = f"{settings.windows}|n_ctx:{settings.n_ctx}|bos:{bos}"
-        self._engine = replace(settings, max_windows=None).signature(build)
+        self._engine = engine_of(settings, build)
         own = [_hash(each.window) for each in windows]
         mates: dict[int, list[str]] = defaultdict(list)
         for each, digest in zip(windows, own, strict=True):
@@ -50,6 +50,11 @@ class Keys:
     def of(self, sha256: str) -> list[Key]:
         """The key of each window for the model of this content, 64 hexadecimal digits."""
         return [Key(sha256, digest, self._rule, self._engine) for digest in self._digests]
+
+
+def engine_of(settings: Settings, build: Build) -> str:
+    """What a window's numbers depend on beside model, window and rule (`Key.engine`)."""
+    return replace(settings, max_windows=None).signature(build)
 
 
 def corpus_hash(planned: Iterable[PlannedDocument]) -> str:

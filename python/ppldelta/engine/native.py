@@ -18,6 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ppldelta import _core
+from ppldelta.engine.devices import devices, kernels_of
 from ppldelta.errors import ModelError
 from ppldelta.text.names import printable
 from ppldelta.text.windows import Window
@@ -70,6 +71,7 @@ class Build:
         patches_hash: hash over the patches to it.
         gpu: whether a GPU backend is built in.
         devices: such as "CPU: AMD EPYC" or "CUDA0: NVIDIA H200".
+        kernels: what of them determines how they round (`engine.devices`).
         system: llama.cpp's line on the features of the processor.
     """
 
@@ -78,6 +80,7 @@ class Build:
     patches_hash: str
     gpu: bool
     devices: tuple[str, ...]
+    kernels: str
     system: str
 
     def on_gpu(self, n_gpu_layers: int | None) -> bool:
@@ -99,14 +102,26 @@ def release() -> str:
     return _release(_core.__version__, _core.llama_cpp_commit, _core.patches_hash)
 
 
+def patches() -> list[str]:
+    """Names of the patches to llama.cpp."""
+    return _core.patches.split()
+
+
+def compiler() -> str:
+    """Name and version of the compiler that built the extension."""
+    return _core.compiler
+
+
 def build() -> Build:
     """The `Build` of this process."""
+    here = devices()
     return Build(
         version=_core.__version__,
         llama_cpp_commit=_core.llama_cpp_commit,
         patches_hash=_core.patches_hash,
         gpu=_core.has_gpu(),
-        devices=tuple(_core.devices()),
+        devices=tuple(f"{device.name}: {device.description}" for device in here),
+        kernels=kernels_of(here),
         system=_core.system_info(),
     )
 
@@ -131,6 +146,7 @@ def connect(rpc: Iterable[str]) -> None:
             ):
                 _core.add_rpc_server(endpoint)
             _connected.add(endpoint)
+            devices.cache_clear()
 
 
 def on_gpu(n_gpu_layers: int | None) -> bool:

@@ -119,6 +119,7 @@ class Settings:
             "flash_attn": "auto",
             "n_gpu_layers": "all" if n_gpu_layers < 0 else n_gpu_layers,
             "backend": "+".join(name.split(":")[0] for name in where.devices),
+            "kernels": where.kernels,
         }
         return "|".join(f"{key}:{value}" for key, value in parts.items())
 

@@ -98,6 +98,7 @@ def prune(
             execute("DELETE FROM files WHERE seen < ?", values)
         elif everything:
             execute("DELETE FROM files")
+            execute("DELETE FROM trusted")
         execute("DROP TABLE doomed")
     store.forget()
     with database.guard("make smaller"):

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence, Set
 from contextlib import closing
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,6 +15,7 @@ from ppldelta.engine.loaded import ContextSize, ModelFile, Weights
 from ppldelta.engine.native import Build, ModelInfo
 from ppldelta.engine.plan import PlannedWindow
 from ppldelta.engine.session import Session
+from ppldelta.engine.trusted import Trust
 from ppldelta.errors import PpldeltaError
 from ppldelta.models.references import ModelReference
 from ppldelta.text.documents import Document
@@ -21,6 +23,22 @@ from ppldelta.text.documents import Document
 # of evaluation: what a dead worker loses, and what the store commits at once; small commits write more than they hold
 _SHARD_S = 2.0
 _SHARD_BYTES = 2**20  # of text to tokenize
+
+
+@dataclass(frozen=True)
+class Shard:
+    """Some windows that one worker evaluated.
+
+    Attributes:
+        windows: for each its index among those that were asked for; float32 of shape [n_scored] in nats, not finite
+            where the model's logits are not; the seconds that its evaluation took (its part of the shard's).
+        kernels: what computed them (`native.Build.kernels`).
+        trusted: kernels that this worker has checked so far.
+    """
+
+    windows: list[tuple[int, NDArray[np.float32], float]]
+    kernels: str
+    trusted: frozenset[Trust] = frozenset()
 
 
 class RemoteModel:
@@ -129,7 +147,8 @@ class RemoteModel:
         windows: Sequence[PlannedWindow],
         size: ContextSize,
         on_tokens: Callable[[int], object] = lambda n_tokens: None,
-    ) -> Iterator[list[tuple[int, NDArray[np.float32], float]]]:
+        known: Set[Trust] = frozenset(),
+    ) -> Iterator[Shard]:
         """Log-probabilities of each window's targets.
 
         Args:
@@ -137,13 +156,13 @@ class RemoteModel:
             size: of the context.
             on_tokens: called with the number of tokens evaluated since the last call, several times a second where
                 the worker is local, else after each shard.
+            known: kernels that need no check.
 
         Yields:
-            As shards are done, for each of their windows: its index in `windows`; float32 of shape [n_scored] in nats,
-            not finite where the model's logits are not; the seconds that its evaluation took (its part of the shard's).
+            Shards as they are done; a window's index is that in `windows`.
 
         Raises:
-            ModelError: llama.cpp fails, or the worker's process is ended.
+            ModelError: a kernel that the model needs is wrong, llama.cpp fails, or the worker's process is ended.
         """
         batches = _batches(windows)
         n_fed = [sum(windows[i].n_fed for i in batch) for batch in batches]
@@ -156,6 +175,7 @@ class RemoteModel:
                 self._file,
                 size,
                 [(item, names[item], [windows[i].window for i in batches[item]]) for item in shard],
+                known,
             ),
             label=self.reference.label,
             doing="evaluating",
@@ -169,10 +189,14 @@ class RemoteModel:
                     on_tokens(n_shard)
                 most_tokens = int(n_shard / max(scored.time_s, 1e-6) * _SHARD_S)
                 done_now = [i for item in shard for i in batches[item]]
-                yield [
-                    (i, logp, scored.time_s * windows[i].n_fed / n_shard)
-                    for i, logp in zip(done_now, scored.logp, strict=True)
-                ]
+                yield Shard(
+                    [
+                        (i, logp, scored.time_s * windows[i].n_fed / n_shard)
+                        for i, logp in zip(done_now, scored.logp, strict=True)
+                    ],
+                    scored.kernels,
+                    scored.trusted,
+                )
 
 
 def _batches(windows: Sequence[PlannedWindow]) -> list[list[int]]:

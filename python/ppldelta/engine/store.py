@@ -2,7 +2,8 @@
 
 Windows that were done together are one row, committed as soon as they are there: a killed process loses what it was
 doing together and nothing else. Two processes may write at once. Beside them, what is expensive to find out of models:
-the content hash of each file, what each model says of itself, and which texts it splits as a reference did.
+the content hash of each file, what each model says of itself, which texts it splits as a reference did, and which
+kernels were found to multiply right (`engine.trusted`).
 """
 
 from __future__ import annotations

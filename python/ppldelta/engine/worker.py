@@ -8,16 +8,17 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Sequence, Set
 from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ppldelta import posix
-from ppldelta.engine import native, process
+from ppldelta.engine import native, process, trusted
 from ppldelta.engine.loaded import ContextSize, ModelFile, Models, Weights
 from ppldelta.engine.native import Build, ModelInfo
+from ppldelta.engine.trusted import Trust
 from ppldelta.errors import ModelError, PpldeltaError
 from ppldelta.text.names import printable
 from ppldelta.text.windows import Window
@@ -33,10 +34,19 @@ class Described:
 
 @dataclass(frozen=True)
 class Scored:
-    """Log-probabilities of each window of a shard in its order (float32, nats), and the seconds that they took."""
+    """Log-probabilities of a shard of windows.
+
+    Attributes:
+        logp: of each window in its order: float32, in nats.
+        time_s: seconds that they took.
+        kernels: what computed them (`native.Build.kernels`); another worker may be another machine.
+        trusted: kernels that the worker has checked so far.
+    """
 
     logp: list[NDArray[np.float32]]
     time_s: float
+    kernels: str
+    trusted: frozenset[Trust]
 
 
 @dataclass(frozen=True)
@@ -101,12 +111,21 @@ def pieces(run: int, file: ModelFile, tokens: NDArray[np.int32]) -> list[bytes]:
     return _models.get(file, Weights.NOT_NEEDED).model.pieces(tokens)
 
 
-def score(run: int, file: ModelFile, size: ContextSize, batches: Sequence[tuple[int, str, Sequence[Window]]]) -> Scored:
+def score(
+    run: int,
+    file: ModelFile,
+    size: ContextSize,
+    batches: Sequence[tuple[int, str, Sequence[Window]]],
+    known: Set[Trust] = frozenset(),
+) -> Scored:
     """Log-probabilities of a shard of windows, in batches: (number, name of the first one's document, windows) each.
 
+    Before its first window the kernels are checked, as far as they are not `known` to be right.
+
     Raises:
-        ModelError: llama.cpp fails; the message names the batch's first document.
+        ModelError: a kernel is wrong, or llama.cpp fails; the message then names the batch's first document.
     """
+    found = trusted.check(file, native.on_gpu(file.n_gpu_layers), known)
     scorer = _models.get(file, Weights.NEEDED).scorer(size)
     started = time.perf_counter()
     logp = []
@@ -116,7 +135,7 @@ def score(run: int, file: ModelFile, size: ContextSize, batches: Sequence[tuple[
             logp += scorer.score_together(windows, _on_step(run))
         except ModelError as error:
             raise ModelError(f"{error.message} (in `{printable(name)}`)", hint=error.hint) from None
-    return Scored(logp, time.perf_counter() - started)
+    return Scored(logp, time.perf_counter() - started, native.build().kernels, found)
 
 
 def _show(run: int, item: int) -> None:

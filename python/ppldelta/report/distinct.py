@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -43,7 +44,9 @@ def _differences(families: list[dict[str, Any]], folders: list[str | None]) -> l
     signatures = [_signature(family) for family in families]
 
     def setting(key: str) -> list[str | None]:
-        return [f"{key} {signature[key]}" if key in signature else None for signature in signatures]
+        values = [signature.get(key) for signature in signatures]
+        shown = _features(values) if key == "kernels" else values
+        return [None if value is None else f"{key} {value}" for value in shown]
 
     references = [family.get("ref", {}) for family in families]
     other = len({reference.get("sha256") for reference in references}) > 1
@@ -75,6 +78,20 @@ def _differences(families: list[dict[str, Any]], folders: list[str | None]) -> l
 def _signature(family: dict[str, Any]) -> dict[str, str]:
     parts = (part.partition(":") for part in str(family.get("signature", "")).split("|"))
     return {key: value for key, colon, value in parts if colon}
+
+
+def _features(lines: Sequence[str | None]) -> list[str | None]:
+    """Of long lines of kernels, the features that not all have."""
+    split = [None if line is None else dict.fromkeys(re.split(r"[\[\],+]+", line)) for line in lines]
+    known = [set(features) for features in split if features is not None]
+    common = set.intersection(*known) if known else set()
+    rest = " ".join(sorted(set().union(*known) - common))
+    return [
+        None
+        if features is None
+        else " ".join(each for each in features if each not in common) or (f"without {rest}" if rest else "alike")
+        for features in split
+    ]
 
 
 def _parent(path: str | None) -> str | None:

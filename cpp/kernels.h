@@ -1,0 +1,63 @@
+// What computes: the devices of this machine, the features of their kernels, and single matrix products, by which the
+// kernels are checked. Knows ggml, not Python; asks backends only through the registry, since they may be loaded at
+// run time.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <string>
+#include <utility>
+#include <vector>
+
+namespace ppldelta {
+
+struct device_info {
+    std::string name;         // such as "CPU" or "CUDA0"
+    std::string description;  // such as "AMD EPYC" or "NVIDIA H200"
+    std::string backend;      // such as "CPU" or "CUDA"
+    bool        gpu;
+    size_t      memory_free;  // bytes
+    size_t      memory_total;
+    std::vector<std::string>                         buffer_types; // where weights may lie, the preferred first
+    std::vector<std::pair<std::string, std::string>> features;     // of the kernels, as the backend names them
+};
+
+// The devices that the backends of this build find on this machine.
+std::vector<device_info> devices();
+
+struct tensor_type {
+    std::string name;       // as ggml names it, such as "q4_K"
+    int64_t     block_size; // a row's length must be a multiple of it
+    size_t      block_bytes;
+};
+
+// The types that can be quantised from float32 and back.
+std::vector<tensor_type> tensor_types();
+
+// The types of those tensors of a GGUF file that have several rows, as ggml names them, each once.
+// Throws std::runtime_error where the file cannot be read.
+std::vector<std::string> tensor_types_in(const std::string & path);
+
+// Rows of float32 in a type; where one needs an importance matrix, all columns are equally important.
+std::vector<uint8_t> quantize(const std::string & type, const float * rows, int64_t n_rows, int64_t n_columns);
+
+// The float32 values that they stand for, n_rows × n_columns.
+void dequantize(const std::string & type, const uint8_t * rows, int64_t n_rows, int64_t n_columns, float * values);
+
+struct product_params {
+    std::string device;
+    std::string buffer_type; // where the weights lie
+    std::string type;        // theirs
+    int64_t     n_rows;
+    int64_t     n_columns;
+    int64_t     n_vectors;
+    int         n_threads;
+    int         n_repeats;
+};
+
+// products[v * n_rows + r] = weights[r] · vectors[v], as the device computes it. Returns the shortest time of the
+// repeats in seconds, or a negative number where llama.cpp would not put such weights there.
+// Throws std::runtime_error where the backend fails.
+double multiply(const product_params & params, const uint8_t * weights, const float * vectors, float * products);
+
+} // namespace ppldelta

@@ -1,0 +1,169 @@
+"""Checks of the kernels in processes of their own, so that one that crashes is seen and named, and the others go on."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor, as_completed
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from ppldelta import _core
+from ppldelta.engine import kernels
+from ppldelta.engine.devices import Device, devices
+from ppldelta.engine.kernels import Kernel, Product
+
+TIMEOUT_S = 120.0
+"""For the devices, and for the products of one type: each takes milliseconds, but a GPU's first one may compile."""
+
+_MOST_PROCESSES = 8
+_CHILD = "from ppldelta.engine import isolated; isolated."
+
+
+class Ended(Exception):
+    """A process ended before it had said what was wanted.
+
+    Args:
+        cause: such as "SIGILL"; "TIMEOUT" where it had to be ended.
+        said: the last lines of what it wrote to stderr, on one.
+    """
+
+    def __init__(self, cause: str, said: str) -> None:
+        super().__init__(cause, said)
+        self.cause = cause
+        self.said = said
+
+
+@dataclass(frozen=True)
+class Crash:
+    """A kernel that ended its process.
+
+    Attributes:
+        kernel: which.
+        cause: as in `Ended`.
+        said: as in `Ended`.
+    """
+
+    kernel: Kernel
+    cause: str
+    said: str
+
+
+def find_devices() -> tuple[Device, ...]:
+    """`devices.devices()` of another process.
+
+    Raises:
+        Ended: the backends end it.
+    """
+    ended, lines = _run("say_devices()", None)
+    if ended:
+        raise ended
+    return tuple(Device.of(each) for each in lines)
+
+
+def check(types: Sequence[str], on_type: Callable[[], object] = lambda: None) -> tuple[list[Product], list[Crash]]:
+    """Products of every type on every device of this machine, each type in a process of its own.
+
+    Args:
+        types: some of `kernels.types()`.
+        on_type: called as each of them is done.
+
+    Returns:
+        What came of the products, and which kernels ended their process, both in the order of `types`.
+
+    Raises:
+        Ended: a process ends before it multiplies anything, or after all.
+    """
+    with ThreadPoolExecutor(min(os.cpu_count() or 1, _MOST_PROCESSES)) as threads:
+        futures = {threads.submit(_check, type): type for type in types}
+        found = {}
+        for future in as_completed(futures):
+            found[futures[future]] = future.result()
+            on_type()
+    return (
+        [product for type in types for product in found[type][0]],
+        [crash for type in types for crash in found[type][1]],
+    )
+
+
+def _check(type: str) -> tuple[list[Product], list[Crash]]:
+    """One type: where a kernel ends the process, another one goes on behind it."""
+    products: list[Product] = []
+    crashes: list[Crash] = []
+    while True:
+        done = [*(product.kernel for product in products), *(crash.kernel for crash in crashes)]
+        begun: Kernel | None = None
+        ended, lines = _run("say_products()", [type, [asdict(kernel) for kernel in done]])
+        for line in lines:
+            if "about_to" in line:
+                begun = Kernel(**line["about_to"])
+            elif "product" in line and begun:
+                products.append(Product(begun, **line["product"]))
+            else:
+                begun = None
+        if ended is None:
+            return products, crashes
+        if begun is None or any(product.kernel == begun for product in products):
+            raise ended
+        crashes.append(Crash(begun, ended.cause, ended.said))
+
+
+def _run(call: str, given: object) -> tuple[Ended | None, list[dict[str, Any]]]:
+    """What ended a process that calls one of the functions below, if anything did, and the lines that it wrote."""
+    # the module search path of this process, so that the folder where it was started does not come first
+    code = f"import sys; sys.path[:] = {sys.path!r}; {_CHILD}{call}"
+    environment = {**os.environ, "GGML_NO_BACKTRACE": "1", "OPENBLAS_NUM_THREADS": "1"}
+    with subprocess.Popen(
+        [sys.executable, "-c", code],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        errors="replace",
+        env=environment,
+    ) as process:
+        try:
+            out, log = process.communicate(json.dumps(given), TIMEOUT_S)
+            cause = _named(process.returncode) if process.returncode else None
+        except subprocess.TimeoutExpired:
+            process.kill()
+            out, log = process.communicate()
+            cause = "TIMEOUT"
+    said = " | ".join(" ".join(line.split())[:200] for line in log.splitlines()[-3:])
+    # a process that ended while it wrote leaves part of a line
+    lines = [json.loads(line) for line in out.splitlines(keepends=True) if line.endswith("\n")]
+    return Ended(cause, said) if cause else None, lines
+
+
+def _named(status: int) -> str:
+    try:
+        return signal.Signals(-status).name
+    except ValueError:
+        return f"status {status}"
+
+
+def say_devices() -> None:
+    """In such a process: says what devices it has."""
+    for each in _core.devices():
+        _say(each)
+
+
+def say_products() -> None:
+    """In such a process: reads the type and the kernels to leave out, and says what comes of the others."""
+    type, skip = json.loads(sys.stdin.read())
+    for product in kernels.multiply(
+        type,
+        devices(),
+        skip={Kernel(**each) for each in skip},
+        about_to=lambda kernel: _say({"about_to": asdict(kernel)}),
+    ):
+        _say({"product": {"rms": product.rms, "worst": product.worst, "slowness": product.slowness}})
+    _say({"done": type})
+
+
+def _say(line: dict[str, Any]) -> None:
+    print(json.dumps(line), flush=True)

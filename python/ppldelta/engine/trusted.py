@@ -1,0 +1,92 @@
+"""The check of the kernels that nobody has to call: before a worker evaluates a model, it multiplies with weights of
+each type that the model holds, once for its life, or once for a store that remembers the outcome.
+
+A kernel that crashes ends the worker there and then, as any other crash does, before time is spent.
+"""
+
+from __future__ import annotations
+
+import functools
+import os
+from collections.abc import Set
+from typing import TYPE_CHECKING
+
+from ppldelta import _core
+from ppldelta.engine import kernels
+from ppldelta.engine.devices import devices
+from ppldelta.engine.loaded import ModelFile
+from ppldelta.engine.remedies import remedy
+from ppldelta.errors import ModelError
+from ppldelta.models.references import model_files
+from ppldelta.text.names import printable
+
+if TYPE_CHECKING:
+    from ppldelta.engine.database import Database
+
+Trust = tuple[str, str]
+"""`Device.kernels` and a tensor type: what was found to multiply right."""
+
+_here: set[Trust] = set()
+
+
+def check(file: ModelFile, on_gpu: bool, known: Set[Trust]) -> frozenset[Trust]:
+    """Checks the kernels of this process that a model needs, where that was not done before.
+
+    Args:
+        file: the model.
+        on_gpu: whether it has layers on a GPU.
+        known: what needs no check.
+
+    Returns:
+        What this process has checked so far, for this model or another one, on devices of its own machine: which one
+        answers at the address of an RPC server may change.
+
+    Raises:
+        ModelError: a kernel is wrong, or the file cannot be read any more.
+    """
+    on = [device for device in devices() if on_gpu or not device.gpu]
+    wanted = {(device.kernels, type) for device in on for type in _types(file)}
+    for device in on:
+        for type in sorted(type for line, type in wanted - known - _here if line == device.kernels):
+            for product in kernels.multiply(type, [device], quick=True):
+                if not product.right:
+                    raise ModelError(
+                        f"this build multiplies wrongly on this machine: {product.kernel} is off by "
+                        f"{product.rms:.3g} times what rounding explains, so every number of "
+                        f"`{printable(file.path)}` would be wrong",
+                        hint=f"run `ppldelta doctor`; without this kernel: {remedy(product.kernel, device)}",
+                    )
+            _here.add((device.kernels, type))
+    elsewhere = {device.kernels for device in on if device.backend == "RPC"}
+    return frozenset(trust for trust in _here if trust[0] not in elsewhere)
+
+
+def remembered(database: Database, release: str) -> frozenset[Trust]:
+    """What a store remembers of earlier checks.
+
+    Args:
+        database: the store's.
+        release: what was built: `native.release()`.
+    """
+    with database.guard("read"):
+        rows = database.connection.execute("SELECT kernels, type FROM trusted WHERE release = ?", (release,)).fetchall()
+    return frozenset((line.decode("utf-8", "replace"), type.decode("utf-8", "replace")) for line, type in rows)
+
+
+def remember(database: Database, release: str, found: Set[Trust]) -> None:
+    """Notes what was found to be right. What is wrong is tried again each time: a new build may have mended it."""
+    with database.guard("write"), database.transaction() as execute:
+        for line, type in sorted(found):
+            execute("INSERT OR IGNORE INTO trusted (release, kernels, type) VALUES (?, ?, ?)", (release, line, type))
+
+
+@functools.lru_cache(maxsize=64)  # asked for with every shard
+def _types(file: ModelFile) -> frozenset[str]:
+    """Types of a model's matrices, as far as they are ones that can be checked."""
+    found: set[str] = set()
+    for part in model_files(file.path):
+        try:
+            found |= {name.upper() for name in _core.tensor_types_in(os.fsencode(part))}
+        except RuntimeError as error:
+            raise ModelError(f"cannot read `{printable(part)}`: {error}", hint="start the run again") from None
+    return frozenset(found.intersection(kernels.types()))

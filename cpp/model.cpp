@@ -215,6 +215,10 @@ model::model(const std::string & path, int32_t n_gpu_layers, bool vocab_only) {
     llama_model_params params = llama_model_default_params();
     params.n_gpu_layers = n_gpu_layers;
     params.vocab_only   = vocab_only;
+    ggml_backend_dev_t nothing[] = { nullptr };
+    if (n_gpu_layers == 0) {
+        params.devices = nothing; // else a GPU would multiply large micro-batches, with weights copied each time
+    }
     handle_.reset(llama_model_load_from_file(path.c_str(), params));
     if (!handle_) {
         throw std::runtime_error("llama.cpp cannot load the model");

@@ -55,6 +55,7 @@ _SIGNATURES = {
     "llama_context_default_params": (_Parameters, []),
     "llama_model_load_from_file": (c_void_p, [c_char_p, _Parameters]),
     "llama_init_from_model": (c_void_p, [c_void_p, _Parameters]),
+    "llama_free": (None, [c_void_p]),
     "llama_set_n_threads": (None, [c_void_p, c_int32, c_int32]),
     "llama_get_memory": (c_void_p, [c_void_p]),
     "llama_memory_clear": (None, [c_void_p, ctypes.c_bool]),
@@ -111,7 +112,7 @@ def _model(path: Path) -> int | None:
 
 
 class Decoder:
-    """A context that decodes. It lives as long as the process: nothing is freed.
+    """A context that decodes. It lives as long as the process, or until `close`; models are loaded once and stay.
 
     Args:
         path: the GGUF file.
@@ -147,6 +148,11 @@ class Decoder:
             self._lib.llama_set_logits_reader(self._context, _look_away, None)
         self._memory = self._lib.llama_get_memory(self._context)
         self._n_vocab = self._lib.llama_vocab_n_tokens(self._lib.llama_model_get_vocab(model))
+
+    def close(self) -> None:
+        """Frees the context."""
+        self._lib.llama_free(self._context)
+        self._context = None
 
     def steps(self, window: Window) -> list[Step]:
         """A window in micro-batches, as the engine cuts it, but for a last one of one token."""

@@ -210,6 +210,19 @@ std::vector<std::string> devices() {
     return names;
 }
 
+std::vector<std::string> idle_backends() {
+    initialize_backend();
+    std::vector<std::string> names;
+    for (size_t i = 0; i < ggml_backend_reg_count(); i++) {
+        ggml_backend_reg_t reg  = ggml_backend_reg_get(i);
+        const std::string  name = ggml_backend_reg_name(reg);
+        if (ggml_backend_reg_dev_count(reg) == 0 && name != "RPC") { // whose devices are those of other machines
+            names.push_back(name);
+        }
+    }
+    return names;
+}
+
 model::model(const std::string & path, int32_t n_gpu_layers, bool vocab_only) {
     initialize_backend();
     llama_model_params params = llama_model_default_params();

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import logging
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -10,7 +12,7 @@ import pytest
 import ppldelta
 from conftest import close_idle
 from ppldelta import demo, job
-from ppldelta.engine import worker
+from ppldelta.engine import native, worker
 from ppldelta.engine.loaded import Weights
 from ppldelta.engine.native import Model
 from ppldelta.engine.session import Session
@@ -50,6 +52,22 @@ def test_the_headline_is_shown_with_the_progress(capsys: pytest.CaptureFixture[s
     assert "tok/s" not in capsys.readouterr().err, "nothing is evaluated, the headline says it"
     ppldelta.score({"a": TEXT, "b": MORE}, demo.REFERENCE, GOOD)
     assert "1 of 2 windows from the store" in capsys.readouterr().err
+
+
+def test_a_build_for_gpus_that_finds_none_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    here = replace(native.build(), gpu=False)
+    run = {"files": {"a": TEXT}, "ref": demo.REFERENCE, "cmp": GOOD, "progress": False, "store": None}
+
+    def warnings(build: native.Build, **more: object) -> list[str]:
+        monkeypatch.setattr(native, "build", lambda: build)
+        with ThreadPoolExecutor(1) as executor:  # in this process
+            return ppldelta.score(**run, executor=executor, **more).warnings
+
+    assert native.build().idle == ()
+    assert warnings(here) == []
+    (warning,) = warnings(replace(here, idle=("CUDA",)))
+    assert warning.startswith("This build is for CUDA, but finds no device, and evaluates on the CPU.")
+    assert warnings(replace(here, idle=("CUDA",)), n_gpu_layers=0) == []
 
 
 Loads = list[tuple[str, Weights]]

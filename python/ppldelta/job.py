@@ -226,6 +226,7 @@ def _prepared(
     if not _described(hashes.known(reference.path), store):
         model.load()
     refuse_unscorable(model.info, reference.label)
+    warnings += _no_device(settings, model.build)
     settings = settings.for_model(model.info, model.build)
     planned, too_short = plan_documents(documents, model, settings)
     warnings += too_short + beyond_training(model.info, reference.label, planned)
@@ -277,6 +278,17 @@ def _prepared(
 def left_out(failure: ModelError, what: str = "this model is left out") -> str:
     """A warning about a model that failed while the others go on."""
     return f"{failure.message}; {what}" + (f" (hint: {failure.hint})." if failure.hint else ".")
+
+
+def _no_device(settings: Settings, where: Build) -> list[str]:
+    """A warning where a build for GPUs finds none, unless none is wanted."""
+    if where.gpu or settings.n_gpu_layers == 0 or not where.idle:
+        return []
+    return [
+        f"This build is for {' and '.join(where.idle)}, but finds no device, and evaluates on the CPU. "
+        "Is the driver installed, and is the device visible (CUDA_VISIBLE_DEVICES, the container's settings)? "
+        "`n_gpu_layers=0` (`-ngl 0`) means the CPU without this warning."
+    ]
 
 
 def _same_content(jobs: list[ModelJob]) -> list[str]:

@@ -71,6 +71,7 @@ class Build:
         gpu: whether a GPU backend is built in.
         devices: such as "CPU: AMD EPYC" or "CUDA0: NVIDIA H200".
         system: llama.cpp's line on the features of the processor.
+        idle: backends that are built in and find no device here, such as "CUDA".
     """
 
     version: str
@@ -79,6 +80,7 @@ class Build:
     gpu: bool
     devices: tuple[str, ...]
     system: str
+    idle: tuple[str, ...] = ()
 
     def on_gpu(self, n_gpu_layers: int | None) -> bool:
         """Whether a model with this setting has layers on a GPU there; None means all where a backend is built in."""
@@ -108,6 +110,7 @@ def build() -> Build:
         gpu=_core.has_gpu(),
         devices=tuple(_core.devices()),
         system=_core.system_info(),
+        idle=tuple(_core.idle_backends()),
     )
 
 
@@ -184,8 +187,9 @@ class Model:
 
     def __init__(self, path: Path | str, *, n_gpu_layers: int | None = None, vocab_only: bool = False) -> None:
         self.path = Path(path)
+        gpu = on_gpu(None)  # starts the backends: what they say of missing drivers is no reason why a model fails
         if n_gpu_layers is None:
-            n_gpu_layers = -1 if on_gpu(None) else 0
+            n_gpu_layers = -1 if gpu else 0
         with _guard(
             f"cannot load the model `{printable(path)}`",
             "the file may be truncated (compare its size with the original's), "

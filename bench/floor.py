@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import ctypes
 from collections.abc import Sequence
-from ctypes import POINTER, c_char_p, c_float, c_int32, c_uint8, c_uint32, c_void_p
+from ctypes import CFUNCTYPE, POINTER, c_char_p, c_float, c_int32, c_uint8, c_uint32, c_void_p
+from functools import cache
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
-import harness
+from package import PACKAGE, require
 from ppldelta.engine.plan import N_OUTPUTS_MAX_CPU
 from ppldelta.job import DEFAULT_N_UBATCH
 from ppldelta.text.windows import Window
@@ -54,15 +55,22 @@ _SIGNATURES = {
     "llama_context_default_params": (_Parameters, []),
     "llama_model_load_from_file": (c_void_p, [c_char_p, _Parameters]),
     "llama_init_from_model": (c_void_p, [c_void_p, _Parameters]),
+    "llama_free": (None, [c_void_p]),
     "llama_set_n_threads": (None, [c_void_p, c_int32, c_int32]),
     "llama_get_memory": (c_void_p, [c_void_p]),
     "llama_memory_clear": (None, [c_void_p, ctypes.c_bool]),
     "llama_decode": (c_int32, [c_void_p, _Batch]),
     "llama_synchronize": (None, [c_void_p]),
     "llama_get_logits": (POINTER(c_float), [c_void_p]),
+    "llama_set_logits_reader": (None, [c_void_p, c_void_p, c_void_p]),
     "llama_model_get_vocab": (c_void_p, [c_void_p]),
     "llama_vocab_n_tokens": (c_int32, [c_void_p]),
 }
+
+
+@CFUNCTYPE(None, c_void_p, c_void_p, c_uint32, c_void_p)
+def _look_away(logits: int, batch_idxs: int, n_outputs: int, user_data: int) -> None:
+    """A reader of logits that reads none."""
 
 
 class Step:
@@ -89,8 +97,22 @@ class Step:
         self.fresh = fresh
 
 
+@cache
+def _library() -> ctypes.CDLL:
+    lib = ctypes.CDLL(str(next((PACKAGE / "lib").glob("libllama.*"))))
+    for name, (result, arguments) in _SIGNATURES.items():
+        function = getattr(lib, name)
+        function.restype, function.argtypes = result, arguments
+    return lib
+
+
+@cache
+def _model(path: Path) -> int | None:
+    return _library().llama_model_load_from_file(str(path).encode(), _library().llama_model_default_params())
+
+
 class Decoder:
-    """A context that decodes. It lives as long as the process: nothing is freed.
+    """A context that decodes. It lives as long as the process, or until `close`; models are loaded once and stay.
 
     Args:
         path: the GGUF file.
@@ -99,6 +121,7 @@ class Decoder:
         threads: CPU threads.
         n_outputs_max: most output rows in a micro-batch of `steps`; n_ubatch by default.
         n_seq: most sequences that are evaluated at once.
+        keep: whether logits are copied to where `logits` finds them; without, they stay where the graph left them.
     """
 
     def __init__(
@@ -110,21 +133,26 @@ class Decoder:
         threads: int,
         n_outputs_max: int | None = None,
         n_seq: int = 1,
+        keep: bool = True,
     ) -> None:
-        self._lib = ctypes.CDLL(str(next((harness.PACKAGE / "lib").glob("libllama.*"))))
-        for name, (result, arguments) in _SIGNATURES.items():
-            function = getattr(self._lib, name)
-            function.restype, function.argtypes = result, arguments
-        model = self._lib.llama_model_load_from_file(str(path).encode(), self._lib.llama_model_default_params())
+        self._lib = _library()
+        model = _model(path)
         parameters = self._lib.llama_context_default_params()
         parameters.n_ctx, parameters.n_seq_max = n_ctx, n_seq
         parameters.n_batch = parameters.n_ubatch = self._n_step = min(n_ubatch, n_ctx)
         self._n_outputs_max = n_outputs_max or self._n_step
         self._context = self._lib.llama_init_from_model(model, parameters)
-        harness.require(bool(model and self._context), f"llama.cpp makes a context for {path.name}")
+        require(bool(model and self._context), f"llama.cpp makes a context for {path.name}")
         self._lib.llama_set_n_threads(self._context, threads, threads)
+        if not keep:
+            self._lib.llama_set_logits_reader(self._context, _look_away, None)
         self._memory = self._lib.llama_get_memory(self._context)
         self._n_vocab = self._lib.llama_vocab_n_tokens(self._lib.llama_model_get_vocab(model))
+
+    def close(self) -> None:
+        """Frees the context."""
+        self._lib.llama_free(self._context)
+        self._context = None
 
     def steps(self, window: Window) -> list[Step]:
         """A window in micro-batches, as the engine cuts it, but for a last one of one token."""
@@ -140,7 +168,7 @@ class Decoder:
         for step in steps:
             if step.fresh:
                 self._lib.llama_memory_clear(self._memory, False)
-            harness.require(self._lib.llama_decode(self._context, step.batch) == 0, "llama_decode succeeds")
+            require(self._lib.llama_decode(self._context, step.batch) == 0, "llama_decode succeeds")
             self._lib.llama_synchronize(self._context)
         return steps[-1].n_outputs
 

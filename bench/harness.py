@@ -9,7 +9,6 @@ from __future__ import annotations
 import argparse
 import contextlib
 import datetime
-import importlib.util
 import inspect
 import json
 import os
@@ -27,13 +26,10 @@ from typing import Any
 
 import polars as pl
 
-BENCH = Path(__file__).parent
+from package import PACKAGE as PACKAGE
+from package import require as require
 
-_found = importlib.util.find_spec("ppldelta")
-if _found is None or not _found.submodule_search_locations:
-    raise SystemExit("ppldelta is not installed\nhint: run `pip install .` in the repository first")
-PACKAGE = Path(_found.submodule_search_locations[0])
-"""Folder of the installed package, found without importing it."""
+BENCH = Path(__file__).parent
 
 
 @dataclass(frozen=True)
@@ -317,9 +313,3 @@ def publish(frame: list[dict[str, Any]], chosen: argparse.Namespace) -> None:
         table.write_csv(chosen.out)
     elif chosen.out:
         chosen.out.write_text(json.dumps({**machine, "rows": frame}, indent=2) + "\n")
-
-
-def require(holds: bool, what: str) -> None:
-    """Ends the benchmark where an answer is wrong: a fast wrong answer is worth nothing."""
-    if not holds:
-        raise SystemExit(f"wrong answer: {what}")

@@ -12,13 +12,13 @@ import re
 from collections import Counter
 from functools import cache
 
-import harness
+from package import PACKAGE
 
 
 @cache
 def prose() -> str:
     """The demo's English documents as one text."""
-    return "\n".join(path.read_text("utf-8") for path in sorted((harness.PACKAGE / "demo/corpus/prose").glob("*.txt")))
+    return "\n".join(path.read_text("utf-8") for path in sorted((PACKAGE / "demo/corpus/prose").glob("*.txt")))
 
 
 @cache

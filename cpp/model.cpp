@@ -204,11 +204,28 @@ void add_rpc_server(const std::string & endpoint) {
     ggml_backend_register(server);
 }
 
+std::vector<std::string> idle_backends() {
+    initialize_backend();
+    std::vector<std::string> names;
+    for (size_t i = 0; i < ggml_backend_reg_count(); i++) {
+        ggml_backend_reg_t reg  = ggml_backend_reg_get(i);
+        const std::string  name = ggml_backend_reg_name(reg);
+        if (ggml_backend_reg_dev_count(reg) == 0 && name != "RPC") { // whose devices are those of other machines
+            names.push_back(name);
+        }
+    }
+    return names;
+}
+
 model::model(const std::string & path, int32_t n_gpu_layers, bool vocab_only) {
     initialize_backend();
     llama_model_params params = llama_model_default_params();
     params.n_gpu_layers = n_gpu_layers;
     params.vocab_only   = vocab_only;
+    ggml_backend_dev_t nothing[] = { nullptr };
+    if (n_gpu_layers == 0) {
+        params.devices = nothing; // else a GPU would multiply large micro-batches, with weights copied each time
+    }
     handle_.reset(llama_model_load_from_file(path.c_str(), params));
     if (!handle_) {
         throw std::runtime_error("llama.cpp cannot load the model");

@@ -31,6 +31,9 @@ void find_backends(const std::string & folder);
 // llama.cpp's line on the features of the processor that are used.
 std::string system_info();
 
+// Names of backends that are built in and find no device, such as "CUDA" without a driver.
+std::vector<std::string> idle_backends();
+
 // Whether there is a device that layers can be put on.
 bool has_gpu();
 

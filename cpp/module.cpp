@@ -220,6 +220,7 @@ PYBIND11_MODULE(_core, m) {
     m.def("signed_sums", &signed_sums, py::arg("logp_ref"), py::arg("logp_cmp"));
     m.def("drain_log", &drain_log, py::arg("least_level"));
     m.def("mirror_log", &ppldelta::mirror_log, py::arg("fd"));
+    m.def("idle_backends", &ppldelta::idle_backends);
     m.def("find_backends", &ppldelta::find_backends, py::arg("folder")); // bytes, as the file system has it
     m.def("system_info", &ppldelta::system_info);
     m.def("add_rpc_server", &ppldelta::add_rpc_server, py::arg("endpoint"), py::call_guard<py::gil_scoped_release>());

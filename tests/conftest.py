@@ -1,19 +1,28 @@
-"""What several test modules share: the demo's files, the demo's result, and the built llama-perplexity."""
+"""What several test modules share: the demo's files and result, devices, and the built llama-perplexity.
+
+It imports no polars, and neither do the modules that `bench/gpu_tests.txt` names: a GPU machine may have none.
+"""
 
 from __future__ import annotations
 
+import os
+import resource
+import signal
+import socket
 import subprocess
 import time
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 
 import ppldelta
 from ppldelta import demo
-from ppldelta.engine import local
+from ppldelta.engine import local, native
 
-LLAMA_PERPLEXITY = Path(ppldelta.__file__).parent / "bin" / "llama-perplexity"
+PROGRAMS = Path(ppldelta.__file__).parent / "bin"
+LLAMA_PERPLEXITY, RPC_SERVER = PROGRAMS / "llama-perplexity", PROGRAMS / "ggml-rpc-server"
 
 
 @pytest.fixture(autouse=True)
@@ -80,3 +89,50 @@ def alive(pid: int) -> bool:
         return Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[0] != "Z"
     except OSError:
         return False
+
+
+def free_port() -> int:
+    with socket.create_server(("127.0.0.1", 0)) as probe:
+        return probe.getsockname()[1]
+
+
+@contextmanager
+def serving(port: int, most_bytes: int | None = None) -> Iterator[subprocess.Popen[bytes]]:
+    """A server on loopback, which may be given little memory."""
+
+    def limit() -> None:
+        if most_bytes:
+            resource.setrlimit(resource.RLIMIT_AS, (most_bytes, most_bytes))
+
+    environment = {**os.environ, "GOMP_SPINCOUNT": "1000", "GGML_NO_BACKTRACE": "1"}
+    server = subprocess.Popen(
+        [str(RPC_SERVER), "-H", "127.0.0.1", "-p", str(port), "-t", "2"],
+        stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, env=environment, preexec_fn=limit,
+    )  # fmt: skip
+    try:
+        for _ in range(500):
+            with socket.socket() as probe:
+                if probe.connect_ex(("127.0.0.1", port)) == 0:
+                    break
+            time.sleep(0.02)
+        yield server
+    finally:
+        server.send_signal(signal.SIGKILL)
+        server.wait()
+
+
+@pytest.fixture(scope="module")
+def rpc() -> Iterator[str]:
+    port = free_port()
+    with serving(port):
+        yield f"127.0.0.1:{port}"
+
+
+@pytest.fixture(params=["rpc", "gpu"])
+def device(request: pytest.FixtureRequest, fresh: None) -> str | None:
+    """What to pass as `rpc=`: the server's address, or None for the GPU of this machine."""
+    if request.param == "rpc":
+        return request.getfixturevalue("rpc")
+    if not native.build().gpu:
+        pytest.skip("this build finds no GPU here")
+    return None

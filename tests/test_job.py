@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import logging
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -10,12 +13,13 @@ import pytest
 import ppldelta
 from conftest import close_idle
 from ppldelta import demo, job
-from ppldelta.engine import worker
+from ppldelta.engine import native, worker
 from ppldelta.engine.loaded import Weights
 from ppldelta.engine.native import Model
 from ppldelta.engine.session import Session
 from ppldelta.engine.store import Store
 from ppldelta.models import identity
+from ppldelta.progress import Meter
 
 GOOD, OTHER = demo.COMPARISONS[:2]
 TEXT = (demo.CORPUS / "prose" / "mudflats_in_november.txt").read_text()
@@ -54,24 +58,43 @@ def test_the_headline_is_shown_with_the_progress(capsys: pytest.CaptureFixture[s
 
 def test_tokenizing_is_shown(monkeypatch: pytest.MonkeyPatch) -> None:
     """All bytes for each model whose tokens are looked at, at once what is done, and that time passes within a text."""
-    bars: list[tuple[str, int, list[int]]] = []
+    shown: list[tuple[int, list[int]]] = []
 
-    class Bar(job.tqdm):
-        def __init__(self, *, total: int, desc: str, **kwargs: object) -> None:
-            super().__init__(total=total, desc=desc, **kwargs)
-            bars.append((desc, total, []))
-            self.update = bars[-1][2].append
+    class Shown(Meter):
+        def update(self, n: int) -> None:
+            shown[-1][1].append(n)
 
-    monkeypatch.setattr(job, "tqdm", Bar)
+    def noted(what: str, total: int, unit: str, **more: object) -> AbstractContextManager[Meter]:
+        if what != "tokenizing":
+            return nullcontext(Meter())
+        shown.append((total, []))
+        return nullcontext(Shown())
+
+    monkeypatch.setattr(job, "meter", noted)
     texts = {"a": TEXT * 1000, **{f"b{i}": TEXT * 100 for i in range(20)}}
     n_bytes = sum(len(text.encode()) for text in texts.values())
     headline(texts, GOOD, OTHER)
-    shown = [(total, updates) for desc, total, updates in bars if desc == "tokenizing"]
     assert len(shown) == 3
     for total, updates in shown:
         assert total == n_bytes == sum(updates)
         assert sum(n > 0 for n in updates) > 3
         assert 0 in updates
+
+
+def test_a_build_for_gpus_that_finds_none_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    here = replace(native.build(), gpu=False)
+    run = {"files": {"a": TEXT}, "ref": demo.REFERENCE, "cmp": GOOD, "progress": False, "store": None}
+
+    def warnings(build: native.Build, **more: object) -> list[str]:
+        monkeypatch.setattr(native, "build", lambda: build)
+        with ThreadPoolExecutor(1) as executor:  # in this process
+            return ppldelta.score(**run, executor=executor, **more).warnings
+
+    assert native.build().idle == ()
+    assert warnings(here) == []
+    (warning,) = warnings(replace(here, idle=("CUDA",)))
+    assert warning.startswith("This build is for CUDA, but finds no device, and evaluates on the CPU.")
+    assert warnings(replace(here, idle=("CUDA",)), n_gpu_layers=0) == []
 
 
 Loads = list[tuple[str, Weights]]

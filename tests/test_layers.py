@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import subprocess
 import sys
 from pathlib import Path
 
@@ -138,3 +139,17 @@ def test_figures_compute_nothing(name: str) -> None:
     assert "numpy" not in imports(source)
     calls = {node.attr for node in ast.walk(ast.parse(source)) if isinstance(node, ast.Attribute)}
     assert not calls & {"agg", "mean", "median", "quantile", "std", "sum"}
+
+
+def test_what_a_gpu_machine_runs_needs_neither_polars_nor_plotly() -> None:
+    """Both are too large to be carried to a machine without a network (bench/gpu_check.sh)."""
+    root = Path(__file__).parents[1]
+    modules = (root / "bench" / "gpu_tests.txt").read_text().split()
+    names = [*(Path(module).stem for module in modules), "ppldelta.job", "ppldelta.evaluation"]
+    names += [path.stem for path in sorted((root / "bench").glob("gpu_*.py"))]
+    assert len(names) > 8
+    code = "import importlib, sys\nfor name in ('polars', 'plotly', 'jinja2', 'markupsafe'): sys.modules[name] = None\n"
+    code += (
+        f"sys.path += {[str(root / 'tests'), str(root / 'bench')]}\nfor name in {names}: importlib.import_module(name)"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True, timeout=120)

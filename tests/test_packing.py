@@ -6,7 +6,6 @@ every number goes back to where it belongs; a GPU's own rounding is not seen her
 
 from __future__ import annotations
 
-import functools
 from collections import Counter
 from dataclasses import replace
 from pathlib import Path
@@ -17,12 +16,11 @@ import pytest
 
 import ppldelta
 import tiny_models
-from ppldelta import demo, job
+from ppldelta import demo
 from ppldelta.engine import native
 from ppldelta.engine.keys import Keys
 from ppldelta.engine.native import Model, Scorer
 from ppldelta.engine.plan import N_SEQ_MAX_GPU, PlannedDocument, PlannedWindow, Settings, plan_batches, shared_batches
-from ppldelta.engine.store import Store
 from ppldelta.text.documents import Document
 from ppldelta.text.windows import Window, plan_windows
 
@@ -133,7 +131,7 @@ def alone_and_packed(model: Model, windows: list[Window], n_ubatch: int) -> tupl
 @pytest.mark.parametrize("n_ubatch", [32, 128])
 @pytest.mark.parametrize("architecture", tiny_models.ARCHITECTURES)
 def test_packing_changes_rounding_only(tiny: dict[str, Path], architecture: str, n_ubatch: int) -> None:
-    model = Model(tiny[architecture])
+    model = Model(tiny[architecture], n_gpu_layers=0)
     assert model.info.recurrent == (architecture in ("mamba", "lfm2"))
     rng = np.random.default_rng(0)
     windows = [window(rng, int(n)) for n in rng.integers(8, 120, 24)]  # longer than the sliding window, too
@@ -148,7 +146,7 @@ def test_packing_changes_rounding_only(tiny: dict[str, Path], architecture: str,
 @pytest.mark.parametrize("architecture", ["llama", "gemma2", "mamba", "lfm2"])
 def test_numbers_do_not_depend_on_the_number_of_threads(tiny: dict[str, Path], architecture: str) -> None:
     """A last micro-batch of one token would: flash attention then gives each thread a part of the cache."""
-    model = Model(tiny[architecture])
+    model = Model(tiny[architecture], n_gpu_layers=0)
     for n, last in ((640, [128]), (641, [127, 2]), (642, [128, 2])):
         tokens = window(np.random.default_rng(0), n)
         steps: list[int] = []
@@ -166,7 +164,7 @@ def test_a_window_that_saw_another_one_would_be_noticed(tiny: dict[str, Path]) -
     a, b = window(rng, 40), window(rng, 40)
     both = Window(np.concatenate([a.tokens, b.tokens]), 40 + b.first_output, b.targets, b.pos)
     for architecture, path in tiny.items():
-        scorer = Scorer(Model(path), n_ctx=512, n_ubatch=128, threads=2)
+        scorer = Scorer(Model(path, n_gpu_layers=0), n_ctx=512, n_ubatch=128, threads=2)
         difference = np.abs(scorer.score(both) - scorer.score(b))
         assert difference.mean() > 20 * TOLERANCE[architecture, 128][1]
 
@@ -183,7 +181,7 @@ def demo_windows(model: Model, rule: str) -> list[Window]:
 @pytest.mark.parametrize("path", [demo.REFERENCE, *demo.COMPARISONS], ids=lambda path: path.stem)
 def test_trained_models_hardly_notice(path: Path, rule: str) -> None:
     """Measured: 2e-6 with one kernel for both; else 0.09 for a token, 0.01 for a document's mean, 5e-4 for the mean."""
-    model = Model(path)
+    model = Model(path, n_gpu_layers=0)
     windows = demo_windows(model, rule)
     alone, packed = alone_and_packed(model, windows, 32)
     assert np.abs(np.concatenate(packed) - np.concatenate(alone)).max() <= 1e-5
@@ -198,7 +196,7 @@ def test_trained_models_hardly_notice(path: Path, rule: str) -> None:
 
 
 def test_one_window_in_a_context_for_many_is_as_alone() -> None:
-    model = Model(demo.REFERENCE)
+    model = Model(demo.REFERENCE, n_gpu_layers=0)
     size = {"n_ctx": 512, "n_ubatch": 128, "threads": 2}
     alone, packed = Scorer(model, **size), Scorer(model, **size, n_seq_max=8)
     for each in demo_windows(model, "every")[::8]:
@@ -206,7 +204,7 @@ def test_one_window_in_a_context_for_many_is_as_alone() -> None:
 
 
 def test_what_does_not_fit_is_refused_and_the_scorer_stays_usable() -> None:
-    model = Model(demo.REFERENCE)
+    model = Model(demo.REFERENCE, n_gpu_layers=0)
     scorer = Scorer(model, n_ctx=256, n_ubatch=64, threads=2, n_seq_max=3)
     windows = [window(np.random.default_rng(i), 80) for i in range(4)]
     for wrong in ([], windows, [window(np.random.default_rng(0), 100)] * 3):
@@ -227,52 +225,7 @@ def test_what_does_not_fit_is_refused_and_the_scorer_stays_usable() -> None:
     assert all(np.array_equal(a, b) for a, b in zip(scorer.score_together(windows[:3]), before, strict=True))
 
 
-# --- the whole way --------------------------------------------------------------------------------------------------
-
-
-@pytest.fixture
-def packing(monkeypatch: pytest.MonkeyPatch) -> None:
-    """As if a GPU were there."""
-    monkeypatch.setattr(job, "Settings", functools.partial(Settings, n_seq_max=5))
-
-
-CORPUS = {
-    f"a/{i:02}": f"Boat {i} lay on its side. " + "The tide was out and nobody was about. " * (1 + i % 7)
-    for i in range(23)
-} | {"b/long": (demo.CORPUS / "prose" / "mudflats_in_november.txt").read_text()}
-SCORE = {"ref": demo.REFERENCE, "cmp": [demo.COMPARISONS[0]], "n_ctx": 256, "windows": "every", "progress": False}
-
-
-def test_a_packed_run_is_the_same_again_and_close_to_one_window_per_call(packing: None) -> None:
-    first = ppldelta.score(CORPUS, **SCORE)
-    assert "|n_seq_max:5|" in first.signature
-    assert ppldelta.score(CORPUS, **SCORE).tokens.equals(first.tokens)  # from the store
-    assert ppldelta.score(CORPUS, **{**SCORE, "store": None}).tokens.equals(first.tokens)
-    itself = ppldelta.score(CORPUS, **{**SCORE, "cmp": {"same": demo.REFERENCE}, "store": None})
-    assert (itself.tokens["delta"] == 0).all()
-
-
-def test_a_packed_run_goes_on_where_it_stopped(packing: None, tmp_path: Path) -> None:
-    """Batches of which some are in the store: the others' numbers go where they belong."""
-    path = tmp_path / "s.sqlite"
-    whole = ppldelta.score(CORPUS, **SCORE, store=path)
-    with Store(path) as store:
-        n_before = store.database.connection.execute("SELECT count(*) FROM shards").fetchone()[0]
-        store.database.connection.execute("DELETE FROM shards WHERE id % 2")
-    assert n_before > 3
-    assert ppldelta.score(CORPUS, **SCORE, store=path).tokens.equals(whole.tokens)
-
-
-def test_packed_and_alone_are_close_and_kept_apart_in_the_store(monkeypatch: pytest.MonkeyPatch) -> None:
-    alone = ppldelta.score(CORPUS, **SCORE)
-    assert "|n_seq_max:1|" in alone.signature
-    monkeypatch.setattr(job, "Settings", functools.partial(Settings, n_seq_max=5))
-    packed = ppldelta.score(CORPUS, **SCORE)
-    assert packed.tokens.select("document", "pos", "token").equals(alone.tokens.select("document", "pos", "token"))
-    for side in ("logp_ref", "logp_cmp"):
-        difference = (packed.tokens[side] - alone.tokens[side]).to_numpy()
-        assert 0 < np.abs(difference).max() <= 0.2
-        assert abs(difference.mean()) <= 1e-3
+# --- what the store files them under ----------------------------------------------------------------------------------
 
 
 def test_what_shares_a_batch_belongs_to_the_key_of_the_store() -> None:

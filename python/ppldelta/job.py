@@ -233,6 +233,7 @@ def _prepared(
     if not _described(hashes.known(reference.path), store):
         model.load()
     refuse_unscorable(model.info, reference.label)
+    warnings += _no_device(settings, model.build)
     settings = settings.for_model(model.info, model.build)
     with _tokenizing(documents, progress) as bar:
         planned, too_short = plan_documents(documents, model, settings, bar.update)
@@ -290,6 +291,17 @@ def left_out(label: str, failure: ModelError, what: str = "this model is left ou
     """A warning about a comparison that failed while the others go on."""
     text = f"{failure.message}; {what}" + (f" (hint: {failure.hint})." if failure.hint else ".")
     return LeftOut(text, "comparison", label)
+
+
+def _no_device(settings: Settings, where: Build) -> list[str]:
+    """A warning where a build for GPUs finds none, unless none is wanted."""
+    if where.gpu or settings.n_gpu_layers == 0 or not where.idle:
+        return []
+    return [
+        f"This build is for {' and '.join(where.idle)}, but finds no device, and evaluates on the CPU. "
+        "Is the driver installed, and is the device visible (CUDA_VISIBLE_DEVICES, the container's settings)? "
+        "`n_gpu_layers=0` (`-ngl 0`) means the CPU without this warning."
+    ]
 
 
 def _same_content(jobs: list[ModelJob]) -> list[str]:

@@ -73,6 +73,7 @@ class Build:
         devices: such as "CPU: AMD EPYC" or "CUDA0: NVIDIA H200".
         kernels: what of them determines how they round (`engine.devices`).
         system: llama.cpp's line on the features of the processor.
+        idle: backends that are built in and find no device here, such as "CUDA".
     """
 
     version: str
@@ -82,6 +83,7 @@ class Build:
     devices: tuple[str, ...]
     kernels: str
     system: str
+    idle: tuple[str, ...] = ()
 
     def on_gpu(self, n_gpu_layers: int | None) -> bool:
         """Whether a model with this setting has layers on a GPU there; None means all where a backend is built in."""
@@ -123,6 +125,7 @@ def build() -> Build:
         devices=tuple(f"{device.name}: {device.description}" for device in here),
         kernels=kernels_of(here),
         system=_core.system_info(),
+        idle=tuple(_core.idle_backends()),
     )
 
 
@@ -200,8 +203,9 @@ class Model:
 
     def __init__(self, path: Path | str, *, n_gpu_layers: int | None = None, vocab_only: bool = False) -> None:
         self.path = Path(path)
+        gpu = on_gpu(None)  # starts the backends: what they say of missing drivers is no reason why a model fails
         if n_gpu_layers is None:
-            n_gpu_layers = -1 if on_gpu(None) else 0
+            n_gpu_layers = -1 if gpu else 0
         with _guard(
             f"cannot load the model `{printable(path)}`",
             "the file may be truncated (compare its size with the original's), "

@@ -54,7 +54,7 @@ pack() {
 }
 
 build() {
-    local from cuda=() toolkit capability
+    local from cuda=() toolkit card architecture
     from=$(cd "$1" && pwd)
     [[ -f $from/llama.cpp.tar.xz ]] || stop "$1 holds no llama.cpp.tar.xz: \`$0 pack $1\` makes it"
     mkdir -p "$work"
@@ -67,10 +67,11 @@ build() {
 
     if [[ -z ${REHEARSAL:-} ]]; then
         toolkit=$("$python" bench/cuda_toolkit.py "$work/toolkit")
-        capability=$(nvidia-smi --query-gpu=compute_cap --format=csv,noheader | head -1 | tr -d '. ')
-        say "toolkit $toolkit, $(nvidia-smi --query-gpu=name,memory.total,driver_version --format=csv,noheader | head -1)," \
-            "compute capability $capability"
-        cuda=(-DGGML_CUDA=ON -DGGML_CUDA_NO_VMM=ON "-DCMAKE_CUDA_ARCHITECTURES=${capability:?}-real"
+        card=$(nvidia-smi --query-gpu=compute_cap,name,memory.total,driver_version --format=csv,noheader | head -1) ||
+            stop "nvidia-smi shows no GPU"
+        say "toolkit $toolkit; compute capability, name, memory, driver: $card"
+        architecture=$(cut -d, -f1 <<<"$card" | tr -d '. ')-real
+        cuda=(-DGGML_CUDA=ON -DGGML_CUDA_NO_VMM=ON "-DCMAKE_CUDA_ARCHITECTURES=$architecture"
             "-DCUDAToolkit_ROOT=$toolkit" "-DCMAKE_CUDA_COMPILER=$toolkit/bin/nvcc")
     fi
     say "building (log: $work/build.log)"

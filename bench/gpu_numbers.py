@@ -58,7 +58,7 @@ def against_cpu(on: Device) -> None:
     on.say("what ran on the device", what["signature"], "|n_seq_max:32|" in what["signature"], data=what)
     with on.session(gpu=False) as session:
         cpu, cpu_what = scored(session, None, None)
-    on.say("what ran on the CPU", cpu_what["signature"], "|backend:CPU" in cpu_what["signature"], data=cpu_what)
+    on.say("what ran on the CPU", cpu_what["signature"], cpu_what["signature"].endswith("|backend:CPU"), data=cpu_what)
     for name, logp in there.items():
         difference = logp - cpu[name]
         absolute = np.abs(difference)

@@ -99,16 +99,13 @@ def free_port() -> int:
 @contextmanager
 def serving(port: int, most_bytes: int | None = None) -> Iterator[subprocess.Popen[bytes]]:
     """A server on loopback, which may be given little memory."""
-
-    def limit() -> None:
-        if most_bytes:
-            resource.setrlimit(resource.RLIMIT_AS, (most_bytes, most_bytes))
-
     environment = {**os.environ, "GOMP_SPINCOUNT": "1000", "GGML_NO_BACKTRACE": "1"}
     server = subprocess.Popen(
         [str(RPC_SERVER), "-H", "127.0.0.1", "-p", str(port), "-t", "2"],
-        stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, env=environment, preexec_fn=limit,
+        stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, env=environment,
     )  # fmt: skip
+    if most_bytes:
+        resource.prlimit(server.pid, resource.RLIMIT_AS, (most_bytes, most_bytes))
     try:
         for _ in range(500):
             with socket.socket() as probe:

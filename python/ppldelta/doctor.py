@@ -190,7 +190,8 @@ def examine(store: Path | None = None, *, progress: bool = False) -> Examination
     ]
     problems += [
         Problem(
-            f"{product.kernel} is multiplied wrongly: the error is {product.rms:.3g} times what rounding explains.",
+            f"{product.kernel} is multiplied wrongly: the error is up to {product.worst:.3g} times what rounding "
+            "explains.",
             remedies.remedy(product.kernel, on[product.kernel.device]),
         )
         for product in products

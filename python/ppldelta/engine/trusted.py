@@ -51,8 +51,8 @@ def check(file: ModelFile, on_gpu: bool, known: Set[Trust]) -> frozenset[Trust]:
             for product in kernels.multiply(type, [device], quick=True):
                 if not product.right:
                     raise ModelError(
-                        f"this build multiplies wrongly on this machine: {product.kernel} is off by "
-                        f"{product.rms:.3g} times what rounding explains, so every number of "
+                        f"this build multiplies wrongly on this machine: {product.kernel} is off by up to "
+                        f"{product.worst:.3g} times what rounding explains, so every number of "
                         f"`{printable(file.path)}` would be wrong",
                         hint=f"run `ppldelta doctor`; without this kernel: {remedy(product.kernel, device)}",
                     )

@@ -149,7 +149,7 @@ def test_a_kernel_that_crashes_is_the_death_of_the_worker(fresh: None) -> None:
     result = ppldelta.score({"a": TEXT}, cmp=[Q2_K, Q8_0], **QUIET)
     assert result.models["model"].unique().to_list() == ["tiny-code.Q8_0"]
     (warning,) = result.warnings
-    for part in ("was ended by SIGILL", "last words", "`ppldelta doctor` says whether its kernels work here"):
+    for part in ("was ended by SIGILL", "last words", "`ppldelta doctor` checks them"):
         assert part in warning
 
 

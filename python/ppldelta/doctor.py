@@ -177,7 +177,7 @@ def examine(store: Path | None = None, *, progress: bool = False) -> Examination
         types = kernels.types()
         with meter("multiplying", len(types), "type", brief=True, visible=progress) as shown:
             try:
-                products, crashes = isolated.check(types, shown.update)
+                products, crashes = isolated.check(types, lambda: shown.update(1))
             except Ended as ended:
                 problems.append(_unstartable(ended))
     on = {device.name: device for device in devices}

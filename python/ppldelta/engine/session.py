@@ -24,9 +24,7 @@ _GRACE_S = 1.0  # for a task to see that nobody waits for it any longer
 _IN_FLIGHT_LOCAL = 3
 _IN_FLIGHT = 32  # an executor does not say how many workers it has
 _KERNELS = "a kernel of llama.cpp may not fit this processor: `ppldelta doctor` checks them"
-_LOGGED = (
-    "llama.cpp or its backend gave up: what it logged last may say why, or `ppldelta doctor` what fails here"
-)
+_LOGGED = "llama.cpp or its backend gave up: what it logged last may say why, or `ppldelta doctor` what fails here"
 _HINTS = {
     "SIGKILL": "SIGKILL often means that the memory ran out: a smaller `n_ctx` or model needs less",
     "SIGILL": _KERNELS,

@@ -28,6 +28,7 @@ BENCH = Path(__file__).parent
 CLAIMS = {
     "gpu_numbers.device": 20,
     "gpu_check.tests": 90,
+    "gpu_numbers.kernels": 60,
     "gpu_numbers.against_cpu": 60,
     "gpu_numbers.without_layers": 40,
     "gpu_numbers.packing": 30,

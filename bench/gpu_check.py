@@ -10,6 +10,7 @@ import importlib
 import json
 import os
 import re
+import resource
 import signal
 import socket
 import subprocess
@@ -27,6 +28,7 @@ BENCH = Path(__file__).parent
 CLAIMS = {
     "gpu_numbers.device": 20,
     "gpu_check.tests": 90,
+    "gpu_numbers.kernels": 60,
     "gpu_numbers.against_cpu": 60,
     "gpu_numbers.without_layers": 40,
     "gpu_numbers.packing": 30,
@@ -66,14 +68,24 @@ def tests(on: Device) -> None:
 
 @contextmanager
 def server(threads: int) -> Iterator[tuple[str, int]]:
-    """An RPC server on loopback, which stands in for a GPU."""
+    """An RPC server on loopback, which stands in for a GPU with 4 GiB of memory.
+
+    It ignores SIGPIPE, as `ppldelta rpc-server` does: it outlives clients that are killed.
+    """
     with socket.create_server(("127.0.0.1", 0)) as probe:
         port = probe.getsockname()[1]
     command = [str(PACKAGE / "bin" / "ggml-rpc-server"), "-H", "127.0.0.1", "-p", str(port), "-t", str(threads)]
     environment = {**os.environ, "GOMP_SPINCOUNT": "1000"}
-    with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, env=environment) as process:
+    with subprocess.Popen(
+        command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, env=environment, restore_signals=False
+    ) as process:
+        resource.prlimit(process.pid, resource.RLIMIT_AS, (2**32, 2**32))
         try:
-            time.sleep(2)
+            for _ in range(500):
+                with socket.socket() as probe:
+                    if probe.connect_ex(("127.0.0.1", port)) == 0:
+                        break
+                time.sleep(0.02)
             yield f"127.0.0.1:{port}", process.pid
         finally:
             process.kill()

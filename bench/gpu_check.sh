@@ -82,7 +82,9 @@ build() {
         --target "$work/package" -C build-dir="$work/build" . >"$work/build.log" 2>&1 ||
         { grep -n -m5 -E "error|Error|FAILED" "$work/build.log"; tail -40 "$work/build.log"; stop "the build failed"; }
     say "built; now llama-bench"
-    cmake --build "$work/build" --target llama-bench >>"$work/build.log" 2>&1 ||
+    local cmake # that built the rest; it need not be on the path
+    cmake=$(sed -n 's/^CMAKE_COMMAND:INTERNAL=//p' "$work/build/CMakeCache.txt")
+    "$cmake" --build "$work/build" --target llama-bench >>"$work/build.log" 2>&1 ||
         { tail -20 "$work/build.log"; echo "llama-bench could not be built: its claim will be unknown" >&2; }
     say "built all"
 }

@@ -125,12 +125,21 @@ class Device:
             print(json.dumps(asdict(verdict)), file=file)
         print(verdict, flush=True)
 
-    def at_most(self, claim: str, value: float, unit: str, limit: float | None = None, **data: object) -> None:
-        """A figure that must not pass a limit, where there is one."""
+    def at_most(
+        self,
+        claim: str,
+        value: float,
+        unit: str,
+        limit: float | None = None,
+        *,
+        meaningless: bool = False,
+        **data: object,
+    ) -> None:
+        """A figure that must not pass a limit, where there is one and the figure means something."""
         self.say(
             claim,
             f"{value:.3g} {unit}".rstrip(),
-            limit is None or bool(value <= limit),
+            None if meaningless else limit is None or bool(value <= limit),
             limit=f"{limit:g}" if limit is not None else "",
             data={"value": float(value), **data},
         )

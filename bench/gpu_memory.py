@@ -31,9 +31,9 @@ def load(session: Session, path: Path) -> ModelInfo:
     return session.call(worker.describe, file, Weights.NEEDED, label=path.name, doing="loading").info
 
 
-def score(session: Session, path: Path, size: ContextSize, n_vocab: int) -> int:
-    """Scores a window as long as a shard of a run is; returns the number of scored tokens."""
-    batches = [(0, "text", windows(1, min(size.n_ctx, 512), n_vocab))]
+def score(session: Session, path: Path, size: ContextSize, n_vocab: int, n_tokens: int = 512) -> int:
+    """Scores a window; returns the number of scored tokens."""
+    batches = [(0, "text", windows(1, n_tokens, n_vocab))]
     done = session.call(worker.score, ModelFile.of(path, None), size, batches, label=path.name, doing="evaluating")
     return sum(map(len, done.logp))
 
@@ -111,6 +111,13 @@ def full(on: Device) -> None:
                 lambda: score(session, path, larger, info.n_vocab),
                 "",
             )
+        _goes_on(on, "after that", session, path, info, before)
+    with on.session() as session:
+        info = load(session, path)
+        before = session.call(process_id, label="", doing="asking")
+        score(session, path, SIZE, info.n_vocab, n_tokens=4)  # the context is there, what larger steps need is not yet
+        with filled(keep_mb=8):
+            _expect(on, "no memory for a step", lambda: score(session, path, SIZE, info.n_vocab), "")
         _goes_on(on, "after that", session, path, info, before)
 
 

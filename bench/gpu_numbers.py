@@ -10,7 +10,8 @@ from numpy.typing import NDArray
 
 from gpu_device import Device, threads, windows
 from ppldelta import demo, job
-from ppldelta.engine import native
+from ppldelta.engine import isolated, native
+from ppldelta.engine import kernels as kernels_of
 from ppldelta.engine.native import Model, Scorer
 from ppldelta.engine.session import Session
 from ppldelta.evaluation import evaluate
@@ -30,6 +31,21 @@ def device(on: Device) -> None:
     found = [name for name in build.devices if not name.startswith("CPU")]
     on.say("the package finds the device", "; ".join(found) or "none", bool(found) and build.gpu, data=build.devices)
     on.say("llama.cpp's line on the system", build.system.strip())
+
+
+def kernels(on: Device) -> None:
+    """Weights of every type are multiplied right on the device, as `ppldelta doctor` tries them."""
+    products, crashes = isolated.check(kernels_of.types())
+    for name in dict.fromkeys(each.kernel.device for each in products):
+        mine = [each for each in products if each.kernel.device == name]
+        wrong = [f"{each.kernel} (error {each.worst:.3g} times rounding's)" for each in mine if not each.right]
+        figure = f"{len(mine) - len(wrong)} of {len(mine)} types and layouts right; {'; '.join(wrong)}"
+        on.say(f"products on {name}", figure, not wrong, data={"worst": max(each.worst for each in mine)})
+    on.say(
+        "no kernel ends its process",
+        "; ".join(f"{each.kernel}: {each.said}" for each in crashes) or "none",
+        not crashes,
+    )
 
 
 def here(run: int) -> native.Build:
@@ -58,7 +74,7 @@ def against_cpu(on: Device) -> None:
     on.say("what ran on the device", what["signature"], "|n_seq_max:32|" in what["signature"], data=what)
     with on.session(gpu=False) as session:
         cpu, cpu_what = scored(session, None, None)
-    on.say("what ran on the CPU", cpu_what["signature"], cpu_what["signature"].endswith("|backend:CPU"), data=cpu_what)
+    on.say("what ran on the CPU", cpu_what["signature"], "|backend:CPU|" in cpu_what["signature"], data=cpu_what)
     for name, logp in there.items():
         difference = logp - cpu[name]
         absolute = np.abs(difference)

@@ -67,6 +67,7 @@ def micro_batches(on: Device) -> None:
             max(value for key, value in forward.items() if key[0] == rule) / found[best],
             "",
             MOST_OVER_FORWARD,
+            meaningless=on.rehearsal,
         )
 
 

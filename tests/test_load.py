@@ -45,9 +45,8 @@ def test_a_library_that_is_missing_is_named(tmp_path: Path) -> None:
 
 
 def test_without_the_extension_the_source_folder_is_to_blame(tmp_path: Path) -> None:
-    (tmp_path / "ppldelta").mkdir()
-    for name in ("__init__.py", "_load.py", "errors.py"):
-        shutil.copy(Path(ppldelta.__file__).parent / name, tmp_path / "ppldelta" / name)
+    without = shutil.ignore_patterns("_core*", "lib", "demo", "bin", "report")
+    shutil.copytree(Path(ppldelta.__file__).parent, tmp_path / "ppldelta", ignore=without)
     run = subprocess.run(
         [sys.executable, "-c", "import ppldelta"], cwd=tmp_path, capture_output=True, text=True, timeout=60
     )

@@ -37,7 +37,8 @@ def healthy() -> subprocess.CompletedProcess[str]:
 
 
 def test_this_build_is_well(healthy: subprocess.CompletedProcess[str]) -> None:
-    assert (healthy.returncode, healthy.stderr) == (0, "")
+    assert healthy.returncode == 0, healthy.stderr
+    assert all(line.startswith("multiplying") for line in healthy.stderr.splitlines()), "how far it is, where it lasts"
     found = json.loads(healthy.stdout)
     assert (found["format"], found["ok"], found["problems"]) == (1, True, [])
     assert found["release"] == native.release()

@@ -9,9 +9,9 @@ import os
 from collections.abc import Container, Iterable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 
-import loky
 import numpy as np
 from numpy.typing import NDArray
 
@@ -179,7 +179,7 @@ class Request:
             max_windows=max_windows,
             n_gpu_layers=n_gpu_layers,
             n_ubatch=n_ubatch,
-            threads=loky.cpu_count(only_physical_cores=True) if threads is None else threads,
+            threads=threads,
         )
         return cls(settings, unique_labels([resolve(ref), *resolve_many(cmp)]))
 
@@ -225,7 +225,15 @@ def _prepared(
     progress: bool,
 ) -> Job:
     documents, warnings = load_documents(files)
-    models = [RemoteModel(session, reference, n_gpu_layers=settings.n_gpu_layers) for reference in references]
+    models = [
+        RemoteModel(
+            session,
+            reference,
+            n_gpu_layers=settings.n_gpu_layers,
+            content=partial(hashes.wait_visibly, reference.path, progress),
+        )
+        for reference in references
+    ]
     (reference, *comparisons), (model, *judged) = references, models
 
     # A model that was evaluated before needs no weights, as far as is known yet; for another one the vocabulary alone
@@ -268,15 +276,14 @@ def _prepared(
     warnings += [left_out(*failure) for failure in failures]
 
     jobs = []
-    with meter("reading the models", hashes.n_bytes, "byte", brief=True, visible=progress) as shown:
-        for each in readable:
-            path = each.reference.path
-            sha256 = hashes.wait(path, shown.update)
-            mine = keys.of(sha256)
-            stored = store.known(mine) if store else set()
-            if store:
-                store.note_checked(sha256, corpus)
-            jobs.append(ModelJob(each, path, sha256, mine, stored, _described(sha256, store)))
+    for each in readable:
+        path = each.reference.path
+        sha256 = hashes.wait_visibly(path, progress)
+        mine = keys.of(sha256)
+        stored = store.known(mine) if store else set()
+        if store:
+            store.note_checked(sha256, corpus)
+        jobs.append(ModelJob(each, path, sha256, mine, stored, _described(sha256, store)))
     warnings += _same_content(jobs[1:])
     return Job(settings, planned, windows, distinct_tokens, pieces, jobs, model.build, store, warnings, progress)
 

@@ -54,13 +54,15 @@ def score(
         n_gpu_layers: layers to put on the GPU; by default all where a GPU backend is built in.
         n_ubatch: most tokens in a micro-batch. Its scored tokens (on the CPU at most 128) take n_vocab float32 logits
             each.
-        threads: CPU threads; by default the number of physical cores.
+        threads: CPU threads; by default the number of physical cores of the machine that evaluates. Where an executor
+            has several worker processes on a machine, pass each one's share, or they get in each other's way.
         store: the SQLite file that keeps what was evaluated, window by window, so that no model is ever evaluated
             twice on the same tokens and an interrupted run goes on where it stopped. By default (True) one in the
             user's cache folder, or what the environment variable `PPLDELTA_STORE` names; None for no store.
         executor: where models are loaded and evaluated; by default a worker process on this machine, which keeps the
             models for the next call and ends when it is idle. Any other `concurrent.futures.Executor` will do, such as
-            Dask's `client.get_executor()`; its workers must find the model files under the same paths.
+            Dask's `client.get_executor()`. Its workers need the same ppldelta and the same model files under the same
+            paths: each reads a file once to compare its hash, and a file of other content is refused.
         rpc: `HOST:PORT` of a `ppldelta rpc-server` on another machine, or several, whose devices are used like GPUs of
             this one; by default what the environment variable `PPLDELTA_RPC` names. It goes with the default worker
             only. llama.cpp calls RPC a proof of concept, fragile and insecure: never run a server on an open network.

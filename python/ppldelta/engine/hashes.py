@@ -11,6 +11,7 @@ from types import TracebackType
 
 from ppldelta.engine.store import Store
 from ppldelta.models.identity import Stamp, content_hash
+from ppldelta.progress import meter
 
 _POLL_S = 0.1
 
@@ -72,6 +73,13 @@ class Hashes:
                 self._store.remember_hash(stamp, self._known[path])
         self._tell(on_read)
         return self._known[path]
+
+    def wait_visibly(self, path: Path, visible: bool = True) -> str:
+        """As `wait`; where that takes its time, how far the reading of all files is is shown on stderr."""
+        with meter(
+            "reading the models", self.n_bytes, "byte", initial=self._n_told, brief=True, visible=visible
+        ) as shown:
+            return self.wait(path, shown.update)
 
     def __enter__(self) -> Hashes:
         return self

@@ -5,11 +5,13 @@ from __future__ import annotations
 import os
 from collections import OrderedDict
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from enum import Enum, auto
 from pathlib import Path
 
-from ppldelta.engine import native
+import loky
+
+from ppldelta.engine import content, native
 from ppldelta.engine.native import Model, Scorer
 from ppldelta.errors import ModelError
 from ppldelta.models.references import model_files
@@ -23,35 +25,55 @@ class ModelFile:
     Attributes:
         path: the GGUF file (of several, the first), absolute.
         n_gpu_layers: layers on the GPU; None for all where a GPU backend is built in.
-        stamp: size in bytes and modification time in ns of each of its files, as the caller found them.
+        sizes: bytes of each of its files, as the caller found them.
+        times_ns: the modification time of each of its files, as the caller found them; empty where `sha256` says more.
+        sha256: its content (`models.identity.content_hash`), for a worker that may be another machine; None for one
+            that sees the caller's files.
     """
 
     path: Path
     n_gpu_layers: int | None
-    stamp: tuple[tuple[int, int], ...]
+    sizes: tuple[int, ...]
+    times_ns: tuple[int, ...]
+    sha256: str | None = None
 
     @classmethod
     def of(cls, path: Path, n_gpu_layers: int | None) -> ModelFile:
         path = Path(os.path.abspath(path))
-        return cls(path, n_gpu_layers, _stamp(path))
+        return cls(path, n_gpu_layers, content.sizes(path), _times_ns(path))
+
+    def elsewhere(self, sha256: str) -> ModelFile:
+        """The same for a worker that may be another machine."""
+        return replace(self, times_ns=(), sha256=sha256)
 
     @property
     def size_bytes(self) -> int:
-        return sum(size for size, _ in self.stamp)
+        return sum(self.sizes)
+
+    def refuse_other(self) -> None:
+        """
+        Raises:
+            ModelError: what is under the path here is not what the caller found.
+        """
+        if self.sha256 is not None:
+            content.refuse_other(self.path, self.sizes, self.sha256)
+        elif (content.sizes(self.path), _times_ns(self.path)) != (self.sizes, self.times_ns):
+            raise ModelError(
+                f"the model file `{printable(self.path)}` has changed since the run began", hint="start the run again"
+            )
 
 
-def _stamp(path: Path) -> tuple[tuple[int, int], ...]:
-    stats = [part.stat() for part in model_files(path) if part.exists()]
-    return tuple((stat.st_size, stat.st_mtime_ns) for stat in stats)
+def _times_ns(path: Path) -> tuple[int, ...]:
+    return tuple(part.stat().st_mtime_ns for part in model_files(path) if part.exists())
 
 
 @dataclass(frozen=True, kw_only=True)
 class ContextSize:
-    """What a context is made from (see `native.Scorer`)."""
+    """What a context is made from (see `native.Scorer`); `threads` may be None for the worker's physical cores."""
 
     n_ctx: int
     n_ubatch: int
-    threads: int
+    threads: int | None
     n_outputs_max: int | None = None
     n_seq_max: int = 1
 
@@ -80,7 +102,8 @@ class _Loaded:
     def scorer(self, size: ContextSize) -> Scorer:
         if self._scorer is None or self._scorer[0] != size:
             self._scorer = None  # its memory first
-            self._scorer = size, Scorer(self.model, **asdict(size))
+            threads = size.threads or loky.cpu_count(only_physical_cores=True)
+            self._scorer = size, Scorer(self.model, **asdict(replace(size, threads=threads)))
         return self._scorer[1]
 
     def drop_scorer(self) -> None:
@@ -113,10 +136,7 @@ class Models:
             return self._kept[file]
         if weights is not Weights.NEEDED and self._vocabulary and self._vocabulary[0] == file:
             return self._vocabulary[1]
-        if _stamp(file.path) != file.stamp:
-            raise ModelError(
-                f"the model file `{printable(file.path)}` has changed since the run began", hint="start the run again"
-            )
+        file.refuse_other()
         self._vocabulary = None
         most_bytes = 0 if native.on_gpu(file.n_gpu_layers) else self.most_bytes
         fits = self._kept_bytes + file.size_bytes <= most_bytes

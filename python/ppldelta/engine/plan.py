@@ -50,7 +50,7 @@ class Settings:
         max_windows: most windows of each document; None for all.
         n_gpu_layers: layers on the GPU; None for all where a GPU backend is built in.
         n_ubatch: most tokens in a micro-batch.
-        threads: CPU threads.
+        threads: CPU threads; None for the physical cores of whatever machine evaluates.
         n_outputs_max: most scored tokens in a micro-batch of a window that is evaluated alone; None until it is known
             which process evaluates it (`for_model`).
         n_seq_max: most windows that are evaluated together; None as above.
@@ -64,7 +64,7 @@ class Settings:
     max_windows: int | None
     n_gpu_layers: int | None
     n_ubatch: int
-    threads: int
+    threads: int | None
     n_outputs_max: int | None = None
     n_seq_max: int | None = None
 
@@ -73,7 +73,7 @@ class Settings:
             raise PpldeltaError(f"`windows` must be a str, got {shown_type(self.windows)}")
         for name in ("n_ctx", "max_windows", "n_gpu_layers", "n_ubatch", "threads"):
             value = getattr(self, name)
-            if value is None and name not in ("n_ubatch", "threads"):
+            if value is None and name != "n_ubatch":
                 continue
             if isinstance(value, bool) or not isinstance(value, (int, np.integer)):
                 raise PpldeltaError(f"`{name}` must be a whole number, got {shown_type(value)}")

@@ -6,17 +6,18 @@ import time
 from collections.abc import Callable, Iterator, Sequence, Set
 from contextlib import closing
 from dataclasses import dataclass
+from functools import cached_property, partial
 
 import numpy as np
 from numpy.typing import NDArray
 
-from ppldelta.engine import native, worker
+from ppldelta.engine import worker
 from ppldelta.engine.loaded import ContextSize, ModelFile, Weights
 from ppldelta.engine.native import Build, ModelInfo
 from ppldelta.engine.plan import PlannedWindow
 from ppldelta.engine.session import Session
 from ppldelta.engine.trusted import Trust
-from ppldelta.errors import PpldeltaError
+from ppldelta.models.identity import content_hash
 from ppldelta.models.references import ModelReference
 from ppldelta.text.documents import Document
 
@@ -50,15 +51,33 @@ class RemoteModel:
         session: where that is.
         reference: its label and file.
         n_gpu_layers: layers on the GPU; None for all where a GPU backend is built in.
+        content: the hash of its content, asked for once, before something is asked of another machine; by default its
+            files are read.
     """
 
-    def __init__(self, session: Session, reference: ModelReference, *, n_gpu_layers: int | None = None) -> None:
+    def __init__(
+        self,
+        session: Session,
+        reference: ModelReference,
+        *,
+        n_gpu_layers: int | None = None,
+        content: Callable[[], str] | None = None,
+    ) -> None:
         self.reference = reference
         self._session = session
-        self._file = ModelFile.of(reference.path, n_gpu_layers)
+        self._found = ModelFile.of(reference.path, n_gpu_layers)
+        self._content = content or partial(content_hash, reference.path)
         self._described: worker.Described | None = None
         self.load_s = 0.0
         """Seconds that it took to load the model, the longest time of `look` and `load`."""
+
+    @cached_property
+    def _file(self) -> ModelFile:
+        """
+        Raises:
+            ModelError: it is for another machine, and a file cannot be read here.
+        """
+        return self._found if self._session.local else self._found.elsewhere(self._content())
 
     @property
     def info(self) -> ModelInfo:
@@ -86,7 +105,6 @@ class RemoteModel:
 
         Raises:
             ModelError: llama.cpp cannot load the file; the message carries its reason.
-            PpldeltaError: the worker has another version of ppldelta.
         """
         self._described = None
         return self._describe(Weights.NEEDED).info
@@ -98,12 +116,6 @@ class RemoteModel:
                 worker.describe, self._file, weights, label=self.reference.label, doing="loading"
             )
             self.load_s = max(self.load_s, time.perf_counter() - started)
-            theirs = described.build
-            if theirs.release != native.release():
-                raise PpldeltaError(
-                    f"the executor's worker has {theirs.release}, this process {native.release()}",
-                    hint="install the same ppldelta on all machines",
-                )
             self._described = described
         return self._described
 

@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import FIRST_COMPLETED, BrokenExecutor, Executor, Future, wait
+from concurrent.futures import FIRST_COMPLETED, BrokenExecutor, CancelledError, Executor, Future, wait
 from types import TracebackType
 
 from ppldelta import posix
 from ppldelta.engine import local, native, worker
 from ppldelta.engine.local import LocalWorker
+from ppldelta.engine.lost import Watch
 from ppldelta.engine.rpc import refuse_unreachable
 from ppldelta.engine.worker import Reply
 from ppldelta.errors import ModelError, PpldeltaError
@@ -59,6 +60,7 @@ class Session:
                 hint="leave one of them out",
             )
         self._foreign = executor
+        self._watch = Watch(executor)
         self._rpc = rpc
         self._local: LocalWorker | None = None
         self._run = 0
@@ -155,17 +157,26 @@ class Session:
             names: the document of each of the caller's items from the first one in flight on.
 
         Raises:
-            PpldeltaError: the task's.
+            PpldeltaError: the task's; or the executor could not run it, or not with the same release of ppldelta.
             ModelError: its process was ended.
         """
+        self._watch.begin()
         try:
             reply = future.result()
         except Exception as error:
-            if not isinstance(error, BrokenExecutor) and type(error).__name__ != "KilledWorker":  # Dask's
-                raise
-            raise self._death(error, label, doing, names) from None
+            if isinstance(error, BrokenExecutor) or type(error).__name__ == "KilledWorker":  # Dask's
+                raise self._death(error, label, doing, names) from None
+            if self._foreign is not None and isinstance(error, (CancelledError, ImportError, OSError)):
+                raise _not_run(error) from error
+            raise
         finally:
             self._in_flight.discard(future)
+        if reply.release != native.release():
+            raise PpldeltaError(
+                f"a worker of the executor has {reply.release or 'another version of ppldelta'}, this process has "
+                f"{native.release()}",
+                hint="install the same ppldelta on all machines",
+            )
         for level, text in reply.log:
             native.logger.log(level, "%s", text)
         if reply.error:
@@ -175,6 +186,8 @@ class Session:
     def _death(self, error: Exception, label: str, doing: str, names: Sequence[str]) -> ModelError:
         signal_name = posix.SIGNAL_NAME.search(f"{error} {error.__cause__}")
         cause = f"was ended by {signal_name[0]}" if signal_name else "ended unexpectedly"
+        if failures := getattr(error, "allowed_failures", 0):  # Dask's, which has tried so many others
+            cause += f" on {failures + 1} workers of the cluster"
         at, said = f", near `{printable(names[0])}`" if names else "", ""
         if self._local:
             item = self._local.board.item
@@ -192,10 +205,10 @@ class Session:
         if self._local:
             self._local.forget_lines()  # the last lines shall be of this model
         future = self._guarded(label, doing, (), task, *arguments)
-        while not wait(
-            [future], timeout=_POLL_S
-        ).done:  # with a timeout, so that Ctrl-C is seen whatever thread it hits
-            pass
+        self._watch.begin()
+        # with a timeout, so that Ctrl-C is seen whatever thread it hits
+        while not wait([future], timeout=_POLL_S).done:
+            self._watch.look()
         return self._take(future, label, doing)
 
     def stream(
@@ -225,6 +238,7 @@ class Session:
         if self.local:
             self._own()
         n_fed = self._local.board.n_fed if self._local else 0
+        self._watch.begin()
         try:
             while True:
                 for shard in itertools.islice(shards, most - len(waiting)):
@@ -235,6 +249,8 @@ class Session:
                 if self._local and on_tokens:
                     n_fed, before = self._local.board.n_fed, n_fed
                     on_tokens(n_fed - before)
+                if not done:
+                    self._watch.look()
                 for future in sorted(done, key=lambda future: waiting[future].start):
                     rest = names if self._local else names[min(shard.start for shard in waiting.values()) :]
                     value = self._take(future, label, doing, rest)
@@ -250,3 +266,16 @@ class Session:
             return self._submit(task, *arguments)
         except BrokenExecutor as error:
             raise self._death(error, label, doing, names) from None
+
+
+def _not_run(error: Exception) -> PpldeltaError:
+    """What an executor that was handed in could not do."""
+    if isinstance(error, ImportError):
+        return PpldeltaError(
+            f"a worker of the executor cannot import what it needs: {error}",
+            hint="install the same ppldelta on all machines",
+        )
+    return PpldeltaError(
+        f"the executor dropped a task: {error or type(error).__name__}",
+        hint="see whether it still runs; what was computed is in the store, if one is used",
+    )

@@ -51,11 +51,19 @@ class Scored:
 
 @dataclass(frozen=True)
 class Reply:
-    """What comes back from a task: its value or its error, and what llama.cpp logged where the caller cannot see it."""
+    """What comes back from a task.
+
+    Attributes:
+        value: the task's.
+        error: what it raised instead.
+        log: what llama.cpp logged where the caller cannot see it.
+        release: `native.release()` of the process that ran it; empty from a version that does not say it.
+    """
 
     value: object = None
     error: PpldeltaError | None = None
     log: list[tuple[int, str]] = field(default_factory=list)
+    release: str = ""
 
 
 _models = Models(posix.memory_bytes() // 4)
@@ -79,7 +87,7 @@ def perform(task: Callable[..., object], run: int, log_level: int, *arguments: o
             value = task(run, *arguments)
         except PpldeltaError as caught:
             error = caught.with_traceback(None)
-        return Reply(value, error, process.current.log.drain() if process.current else [])
+        return Reply(value, error, process.current.log.drain() if process.current else [], native.release())
 
 
 def ready(run: int) -> None:

@@ -1,0 +1,70 @@
+"""Sees where a Dask cluster will never finish what it was handed, since nothing of Dask says so.
+
+Dask keeps tasks for workers that may still come, and a result that cannot be read leaves its future open for ever.
+"""
+
+from __future__ import annotations
+
+import time
+from concurrent.futures import Executor
+from typing import Any
+
+from ppldelta.errors import PpldeltaError
+
+NO_WORKER_S = 60.0
+"""Seconds that a cluster may be without a worker while it has something to do: one that has ended is started again."""
+
+_LOOK_S = 2.0  # between two questions to the scheduler
+_LOST_S = 10.0
+_KEPT = "what was computed is in the store, if one is used: the same call goes on from there"
+
+
+class Watch:
+    """Looks after one executor while somebody waits for it; of one that is not Dask's it knows nothing.
+
+    Args:
+        executor: such as Dask's `client.get_executor()`; None for a local worker.
+    """
+
+    def __init__(self, executor: Executor | None) -> None:
+        client: Any = getattr(executor, "_client", None)  # Dask's executor shows it nowhere else
+        is_dask = type(executor).__module__.partition(".")[0] == "distributed" and not client.asynchronous
+        self._client = client if is_dask else None
+        self.begin()
+
+    def begin(self) -> None:
+        """Something was done."""
+        self._looked = self._had_worker = self._had_future = time.monotonic()
+
+    def look(self) -> None:
+        """Nothing was done since the last look.
+
+        Raises:
+            PpldeltaError: nothing will be done any more.
+        """
+        if self._client is None:
+            return
+        now = time.monotonic()
+        if self._client.status in ("closing", "closed"):
+            raise PpldeltaError("the connection to the Dask scheduler is closed", hint=_KEPT)
+        if self._client.futures:
+            self._had_future = now
+        elif now - self._had_future > _LOST_S:
+            raise PpldeltaError("the Dask cluster lost a result, or it cannot be read here", hint=_KEPT)
+        if now - self._looked < _LOOK_S:
+            return
+        self._looked = now
+        if self._n_workers() != 0:
+            self._had_worker = now
+        elif now - self._had_worker > NO_WORKER_S:
+            raise PpldeltaError(
+                f"the Dask cluster has had no worker for {NO_WORKER_S:.0f} s",
+                hint=f"start workers, and see why they end; {_KEPT}",
+            )
+
+    def _n_workers(self) -> int | None:
+        """None where the scheduler does not say."""
+        try:
+            return len(self._client.scheduler_info()["workers"])
+        except OSError:  # the connection is about to be closed, which the next look sees
+            return None

@@ -26,17 +26,18 @@ LOWEST_FIRST = (
     ("frames",),
     ("scoring", "planning"),
     ("demo",),
-    ("arguments",),
+    ("arguments", "cluster"),
     ("cli",),
 )
 RANK = {name: rank for rank, names in enumerate(LOWEST_FIRST) for name in names}
 COMPUTES, SHOWS = {"text", "models", "engine"}, {"analysis", "report"}
 THIRD_PARTY: dict[str, set[str]] = {
     "analysis": {"numpy", "polars"},
+    "cluster": {"distributed"},
     "engine": {"loky", "numpy", "platformdirs"},
     "evaluation": {"numpy"},
     "frames": {"numpy", "polars"},
-    "job": {"loky", "numpy"},
+    "job": {"numpy"},
     "merging": {"polars"},
     "planning": {"numpy"},
     "progress": {"tqdm"},

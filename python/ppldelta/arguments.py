@@ -107,7 +107,7 @@ def parser() -> argparse.ArgumentParser:
         "--threads",
         type=_whole(*RANGES["threads"]),
         metavar="N",
-        help="CPU threads (default: the physical cores)",
+        help="CPU threads (default: the physical cores of the machine that evaluates)",
     )
     score.add_argument(
         "-ngl",
@@ -122,6 +122,12 @@ def parser() -> argparse.ArgumentParser:
         metavar="HOST:PORT[,...]",
         help="use the devices of `ppldelta rpc-server` on other machines like GPUs of this one (default: what "
         f"{rpc.VARIABLE} names); {rpc.WARNING}",
+    )
+    score.add_argument(
+        "--dask",
+        metavar="ADDRESS",
+        help="evaluate on the workers of the Dask cluster whose scheduler is there, such as tcp://HOST:8786; they need "
+        "the same ppldelta, and the model files under the same paths",
     )
     _add_store(score)
     _add_tokens(score)

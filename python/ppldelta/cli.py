@@ -13,10 +13,11 @@ import os
 import signal
 import sys
 from collections.abc import Sequence
+from contextlib import nullcontext
 from pathlib import Path
 
 import ppldelta
-from ppldelta import arguments, demo, doctor, posix, terminal
+from ppldelta import arguments, cluster, demo, doctor, posix, terminal
 from ppldelta.engine.pruning import StoredModel, prune, summary
 from ppldelta.engine.store import Store, default_path
 from ppldelta.models.references import ModelReference, resolve
@@ -78,13 +79,16 @@ def _score(options: argparse.Namespace) -> int:
         "rpc": options.rpc,
         "progress": not options.quiet,
     }
+    where = cluster.connected(options.dask) if options.dask else nullcontext()
     if options.dry_run:
-        plan = ppldelta.plan(**job)
+        with where as executor:
+            plan = ppldelta.plan(**job, executor=executor)
         _warn(plan.warnings)
         terminal.show(repr(plan))
         return _left_out(plan.left_out, options)
     with prepared_folder(options.output):
-        result = ppldelta.score(**job)
+        with where as executor:
+            result = ppldelta.score(**job, executor=executor)
         folder = result.save(options.output, tokens=options.tokens)
     _show(result, folder)
     return _left_out(result.left_out, options)

@@ -43,7 +43,7 @@ def running(*arguments: object, cwd: Path | None = None) -> Iterator[subprocess.
     """A `dask` command and all processes that it starts; workers can import the tests."""
     environment = {
         **os.environ,
-        "PYTHONPATH": str(Path(__file__).parent),
+        "PYTHONPATH": os.pathsep.join(filter(None, [str(Path(__file__).parent), os.environ.get("PYTHONPATH")])),
         "DASK_DISTRIBUTED__SCHEDULER__ALLOWED_FAILURES": str(N_FAILURES),
     }
     process = subprocess.Popen(
@@ -266,6 +266,19 @@ def test_a_worker_of_another_release_is_refused(client: Client, one_window_each:
         client.restart()
 
 
+def test_a_reply_that_cannot_be_read_here_is_no_endless_wait(
+    client: Client, monkeypatch: pytest.MonkeyPatch, one_window_each: None
+) -> None:
+    """Such as that of a version with other classes; Dask's future of it stays open."""
+    monkeypatch.setattr(lost, "LOST_S", 2.0)
+    try:
+        client.run(answer_in_riddles)
+        with pytest.raises(ppldelta.PpldeltaError, match="lost a result, or it cannot be read here"):
+            in_time(lambda: ppldelta.score(**IN_PROSE, **QUIET, executor=client.get_executor()), 60)
+    finally:
+        client.restart()
+
+
 def test_windows_that_other_kernels_computed_are_stored_as_theirs(
     client: Client, local: ppldelta.Result, one_window_each: None, tmp_path: Path
 ) -> None:
@@ -368,6 +381,17 @@ def ports() -> Iterator[dict[str, int]]:
 
 def pretend_release(text: str) -> None:
     native.release = lambda: text
+
+
+class Riddle:
+    """Cannot be read by the process that gets it."""
+
+    def __reduce__(self) -> tuple[object, tuple[str]]:
+        return __import__, ("ppldelta.no_such_module",)
+
+
+def answer_in_riddles() -> None:
+    native.release = Riddle
 
 
 def pretend_kernels(text: str) -> None:

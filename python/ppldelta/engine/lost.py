@@ -14,8 +14,10 @@ from ppldelta.errors import PpldeltaError
 NO_WORKER_S = 60.0
 """Seconds that a cluster may be without a worker while it has something to do: one that has ended is started again."""
 
+LOST_S = 10.0
+"""Seconds after which a task that Dask no longer knows of is given up."""
+
 _LOOK_S = 2.0  # between two questions to the scheduler
-_LOST_S = 10.0
 _KEPT = "what was computed is in the store, if one is used: the same call goes on from there"
 
 
@@ -49,7 +51,7 @@ class Watch:
             raise PpldeltaError("the connection to the Dask scheduler is closed", hint=_KEPT)
         if self._client.futures:
             self._had_future = now
-        elif now - self._had_future > _LOST_S:
+        elif now - self._had_future > LOST_S:
             raise PpldeltaError("the Dask cluster lost a result, or it cannot be read here", hint=_KEPT)
         if now - self._looked < _LOOK_S:
             return

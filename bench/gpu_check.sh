@@ -71,7 +71,7 @@ build() {
             stop "nvidia-smi shows no GPU"
         say "toolkit $toolkit; compute capability, name, memory, driver: $card"
         architecture=$(cut -d, -f1 <<<"$card" | tr -d '. ')-real
-        cuda=(-DGGML_CUDA=ON -DGGML_CUDA_NO_VMM=ON "-DCMAKE_CUDA_ARCHITECTURES=$architecture"
+        cuda=(-DGGML_CUDA=ON -DGGML_CUDA_NO_VMM=ON -DGGML_CUDA_NCCL=OFF "-DCMAKE_CUDA_ARCHITECTURES=$architecture"
             "-DCUDAToolkit_ROOT=$toolkit" "-DCMAKE_CUDA_COMPILER=$toolkit/bin/nvcc")
     fi
     say "building (log: $work/build.log)"

@@ -62,7 +62,7 @@ def main(python: Path, toolkit: Path) -> None:
             PPLDELTA_STORE=str(toolkit.parent / "store.sqlite"),
         )
         require(
-            status == 0 and "This build is for CUDA, but finds no device" in text,
+            status == 0 and "This build is for CUDA, but finds no device (" in text,
             "the demo runs on the CPU and says why",
             text,
         )

@@ -62,7 +62,7 @@ build() {
     say "installing into $work/site"
     "$python" -m pip install -q --disable-pip-version-check --no-index --no-deps --no-compile \
         --target "$work/site" "$from"/wheels/*.whl
-    export PYTHONPATH="$work/site"
+    export PYTHONPATH="$work/site${PYTHONPATH:+:$PYTHONPATH}"
     tar -C "$work" -xJf "$from/llama.cpp.tar.xz"
 
     if [[ -z ${REHEARSAL:-} ]]; then
@@ -94,7 +94,7 @@ check() {
     mkdir -p "$1"
     out=$(cd "$1" && pwd)
     cp "$work/build.log" "$out/" 2>/dev/null || true
-    export PYTHONPATH="$work/package:$work/site"
+    export PYTHONPATH="$work/package:$work/site${PYTHONPATH:+:$PYTHONPATH}"
     "$python" bench/gpu_check.py --out "$out" --work "$work" --seconds "$((in_all - SECONDS))" \
         --llama-bench "$(find "$work/build" -name llama-bench -type f -perm -u+x | head -1)" \
         ${REHEARSAL:+--rehearsal}

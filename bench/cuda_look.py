@@ -35,8 +35,10 @@ def main(python: Path, toolkit: Path) -> None:
     require({"libcudart.so.13", "libcublas.so.13"} <= set(needed), f"it needs {', '.join(needed)}", dynamic)
     require("libcuda.so.1" not in needed, "it does not need the driver to be loaded", dynamic)
     path = "".join(re.findall(r"\((?:RUNPATH|RPATH)\).*\[(.+)\]", dynamic)).split(":")
-    for place in ("$ORIGIN", "$ORIGIN/../../nvidia/cu13/lib", str(toolkit / "lib64")):
+    for place in ("$ORIGIN", "$ORIGIN/../../nvidia/cu13/lib"):
         require(place in path, f"it looks for them in {place}", dynamic)
+    here = toolkit.resolve() / "lib64"
+    require(here.resolve() in (Path(each).resolve() for each in path), f"it looks for them in {here}", dynamic)
 
     status, text = said([python, "-m", "pip", "show", "nvidia-cublas"])
     require(status != 0, "the environment has no CUDA packages of its own", text)
@@ -60,7 +62,7 @@ def main(python: Path, toolkit: Path) -> None:
             PPLDELTA_STORE=str(toolkit.parent / "store.sqlite"),
         )
         require(
-            status == 0 and "This build is for CUDA, but finds no device" in text,
+            status == 0 and "This build is for CUDA, but finds no device (" in text,
             "the demo runs on the CPU and says why",
             text,
         )
@@ -68,4 +70,4 @@ def main(python: Path, toolkit: Path) -> None:
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]), Path(sys.argv[2]))
+    main(*(Path(each).absolute() for each in sys.argv[1:3]))

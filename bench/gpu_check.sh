@@ -62,7 +62,7 @@ build() {
     say "installing into $work/site"
     "$python" -m pip install -q --disable-pip-version-check --no-index --no-deps --no-compile \
         --target "$work/site" "$from"/wheels/*.whl
-    export PYTHONPATH="$work/site"
+    export PYTHONPATH="$work/site${PYTHONPATH:+:$PYTHONPATH}"
     tar -C "$work" -xJf "$from/llama.cpp.tar.xz"
 
     if [[ -z ${REHEARSAL:-} ]]; then
@@ -71,7 +71,7 @@ build() {
             stop "nvidia-smi shows no GPU"
         say "toolkit $toolkit; compute capability, name, memory, driver: $card"
         architecture=$(cut -d, -f1 <<<"$card" | tr -d '. ')-real
-        cuda=(-DGGML_CUDA=ON -DGGML_CUDA_NO_VMM=ON "-DCMAKE_CUDA_ARCHITECTURES=$architecture"
+        cuda=(-DGGML_CUDA=ON -DGGML_CUDA_NO_VMM=ON -DGGML_CUDA_NCCL=OFF "-DCMAKE_CUDA_ARCHITECTURES=$architecture"
             "-DCUDAToolkit_ROOT=$toolkit" "-DCMAKE_CUDA_COMPILER=$toolkit/bin/nvcc")
     fi
     say "building (log: $work/build.log)"
@@ -94,7 +94,7 @@ check() {
     mkdir -p "$1"
     out=$(cd "$1" && pwd)
     cp "$work/build.log" "$out/" 2>/dev/null || true
-    export PYTHONPATH="$work/package:$work/site"
+    export PYTHONPATH="$work/package:$work/site${PYTHONPATH:+:$PYTHONPATH}"
     "$python" bench/gpu_check.py --out "$out" --work "$work" --seconds "$((in_all - SECONDS))" \
         --llama-bench "$(find "$work/build" -name llama-bench -type f -perm -u+x | head -1)" \
         ${REHEARSAL:+--rehearsal}

@@ -95,6 +95,8 @@ def test_a_build_for_gpus_that_finds_none_says_so(monkeypatch: pytest.MonkeyPatc
     (warning,) = warnings(replace(here, idle=("CUDA",)))
     assert warning.startswith("This build is for CUDA, but finds no device, and evaluates on the CPU.")
     assert warnings(replace(here, idle=("CUDA",)), n_gpu_layers=0) == []
+    (warning,) = warnings(replace(here, idle=("CUDA",), idle_because="failed to initialize CUDA: no device"))
+    assert "finds no device (failed to initialize CUDA: no device), and" in warning
 
 
 Loads = list[tuple[str, Weights]]

@@ -304,8 +304,9 @@ def _no_device(settings: Settings, where: Build) -> list[str]:
     """A warning where a build for GPUs finds none, unless none is wanted."""
     if where.gpu or settings.n_gpu_layers == 0 or not where.idle:
         return []
+    because = f" ({where.idle_because})" if where.idle_because else ""
     return [
-        f"This build is for {' and '.join(where.idle)}, but finds no device, and evaluates on the CPU. "
+        f"This build is for {' and '.join(where.idle)}, but finds no device{because}, and evaluates on the CPU. "
         "Is the driver installed, and is the device visible (CUDA_VISIBLE_DEVICES, the container's settings)? "
         "`n_gpu_layers=0` (`-ngl 0`) means the CPU without this warning."
     ]

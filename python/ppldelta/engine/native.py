@@ -31,6 +31,7 @@ _LONGEST_TEXT = 2**31 - 64
 _LEVELS = {1: logging.DEBUG, 2: logging.DEBUG, 3: logging.WARNING, 4: logging.ERROR}
 _ALL, _FROM_WARNING = 0, 3
 _errors: deque[str] = deque(maxlen=64)
+_unstarted: list[str] = []  # what backends said that could not start
 
 
 def forward_log() -> None:
@@ -39,6 +40,8 @@ def forward_log() -> None:
         level = _LEVELS.get(ggml_level, logging.DEBUG)
         if level >= logging.ERROR and text.strip():
             _errors.append(text.strip())
+            if "failed to initialize" in text:
+                _unstarted.append(text.strip().partition(": ")[2])  # without the function's name
         logger.log(level, "%s", text)
 
 
@@ -74,6 +77,7 @@ class Build:
         kernels: what of them determines how they round (`engine.devices`).
         system: llama.cpp's line on the features of the processor.
         idle: backends that are built in and find no device here, such as "CUDA".
+        idle_because: what they said of that, if anything.
     """
 
     version: str
@@ -84,6 +88,7 @@ class Build:
     kernels: str
     system: str
     idle: tuple[str, ...] = ()
+    idle_because: str = ""
 
     def on_gpu(self, n_gpu_layers: int | None) -> bool:
         """Whether a model with this setting has layers on a GPU there; None means all where a backend is built in."""
@@ -117,6 +122,7 @@ def compiler() -> str:
 def build() -> Build:
     """The `Build` of this process."""
     here = devices()
+    forward_log()  # with what backends say at their start
     return Build(
         version=_core.__version__,
         llama_cpp_commit=_core.llama_cpp_commit,
@@ -126,6 +132,7 @@ def build() -> Build:
         kernels=kernels_of(here),
         system=_core.system_info(),
         idle=tuple(_core.idle_backends()),
+        idle_because="; ".join(_unstarted),
     )
 
 

@@ -10,6 +10,7 @@ import resource
 import signal
 import socket
 import subprocess
+import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -22,7 +23,7 @@ from ppldelta import demo
 from ppldelta.engine import local, native
 
 PROGRAMS = Path(ppldelta.__file__).parent / "bin"
-LLAMA_PERPLEXITY, RPC_SERVER = PROGRAMS / "llama-perplexity", PROGRAMS / "ggml-rpc-server"
+LLAMA_PERPLEXITY = PROGRAMS / "llama-perplexity"
 
 
 @pytest.fixture(autouse=True)
@@ -101,7 +102,7 @@ def serving(port: int, most_bytes: int | None = None) -> Iterator[subprocess.Pop
     """A server on loopback, which may be given little memory."""
     environment = {**os.environ, "GOMP_SPINCOUNT": "1000", "GGML_NO_BACKTRACE": "1"}
     server = subprocess.Popen(
-        [str(RPC_SERVER), "-H", "127.0.0.1", "-p", str(port), "-t", "2"],
+        [sys.executable, "-m", "ppldelta.cli", "rpc-server", "-H", "127.0.0.1", "-p", str(port), "-t", "2"],
         stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, env=environment,
     )  # fmt: skip
     if most_bytes:

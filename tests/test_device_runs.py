@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import os
 import re
+import signal
 import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 import ppldelta
-from conftest import free_port, serving
+from conftest import free_port, serving, until
 from ppldelta import demo
 from ppldelta.engine import native, trusted
 from ppldelta.engine.store import Store
@@ -101,3 +104,24 @@ def test_the_signature_names_the_device_and_its_check_is_remembered_only_for_thi
     with Store(store) as opened:
         lines = {line for line, _ in trusted.remembered(opened.database, native.release())}
     assert len(lines) == 1 and "RPC" not in lines.pop()
+
+
+def test_a_server_outlives_a_client_that_is_killed(tmp_path: Path) -> None:
+    """In the middle of an evaluation: what the server then writes, nobody reads."""
+    (tmp_path / "long.txt").write_text((demo.CORPUS / "prose" / "a_history_of_nether_wick.txt").read_text() * 40)
+    port = free_port()
+    models = {"ref": demo.REFERENCE, "cmp": demo.COMPARISONS[0], "rpc": f"127.0.0.1:{port}", "progress": False}
+    with serving(port) as server:
+        client = subprocess.Popen(
+            [sys.executable, "-m", "ppldelta.cli", "score", tmp_path / "long.txt", "--ref", demo.REFERENCE,
+             "--cmp", demo.COMPARISONS[0], "-c", "256", "--rpc", f"127.0.0.1:{port}", "-o", tmp_path / "out"],
+            stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True,
+        )  # fmt: skip
+        store = tmp_path / "store.sqlite"
+        until(
+            lambda: store.exists() and store.with_name("store.sqlite-wal").stat().st_size > 40_000, 60
+        )  # some is done
+        os.killpg(client.pid, signal.SIGKILL)
+        client.wait()
+        assert len(ppldelta.score({"a": "The tide was out and nobody was about. " * 5}, **models).tokens)
+        assert server.poll() is None

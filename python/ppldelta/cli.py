@@ -210,7 +210,7 @@ def _run_program(name: str, flags: list[str]) -> int:
         hint = "install ppldelta again" + (", without `-DGGML_RPC=OFF`" if "rpc" in name else "")
         terminal.say(f"ppldelta: error: `{printable(program)}` is missing\nhint: {hint}")
         return 1
-    posix.replace_process(program, flags)
+    posix.replace_process(program, flags, ends_with_a_closed_pipe="server" not in name)
 
 
 _COMMANDS = {

@@ -89,7 +89,14 @@ def at_fork(in_child: Callable[[], object]) -> None:
     os.register_at_fork(after_in_child=in_child)
 
 
-def replace_process(program: Path, arguments: Sequence[str]) -> NoReturn:
-    """Goes on as another program, which has the terminal, the signals and the exit status."""
-    signal.signal(signal.SIGPIPE, signal.SIG_DFL)  # which Python ignores, and the program would
+def replace_process(program: Path, arguments: Sequence[str], *, ends_with_a_closed_pipe: bool) -> NoReturn:
+    """Goes on as another program, which has the terminal, the signals and the exit status.
+
+    Args:
+        program: its file.
+        arguments: of it.
+        ends_with_a_closed_pipe: whether it ends where nobody reads what it writes, as a tool in a pipeline should and a
+            server, of which one client has gone, should not.
+    """
+    signal.signal(signal.SIGPIPE, signal.SIG_DFL if ends_with_a_closed_pipe else signal.SIG_IGN)  # it is inherited
     os.execv(program, [str(program), *arguments])

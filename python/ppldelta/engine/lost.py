@@ -14,8 +14,8 @@ from ppldelta.errors import PpldeltaError
 NO_WORKER_S = 60.0
 """Seconds that a cluster may be without a worker while it has something to do: one that has ended is started again."""
 
-LOST_S = 10.0
-"""Seconds after which a task that Dask no longer knows of is given up."""
+LOST_S = 60.0
+"""Seconds that a result may take from its worker to here while nothing else is pending."""
 
 _LOOK_S = 2.0  # between two questions to the scheduler
 _KEPT = "what was computed is in the store, if one is used: the same call goes on from there"
@@ -36,7 +36,7 @@ class Watch:
 
     def begin(self) -> None:
         """Something was done."""
-        self._looked = self._had_worker = self._had_future = time.monotonic()
+        self._looked = self._had_worker = self._had_pending = time.monotonic()
 
     def look(self) -> None:
         """Nothing was done since the last look.
@@ -49,9 +49,9 @@ class Watch:
         now = time.monotonic()
         if self._client.status in ("closing", "closed"):
             raise PpldeltaError("the connection to the Dask scheduler is closed", hint=_KEPT)
-        if self._client.futures:
-            self._had_future = now
-        elif now - self._had_future > LOST_S:
+        if any(future.status == "pending" for future in list(self._client.futures.values())):
+            self._had_pending = now
+        elif now - self._had_pending > LOST_S:
             raise PpldeltaError("the Dask cluster lost a result, or it cannot be read here", hint=_KEPT)
         if now - self._looked < _LOOK_S:
             return

@@ -50,7 +50,8 @@ def connected(address: str) -> Iterator[Executor]:
             client.wait_for_workers(1, timeout=_WORKERS_S)
         except (TimeoutError, DaskTimeout):
             raise PpldeltaError(
-                f"the Dask cluster at `{shown}` has no worker", hint=f"start one or more: `dask worker {shown}`"
+                f"the Dask cluster at `{shown}` has no worker that is ready",
+                hint=f"start one or more: `dask worker {shown} --nthreads 1 --memory-limit 0`",
             ) from None
         yield client.get_executor()
 

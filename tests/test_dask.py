@@ -231,7 +231,9 @@ def test_a_scheduler_that_is_killed_ends_the_run(one_window_each: None) -> None:
         connected(address, 1) as client,
     ):
         executor = after_scores(client.get_executor(), 3, lambda: os.kill(process.pid, signal.SIGKILL))
-        with pytest.raises(ppldelta.PpldeltaError, match=r"the executor dropped a task|connection to the Dask"):
+        with pytest.raises(
+            ppldelta.PpldeltaError, match=r"the executor does not finish a task: \w|connection to the Dask"
+        ):
             in_time(lambda: ppldelta.score(**IN_PROSE, **QUIET, executor=executor), 60)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import re
 import socket
 from collections.abc import Iterator
@@ -35,6 +36,9 @@ def connected(address: str) -> Iterator[Executor]:
             f"a Dask cluster needs the package `distributed`, which cannot be imported: {error}",
             hint="pip install 'ppldelta[dask]'",
         ) from None
+    if not logging.getLogger().isEnabledFor(logging.DEBUG):  # else tracebacks of a lost connection
+        for name in ("distributed", "distributed.client"):
+            logging.getLogger(name).setLevel(logging.CRITICAL + 1)
     shown = printable(address)
     _refuse_unreachable(address)
     try:

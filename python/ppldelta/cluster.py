@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import re
 import socket
 from collections.abc import Iterator
@@ -35,6 +36,9 @@ def connected(address: str) -> Iterator[Executor]:
             f"a Dask cluster needs the package `distributed`, which cannot be imported: {error}",
             hint="pip install 'ppldelta[dask]'",
         ) from None
+    if not logging.getLogger().isEnabledFor(logging.DEBUG):  # else tracebacks of a lost connection
+        for name in ("distributed", "distributed.client"):
+            logging.getLogger(name).setLevel(logging.CRITICAL + 1)
     shown = printable(address)
     _refuse_unreachable(address)
     try:
@@ -50,7 +54,8 @@ def connected(address: str) -> Iterator[Executor]:
             client.wait_for_workers(1, timeout=_WORKERS_S)
         except (TimeoutError, DaskTimeout):
             raise PpldeltaError(
-                f"the Dask cluster at `{shown}` has no worker", hint=f"start one or more: `dask worker {shown}`"
+                f"the Dask cluster at `{shown}` has no worker that is ready",
+                hint=f"start one or more: `dask worker {shown} --nthreads 1 --memory-limit 0`",
             ) from None
         yield client.get_executor()
 

@@ -62,7 +62,9 @@ def score(
         executor: where models are loaded and evaluated; by default a worker process on this machine, which keeps the
             models for the next call and ends when it is idle. Any other `concurrent.futures.Executor` will do, such as
             Dask's `client.get_executor()`. Its workers need the same ppldelta and the same model files under the same
-            paths: each reads a file once to compare its hash, and a file of other content is refused.
+            paths: each reads a file once to compare its hash, and a file of other content is refused. Start Dask's with
+            `dask worker ADDRESS --nthreads 1 --memory-limit 0`: one evaluates one task at a time, and Dask would pause
+            or end it for the memory that a model takes.
         rpc: `HOST:PORT` of a `ppldelta rpc-server` on another machine, or several, whose devices are used like GPUs of
             this one; by default what the environment variable `PPLDELTA_RPC` names. It goes with the default worker
             only. llama.cpp calls RPC a proof of concept, fragile and insecure: never run a server on an open network.

@@ -1,6 +1,7 @@
 """Sees where a Dask cluster will never finish what it was handed, since nothing of Dask says so.
 
-Dask keeps tasks for workers that may still come, and a result that cannot be read leaves its future open for ever.
+Dask keeps tasks for workers that may still come; a worker whose memory is mostly used begins none, and Dask counts a
+model file that is mapped into it; and a result that cannot be read leaves its future open for ever.
 """
 
 from __future__ import annotations
@@ -12,10 +13,10 @@ from typing import Any
 from ppldelta.errors import PpldeltaError
 
 NO_WORKER_S = 60.0
-"""Seconds that a cluster may be without a worker while it has something to do: one that has ended is started again."""
+"""Seconds that a cluster may be without a worker that works while it should: one that has ended is started again."""
 
-LOST_S = 10.0
-"""Seconds after which a task that Dask no longer knows of is given up."""
+LOST_S = 60.0
+"""Seconds that a result may take from its worker to here while nothing else is pending."""
 
 _LOOK_S = 2.0  # between two questions to the scheduler
 _KEPT = "what was computed is in the store, if one is used: the same call goes on from there"
@@ -36,7 +37,7 @@ class Watch:
 
     def begin(self) -> None:
         """Something was done."""
-        self._looked = self._had_worker = self._had_future = time.monotonic()
+        self._looked = self._had_worker = self._had_pending = time.monotonic()
 
     def look(self) -> None:
         """Nothing was done since the last look.
@@ -49,24 +50,32 @@ class Watch:
         now = time.monotonic()
         if self._client.status in ("closing", "closed"):
             raise PpldeltaError("the connection to the Dask scheduler is closed", hint=_KEPT)
-        if self._client.futures:
-            self._had_future = now
-        elif now - self._had_future > LOST_S:
+        if any(future.status == "pending" for future in list(self._client.futures.values())):
+            self._had_pending = now
+        elif now - self._had_pending > LOST_S:
             raise PpldeltaError("the Dask cluster lost a result, or it cannot be read here", hint=_KEPT)
         if now - self._looked < _LOOK_S:
             return
         self._looked = now
-        if self._n_workers() != 0:
+        try:
+            workers = self._client.scheduler_info()["workers"].values()
+        except OSError:  # the connection is about to be closed, which the next look sees
+            return
+        if any(map(_works, workers)):
             self._had_worker = now
         elif now - self._had_worker > NO_WORKER_S:
+            if workers:
+                raise PpldeltaError(
+                    f"Dask has paused all workers of the cluster for {NO_WORKER_S:.0f} s: their memory is used",
+                    hint=f"start workers with `--memory-limit 0`; {_KEPT}",
+                )
             raise PpldeltaError(
                 f"the Dask cluster has had no worker for {NO_WORKER_S:.0f} s",
                 hint=f"start workers, and see why they end; {_KEPT}",
             )
 
-    def _n_workers(self) -> int | None:
-        """None where the scheduler does not say."""
-        try:
-            return len(self._client.scheduler_info()["workers"])
-        except OSError:  # the connection is about to be closed, which the next look sees
-            return None
+
+def _works(worker: dict[str, Any]) -> bool:
+    """Whether a worker begins tasks, or at least goes on with one."""
+    counts = worker.get("metrics", {}).get("task_counts")
+    return worker.get("status") != "paused" or counts is None or counts.get("executing", 0) > 0

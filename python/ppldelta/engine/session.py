@@ -276,6 +276,6 @@ def _not_run(error: Exception) -> PpldeltaError:
             hint="install the same ppldelta on all machines",
         )
     return PpldeltaError(
-        f"the executor dropped a task: {error or type(error).__name__}",
-        hint="see whether it still runs; what was computed is in the store, if one is used",
+        f"the executor does not finish a task: {str(error) or type(error).__name__}",
+        hint="see whether it and what it runs on are still there; what was computed is in the store, if one is used",
     )

@@ -82,10 +82,11 @@ inline __attribute__((always_inline)) double sum_exp_loop(const float * x, size_
     return sum;
 }
 
-#if defined(PPLDELTA_PORTABLE) && defined(__x86_64__)
+#if defined(PPLDELTA_SOFTMAX_TWICE) && defined(__x86_64__)
 
-// A build for many processors holds the loops twice, and asks once for what the processor has. (GCC's `target_clones`
-// with an `arch=` goes by the processor's model, and ends in SIGILL where a hypervisor hides a feature of it.)
+// A build that is not made for the processor at hand holds the loops twice, and asks once which the processor can run.
+// (GCC's `target_clones` with an `arch=` goes by the processor's model: where a hypervisor hides one of its features, the
+// process ends in SIGILL.)
 __attribute__((target("avx2,fma"))) float max_avx2(const float * x, size_t n) {
     return max_loop(x, n);
 }
@@ -121,7 +122,7 @@ double sum_exp(const float * x, size_t n, float max) {
 bool softmax_fuses() {
 #if defined(__FMA__) || defined(__aarch64__)
     return true;
-#elif defined(PPLDELTA_PORTABLE) && defined(__x86_64__)
+#elif defined(PPLDELTA_SOFTMAX_TWICE) && defined(__x86_64__)
     return has_avx2;
 #else
     return false;

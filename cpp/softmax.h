@@ -12,7 +12,7 @@ namespace ppldelta {
 // target whose logit is -inf, gives a result that is not finite: the caller counts those.
 double log_softmax_at(const float * logits, size_t n_vocab, size_t target);
 
-// Whether this code runs as fused multiply-adds, which round once where others round twice. How wide the vectors are makes
+// Whether this code runs as fused multiply-adds, which round once instead of twice. How wide the vectors are makes
 // no difference.
 bool softmax_fuses();
 

@@ -5,8 +5,10 @@ from __future__ import annotations
 from ppldelta.engine.devices import Device
 from ppldelta.engine.kernels import Kernel
 
-SWITCHES = ("AVX512", "AVX512_VBMI", "AVX512_VNNI", "AVX512_BF16")  # -DGGML_<name>=ON where GGML_NATIVE is off
-PORTABLE = ("AVX", "AVX2", "BMI2", "F16C", "FMA")  # on where GGML_NATIVE is off
+OFF_WITHOUT_NATIVE = ("AVX512", "AVX512_VBMI", "AVX512_VNNI", "AVX512_BF16")
+ON_WITHOUT_NATIVE = ("AVX", "AVX2", "BMI2", "F16C", "FMA")
+"""Features whose switch (`-DGGML_<name>=`) is off, or on, by default where GGML_NATIVE is off."""
+
 _LAYOUTS = {"CPU_REPACK": "-DGGML_CPU_REPACK=OFF", "CPU_KLEIDIAI": "-DGGML_CPU_KLEIDIAI=OFF"}
 
 
@@ -25,20 +27,21 @@ def remedy(kernel: Kernel, on: Device) -> str:
     if kernel.buffer_type in _LAYOUTS:
         return build_with(_LAYOUTS[kernel.buffer_type])
     if kernel.buffer_type == "AMX":
-        return build_with("-DGGML_NATIVE=OFF", *_kept(on, SWITCHES))
+        return build_with("-DGGML_NATIVE=OFF", *_kept(on))
     return build_with("-DGGML_NATIVE=OFF") + "; if that fails too, add -DGGML_LLAMAFILE=OFF"
 
 
 def without(missing: list[str]) -> str:
     """The next step where the build needs features that the CPU lacks."""
-    return build_with("-DGGML_NATIVE=OFF", *(f"-DGGML_{name}=OFF" for name in missing if name in PORTABLE))
+    return build_with("-DGGML_NATIVE=OFF", *(f"-DGGML_{name}=OFF" for name in missing if name in ON_WITHOUT_NATIVE))
 
 
 def build_with(*switches: str) -> str:
+    """The command that builds the package with these switches."""
     return f'CMAKE_ARGS="{" ".join(switches)}" pip install .'
 
 
-def _kept(device: Device, names: tuple[str, ...]) -> list[str]:
-    """Switches for those features that this build has: without GGML_NATIVE they are off."""
+def _kept(device: Device) -> list[str]:
+    """Switches that keep what this build has and a build without GGML_NATIVE would leave out."""
     features = {name for name, _ in device.features}
-    return [f"-DGGML_{name}=ON" for name in names if name in features]
+    return [f"-DGGML_{name}=ON" for name in OFF_WITHOUT_NATIVE if name in features]

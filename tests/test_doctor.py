@@ -12,13 +12,12 @@ from pathlib import Path
 import pytest
 
 import ppldelta
-from broken_kernels import FIRST
+from broken_kernels import FIRST, break_in_child
 from ppldelta import cli, doctor
 from ppldelta.engine import cpu, isolated, kernels, native, remedies
 from ppldelta.engine.kernels import Kernel, Product
 from ppldelta.engine.store import Store
 from test_devices import CPU, GPU
-from test_kernels import break_in_child
 
 CHECK = {"type", "device", "buffer_type", "outcome"}
 

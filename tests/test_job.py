@@ -51,7 +51,7 @@ def test_the_headline_is_shown_with_the_progress(capsys: pytest.CaptureFixture[s
     assert said.startswith("1 document, ")
     assert said.count(" tokens/s\n") == 2, "a line for each model"
     ppldelta.score({"a": TEXT}, demo.REFERENCE, GOOD)
-    assert "tok/s" not in capsys.readouterr().err, "nothing is evaluated, the headline says it"
+    assert "tokens/s" not in capsys.readouterr().err, "nothing is evaluated, the headline says it"
     ppldelta.score({"a": TEXT, "b": MORE}, demo.REFERENCE, GOOD)
     assert "1 of 2 windows from the store" in capsys.readouterr().err
 

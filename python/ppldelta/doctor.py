@@ -156,7 +156,7 @@ def examine(store: Path | None = None, *, progress: bool = False) -> Examination
 
     Args:
         store: the store's file; by default `engine.store.default_path()`. It is not opened.
-        progress: whether to show how far it is, on stderr where that is a terminal.
+        progress: whether to show how far it is, on stderr.
     """
     path = (store or default_path()).expanduser()
     problems: list[Problem] = []
@@ -233,7 +233,7 @@ def _finite(value: float) -> float | None:
 
 
 def _free(device: Device) -> int:
-    """ggml calls all of the machine's memory free."""
+    """Bytes that are free; of the machine's memory ggml says that all is."""
     available = cpu.memory_available() if device.backend == "CPU" else None
     return device.memory_free if available is None else min(available, device.memory_total)
 

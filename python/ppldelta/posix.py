@@ -9,7 +9,8 @@
     replace_process                    a child process whose exit status is passed on
     SIGNAL_NAME                        exit statuses of exceptions, such as 0xC000001D for an illegal instruction
 
-`cpp/` is to be read beside it (`cpp/model.cpp` writes to a file descriptor), and loky's classes for Windows.
+Three more places are to be looked at: `engine/executor.py` reads from the pipe of loky's results, `cpp/model.cpp`
+writes to a file descriptor, and loky has classes of its own for Windows.
 """
 
 from __future__ import annotations
@@ -25,7 +26,6 @@ from typing import NoReturn
 SIGNAL_NAME = re.compile(r"\bSIG[A-Z]+\b")
 """Finds in what loky says of an ended process which signal ended it."""
 
-
 ENDINGS = (signal.SIGTERM, signal.SIGHUP)
 """Signals that ask a process to end, beside that of Ctrl-C."""
 
@@ -35,9 +35,9 @@ CLOSED_PIPE_STATUS = 128 + signal.SIGPIPE
 
 @contextmanager
 def signals_blocked() -> Iterator[None]:
-    """Within, no signal that the caller may handle leaves a process half started; it is seen afterwards.
+    """Signals that the caller may handle wait while the context lasts, so that none leaves a process half started.
 
-    A process that is started within ignores Ctrl-C and the terminal's end from its first instruction on.
+    A process that is started meanwhile ignores Ctrl-C and the terminal's end from its first instruction on.
     """
     before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT, *ENDINGS})
     try:
@@ -47,7 +47,7 @@ def signals_blocked() -> Iterator[None]:
 
 
 def leave_signals_to_the_caller() -> None:
-    """For a process started within `signals_blocked`: what reaches all of a terminal is its caller's affair."""
+    """For a process started while `signals_blocked` lasts: what a terminal sends to all is its caller's affair."""
     for signum in (signal.SIGINT, signal.SIGHUP):
         signal.signal(signum, signal.SIG_IGN)
     signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGTERM})  # the caller blocked it for the start alone

@@ -51,7 +51,7 @@ def score(
         windows: which tokens are scored. `"perplexity"` scores the second half of every window of `n_ctx` tokens, as
             llama-perplexity does; `"every"` scores every token of a document exactly once.
         max_windows: at most this many windows of each document (llama-perplexity's `--chunks`).
-        n_gpu_layers: layers to put on the GPU; by default all where a GPU backend is built in.
+        n_gpu_layers: layers to put on the GPU; by default all where there is a GPU.
         n_ubatch: most tokens in a micro-batch. Its scored tokens (on the CPU at most 128) take n_vocab float32 logits
             each.
         threads: CPU threads; by default the number of physical cores of the machine that evaluates. Where an executor

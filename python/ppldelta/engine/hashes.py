@@ -75,7 +75,7 @@ class Hashes:
         return self._known[path]
 
     def wait_visibly(self, path: Path, visible: bool = True) -> str:
-        """As `wait`; where that takes its time, how far the reading of all files is is shown on stderr."""
+        """As `wait`; where that takes long, stderr shows how much of all files was read."""
         with meter(
             "reading the models", self.n_bytes, "byte", initial=self._n_told, brief=True, visible=visible
         ) as shown:

@@ -18,7 +18,7 @@ from ppldelta.engine.devices import Device, devices
 from ppldelta.engine.kernels import Kernel, Product
 
 TIMEOUT_S = 120.0
-"""For the devices, and for the products of one type: each takes milliseconds, but a GPU's first one may compile."""
+"""Most seconds that a process may take. Its work takes milliseconds, but at the first product a GPU may compile."""
 
 _MOST_PROCESSES = 8
 _CHILD = "from ppldelta.engine import isolated; isolated."
@@ -76,7 +76,7 @@ def check(types: Sequence[str], on_type: Callable[[], object] = lambda: None) ->
         What came of the products, and which kernels ended their process, both in the order of `types`.
 
     Raises:
-        Ended: a process ends before it multiplies anything, or after all.
+        Ended: a process ends before its first product or after its last one.
     """
     with ThreadPoolExecutor(min(os.cpu_count() or 1, _MOST_PROCESSES)) as threads:
         futures = {threads.submit(_check, type): type for type in types}
@@ -128,7 +128,7 @@ def _run(call: str, given: object) -> tuple[Ended | None, list[dict[str, Any]]]:
     ) as process:
         try:
             out, log = process.communicate(json.dumps(given), TIMEOUT_S)
-            cause = _named(process.returncode) if process.returncode else None
+            cause = _how_ended(process.returncode) if process.returncode else None
         except subprocess.TimeoutExpired:
             process.kill()
             out, log = process.communicate()
@@ -139,7 +139,8 @@ def _run(call: str, given: object) -> tuple[Ended | None, list[dict[str, Any]]]:
     return Ended(cause, said) if cause else None, lines
 
 
-def _named(status: int) -> str:
+def _how_ended(status: int) -> str:
+    """The name of the signal that ended a process, or its exit status."""
     try:
         return signal.Signals(-status).name
     except ValueError:
@@ -147,13 +148,13 @@ def _named(status: int) -> str:
 
 
 def say_devices() -> None:
-    """In such a process: says what devices it has."""
+    """Writes what devices this process has; the counterpart of `find_devices`, in the process that it starts."""
     for each in _core.devices():
         _say(each)
 
 
 def say_products() -> None:
-    """In such a process: reads the type and the kernels to leave out, and says what comes of the others."""
+    """Reads a type and the kernels to leave out, and writes what comes of the others; the counterpart of `check`."""
     type, skip = json.loads(sys.stdin.read())
     for product in kernels.multiply(
         type,

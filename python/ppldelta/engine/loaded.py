@@ -24,7 +24,7 @@ class ModelFile:
 
     Attributes:
         path: the GGUF file (of several, the first), absolute.
-        n_gpu_layers: layers on the GPU; None for all where a GPU backend is built in.
+        n_gpu_layers: layers on the GPU; None for all where there is a GPU.
         sizes: bytes of each of its files, as the caller found them.
         times_ns: the modification time of each of its files, as the caller found them; empty where `sha256` says more.
         sha256: its content (`models.identity.content_hash`), for a worker that may be another machine; None for one
@@ -51,7 +51,8 @@ class ModelFile:
         return sum(self.sizes)
 
     def refuse_other(self) -> None:
-        """
+        """Compares what is under the path here with what the caller found there.
+
         Raises:
             ModelError: what is under the path here is not what the caller found.
         """

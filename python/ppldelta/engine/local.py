@@ -117,12 +117,12 @@ _ends_at_exit = False
 
 
 def _note(worker: LocalWorker) -> None:
-    """Ends the worker with this process, if it is a child of multiprocessing: such a one waits for its own children."""
+    """Ends the worker with this process: a child process of multiprocessing waits at its end for its own children."""
     global _ends_at_exit
     _started.add(worker)
     if not _ends_at_exit:
         _ends_at_exit = True
-        util.Finalize(None, _end_all, exitpriority=20)  # before the semaphores of loky, which have 0
+        util.Finalize(None, _end_all, exitpriority=20)  # before loky removes its semaphores, with priority 0
 
 
 def _end_all() -> None:
@@ -137,11 +137,11 @@ def _forget_all() -> None:
     _ends_at_exit = False
 
 
-posix.at_fork(_forget_all)  # they are children of the process that was forked
+posix.at_fork(_forget_all)  # the workers are children of the process that was forked, not of the fork
 
 
 def take(rpc: tuple[str, ...] = ()) -> LocalWorker:
-    """A worker with the devices of these servers that waits, or a new one; one that no longer answers is put away."""
+    """A worker that waits and has the devices of these servers, or a new one; those that no longer answer are ended."""
     while True:
         with _lock:
             worker = next((each for each in reversed(idle) if each.rpc == rpc), None)

@@ -31,7 +31,7 @@ _LONGEST_TEXT = 2**31 - 64
 _LEVELS = {1: logging.DEBUG, 2: logging.DEBUG, 3: logging.WARNING, 4: logging.ERROR}
 _ALL, _FROM_WARNING = 0, 3
 _errors: deque[str] = deque(maxlen=64)
-_unstarted: list[str] = []  # what backends said that could not start
+_unstarted: list[str] = []  # what those backends said that could not start
 
 
 def forward_log() -> None:
@@ -72,12 +72,12 @@ class Build:
         version: ppldelta's.
         llama_cpp_commit: the commit of llama.cpp.
         patches_hash: hash over the patches to it.
-        gpu: whether a GPU backend is built in.
+        gpu: whether there is a GPU: of this machine, or a device of an RPC server.
         devices: such as "CPU: AMD EPYC" or "CUDA0: NVIDIA H200".
         kernels: what of them determines how they round (`engine.devices`).
         system: llama.cpp's line on the features of the processor.
         idle: backends that are built in and find no device here, such as "CUDA".
-        idle_because: what they said of that, if anything.
+        idle_because: what these backends said of it, if anything.
     """
 
     version: str
@@ -91,7 +91,7 @@ class Build:
     idle_because: str = ""
 
     def on_gpu(self, n_gpu_layers: int | None) -> bool:
-        """Whether a model with this setting has layers on a GPU there; None means all where a backend is built in."""
+        """Whether a model with this setting has layers on a GPU there; None means all where there is one."""
         return _on_gpu(self.gpu, n_gpu_layers)
 
     @property
@@ -201,7 +201,7 @@ class Model:
 
     Args:
         path: the GGUF file (of several, the first).
-        n_gpu_layers: layers to put on the GPU; None for all where a GPU backend is built in, else 0.
+        n_gpu_layers: layers to put on the GPU; None for all where there is a GPU, else for 0.
         vocab_only: leave the weights on disk; such a model tokenizes and has no `Scorer`.
 
     Raises:

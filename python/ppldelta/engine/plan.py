@@ -48,7 +48,7 @@ class Settings:
         windows: which tokens are scored, one of `text.windows.RULES`.
         n_ctx: most tokens that are evaluated together; None until the reference is known (`for_model`).
         max_windows: most windows of each document; None for all.
-        n_gpu_layers: layers on the GPU; None for all where a GPU backend is built in.
+        n_gpu_layers: layers on the GPU; None for all where there is a GPU.
         n_ubatch: most tokens in a micro-batch.
         threads: CPU threads; None for the physical cores of whatever machine evaluates.
         n_outputs_max: most scored tokens in a micro-batch of a window that is evaluated alone; None until it is known

@@ -50,7 +50,7 @@ class RemoteModel:
     Args:
         session: where that is.
         reference: its label and file.
-        n_gpu_layers: layers on the GPU; None for all where a GPU backend is built in.
+        n_gpu_layers: layers on the GPU; None for all where there is a GPU.
         content: the hash of its content, asked for once, before something is asked of another machine; by default its
             files are read.
     """
@@ -73,9 +73,10 @@ class RemoteModel:
 
     @cached_property
     def _file(self) -> ModelFile:
-        """
+        """The model as the workers need to know it.
+
         Raises:
-            ModelError: it is for another machine, and a file cannot be read here.
+            ModelError: the workers are on other machines, and a file cannot be read here.
         """
         return self._found if self._session.local else self._found.elsewhere(self._content())
 

@@ -45,7 +45,7 @@ class Session:
         rpc: `HOST:PORT` of servers whose devices the local worker uses, beside its own.
 
     Raises:
-        PpldeltaError: `executor` is none, or both are given.
+        PpldeltaError: `executor` is no executor, or `rpc` is given beside it.
     """
 
     def __init__(self, executor: Executor | None = None, rpc: tuple[str, ...] = ()) -> None:
@@ -120,9 +120,10 @@ class Session:
         ended.executor.end()
 
     def _submit(self, task: Callable[..., object], *arguments: object) -> Future[Reply]:
-        """
+        """Hands a task to the executor.
+
         Raises:
-            BrokenExecutor: of an executor that was handed in, or as `_submit_locally`.
+            BrokenExecutor: an executor that was handed in is broken, or as `_submit_locally`.
         """
         log_level = native.logger.getEffectiveLevel()
         if self._foreign is not None:
@@ -133,7 +134,8 @@ class Session:
         return future
 
     def _submit_locally(self, task: Callable[..., object], log_level: int, *arguments: object) -> Future[Reply]:
-        """
+        """Hands a task to the local worker, and starts another one where an idle one has ended.
+
         Raises:
             BrokenExecutor: the worker has ended while it had something to do.
         """
@@ -157,8 +159,9 @@ class Session:
             names: the document of each of the caller's items from the first one in flight on.
 
         Raises:
-            PpldeltaError: the task's; or the executor could not run it, or not with the same release of ppldelta.
-            ModelError: its process was ended.
+            PpldeltaError: the task raised it, the executor could not run the task, or a worker of another release of
+                ppldelta ran it.
+            ModelError: the process that ran it was ended.
         """
         self._watch.begin()
         try:

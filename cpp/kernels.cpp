@@ -25,7 +25,7 @@ template <typename function> function proc_address(ggml_backend_dev_t device, co
     return reg ? reinterpret_cast<function>(ggml_backend_reg_get_proc_address(reg, name)) : nullptr;
 }
 
-// As llama.cpp tries them: first those that lay weights out for faster kernels.
+// In the order in which llama.cpp tries them: first those that lay weights out for faster kernels.
 std::vector<ggml_backend_buffer_type_t> buffer_types(ggml_backend_dev_t device) {
     std::vector<ggml_backend_buffer_type_t> types;
     if (auto extra = proc_address<ggml_backend_dev_get_extra_bufts_t>(device, "ggml_backend_dev_get_extra_bufts")) {
@@ -51,7 +51,7 @@ ggml_context_ptr make_context(size_t n_tensors) {
     return ggml_context_ptr(ggml_init({ n_tensors * ggml_tensor_overhead() + ggml_graph_overhead(), nullptr, true }));
 }
 
-// One for each device, never freed: making one takes long on a GPU, and the process may end in any order.
+// There is one for each device, and none is freed: making one takes long on a GPU, and a process may end in any order.
 ggml_backend_t backend_of(ggml_backend_dev_t device) {
     static std::mutex mutex;
     static auto *     backends = new std::map<ggml_backend_dev_t, ggml_backend_t>;
@@ -105,7 +105,7 @@ std::vector<tensor_type> tensor_types() {
         const auto                    type   = static_cast<ggml_type>(i);
         const ggml_type_traits *      traits = ggml_get_type_traits(type);
         const bool is_float = type == GGML_TYPE_F32 || type == GGML_TYPE_F16 || type == GGML_TYPE_BF16;
-        // Q8_1 and Q8_K are what activations become, and no model holds them
+        // activations become Q8_1 and Q8_K; no model holds these
         if (traits->type_name && traits->blck_size > 0 && type != GGML_TYPE_Q8_1 && type != GGML_TYPE_Q8_K &&
             (is_float || (traits->is_quantized && traits->to_float))) {
             types.push_back({ traits->type_name, traits->blck_size, traits->type_size });
@@ -152,7 +152,7 @@ void dequantize(const std::string & name, const uint8_t * rows, int64_t n_rows, 
     }
 }
 
-double multiply(const product_params & params, const uint8_t * weights, const float * vectors, float * products) {
+std::optional<double> multiply(const product_params & params, const uint8_t * weights, const float * vectors, float * products) {
     ggml_backend_dev_t device = device_by_name(params.device);
     const ggml_type    type   = type_by_name(params.type);
 
@@ -171,13 +171,13 @@ double multiply(const product_params & params, const uint8_t * weights, const fl
     ggml_tensor * x = ggml_new_tensor_2d(context.get(), GGML_TYPE_F32, params.n_columns, params.n_vectors);
     ggml_tensor * y = ggml_mul_mat(context.get(), w, x);
 
-    // llama.cpp decides in the same way where weights go: the operation is asked for with weights in an empty buffer
+    // llama.cpp decides in the same way where weights go: it asks for the operation with weights in an empty buffer
     w->buffer = ggml_backend_buft_alloc_buffer(buffer_type, 0);
     const bool supported = w->buffer && ggml_backend_dev_supports_op(device, y);
     ggml_backend_buffer_free(w->buffer);
     w->buffer = nullptr;
     if (!supported) {
-        return -1.0;
+        return std::nullopt;
     }
 
     ggml_backend_t                backend = backend_of(device);

@@ -1,10 +1,11 @@
 // What computes: the devices of this machine, the features of their kernels, and single matrix products, by which the
-// kernels are checked. Knows ggml, not Python; asks backends only through the registry, since they may be loaded at
-// run time.
+// kernels are checked. This file knows ggml, not Python. It asks backends only through the registry, since they may be
+// loaded at run time.
 #pragma once
 
 #include <cstddef>
 #include <cstdint>
+#include <optional>
 #include <string>
 #include <utility>
 #include <vector>
@@ -35,19 +36,19 @@ struct tensor_type {
 std::vector<tensor_type> tensor_types();
 
 // The types of those tensors of a GGUF file that have several rows, as ggml names them, each once.
-// Throws std::runtime_error where the file cannot be read.
+// Throws std::runtime_error if the file cannot be read.
 std::vector<std::string> tensor_types_in(const std::string & path);
 
 // Rows of float32 in a type; where one needs an importance matrix, all columns are equally important.
 std::vector<uint8_t> quantize(const std::string & type, const float * rows, int64_t n_rows, int64_t n_columns);
 
-// The float32 values that they stand for, n_rows × n_columns.
+// The float32 values that such rows stand for, n_rows × n_columns.
 void dequantize(const std::string & type, const uint8_t * rows, int64_t n_rows, int64_t n_columns, float * values);
 
 struct product_params {
     std::string device;
     std::string buffer_type; // where the weights lie
-    std::string type;        // theirs
+    std::string type;        // of the weights
     int64_t     n_rows;
     int64_t     n_columns;
     int64_t     n_vectors;
@@ -56,8 +57,8 @@ struct product_params {
 };
 
 // products[v * n_rows + r] = weights[r] · vectors[v], as the device computes it. Returns the shortest time of the
-// repeats in seconds, or a negative number where llama.cpp would not put such weights there.
-// Throws std::runtime_error where the backend fails.
-double multiply(const product_params & params, const uint8_t * weights, const float * vectors, float * products);
+// repeats in seconds, or nothing if llama.cpp would not put such weights there.
+// Throws std::runtime_error if the backend fails.
+std::optional<double> multiply(const product_params & params, const uint8_t * weights, const float * vectors, float * products);
 
 } // namespace ppldelta

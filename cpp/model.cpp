@@ -210,7 +210,7 @@ std::vector<std::string> idle_backends() {
     for (size_t i = 0; i < ggml_backend_reg_count(); i++) {
         ggml_backend_reg_t reg  = ggml_backend_reg_get(i);
         const std::string  name = ggml_backend_reg_name(reg);
-        if (ggml_backend_reg_dev_count(reg) == 0 && name != "RPC") { // whose devices are those of other machines
+        if (ggml_backend_reg_dev_count(reg) == 0 && name != "RPC") { // the devices of RPC are those of other machines
             names.push_back(name);
         }
     }
@@ -224,7 +224,7 @@ model::model(const std::string & path, int32_t n_gpu_layers, bool vocab_only) {
     params.vocab_only   = vocab_only;
     ggml_backend_dev_t nothing[] = { nullptr };
     if (n_gpu_layers == 0) {
-        params.devices = nothing; // else a GPU would multiply large micro-batches, with weights copied each time
+        params.devices = nothing; // with any device there, a GPU would multiply large micro-batches, and copy the weights each time
     }
     handle_.reset(llama_model_load_from_file(path.c_str(), params));
     if (!handle_) {

@@ -25,10 +25,10 @@ std::vector<log_line> drain_log(int least_level);
 // there whatever happens next.
 void mirror_log(int fd);
 
-// Where a build with loadable backends (GGML_BACKEND_DL) finds them. To be called before all that needs one.
+// Tells a build with loadable backends (GGML_BACKEND_DL) where they are; it is called before anything asks for one.
 void find_backends(const std::string & folder);
 
-// llama.cpp's line on the features of the processor that are used.
+// llama.cpp's line on the features of the processor that it uses.
 std::string system_info();
 
 // Names of backends that are built in and find no device, such as "CUDA" without a driver.
@@ -38,10 +38,10 @@ std::vector<std::string> idle_backends();
 bool has_gpu();
 
 // Makes the devices of a `ggml-rpc-server` at HOST:PORT this process's own, for all models that are loaded afterwards.
-// Throws std::runtime_error where the build has no RPC backend; ggml aborts the process where no server answers.
+// Throws std::runtime_error if the build has no RPC backend; ggml aborts the process if no server answers.
 void add_rpc_server(const std::string & endpoint);
 
-// Makes llama.cpp and its backends ready, once; whatever asks them something calls it first.
+// Makes llama.cpp and its backends ready, once; every function that asks them something calls it first.
 void initialize_backend();
 
 struct model_info {

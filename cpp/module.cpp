@@ -174,14 +174,14 @@ py::object multiply(const std::string & device, const std::string & buffer_type,
                     const array<uint8_t> & weights, const array<float> & vectors, py::ssize_t n_rows, int n_threads,
                     int n_repeats) {
     array<float> products(std::vector<py::ssize_t>{ vectors.shape(0), n_rows });
-    float *      out = products.mutable_data();
-    double       time_s;
+    float * out = products.mutable_data();
+    std::optional<double> time_s;
     {
         const py::gil_scoped_release release;
         time_s = ppldelta::multiply({ device, buffer_type, type, n_rows, vectors.shape(1), vectors.shape(0), n_threads,
                                       n_repeats }, weights.data(), vectors.data(), out);
     }
-    return time_s < 0 ? py::object(py::none()) : py::make_tuple(products, time_s);
+    return time_s ? py::object(py::make_tuple(products, *time_s)) : py::none();
 }
 
 } // namespace

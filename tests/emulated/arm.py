@@ -60,6 +60,8 @@ def main() -> int:
         ran = subprocess.run(list(map(str, command)), input=stdin, stdout=subprocess.PIPE)
         if ran.returncode:
             print(f"{path.stem} on {options.arch}: ended with {ran.returncode}: WRONG")
+            good = False
+            continue
         good &= verdict(f"{path.stem} on {options.arch}", score(path), np.frombuffer(ran.stdout, "<f4"))
     return int(not good)
 

@@ -61,7 +61,7 @@ def connected(address: str) -> Iterator[Executor]:
 
 
 def _refuse_unreachable(address: str) -> None:
-    """Dask would try again and again, and wait for ever where something answers that is no scheduler.
+    """Tries the address first: Dask would try again and again, and wait for ever if what answers is no scheduler.
 
     Raises:
         PpldeltaError: no scheduler answers there.
@@ -69,7 +69,10 @@ def _refuse_unreachable(address: str) -> None:
     shown = printable(address)
     found = _ADDRESS.fullmatch(address)
     if not found or not 0 < int(found["port"]) < 2**16:
-        raise PpldeltaError(f"a Dask cluster must be given as `tcp://HOST:PORT`, got `{shown}`")
+        raise PpldeltaError(
+            f"a Dask cluster must be given as `tcp://HOST:PORT`, got `{shown}`",
+            hint="`dask scheduler` prints its address when it starts",
+        )
     try:
         with socket.create_connection((found["host"], int(found["port"])), timeout=_ANSWER_S) as probe:
             if found["scheme"] == "tls":

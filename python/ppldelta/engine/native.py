@@ -152,7 +152,7 @@ def connect(rpc: Iterable[str]) -> None:
         if endpoint not in _connected:
             with _guard(
                 f"cannot use the devices of `{printable(endpoint)}`",
-                "`-DGGML_RPC=OFF` must not be among the CMAKE_ARGS of the build",
+                "build without `-DGGML_RPC=OFF` here, and see that the server lists a device when it starts",
             ):
                 _core.add_rpc_server(endpoint)
             _connected.add(endpoint)

@@ -17,6 +17,7 @@ WARNING = "llama.cpp calls RPC a proof of concept, fragile and insecure: never r
 
 _ENDPOINT = re.compile(r"(?P<host>[^\s,|:]+):(?P<port>\d{1,5})")
 _CONNECT_S = 5.0
+_HINT = "such as `192.168.0.2:50052`, where `ppldelta rpc-server -H 192.168.0.2 -p 50052` runs"
 
 
 def endpoints(rpc: str | Iterable[str] | None) -> tuple[str, ...]:
@@ -31,13 +32,13 @@ def endpoints(rpc: str | Iterable[str] | None) -> tuple[str, ...]:
     if rpc is None:
         rpc = os.environ.get(VARIABLE, "")
     if not isinstance(rpc, str) and not isinstance(rpc, Iterable):
-        raise PpldeltaError(f"`rpc` must be `HOST:PORT` or several of them, got {shown_type(rpc)}")
+        raise PpldeltaError(f"`rpc` must be `HOST:PORT` or several of them, got {shown_type(rpc)}", hint=_HINT)
     parts = [part for part in rpc.split(",") if part] if isinstance(rpc, str) else list(rpc)
     for part in parts:
         found = _ENDPOINT.fullmatch(part) if isinstance(part, str) else None
         if not found or not 0 < int(found["port"]) < 2**16:
             what = f"`{printable(part)}`" if isinstance(part, str) else shown_type(part)
-            raise PpldeltaError(f"`rpc` must name servers as `HOST:PORT`, got {what}")
+            raise PpldeltaError(f"`rpc` must name servers as `HOST:PORT`, got {what}", hint=_HINT)
     return tuple(dict.fromkeys(parts))
 
 

@@ -7,6 +7,7 @@ import re
 import signal
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -88,15 +89,11 @@ def test_the_environment_names_servers(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_rpc_and_an_executor_are_refused_together() -> None:
-    from concurrent.futures import ThreadPoolExecutor
-
     with ThreadPoolExecutor(1) as executor, pytest.raises(ppldelta.PpldeltaError, match="leave one of them out"):
         ppldelta.score({"a": "text"}, demo.REFERENCE, demo.REFERENCE, rpc="localhost:1", executor=executor)
 
 
-def test_the_signature_names_the_device_and_its_check_is_remembered_only_for_this_machine(
-    rpc: str, fresh: None, tmp_path: Path
-) -> None:
+def test_the_check_of_the_kernels_is_remembered_only_for_this_machine(rpc: str, fresh: None, tmp_path: Path) -> None:
     store = tmp_path / "store.sqlite"
     text = (demo.CORPUS / "prose" / "mudflats_in_november.txt").read_text()
     result = ppldelta.score({"a": text}, demo.REFERENCE, demo.COMPARISONS[0], rpc=rpc, store=store, progress=False)

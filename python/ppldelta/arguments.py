@@ -134,7 +134,7 @@ def parser() -> argparse.ArgumentParser:
     score.add_argument(
         "--strict",
         action="store_true",
-        help="end with status 1 also where a document or a folder was left out, as for a comparison that failed",
+        help="end with status 1 also if a document or a folder was left out, as for a comparison that failed",
     )
     score.add_argument("-q", "--quiet", action="store_true", help="show no progress")
     score.set_defaults(command="score", wrong_use=score.error)
@@ -162,7 +162,7 @@ def parser() -> argparse.ArgumentParser:
         parents=[common],
         help="see whether saved results are as they were saved",
         description="Compares every file of saved results with the hashes in their run.json, a line for each folder. "
-        "Status 1 where anything differs.",
+        "Status 1 if anything differs.",
     )
     verify.add_argument("results", nargs="+", metavar="OUT", help="folders that `ppldelta score -o` wrote")
     verify.set_defaults(command="verify")
@@ -227,7 +227,7 @@ def parser() -> argparse.ArgumentParser:
         parents=[common],
         help="say what this build can do on this machine, and whether its kernels compute right",
         description="Shows versions, devices and CPU features, and multiplies with weights of every type on every "
-        "device, each type in a process of its own. Ends with 1 where something crashes or comes out wrong.",
+        "device, each type in a process of its own. Ends with 1 if something crashes or comes out wrong.",
     )
     examine.add_argument(
         "--store",
@@ -244,7 +244,7 @@ def parser() -> argparse.ArgumentParser:
 
 
 class _Parser(argparse.ArgumentParser):
-    """Echoes what was given without its control characters, and writes as all commands do."""
+    """A parser that echoes no control characters of what was given, and writes as all commands do."""
 
     def error(self, message: str) -> NoReturn:
         super().error(escaped(message))

@@ -98,7 +98,7 @@ def evaluate(model: ModelJob, work: Job) -> Evaluation:
 
 
 def other_kernels(evaluations: Iterable[Evaluation], work: Job) -> list[str]:
-    """A warning where other kernels computed some of the numbers than those that the signature names."""
+    """A warning if some of the numbers come from other kernels than those that the signature names."""
     here, n_windows = work.build.kernels, len(work.windows)
     others = [
         f"{n} of {counted(n_windows, 'window')} of `{printable(each.reference.label)}` by {kernels}"

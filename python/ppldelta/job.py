@@ -198,7 +198,7 @@ def opened(
     Args:
         request: models and settings.
         session: where the models are evaluated.
-        files: as those below and the errors, see `scoring.score`.
+        files: the corpus; it and the errors are described in `scoring.score`.
         store: where evaluations are kept.
         progress: whether to show how far it is.
     """
@@ -252,8 +252,7 @@ def _prepared(
     keys = Keys(settings, model.info, model.build, windows)
     corpus = corpus_hash(planned) if store else ""
 
-    failures = []
-    readable = [model]
+    failures, readable = [], [model]
     for comparison, candidate in zip(comparisons, judged, strict=True):
         sha256 = hashes.known(comparison.path)
         info = _described(sha256, store)
@@ -289,7 +288,7 @@ def _prepared(
 
 
 def _tokenizing(documents: list[Document], progress: bool) -> AbstractContextManager[Meter]:
-    """Shows how far one model is with splitting texts; within a long one only that time passes."""
+    """Shows how far one model is with splitting texts; within a long text it shows only that time passes."""
     n_bytes = sum(len(document.text) for document in documents)
     return meter("tokenizing", n_bytes, "byte", brief=True, visible=progress)
 

@@ -29,10 +29,10 @@ class Meter:
         """So many units more are done."""
 
     def note(self, text: str) -> None:
-        """Something to say beside the numbers."""
+        """Shows a text beside the numbers."""
 
     def close(self, *, done: bool) -> None:
-        """The end, of all that there was to do or of what could be done."""
+        """Ends the display; `done` says whether all was done."""
 
 
 @contextmanager
@@ -148,7 +148,10 @@ def _is_terminal() -> bool:
 
 
 def _screen() -> dict[str, Any]:
-    """As tqdm takes it: the terminal's size at every moment, unless it says that it has none (tqdm would be silent)."""
+    """What tqdm is told of the terminal's size: to ask at every moment.
+
+    If the terminal says that it has no size, tqdm would show nothing, and is told a usual one.
+    """
     with contextlib.suppress(OSError, ValueError, AttributeError):
         size = os.get_terminal_size(sys.stderr.fileno())
         if 0 in size:

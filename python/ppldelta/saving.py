@@ -34,7 +34,7 @@ def prepare_folder(folder: str | os.PathLike[str]) -> Path:
 
 @contextmanager
 def prepared_folder(folder: str | os.PathLike[str]) -> Iterator[Path]:
-    """As `prepare_folder`; what fails within leaves no folder behind that was made for it and is still empty."""
+    """As `prepare_folder`; if the context fails, folders that were made for it and are still empty are removed."""
     folder = Path(folder)
     made = [each for each in (folder, *folder.parents) if not os.path.exists(each)]
     try:

@@ -1,4 +1,4 @@
-"""The processor of this machine: its name, and which of the features that ggml has kernels for it has (Linux)."""
+"""The processor of this machine: its name, and those of its features that ggml has kernels for (Linux)."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ FLAGS = {
 
 
 def name() -> str:
-    """Its brand, as far as the system says it."""
+    """The processor's brand, as far as the system says it."""
     return _field("model name") or _field("Model") or platform.processor() or platform.machine()
 
 

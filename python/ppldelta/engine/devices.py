@@ -1,7 +1,7 @@
 """What this process computes with: its devices, and one line that names their kernels.
 
 Kernels for other instructions add up the same products in another order and round otherwise, so the line is a part of
-what determines a model's numbers. It holds nothing that leaves them as they are, such as the CPU's brand.
+what determines a model's numbers. It leaves out what does not move the numbers, such as the CPU's brand.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ class Device:
         name: such as "CPU" or "CUDA0".
         description: such as "AMD EPYC" or "NVIDIA H200".
         backend: such as "CPU" or "CUDA".
-        gpu: whether it is one.
+        gpu: whether it is a GPU; devices of RPC servers count as such.
         memory_free: bytes; 0 where the backend cannot say.
         memory_total: the same.
         buffer_types: where weights may lie, the preferred first: those before the last lay them out for faster kernels.

@@ -1,7 +1,7 @@
-"""Sees where a Dask cluster will never finish what it was handed, since nothing of Dask says so.
+"""Sees that a Dask cluster will never finish what it was handed; Dask itself does not say so.
 
-Dask keeps tasks for workers that may still come; a worker whose memory is mostly used begins none, and Dask counts a
-model file that is mapped into it; and a result that cannot be read leaves its future open for ever.
+Dask keeps tasks for workers that may still come. A worker whose memory is mostly used begins no task, and Dask counts the
+mapped model file as used. A result that cannot be read leaves its future open for ever.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ _KEPT = "what was computed is in the store, if one is used: the same call goes o
 
 
 class Watch:
-    """Looks after one executor while somebody waits for it; of one that is not Dask's it knows nothing.
+    """Watches one executor while somebody waits for it, if the executor is Dask's.
 
     Args:
         executor: such as Dask's `client.get_executor()`; None for a local worker.
@@ -36,14 +36,14 @@ class Watch:
         self.begin()
 
     def begin(self) -> None:
-        """Something was done."""
+        """Begins to wait anew: called when something was done."""
         self._looked = self._had_worker = self._had_pending = time.monotonic()
 
     def look(self) -> None:
-        """Nothing was done since the last look.
+        """Looks whether anything can still come: called while nothing is done.
 
         Raises:
-            PpldeltaError: nothing will be done any more.
+            PpldeltaError: nothing will come any more.
         """
         if self._client is None:
             return

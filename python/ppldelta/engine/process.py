@@ -98,7 +98,7 @@ current: Process | None = None
 
 
 def start(board: str, stderr: str, parent: int, rpc: tuple[str, ...]) -> None:
-    """Prepares a local worker process: Ctrl-C and a terminal's end are the caller's affair, and it reads our stderr.
+    """Prepares a local worker process: it leaves Ctrl-C and a terminal's end to the caller, who reads its stderr.
 
     Args:
         board: path of the file for a `Board`.

@@ -38,8 +38,8 @@ def check(file: ModelFile, on_gpu: bool, known: Set[Trust]) -> frozenset[Trust]:
         known: what needs no check.
 
     Returns:
-        What this process has checked so far, for this model or another one, on devices of its own machine: which one
-        answers at the address of an RPC server may change.
+        What this process has checked so far, for this model or another one, on devices of its own machine: at the
+        address of an RPC server another one may answer the next time.
 
     Raises:
         ModelError: a kernel is wrong, or the file cannot be read any more.

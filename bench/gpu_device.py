@@ -1,6 +1,6 @@
 """What the claims of gpu_check.py share: the device that they are about, and how each verdict is written down.
 
-Imports neither polars nor plotly, as all scripts named gpu_*: a GPU machine may have none.
+Like all scripts named gpu_*, this one imports neither polars nor plotly: a GPU machine may have none.
 """
 
 from __future__ import annotations
@@ -153,7 +153,7 @@ def threads() -> int:
 def close_idle() -> None:
     """Ends the workers that wait for the next call."""
     while local.idle:
-        local.idle.pop().executor.shutdown(wait=True, kill_workers=True)
+        local.idle.pop().executor.end()
 
 
 def windows(n_windows: int, n_tokens: int, n_vocab: int, *, scored: float = 1.0) -> list[Window]:

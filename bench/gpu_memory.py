@@ -42,6 +42,10 @@ def process_id(run: int) -> int:
     return os.getpid()
 
 
+def worker_pid(session: Session) -> int:
+    return session.call(process_id, label="", doing="asking")
+
+
 def kept(on: Device) -> None:
     """Models come and go one at a time, and everything goes with the worker."""
     path = on.model()
@@ -80,7 +84,7 @@ def too_large(on: Device) -> None:
     path = on.model()
     with on.session() as session:
         info = load(session, path)
-        before = session.call(process_id, label="", doing="asking")
+        before = worker_pid(session)
         # the model's cache takes 96 KB a token, so that no card has room for this
         most = ContextSize(n_ctx=2**24 if on.rehearsal else 2**22, n_ubatch=256, threads=4)
         _expect(on, "a context larger than the device", lambda: score(session, path, most, info.n_vocab), "context")
@@ -94,14 +98,14 @@ def full(on: Device) -> None:
         return
     path = on.model()
     with on.session() as session:
-        before = session.call(process_id, label="", doing="asking")
+        before = worker_pid(session)
         with filled(keep_mb=1024):
             _expect(on, "a model that does not fit beside another program", lambda: load(session, path), "load")
         info = load(session, path)
         _goes_on(on, "after that", session, path, info, before)
     with on.session() as session:
         info = load(session, path)
-        before = session.call(process_id, label="", doing="asking")
+        before = worker_pid(session)
         score(session, path, SIZE, info.n_vocab)
         with filled(keep_mb=64):
             larger = ContextSize(n_ctx=8192, n_ubatch=2048, threads=4)
@@ -114,7 +118,7 @@ def full(on: Device) -> None:
         _goes_on(on, "after that", session, path, info, before)
     with on.session() as session:
         info = load(session, path)
-        before = session.call(process_id, label="", doing="asking")
+        before = worker_pid(session)
         score(session, path, SIZE, info.n_vocab, n_tokens=4)  # the context is there, what larger steps need is not yet
         with filled(keep_mb=8):
             _expect(on, "no memory for a step", lambda: score(session, path, SIZE, info.n_vocab), "")
@@ -158,7 +162,7 @@ def killed(on: Device) -> None:
     path = on.model()
     with on.session() as session:
         info = load(session, path)
-        pid = session.call(process_id, label="", doing="asking")
+        pid = worker_pid(session)
         batches = [(i, "text", [each]) for i, each in enumerate(windows(4, 512, info.n_vocab) * 2000)]
         killer = threading.Timer(1.0, os.kill, (pid, signal.SIGKILL))
         killer.start()
@@ -187,7 +191,7 @@ def _goes_on(on: Device, when: str, session: Session, path: Path, info: ModelInf
     """A window of usual size is scored, by the same worker or by another."""
     try:
         n = score(session, path, SIZE, info.n_vocab)
-        same = session.call(process_id, label="", doing="asking") == before
+        same = worker_pid(session) == before
         on.say(f"{when} the session goes on", f"{n} tokens scored by {'the same worker' if same else 'a new worker'}")
     except Exception as error:
         on.say(f"{when} the session goes on", f"{type(error).__name__}: {error}"[:600], False)

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from gpu_device import Device, threads, windows
 from ppldelta import demo, job
 from ppldelta.engine import isolated, native
-from ppldelta.engine import kernels as kernels_of
+from ppldelta.engine import kernels as engine_kernels
 from ppldelta.engine.native import Model, Scorer
 from ppldelta.engine.session import Session
 from ppldelta.evaluation import evaluate
@@ -35,7 +35,7 @@ def device(on: Device) -> None:
 
 def kernels(on: Device) -> None:
     """Weights of every type are multiplied right on the device, as `ppldelta doctor` tries them."""
-    products, crashes = isolated.check(kernels_of.types())
+    products, crashes = isolated.check(engine_kernels.types())
     for name in dict.fromkeys(each.kernel.device for each in products):
         mine = [each for each in products if each.kernel.device == name]
         wrong = [f"{each.kernel} (error {each.worst:.3g} times rounding's)" for each in mine if not each.right]

@@ -122,23 +122,8 @@ def llama_bench(on: Device) -> None:
     if on.llama_bench is None:
         on.say("speed against llama-bench", "llama-bench was not built", None)
         return
-    command = [
-        on.llama_bench,
-        "-m",
-        on.model(),
-        "-p",
-        n_ctx,
-        "-n",
-        0,
-        "-b",
-        n_ctx,
-        "-r",
-        2,
-        "-t",
-        threads(),
-        "-o",
-        "json",
-    ]
+    flags = f"-p {n_ctx} -n 0 -b {n_ctx} -r 2 -t {threads()} -o json".split()
+    command = [on.llama_bench, "-m", on.model(), *flags]
     command += ["-ub", ",".join(map(str, n_ubatches)), *(["--rpc", on.rpc] if on.rpc else [])]
     said = subprocess.run(list(map(str, command)), capture_output=True, text=True, timeout=on.deadline - time.time())
     if said.returncode:

@@ -94,9 +94,9 @@ def replace_process(program: Path, arguments: Sequence[str], *, ends_with_a_clos
 
     Args:
         program: its file.
-        arguments: of it.
-        ends_with_a_closed_pipe: whether it ends where nobody reads what it writes, as a tool in a pipeline should and a
-            server, of which one client has gone, should not.
+        arguments: those of the program.
+        ends_with_a_closed_pipe: whether it ends if nobody reads what it writes, as a tool in a pipeline should; a
+            server should not end with one of its clients.
     """
     signal.signal(signal.SIGPIPE, signal.SIG_DFL if ends_with_a_closed_pipe else signal.SIG_IGN)  # it is inherited
     os.execv(program, [str(program), *arguments])

@@ -1,7 +1,7 @@
 """Sees that a Dask cluster will never finish what it was handed; Dask itself does not say so.
 
-Dask keeps tasks for workers that may still come. A worker whose memory is mostly used begins no task, and Dask counts the
-mapped model file as used. A result that cannot be read leaves its future open for ever.
+Dask keeps tasks for workers that may still come. A worker whose memory is mostly used begins no task, and Dask counts
+the mapped model file as used. A result that cannot be read leaves its future open for ever.
 """
 
 from __future__ import annotations

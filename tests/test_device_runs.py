@@ -7,6 +7,7 @@ import re
 import signal
 import subprocess
 import sys
+import threading
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -60,20 +61,27 @@ def test_a_context_that_does_not_fit_the_device_is_a_clear_error(fresh: None) ->
 # --- servers --------------------------------------------------------------------------------------------------------
 
 
-def test_a_server_that_dies_is_a_clear_error_and_the_run_goes_on_with_another(fresh: None) -> None:
+def test_a_server_that_dies_is_a_clear_error_and_the_run_goes_on_with_another(fresh: None, tmp_path: Path) -> None:
     port = free_port()
     rpc = f"127.0.0.1:{port}"
     text = {"a": (demo.CORPUS / "prose" / "a_history_of_nether_wick.txt").read_text() * 20}
     models = {"ref": demo.REFERENCE, "cmp": demo.COMPARISONS[0], "n_ctx": 256, "rpc": rpc, "progress": False}
     with serving(port) as server:
-        killer = subprocess.Popen(["sh", "-c", f"sleep 3; kill -9 {server.pid}"])
+        killer = threading.Thread(target=lambda: (until(lambda: some_is_stored(tmp_path), 60), server.kill()))
+        killer.start()
         with pytest.raises(ppldelta.ModelError, match="Remote RPC server crashed"):
             ppldelta.score(text, **models)
-        killer.wait()
+        killer.join()
     with pytest.raises(ppldelta.PpldeltaError, match=f"no RPC server answers at `{rpc}`"):
         ppldelta.score(text, **models)
     with serving(port):
         assert len(ppldelta.score(text, **models, max_windows=2).tokens)
+
+
+def some_is_stored(folder: Path) -> bool:
+    """Whether the run whose store lies in a folder has evaluated some windows: what it notes before takes less."""
+    log = folder / "store.sqlite-wal"
+    return log.exists() and log.stat().st_size > 40_000
 
 
 @pytest.mark.parametrize("wrong", ["somewhere", "host:", ":5", "host:99999", "a b:5", 5, ["host:1", None]])
@@ -114,10 +122,7 @@ def test_a_server_outlives_a_client_that_is_killed(tmp_path: Path) -> None:
              "--cmp", demo.COMPARISONS[0], "-c", "256", "--rpc", f"127.0.0.1:{port}", "-o", tmp_path / "out"],
             stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True,
         )  # fmt: skip
-        store = tmp_path / "store.sqlite"
-        until(
-            lambda: store.exists() and store.with_name("store.sqlite-wal").stat().st_size > 40_000, 60
-        )  # some is done
+        until(lambda: some_is_stored(tmp_path), 60)
         os.killpg(client.pid, signal.SIGKILL)
         client.wait()
         assert len(ppldelta.score({"a": "The tide was out and nobody was about. " * 5}, **models).tokens)

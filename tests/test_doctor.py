@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
-import time
 from dataclasses import replace
 from pathlib import Path
 
@@ -158,11 +157,8 @@ def test_remedies_leave_out_what_is_broken_and_keep_the_rest() -> None:
     assert "`-ngl 0`" in remedies.remedy(Kernel("Q4_K", "CUDA0", "CUDA0"), GPU)
 
 
-def test_it_is_quick() -> None:
-    """A few seconds on two cores; a process for each type takes most of them. Nothing else is loaded there."""
-    started = time.process_time()
-    doctor.examine()
-    assert time.process_time() - started < 5, "the work is done elsewhere"
+def test_a_process_that_multiplies_loads_nothing_else() -> None:
+    """There is one for each type, so that its start is most of what the doctor takes."""
     code = "from ppldelta.engine import isolated; import sys; print(*sys.modules)"
     names = subprocess.check_output([sys.executable, "-c", code], text=True, timeout=60).split()
     assert not {"polars", "plotly", "loky", "sqlite3"} & set(names)

@@ -54,11 +54,13 @@ def _run(given: list[str]) -> int:
 
 
 def _interrupted(options: argparse.Namespace, how: str, status: int) -> int:
-    if getattr(options, "store", None):
-        kept = "all but the last seconds' work is kept, the same command goes on from there"
+    if options.command not in ("score", "demo") or getattr(options, "dry_run", False):
+        kept = ""  # nothing is evaluated
+    elif options.store:
+        kept = "; all but the last seconds' work is kept, the same command goes on from there"
     else:
-        kept = "nothing was kept"
-    terminal.say(f"ppldelta: {how}; {kept}")
+        kept = "; nothing was kept"
+    terminal.say(f"ppldelta: {how}{kept}")
     return status
 
 

@@ -37,7 +37,7 @@ def without(missing: list[str]) -> str:
 
 
 def build_with(*switches: str) -> str:
-    """The command that builds the package with these switches."""
+    """The command that builds the package with these switches, in a clone of its repository."""
     return f'CMAKE_ARGS="{" ".join(switches)}" pip install .'
 
 

@@ -200,7 +200,7 @@ class Session:
         return ModelError(
             f"the process that was {doing} `{printable(label)}` {cause}{at}"
             + (f"; its last log lines: {said}" if said else ""),
-            hint=_HINTS.get(cause.split()[-1], _LOGGED),
+            hint=_HINTS.get(signal_name[0] if signal_name else "", _LOGGED),
         )
 
     def call(self, task: Callable[..., object], *arguments: object, label: str, doing: str) -> object:

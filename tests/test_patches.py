@@ -395,9 +395,10 @@ def program(staged, tmp_path_factory):
 
 
 def test_header_sums_and_records(program, tmp_path):
-    done = subprocess.run([program, tmp_path / "r.npy", "x"], capture_output=True, text=True, check=True)
+    path = tmp_path / "größe 日本.npy"
+    done = subprocess.run([program, path, "x"], capture_output=True, text=True, check=True)
     assert done.stdout == "0.75 1.5 -0.75 3\n"
-    records = np.load(tmp_path / "r.npy", mmap_mode="r")
+    records = np.load(path, mmap_mode="r")
     assert records.dtype == [
         ("chunk", "<i4"),
         ("pos", "<i4"),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
@@ -34,7 +35,9 @@ def score(path: Path) -> NDArray[np.float32]:
     return np.concatenate([scorer.score(window) for window in first_windows(model)])
 
 
-def verdict(name: str, here: NDArray[np.float32], there: NDArray[np.float32]) -> bool:
+def verdict(
+    name: str, here: NDArray[np.float32], there: NDArray[np.float32], tolerance: Mapping[str, float] = TOLERANCE
+) -> bool:
     """Whether both are the same within the tolerance; prints a line."""
     if len(here) != len(there) or len(here) < 200:
         print(f"{name}: {len(there)} log-probabilities instead of {len(here)}: WRONG")
@@ -45,7 +48,7 @@ def verdict(name: str, here: NDArray[np.float32], there: NDArray[np.float32]) ->
         "mean": np.abs(difference).mean(),
         "of the mean": abs(difference.mean()),
     }
-    agrees = all(value <= TOLERANCE[which] for which, value in found.items())  # not so NaN
-    figures = ", ".join(f"{which} {value:.2g} (at most {TOLERANCE[which]:g})" for which, value in found.items())
+    agrees = all(value <= tolerance[which] for which, value in found.items())  # not so NaN
+    figures = ", ".join(f"{which} {value:.2g} (at most {tolerance[which]:g})" for which, value in found.items())
     print(f"{name}: {len(here)} tokens, difference in nats: {figures}: {'ok' if agrees else 'WRONG'}", flush=True)
     return agrees

@@ -36,8 +36,8 @@ SWITCHES = {
     "CMAKE_CXX_COMPILER": f"{PREFIX}-g++-posix",
     "CMAKE_C_COMPILER_LAUNCHER": "ccache",
     "CMAKE_CXX_COMPILER_LAUNCHER": "ccache",
-    # GCC aligns the stack of Windows to 16 bytes, and may move 32 as if they were aligned (GCC bug 54412). Debian's does
-    # not; this has the assembler see to it for all.
+    # GCC aligns the stack of Windows to 16 bytes, and may move 32 as if they were aligned (GCC bug 54412). Debian's GCC
+    # does not; with this flag the assembler makes every move an unaligned one.
     # ggml's C asks Windows 8 and later for THREAD_POWER_THROTTLING_STATE, which mingw-w64 10 (Debian 12) does not know.
     "CMAKE_C_FLAGS": "-Wa,-muse-unaligned-vector-move -D_WIN32_WINNT=0x0601",
     "CMAKE_CXX_FLAGS": "-Wa,-muse-unaligned-vector-move",

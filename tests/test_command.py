@@ -26,8 +26,8 @@ sys.exit(main())
 
 @pytest.mark.parametrize(
     "module",
-    ["ppldelta", "ppldelta._load", "ppldelta._core", "numpy", "numpy.exceptions", "platformdirs", "loky", "ppldelta.cli",
-     "polars", "polars._plr", "ppldelta.frames"],
+    ["ppldelta", "ppldelta._load", "ppldelta._core", "numpy", "numpy.exceptions", "platformdirs", "loky",
+     "ppldelta.cli", "polars", "polars._plr", "ppldelta.frames"],
 )  # fmt: skip
 def test_an_interrupt_during_an_import_is_said(tmp_path: Path, module: str) -> None:
     ran = subprocess.run(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -169,3 +170,23 @@ def test_doctor_is_in_the_help(capsys: pytest.CaptureFixture[str]) -> None:
         cli.main(["--help"])
     assert "doctor" in capsys.readouterr().out
     assert ppldelta.__version__ in native.release()
+
+
+def test_an_interrupt_ends_the_check_of_all_types(monkeypatch: pytest.MonkeyPatch) -> None:
+    """And not when the last type is done, which on a machine with a slow kernel may be minutes later."""
+    started: list[str] = []
+    run = isolated._run
+
+    def counted(call: str, given: tuple[str, list[dict[str, str]]], on_start: Callable[..., object]) -> object:
+        started.append(given[0])
+        return run(call, given, on_start)
+
+    def interrupt() -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(isolated, "_run", counted)
+    types = kernels.types()
+    with pytest.raises(KeyboardInterrupt):
+        isolated.check(types, interrupt)
+    assert 1 <= len(started) < len(types) // 2
+    assert len(set(started)) == len(started), "what was ended on purpose is not taken for a crash and tried again"

@@ -20,6 +20,7 @@ import re
 import signal
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from multiprocessing import resource_tracker
 from pathlib import Path
 from typing import NoReturn
 
@@ -39,6 +40,7 @@ def signals_blocked() -> Iterator[None]:
 
     A process that is started meanwhile ignores Ctrl-C and the terminal's end from its first instruction on.
     """
+    resource_tracker.ensure_running()  # multiprocessing starts it with the first semaphore, and then unblocks them
     before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT, *ENDINGS})
     try:
         yield

@@ -136,7 +136,7 @@ def _read_run(folder: Path) -> dict[str, Any]:
     except OSError as error:
         raise ResultError(f"`{printable(path)}` cannot be read: {error.strerror}", hint=_AGAIN) from error
     except (AttributeError, ValueError, KeyError, TypeError, RecursionError) as error:
-        raise ResultError(f"`{printable(path)}` is damaged: {printable(repr(error))}", hint=_AGAIN) from error
+        raise ResultError(f"`{printable(path)}` is damaged: it does not hold what was saved", hint=_AGAIN) from error
 
 
 def _read_frame(folder: Path, name: str, files: Mapping[str, Mapping[str, Any]] | None) -> pl.DataFrame:

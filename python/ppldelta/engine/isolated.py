@@ -7,6 +7,7 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import asdict, dataclass
@@ -78,26 +79,56 @@ def check(types: Sequence[str], on_type: Callable[[], object] = lambda: None) ->
     Raises:
         Ended: a process ends before its first product or after its last one.
     """
+    running = _Running()
     with ThreadPoolExecutor(min(os.cpu_count() or 1, _MOST_PROCESSES)) as threads:
-        futures = {threads.submit(_check, type): type for type in types}
+        futures = {threads.submit(_check, type, running): type for type in types}
         found = {}
-        for future in as_completed(futures):
-            found[futures[future]] = future.result()
-            on_type()
+        try:
+            for future in as_completed(futures):
+                found[futures[future]] = future.result()
+                on_type()
+        except BaseException:  # such as Ctrl-C: the threads would go on to the last type
+            threads.shutdown(wait=False, cancel_futures=True)
+            running.end()
+            raise
     return (
         [product for type in types for product in found[type][0]],
         [crash for type in types for crash in found[type][1]],
     )
 
 
-def _check(type: str) -> tuple[list[Product], list[Crash]]:
+class _Running:
+    """The processes that multiply at the moment, which can be ended together."""
+
+    def __init__(self) -> None:
+        self.ended = False
+        self._processes: set[subprocess.Popen[str]] = set()
+        self._lock = threading.Lock()
+
+    def add(self, process: subprocess.Popen[str]) -> None:
+        with self._lock:
+            self._processes.add(process)
+            if self.ended:
+                process.kill()
+
+    def end(self) -> None:
+        """Ends them, and all that are added later."""
+        with self._lock:
+            self.ended = True
+            for process in self._processes:
+                process.kill()  # one that has ended by itself is left alone
+
+
+def _check(type: str, running: _Running) -> tuple[list[Product], list[Crash]]:
     """One type: where a kernel ends the process, another one goes on behind it."""
     products: list[Product] = []
     crashes: list[Crash] = []
     while True:
         done = [*(product.kernel for product in products), *(crash.kernel for crash in crashes)]
         begun: Kernel | None = None
-        ended, lines = _run("say_products()", [type, [asdict(kernel) for kernel in done]])
+        ended, lines = _run("say_products()", [type, [asdict(kernel) for kernel in done]], running.add)
+        if running.ended:
+            return products, crashes
         for line in lines:
             if "about_to" in line:
                 begun = Kernel(**line["about_to"])
@@ -112,7 +143,9 @@ def _check(type: str) -> tuple[list[Product], list[Crash]]:
         crashes.append(Crash(begun, ended.cause, ended.said))
 
 
-def _run(call: str, given: object) -> tuple[Ended | None, list[dict[str, Any]]]:
+def _run(
+    call: str, given: object, on_start: Callable[[subprocess.Popen[str]], object] = lambda process: None
+) -> tuple[Ended | None, list[dict[str, Any]]]:
     """What ended a process that calls one of the functions below, if anything did, and the lines that it wrote."""
     # the module search path of this process, so that the folder where it was started does not come first
     code = f"import sys; sys.path[:] = {sys.path!r}; {_CHILD}{call}"
@@ -126,6 +159,7 @@ def _run(call: str, given: object) -> tuple[Ended | None, list[dict[str, Any]]]:
         errors="replace",
         env=environment,
     ) as process:
+        on_start(process)
         try:
             out, log = process.communicate(json.dumps(given), TIMEOUT_S)
             cause = _how_ended(process.returncode) if process.returncode else None

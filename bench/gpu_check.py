@@ -43,7 +43,7 @@ CLAIMS = {
     "gpu_memory.full": 60,
     "gpu_numbers.large_model": 60,
 }
-"""Functions, and the most seconds that each may take; those that matter most come first, should time run out."""
+"""Functions, and the most seconds that each may take. The most important come first, since time may run out."""
 
 
 def tests(on: Device) -> None:

@@ -86,7 +86,7 @@ class Device:
 
     @contextmanager
     def session(self, *, gpu: bool = True) -> Iterator[Session]:
-        """A fresh worker process with the device, or one that sees none."""
+        """A new worker process, which either has the device or has no device at all."""
         close_idle()
         before = os.environ.get("CUDA_VISIBLE_DEVICES")
         if not gpu:

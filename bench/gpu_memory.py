@@ -92,7 +92,7 @@ def too_large(on: Device) -> None:
 
 
 def full(on: Device) -> None:
-    """Another program has the device's memory: for a model, and for what is computed."""
+    """Another program holds the device's memory, first when a model is loaded and then when it is evaluated."""
     if on.rehearsal:
         on.say("what happens where another program fills the device", "not tried: the rehearsal has no GPU", None)
         return

@@ -70,13 +70,13 @@ def tensors(shape: Shape) -> dict[str, tuple[int, ...]]:
 
 
 def drawn_blocks(rng: np.random.Generator, size: tuple[int, ...], scale: float) -> np.ndarray:
-    """Q8_0 blocks of weights with this standard deviation, even instead of normal: gigabytes in seconds.
+    """Q8_0 blocks of weights with this standard deviation, which are drawn evenly, since that is fast.
 
     A block is a float16 factor and 32 int8 values.
     """
     rows, columns = size
     blocks = np.frombuffer(rng.bytes(rows * columns // 32 * 34), np.uint8).reshape(-1, 34).copy()
-    blocks[:, :2] = np.array([scale / 73.9], np.float16).view(np.uint8)  # of all 256 values, even: 73.9
+    blocks[:, :2] = np.array([scale / 73.9], np.float16).view(np.uint8)  # 73.9: of the 256 int8 values, evenly drawn
     return blocks.reshape(rows, -1)
 
 

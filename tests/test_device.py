@@ -106,7 +106,7 @@ def packing_difference(run: int, path: Path, n_ubatch: int) -> np.ndarray:
 
 
 def neighbour_difference(run: int, path: Path) -> float:
-    """What a window that sees another one is moved by, in the mean."""
+    """Mean absolute difference (nats) that a window shows if it can see the tokens of another window."""
     rng = np.random.default_rng(0)
     a, b = window(rng, 40), window(rng, 40)
     both = Window(np.concatenate([a.tokens, b.tokens]), 40 + b.first_output, b.targets, b.pos)

@@ -112,7 +112,7 @@ def test_the_check_of_the_kernels_is_remembered_only_for_this_machine(rpc: str, 
 
 
 def test_a_server_outlives_a_client_that_is_killed(tmp_path: Path) -> None:
-    """In the middle of an evaluation: what the server then writes, nobody reads."""
+    """The client is killed in the middle of an evaluation, so that nobody reads what the server writes next."""
     (tmp_path / "long.txt").write_text((demo.CORPUS / "prose" / "a_history_of_nether_wick.txt").read_text() * 40)
     port = free_port()
     models = {"ref": demo.REFERENCE, "cmp": demo.COMPARISONS[0], "rpc": f"127.0.0.1:{port}", "progress": False}

@@ -80,6 +80,6 @@ def _refuse_unreachable(address: str) -> None:
             first = probe.recv(8, socket.MSG_WAITALL)
     except OSError as error:
         raise PpldeltaError(f"no Dask scheduler answers at `{shown}`: {error.strerror or error}", hint=_HINT) from None
-    # a scheduler speaks first, beginning with the length of what it says
+    # a Dask scheduler sends the first message of a connection, and the message begins with its length
     if not 0 < int.from_bytes(first, "little") < 2**20:
         raise PpldeltaError(f"what answers at `{shown}` is no Dask scheduler", hint=_HINT)

@@ -72,7 +72,7 @@ class Device:
 
 @functools.cache
 def devices() -> tuple[Device, ...]:
-    """The devices of this process, with their memory as it is when this is called first."""
+    """The devices of this process. Their free memory is that of the first call, whose answer is kept."""
     return tuple(map(Device.of, _core.devices()))
 
 

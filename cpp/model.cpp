@@ -184,11 +184,6 @@ std::string system_info() {
     return llama_print_system_info();
 }
 
-bool has_gpu() {
-    initialize_backend(); // llama_supports_gpu_offload() would also count a backend for other machines that names none
-    return ggml_backend_dev_by_type(GGML_BACKEND_DEVICE_TYPE_GPU) || ggml_backend_dev_by_type(GGML_BACKEND_DEVICE_TYPE_IGPU);
-}
-
 void add_rpc_server(const std::string & endpoint) {
     initialize_backend();
     ggml_backend_reg_t rpc = ggml_backend_reg_by_name("RPC");

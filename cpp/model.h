@@ -34,9 +34,6 @@ std::string system_info();
 // Names of backends that are built in and find no device, such as "CUDA" without a driver.
 std::vector<std::string> idle_backends();
 
-// Whether there is a device that layers can be put on.
-bool has_gpu();
-
 // Makes the devices of a `ggml-rpc-server` at HOST:PORT this process's own, for all models that are loaded afterwards.
 // Throws std::runtime_error if the build has no RPC backend; ggml aborts the process if no server answers.
 void add_rpc_server(const std::string & endpoint);

@@ -224,7 +224,6 @@ PYBIND11_MODULE(_core, m) {
     m.def("find_backends", &ppldelta::find_backends, py::arg("folder")); // bytes, as the file system has it
     m.def("system_info", &ppldelta::system_info);
     m.def("add_rpc_server", &ppldelta::add_rpc_server, py::arg("endpoint"), py::call_guard<py::gil_scoped_release>());
-    m.def("has_gpu", &ppldelta::has_gpu);
     m.def("devices", &devices);
     m.def("tensor_types", &tensor_types);
     m.def("tensor_types_in", &ppldelta::tensor_types_in, py::arg("path"), py::call_guard<py::gil_scoped_release>());

@@ -76,6 +76,11 @@ def devices() -> tuple[Device, ...]:
     return tuple(map(Device.of, _core.devices()))
 
 
+def has_gpu() -> bool:
+    """Whether there is a device that layers of a model can be put on."""
+    return any(device.gpu for device in devices())
+
+
 def kernels_of(some: tuple[Device, ...]) -> str:
     """One line without `|` that is equal where the same kernels compute."""
     softmax = "softmax[FMA]" if _core.softmax_fuses() else "softmax[]"

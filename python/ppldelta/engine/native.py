@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ppldelta import _core
-from ppldelta.engine.devices import devices, kernels_of
+from ppldelta.engine.devices import devices, has_gpu, kernels_of
 from ppldelta.errors import ModelError
 from ppldelta.text.names import printable
 from ppldelta.text.windows import Window
@@ -127,7 +127,7 @@ def build() -> Build:
         version=_core.__version__,
         llama_cpp_commit=_core.llama_cpp_commit,
         patches_hash=_core.patches_hash,
-        gpu=_core.has_gpu(),
+        gpu=has_gpu(),
         devices=tuple(f"{device.name}: {device.description}" for device in here),
         kernels=kernels_of(here),
         system=_core.system_info(),
@@ -160,8 +160,8 @@ def connect(rpc: Iterable[str]) -> None:
 
 
 def on_gpu(n_gpu_layers: int | None) -> bool:
-    """`Build.on_gpu` of this process, without a look at its devices."""
-    return _on_gpu(_core.has_gpu(), n_gpu_layers)
+    """`Build.on_gpu` of this process."""
+    return _on_gpu(has_gpu(), n_gpu_layers)
 
 
 def _on_gpu(gpu: bool, n_gpu_layers: int | None) -> bool:

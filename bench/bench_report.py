@@ -25,7 +25,7 @@ import blocks
 import synthetic
 
 import ppldelta
-from ppldelta.report.payload import DELTA_STEP, NLL_STEP, Payload, encode, make_payload
+from ppldelta.reporting.payload import DELTA_STEP, NLL_STEP, Payload, encode, make_payload
 
 LIMIT_MB = 25
 """Size of the page that issue 4 allows."""

@@ -34,7 +34,7 @@ def compare(ref: str, comparisons: list[str], files: list[str], threads: int) ->
 def imported() -> None:
     """Nothing but what `ppldelta.score` imports."""
     import ppldelta
-    import ppldelta.frames
+    import ppldelta.run.frames
 
     _ = ppldelta.score
 

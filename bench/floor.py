@@ -16,8 +16,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from package import PACKAGE, require
-from ppldelta.engine.plan import N_OUTPUTS_MAX_CPU
-from ppldelta.job import DEFAULT_N_UBATCH
+from ppldelta.run.job import DEFAULT_N_UBATCH
+from ppldelta.run.plan import N_OUTPUTS_MAX_CPU
 from ppldelta.text.windows import Window
 
 MICRO_BATCH = {"n_ubatch": DEFAULT_N_UBATCH, "n_outputs_max": N_OUTPUTS_MAX_CPU}

@@ -9,12 +9,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gpu_device import Device, threads, windows
-from ppldelta import demo, job
+from ppldelta import demo
 from ppldelta.engine import isolated, native
 from ppldelta.engine import kernels as engine_kernels
 from ppldelta.engine.native import Model, Scorer
 from ppldelta.engine.session import Session
-from ppldelta.evaluation import evaluate
+from ppldelta.run import job
+from ppldelta.run.evaluation import evaluate
 from ppldelta.text.windows import Window, plan_windows
 
 MODELS = (demo.REFERENCE, *demo.COMPARISONS)

@@ -12,7 +12,7 @@ import numpy as np
 import polars as pl
 
 from ppldelta import schema
-from ppldelta.report.payload import Payload, make_payload
+from ppldelta.reporting.payload import Payload, make_payload
 
 REFERENCE = "tiny-ref.Q8_0"
 CATEGORIES = ("code", "multilingual", "prose")

@@ -10,7 +10,7 @@ import pytest
 
 from blocks import DTYPES, decode
 from ppldelta.errors import PpldeltaError
-from ppldelta.report.blocks import encode, encoded_size, pack
+from ppldelta.reporting.blocks import encode, encoded_size, pack
 
 
 @pytest.mark.parametrize("count", [0, 1, 3, 1000])

@@ -16,7 +16,7 @@ import pytest
 
 import frames
 import synthetic
-from ppldelta.report.render import render_report
+from ppldelta.reporting.render import render_report
 from ppldelta.result import Result
 
 DOCUMENTS, MODELS = frames.make()

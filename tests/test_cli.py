@@ -12,8 +12,8 @@ import pytest
 
 import ppldelta
 from ppldelta import demo
-from ppldelta.arguments import parser
 from ppldelta.cli import main
+from ppldelta.commands.arguments import parser
 
 
 def run(*arguments: object, cwd: Path | None = None) -> subprocess.CompletedProcess[str]:

@@ -27,7 +27,7 @@ sys.exit(main())
 @pytest.mark.parametrize(
     "module",
     ["ppldelta", "ppldelta._load", "ppldelta._core", "numpy", "numpy.exceptions", "platformdirs", "loky",
-     "ppldelta.cli", "polars", "polars._plr", "ppldelta.frames"],
+     "ppldelta.cli", "polars", "polars._plr", "ppldelta.run.frames"],
 )  # fmt: skip
 def test_an_interrupt_during_an_import_is_said(tmp_path: Path, module: str) -> None:
     ran = subprocess.run(

@@ -23,7 +23,7 @@ import ppldelta
 from conftest import free_port, until
 from ppldelta import cli, demo
 from ppldelta.engine import lost, native, remote, worker
-from ppldelta.engine.store import Store
+from ppldelta.store.store import Store
 from test_scoring import engines_of
 from test_worker import with_f32
 
@@ -356,7 +356,7 @@ def test_an_address_where_no_scheduler_answers(
 def test_a_cluster_that_has_no_worker_is_refused(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("ppldelta.cluster._WORKERS_S", 0.5)
+    monkeypatch.setattr("ppldelta.commands.cluster._WORKERS_S", 0.5)
     with scheduler() as (_, address), connected(address, 0):
         assert score_with("--dask", address) == 1
     error = capsys.readouterr().err

@@ -18,7 +18,7 @@ import ppldelta
 from conftest import free_port, serving, until
 from ppldelta import demo
 from ppldelta.engine import native, trusted
-from ppldelta.engine.store import Store
+from ppldelta.store.store import Store
 from test_packed_runs import CORPUS
 
 

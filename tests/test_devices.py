@@ -12,7 +12,7 @@ import pytest
 from ppldelta import _core
 from ppldelta.engine import devices, native
 from ppldelta.engine.devices import Device, kernels_of
-from ppldelta.engine.plan import Settings
+from ppldelta.run.plan import Settings
 
 CPU = Device(
     name="CPU",

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from ppldelta.report.distinct import distinct_names
+from ppldelta.reporting.distinct import distinct_names
 
 SIGNATURE = "ppldelta:1|windows:perplexity|n_ctx:512|max_windows:all|n_ubatch:128"
 

@@ -13,10 +13,11 @@ import pytest
 
 import ppldelta
 from broken_kernels import FIRST, break_in_child
-from ppldelta import cli, doctor
+from ppldelta import cli
+from ppldelta.commands import doctor
 from ppldelta.engine import cpu, isolated, kernels, native, remedies
 from ppldelta.engine.kernels import Kernel, Product
-from ppldelta.engine.store import Store
+from ppldelta.store.store import Store
 from test_devices import CPU, GPU
 
 CHECK = {"type", "device", "buffer_type", "outcome"}

@@ -12,8 +12,8 @@ import pytest
 
 import frames
 from ppldelta.analysis.density import density_grid
-from ppldelta.report import figures, hover, labels, theme
-from ppldelta.report.ratios import mean_ratios
+from ppldelta.reporting import figures, hover, labels, theme
+from ppldelta.reporting.ratios import mean_ratios
 
 DOCUMENTS, MODELS = frames.make()
 OVERALL = MODELS.filter(pl.col("category").is_null(), weighting="tokens")

@@ -11,11 +11,11 @@ from pathlib import Path
 
 import pytest
 
-from ppldelta.engine import hashes as hashes_module
-from ppldelta.engine.hashes import Hashes
-from ppldelta.engine.store import Store
 from ppldelta.errors import ModelError
 from ppldelta.models import identity
+from ppldelta.store import hashes as hashes_module
+from ppldelta.store.hashes import Hashes
+from ppldelta.store.store import Store
 
 
 @pytest.fixture

@@ -12,14 +12,15 @@ import pytest
 
 import ppldelta
 from conftest import close_idle
-from ppldelta import demo, job
+from ppldelta import demo
+from ppldelta.console.progress import Meter
 from ppldelta.engine import native, worker
 from ppldelta.engine.loaded import Weights
 from ppldelta.engine.native import Model
 from ppldelta.engine.session import Session
-from ppldelta.engine.store import Store
 from ppldelta.models import identity
-from ppldelta.progress import Meter
+from ppldelta.run import job
+from ppldelta.store.store import Store
 
 GOOD, OTHER = demo.COMPARISONS[:2]
 TEXT = (demo.CORPUS / "prose" / "mudflats_in_november.txt").read_text()

@@ -13,38 +13,32 @@ import ppldelta
 
 PACKAGE = Path(ppldelta.__file__).parent
 LOWEST_FIRST = (
-    ("errors", "posix", "surroundings", "schema", "_core", "_load"),
+    ("errors", "posix", "surroundings", "schema", "wording", "_core", "_load"),
     ("text", "models"),
-    ("progress", "saving"),
-    ("terminal",),
-    ("engine",),
+    ("console",),
+    ("engine", "store"),
     ("analysis",),
-    ("report", "saved"),
+    ("reporting", "saved"),
     ("result", "merging"),
-    ("doctor", "job"),
-    ("evaluation",),
-    ("frames",),
-    ("scoring", "planning"),
+    ("run",),
     ("demo",),
-    ("arguments", "cluster"),
+    ("commands",),
     ("cli",),
 )
 RANK = {name: rank for rank, names in enumerate(LOWEST_FIRST) for name in names}
-COMPUTES, SHOWS = {"text", "models", "engine"}, {"analysis", "report"}
+COMPUTES, SHOWS = {"text", "models", "engine", "store"}, {"analysis", "reporting"}
 THIRD_PARTY: dict[str, set[str]] = {
     "analysis": {"numpy", "polars"},
-    "cluster": {"distributed"},
-    "engine": {"loky", "numpy", "platformdirs"},
-    "evaluation": {"numpy"},
-    "frames": {"numpy", "polars"},
-    "job": {"numpy"},
+    "commands": {"distributed"},
+    "console": {"tqdm"},
+    "engine": {"loky", "numpy"},
     "merging": {"polars"},
-    "planning": {"numpy"},
-    "progress": {"tqdm"},
-    "report": {"jinja2", "markupsafe", "numpy", "plotly", "polars"},
+    "reporting": {"jinja2", "markupsafe", "numpy", "plotly", "polars"},
     "result": {"polars"},
+    "run": {"numpy", "polars"},
     "saved": {"polars"},
     "schema": {"polars"},
+    "store": {"numpy", "platformdirs"},
     "text": {"numpy"},
 }
 """What each part may import beside the standard library; parts that are not named import nothing else."""
@@ -104,29 +98,29 @@ def test_module_imports_only_what_stands_above_it(part: str, path: Path) -> None
     [
         ("analysis", "from ppldelta import _core"),
         ("analysis", "import plotly.graph_objects as go"),
-        ("report", "from ppldelta.engine.native import Model"),
-        ("text", "from ppldelta.scoring import score"),
-        ("engine", "from ppldelta.report.render import render_report"),
+        ("reporting", "from ppldelta.engine.native import Model"),
+        ("text", "from ppldelta.run.scoring import score"),
+        ("engine", "from ppldelta.reporting.render import render_report"),
         ("engine", "import plotly"),
         ("analysis", "import scipy.stats"),
         ("text", "import polars as pl"),
-        ("scoring", "from tqdm.auto import tqdm"),
+        ("run", "from tqdm.auto import tqdm"),
     ],
 )
 def test_the_check_sees_a_violation(part: str, source: str) -> None:
     assert violations(part, source)
 
 
-def test_only_engine_scoring_and_what_stands_on_them_load_the_extension() -> None:
+def test_only_engine_and_what_stands_on_them_load_the_extension() -> None:
     users = {part for part, path in modules() if "ppldelta._core" in imports(path.read_text())}
     assert users <= {"_load", "engine", "result"}
 
 
 def test_only_one_module_prints() -> None:
     """What is written goes through `progress` or `terminal`, which know what to do if nothing can be written."""
-    for part, path in modules():
+    for _, path in modules():
         calls = {node.func.id for node in ast.walk(ast.parse(path.read_text())) if is_call_of_a_name(node)}
-        assert "print" not in calls or part == "progress", f"{path.name}: use `terminal.show` or `say`"
+        assert "print" not in calls or path.stem == "progress", f"{path.name}: use `terminal.show` or `say`"
 
 
 def is_call_of_a_name(node: ast.AST) -> bool:
@@ -136,7 +130,7 @@ def is_call_of_a_name(node: ast.AST) -> bool:
 @pytest.mark.parametrize("name", ["figures", "lines", "plane", "ratios", "sizes", "convergence"])
 def test_figures_compute_nothing(name: str) -> None:
     """No aggregation, no NumPy: figures draw what frames hold."""
-    source = (PACKAGE / "report" / f"{name}.py").read_text()
+    source = (PACKAGE / "reporting" / f"{name}.py").read_text()
     assert "numpy" not in imports(source)
     calls = {node.attr for node in ast.walk(ast.parse(source)) if isinstance(node, ast.Attribute)}
     assert not calls & {"agg", "mean", "median", "quantile", "std", "sum"}
@@ -146,7 +140,7 @@ def test_what_a_gpu_machine_runs_needs_neither_polars_nor_plotly() -> None:
     """Both are too large to be carried to a machine without a network (bench/gpu_check.sh)."""
     root = Path(__file__).parents[1]
     modules = (root / "bench" / "gpu_tests.txt").read_text().split()
-    names = [*(Path(module).stem for module in modules), "ppldelta.job", "ppldelta.evaluation"]
+    names = [*(Path(module).stem for module in modules), "ppldelta.run.job", "ppldelta.run.evaluation"]
     names += [path.stem for path in sorted((root / "bench").glob("gpu_*.py"))]
     assert len(names) > 8
     code = "import importlib, sys\nfor name in ('polars', 'plotly', 'jinja2', 'markupsafe'): sys.modules[name] = None\n"

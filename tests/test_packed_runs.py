@@ -9,9 +9,10 @@ import numpy as np
 import pytest
 
 import ppldelta
-from ppldelta import demo, job
-from ppldelta.engine.plan import Settings
-from ppldelta.engine.store import Store
+from ppldelta import demo
+from ppldelta.run import job
+from ppldelta.run.plan import Settings
+from ppldelta.store.store import Store
 
 
 @pytest.fixture

@@ -18,11 +18,11 @@ import ppldelta
 import tiny_models
 from ppldelta import demo
 from ppldelta.engine import native
-from ppldelta.engine.keys import Keys
 from ppldelta.engine.native import Model, Scorer
-from ppldelta.engine.plan import N_SEQ_MAX_GPU, PlannedDocument, PlannedWindow, Settings, plan_batches, shared_batches
+from ppldelta.run.keys import Keys
+from ppldelta.run.plan import N_SEQ_MAX_GPU, PlannedDocument, Settings, plan_batches, shared_batches
 from ppldelta.text.documents import Document
-from ppldelta.text.windows import Window, plan_windows
+from ppldelta.text.windows import PlannedWindow, Window, plan_windows
 
 # --- who shares a batch ---------------------------------------------------------------------------------------------
 

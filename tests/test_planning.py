@@ -9,14 +9,14 @@ import numpy as np
 import pytest
 
 import ppldelta
-from ppldelta import demo, planning
+from ppldelta import demo
 from ppldelta.cli import main
-from ppldelta.engine.plan import PlannedWindow
 from ppldelta.engine.remote import Shard
-from ppldelta.engine.store import Store
-from ppldelta.planning import beginning
-from ppldelta.report import numbers
-from ppldelta.text.windows import plan_windows
+from ppldelta.run import dry_run as planning
+from ppldelta.run.dry_run import beginning
+from ppldelta.store.store import Store
+from ppldelta.text.windows import PlannedWindow, plan_windows
+from ppldelta.wording import numbers
 from test_cli import run
 from test_worker import with_f32
 

@@ -10,8 +10,8 @@ import time
 
 import pytest
 
-from ppldelta import progress
-from ppldelta.progress import line, meter
+from ppldelta.console import progress
+from ppldelta.console.progress import line, meter
 
 
 class Clock:

@@ -37,11 +37,3 @@ def test_every_public_name_is_there() -> None:
 def test_another_name_is_an_attribute_error() -> None:
     with pytest.raises(AttributeError, match="`ppldelta` has no attribute `scores`"):
         _ = ppldelta.scores
-
-
-@pytest.mark.parametrize("first", ["", "import ppldelta.report.numbers", "from ppldelta.report import render"])
-def test_report_is_the_function_though_a_subpackage_bears_the_name(first: str) -> None:
-    code = f"import ppldelta\n{first}\nprint(ppldelta.report.__name__, ppldelta.report.__module__)\n"
-    code += "from ppldelta.report import numbers\nprint(numbers.__name__)\n"
-    code += "from ppldelta import report\nprint(callable(report))"
-    assert run(code) == "report ppldelta.result\nppldelta.report.numbers\nTrue\n"

@@ -15,8 +15,9 @@ import pytest
 
 import frames
 from blocks import decode
-from ppldelta.report import numbers, sentences, tables
-from ppldelta.report.render import SCRIPTS, render_report, script_json
+from ppldelta.reporting import sentences, tables
+from ppldelta.reporting.render import SCRIPTS, render_report, script_json
+from ppldelta.wording import numbers
 
 DOCUMENTS, MODELS = frames.make()
 EVIL_DOCUMENT = "<img src=x onerror=alert(1)>.txt"

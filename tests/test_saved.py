@@ -106,7 +106,7 @@ def test_a_table_that_is_gone_is_missed(demo_result: ppldelta.Result, tmp_path: 
 
 
 def test_names_in_run_json_lead_nowhere_else(demo_result: ppldelta.Result, tmp_path: Path) -> None:
-    from ppldelta.saved import _content_hash
+    from ppldelta.saved.folder import _content_hash
 
     folder = demo_result.save(tmp_path / "out")
     run = json.loads((folder / "run.json").read_text())

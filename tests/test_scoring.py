@@ -20,10 +20,11 @@ import ppldelta
 from ppldelta import demo, schema
 from ppldelta.engine import native, remote, worker
 from ppldelta.engine.native import Model, Scorer
-from ppldelta.engine.plan import PlannedWindow, Settings
-from ppldelta.engine.pruning import summary
 from ppldelta.engine.remote import RemoteModel
-from ppldelta.engine.store import Store
+from ppldelta.run.plan import Settings
+from ppldelta.store.pruning import summary
+from ppldelta.store.store import Store
+from ppldelta.text.windows import PlannedWindow
 
 QUIET = {"ref": demo.REFERENCE, "progress": False}
 TEXT = (demo.CORPUS / "prose" / "mudflats_in_november.txt").read_text()

@@ -22,19 +22,19 @@ import numpy as np
 import pytest
 
 import ppldelta
-from ppldelta.engine import database
-from ppldelta.engine.database import APPLICATION_ID, SCHEMA
-from ppldelta.engine.pruning import StoredModel, prune, summary
-from ppldelta.engine.store import Key, Store, default_path, tokens_hash
 from ppldelta.errors import StoreError
 from ppldelta.models.identity import Stamp
+from ppldelta.store import database
+from ppldelta.store.database import APPLICATION_ID, SCHEMA
+from ppldelta.store.pruning import StoredModel, prune, summary
+from ppldelta.store.store import Key, Store, default_path, tokens_hash
 
 ENGINE = "ppldelta:0.1.0|llama.cpp:0123456789ab|patches:0123456789ab|n_ubatch:128|kv:f16|backend:CPU" * 3
 A, B = "aa" * 32, "bb" * 32
 
 WRITER = """
 import sys
-from ppldelta.engine.store import Store
+from ppldelta.store.store import Store
 from test_store import key, logp
 
 path, start, count, n = sys.argv[1], *map(int, sys.argv[2:5])
@@ -197,7 +197,7 @@ def test_killed_while_it_is_made(tmp_path: Path) -> None:
     script = textwrap.dedent(
         """
         import os, sqlite3, sys
-        from ppldelta.engine import store
+        from ppldelta.store import store
 
         left = int(sys.argv[2])
 
@@ -610,7 +610,7 @@ def test_a_path_that_cannot_be_a_file(tmp_path: Path) -> None:
 
 READ_ONLY = """
 import os, sys
-from ppldelta.engine.store import Store
+from ppldelta.store.store import Store
 from ppldelta.errors import StoreError
 if os.getuid() == 0:
     os.setuid(65534)
@@ -656,7 +656,7 @@ def test_a_failed_write_keeps_what_is_stored(path: Path) -> None:
     script = textwrap.dedent(
         """
         import resource, sys
-        from ppldelta.engine.store import Store
+        from ppldelta.store.store import Store
         from ppldelta.errors import StoreError
         from test_store import key, logp
 

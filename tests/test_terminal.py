@@ -14,8 +14,9 @@ import polars as pl
 import pytest
 
 import ppldelta
-from ppldelta import demo, terminal
-from ppldelta.text.names import columns, escaped, shown_name, width
+from ppldelta import demo
+from ppldelta.console import terminal
+from ppldelta.wording.names import columns, escaped, shown_name, width
 
 TEXT = demo.CORPUS / "prose" / "being_early.txt"
 EVIL = "evil\x1b[31m\x07\n\u202emodel\x9b2J"

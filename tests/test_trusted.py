@@ -21,9 +21,9 @@ from ppldelta import _core, demo
 from ppldelta.engine import kernels, native, trusted
 from ppldelta.engine.devices import devices
 from ppldelta.engine.loaded import ModelFile
-from ppldelta.engine.pruning import prune
 from ppldelta.engine.session import Session
-from ppldelta.engine.store import Store
+from ppldelta.store.pruning import prune
+from ppldelta.store.store import Store
 
 Q8_0, Q2_K = demo.COMPARISONS[0], demo.COMPARISONS[2]
 TEXT = (demo.CORPUS / "prose" / "mudflats_in_november.txt").read_text()

@@ -28,12 +28,12 @@ from ppldelta import demo
 from ppldelta.engine import local, native, remote, worker
 from ppldelta.engine.loaded import ContextSize, ModelFile, Models, Weights
 from ppldelta.engine.native import Model, Scorer
-from ppldelta.engine.plan import PlannedWindow, Settings, plan_batches, plan_documents
 from ppldelta.engine.remote import RemoteModel
 from ppldelta.engine.session import Session
 from ppldelta.models.references import resolve
+from ppldelta.run.plan import Settings, plan_batches, plan_documents
 from ppldelta.text.documents import load_documents
-from ppldelta.text.windows import plan_windows
+from ppldelta.text.windows import PlannedWindow, plan_windows
 
 GOOD, OTHER = demo.COMPARISONS[:2]
 TEXT = (demo.CORPUS / "prose" / "mudflats_in_november.txt").read_text()

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import importlib
 import sys
-import types
 from typing import TYPE_CHECKING
 
 from ppldelta import surroundings as surroundings  # before all others: it sees every fork from here on
@@ -16,10 +15,10 @@ from ppldelta._load import __version__  # before all others: they need the exten
 from ppldelta.errors import CorpusError, ModelError, PpldeltaError, ResultError, StoreError, TokenizerMismatchError
 
 if TYPE_CHECKING:
-    from ppldelta.planning import Plan, plan
     from ppldelta.result import Result, load, report
-    from ppldelta.saved import verify
-    from ppldelta.scoring import score
+    from ppldelta.run.dry_run import Plan, plan
+    from ppldelta.run.scoring import score
+    from ppldelta.saved.folder import verify
 
 __all__ = [
     "CorpusError",
@@ -39,13 +38,13 @@ __all__ = [
 ]
 
 _HOMES = {
-    "Plan": "ppldelta.planning",
+    "Plan": "ppldelta.run.dry_run",
     "Result": "ppldelta.result",
     "load": "ppldelta.result",
-    "plan": "ppldelta.planning",
+    "plan": "ppldelta.run.dry_run",
     "report": "ppldelta.result",
-    "score": "ppldelta.scoring",
-    "verify": "ppldelta.saved",
+    "score": "ppldelta.run.scoring",
+    "verify": "ppldelta.saved.folder",
 }
 
 
@@ -58,14 +57,3 @@ def __getattr__(name: str) -> object:
 
 def __dir__() -> list[str]:
     return sorted({*globals(), *__all__})
-
-
-class _Package(types.ModuleType):
-    """This package, in which `report` is the function, also after something has imported the subpackage `report`."""
-
-    def __setattr__(self, name: str, value: object) -> None:
-        if name not in _HOMES or not isinstance(value, types.ModuleType):
-            super().__setattr__(name, value)
-
-
-sys.modules[__name__].__class__ = _Package

@@ -17,13 +17,15 @@ from contextlib import nullcontext
 from pathlib import Path
 
 import ppldelta
-from ppldelta import arguments, cluster, demo, doctor, posix, terminal
-from ppldelta.engine.pruning import StoredModel, prune, summary
-from ppldelta.engine.store import Store, default_path
+from ppldelta import demo, posix
+from ppldelta.commands import arguments, cluster, doctor
+from ppldelta.console import terminal
 from ppldelta.models.references import ModelReference, resolve
-from ppldelta.report import numbers
-from ppldelta.saving import prepared_folder
-from ppldelta.text.names import columns, counted, printable, shown_name
+from ppldelta.saved.files import prepared_folder
+from ppldelta.store.pruning import StoredModel, prune, summary
+from ppldelta.store.store import Store, default_path
+from ppldelta.wording import numbers
+from ppldelta.wording.names import columns, counted, printable, shown_name
 
 
 def main(argv: Sequence[str] | None = None) -> int:

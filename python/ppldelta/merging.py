@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import polars as pl
 
-from ppldelta.report.distinct import distinct_names
+from ppldelta.reporting.distinct import distinct_names
 from ppldelta.result import Result
-from ppldelta.saved import FRAMES
+from ppldelta.saved.folder import FRAMES
 
 
 def merge(results: list[Result]) -> Result:

@@ -13,17 +13,18 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import polars as pl
 
-from ppldelta import _core, saved, schema
+from ppldelta import _core, schema
 from ppldelta.analysis.metrics import document_metrics, model_metrics
 from ppldelta.errors import ResultError, names_left_out
-from ppldelta.report.budget import BUDGET, DEFAULT_VIEWS
-from ppldelta.report.payload import make_payload
-from ppldelta.saving import write_whole
+from ppldelta.reporting.budget import BUDGET, DEFAULT_VIEWS
+from ppldelta.reporting.payload import make_payload
+from ppldelta.saved import folder as saved
+from ppldelta.saved.files import write_whole
 from ppldelta.surroundings import need_threads_of_polars
-from ppldelta.text.names import LONGEST_NAME, as_utf8, shown_name
+from ppldelta.wording.names import LONGEST_NAME, as_utf8, shown_name
 
 if TYPE_CHECKING:
-    from ppldelta.report.gallery import Figures
+    from ppldelta.reporting.gallery import Figures
 
 
 @dataclass(frozen=True, repr=False, eq=False)
@@ -70,7 +71,7 @@ class Result:
     @property
     def figures(self) -> Figures:
         """The report's figures as plotly figures, by name: ``result.figures["models"]`` and so on."""
-        from ppldelta.report.gallery import Figures
+        from ppldelta.reporting.gallery import Figures
 
         return Figures(self.families, self.documents, self.models, self.tokens)
 
@@ -89,8 +90,8 @@ class Result:
                 use polars.
         """
         need_threads_of_polars()
-        from ppldelta.report.folder import remove_stale
-        from ppldelta.report.render import render_report
+        from ppldelta.reporting.folder import remove_stale
+        from ppldelta.reporting.render import render_report
 
         path = Path(path)
         folder = path.suffix.lower() not in (".html", ".htm")

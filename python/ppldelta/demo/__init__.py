@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ppldelta.errors import PpldeltaError
-from ppldelta.scoring import score
+from ppldelta.run.scoring import score
 
 if TYPE_CHECKING:
     from ppldelta.result import Result

@@ -13,7 +13,7 @@ from pathlib import Path
 from ppldelta.errors import ModelError
 from ppldelta.models.identity import Stamp, content_hash
 from ppldelta.models.references import model_files
-from ppldelta.text.names import printable
+from ppldelta.wording.names import printable
 
 _HINT = "every machine needs the same file under the same path: copy it there, or use a folder that they share"
 

@@ -15,7 +15,7 @@ from ppldelta.engine import content, native
 from ppldelta.engine.native import Model, Scorer
 from ppldelta.errors import ModelError
 from ppldelta.models.references import model_files
-from ppldelta.text.names import printable
+from ppldelta.wording.names import printable
 
 
 @dataclass(frozen=True)

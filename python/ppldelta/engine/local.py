@@ -17,7 +17,7 @@ from ppldelta.engine.executor import OneProcess
 from ppldelta.engine.process import Board
 from ppldelta.errors import PpldeltaError
 from ppldelta.surroundings import need_working_folder
-from ppldelta.text.names import printable
+from ppldelta.wording.names import printable
 
 IDLE_S = 120.0
 """Seconds after which a local worker that has nothing to do ends, and with it the models that it keeps."""

@@ -20,8 +20,8 @@ from numpy.typing import NDArray
 from ppldelta import _core
 from ppldelta.engine.devices import devices, has_gpu, kernels_of
 from ppldelta.errors import ModelError
-from ppldelta.text.names import printable
 from ppldelta.text.windows import Window
+from ppldelta.wording.names import printable
 
 logger = logging.getLogger("ppldelta.llama_cpp")
 

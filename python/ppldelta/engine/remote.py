@@ -14,12 +14,12 @@ from numpy.typing import NDArray
 from ppldelta.engine import worker
 from ppldelta.engine.loaded import ContextSize, ModelFile, Weights
 from ppldelta.engine.native import Build, ModelInfo
-from ppldelta.engine.plan import PlannedWindow
 from ppldelta.engine.session import Session
 from ppldelta.engine.trusted import Trust
 from ppldelta.models.identity import content_hash
 from ppldelta.models.references import ModelReference
 from ppldelta.text.documents import Document
+from ppldelta.text.windows import PlannedWindow
 
 # of evaluation: what a dead worker loses, and what the store commits at once; small commits write more than they hold
 _SHARD_S = 2.0

@@ -8,7 +8,7 @@ import socket
 from collections.abc import Iterable
 
 from ppldelta.errors import PpldeltaError
-from ppldelta.text.names import printable, shown_type
+from ppldelta.wording.names import printable, shown_type
 
 VARIABLE = "PPLDELTA_RPC"
 """Environment variable that names the servers where the caller names none."""

@@ -18,7 +18,7 @@ from ppldelta.engine.lost import Watch
 from ppldelta.engine.rpc import refuse_unreachable
 from ppldelta.engine.worker import Reply
 from ppldelta.errors import ModelError, PpldeltaError
-from ppldelta.text.names import printable, shown_type
+from ppldelta.wording.names import printable, shown_type
 
 _POLL_S = 0.1  # between two looks at the board
 _GRACE_S = 1.0  # for a task to see that nobody waits for it any longer

@@ -18,10 +18,10 @@ from ppldelta.engine.loaded import ModelFile
 from ppldelta.engine.remedies import remedy
 from ppldelta.errors import ModelError
 from ppldelta.models.references import model_files
-from ppldelta.text.names import printable
+from ppldelta.wording.names import printable
 
 if TYPE_CHECKING:
-    from ppldelta.engine.database import Database
+    from ppldelta.store.database import Database
 
 Trust = tuple[str, str]
 """`Device.kernels` and a tensor type: what was found to multiply right."""

@@ -20,8 +20,8 @@ from ppldelta.engine.loaded import ContextSize, ModelFile, Models, Weights
 from ppldelta.engine.native import Build, ModelInfo
 from ppldelta.engine.trusted import Trust
 from ppldelta.errors import ModelError, PpldeltaError
-from ppldelta.text.names import printable
 from ppldelta.text.windows import Window
+from ppldelta.wording.names import printable
 
 
 @dataclass(frozen=True)

@@ -15,7 +15,7 @@ from pathlib import Path
 
 from ppldelta.errors import ModelError
 from ppldelta.models.references import model_files
-from ppldelta.text.names import printable
+from ppldelta.wording.names import printable
 
 _BLOCK = 1 << 22
 _SETTLED_NS = 2 * 10**9  # the coarsest clock of a file system, FAT's

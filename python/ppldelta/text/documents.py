@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ppldelta.errors import CorpusError, LeftOut
-from ppldelta.text.names import as_utf8, printable, shown_type
+from ppldelta.wording.names import as_utf8, printable, shown_type
 
 Files = str | os.PathLike[str] | Iterable[str | os.PathLike[str]] | Mapping[str, str | bytes]
 """What `load_documents` takes."""

@@ -42,6 +42,20 @@ class Window:
     pos: np.ndarray
 
 
+@dataclass(frozen=True, eq=False)
+class PlannedWindow:
+    """What is evaluated and stored on its own: a window of a document. Those of one `batch` are evaluated together."""
+
+    window: Window
+    document_name: str
+    batch: int
+
+    @property
+    def n_fed(self) -> int:
+        """Tokens that the model reads."""
+        return len(self.window.tokens)
+
+
 def default_n_ctx(n_ctx_train: int) -> int:
     """Window size where the user names none: ``min(8192, n_ctx_train)`` tokens.
 

@@ -1,0 +1,182 @@
+"""How far a run is, on stderr: a bar on a terminal or in a notebook, else whole lines, few enough for a log file.
+
+The only module that knows tqdm. What cannot be written is not shown: no run fails for it.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from ppldelta.wording.names import shown_name
+
+LINES_S = 10.0
+"""Least seconds between two lines where stderr is no terminal."""
+
+_BRIEF_S = 1.0
+_SHORT_UNITS = {"token": "tok", "byte": "B"}
+
+
+class Meter:
+    """Shows how far one thing is; this one shows nothing."""
+
+    def update(self, n: int) -> None:
+        """So many units more are done."""
+
+    def note(self, text: str) -> None:
+        """Shows a text beside the numbers."""
+
+    def close(self, *, done: bool) -> None:
+        """Ends the display; `done` says whether all was done."""
+
+
+@contextmanager
+def meter(
+    what: str, total: int, unit: str, *, initial: int = 0, brief: bool = False, visible: bool = True
+) -> Iterator[Meter]:
+    """Shows how far something is while the context lasts.
+
+    Args:
+        what: its name.
+        total: units in all.
+        unit: `"token"`, `"byte"`, `"model"` or `"type"`.
+        initial: units that were done before.
+        brief: whether it is often over at once: it is shown only where it lasts, and leaves nothing behind.
+        visible: whether to show anything.
+    """
+    what = shown_name(what)
+    if not visible or sys.stderr is None:
+        shown = Meter()
+    elif _is_terminal() or _is_notebook():
+        shown = _Bar(what, total, unit, initial, brief)
+    else:
+        shown = _Lines(what, total, unit, initial, brief)
+    done = False
+    try:
+        yield shown
+        done = True
+    finally:
+        shown.close(done=done)
+
+
+def line(text: str) -> None:
+    """A line on stderr; it is lost where stderr is closed or full."""
+    with contextlib.suppress(OSError, ValueError, AttributeError):
+        print(text, file=sys.stderr, flush=True)
+
+
+class _Bar(Meter):
+    """tqdm's, in a terminal or a notebook."""
+
+    def __init__(self, what: str, total: int, unit: str, initial: int, brief: bool) -> None:
+        from tqdm.auto import tqdm  # here: it looks for a notebook, and most processes show nothing
+
+        self._bar: Any = tqdm(
+            total=total,
+            initial=initial,
+            desc=what,
+            unit=_SHORT_UNITS.get(unit, unit),
+            unit_scale=unit in _SHORT_UNITS,
+            leave=not brief,
+            delay=_BRIEF_S if brief else 0,
+            **_screen(),
+        )
+
+    def update(self, n: int) -> None:
+        self._bar.update(n)
+
+    def note(self, text: str) -> None:
+        self._bar.set_postfix_str(text)
+
+    def close(self, *, done: bool) -> None:
+        self._bar.close()
+
+
+class _Lines(Meter):
+    """A line now and then, and one at the end."""
+
+    def __init__(self, what: str, total: int, unit: str, initial: int, brief: bool) -> None:
+        self._what, self._total, self._unit, self._brief = what, total, unit, brief
+        self._first = self._n = initial
+        self._note = ""
+        self._begun = self._said = time.monotonic()
+        self._idle = True
+
+    def update(self, n: int) -> None:
+        now = time.monotonic()
+        if self._idle and not n:  # the clock of the speed starts with the work, not with the loading before it
+            self._begun = now
+        self._idle = False
+        self._n += n
+        if now - self._said >= LINES_S:
+            self._said = now
+            share = f"{100 * self._n // max(self._total, 1)} % of {_amount(self._total, self._unit)}"
+            speed = self._speed(now)
+            left = f", {_clock((self._total - self._n) / speed)} left" if speed else ""
+            self._say(share + (f", {_amount(speed, self._unit)}/s" if speed else "") + left)
+
+    def note(self, text: str) -> None:
+        self._note = f"; {text}"
+
+    def close(self, *, done: bool) -> None:
+        if done and not self._brief:
+            now = time.monotonic()
+            speed = self._speed(now)
+            self._say(
+                f"{_amount(self._n - self._first, self._unit)} in {_clock(now - self._begun)}"
+                + (f", {_amount(speed, self._unit)}/s" if speed else "")
+                + self._note
+            )
+
+    def _speed(self, now: float) -> float:
+        return (self._n - self._first) / max(now - self._begun, 1e-3)
+
+    def _say(self, text: str) -> None:
+        line(f"{self._what}: {text}")
+
+
+def _is_terminal() -> bool:
+    try:
+        return sys.stderr.isatty()
+    except (ValueError, AttributeError):  # closed, or not quite a stream
+        return False
+
+
+def _screen() -> dict[str, Any]:
+    """What tqdm is told of the terminal's size: to ask at every moment.
+
+    If the terminal says that it has no size, tqdm would show nothing, and is told a usual one.
+    """
+    with contextlib.suppress(OSError, ValueError, AttributeError):
+        size = os.get_terminal_size(sys.stderr.fileno())
+        if 0 in size:
+            return {"ncols": size.columns or 80, "nrows": size.lines or 24}
+    return {"dynamic_ncols": True}
+
+
+def _is_notebook() -> bool:
+    """Whether a kernel of Jupyter runs this; its stderr is no terminal, but can show a bar."""
+    shell = getattr(sys.modules.get("IPython"), "get_ipython", lambda: None)()
+    return getattr(shell, "kernel", None) is not None
+
+
+def _amount(n: float, unit: str) -> str:
+    """Three digits: `12.3k tokens`, `1.20GB`."""
+    prefixes = ("", "k", "M", "G", "T")
+    step, scaled = 0, float(n)
+    while scaled >= 999.5 and step < len(prefixes) - 1:
+        scaled, step = scaled / 1000, step + 1
+    digits = 0 if step == 0 or scaled >= 99.95 else 1 if scaled >= 9.995 else 2
+    text = f"{scaled:.{digits}f}{prefixes[step]}"
+    return f"{text}B" if unit == "byte" else f"{text} {unit}{'s' * (text != '1')}"
+
+
+def _clock(seconds: float) -> str:
+    """`0:40`, `1:02:03`."""
+    minutes, rest = divmod(round(seconds), 60)
+    return f"{minutes}:{rest:02d}" if minutes < 60 else f"{minutes // 60}:{minutes % 60:02d}:{rest:02d}"

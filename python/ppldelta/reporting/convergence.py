@@ -1,0 +1,56 @@
+"""The figure of how a document's numbers settle, token by token."""
+
+from __future__ import annotations
+
+import plotly.graph_objects as go
+import polars as pl
+from plotly.subplots import make_subplots
+
+from ppldelta.reporting.theme import LIGHT, template
+
+
+def convergence(curve: pl.DataFrame) -> go.Figure:
+    """Running ratio of perplexities (above), and the deltas added up (below), along one document.
+
+    Below 1 the model has predicted the text so far better than the reference, above 1 worse; the areas are shaded.
+
+    Args:
+        curve: rows of `analysis.curves.running` for one document and model: ``pos``, ``ppl_ratio``, ``delta_sum``.
+    """
+    figure = make_subplots(rows=2, cols=1, shared_xaxes=True, vertical_spacing=0.09, row_heights=[0.58, 0.42])
+    figure.update_layout(template=template(), hovermode="x unified", height=330, margin=dict(t=10))
+    pos, ratio, total = (curve[name].to_list() for name in ("pos", "ppl_ratio", "delta_sum"))
+    one = [1.0] * len(pos)
+    for part, color, role in (
+        ([min(value, 1.0) for value in ratio], LIGHT["gain"], "below"),
+        ([max(value, 1.0) for value in ratio], LIGHT["loss"], "above"),
+    ):
+        quiet = dict(mode="lines", line=dict(width=0), hoverinfo="skip", showlegend=False)
+        figure.add_trace(go.Scatter(x=pos, y=one, meta={"curve": "one"}, **quiet), row=1, col=1)
+        figure.add_trace(
+            go.Scatter(x=pos, y=part, fill="tonexty", fillcolor=color + "55", meta={"curve": role}, **quiet),
+            row=1,
+            col=1,
+        )
+    line = dict(color=LIGHT["ink"], width=1.5)
+    for row, values, name, role in ((1, ratio, "ppl ratio", "ratio"), (2, total, "sum of delta", "sum")):
+        figure.add_trace(
+            go.Scatter(
+                x=pos,
+                y=values,
+                mode="lines",
+                line=line,
+                name=name,
+                showlegend=False,
+                meta={"curve": role},
+                hovertemplate="%{y:.4f}",
+            ),
+            row=row,
+            col=1,
+        )
+    figure.add_hline(y=1, line=dict(color=LIGHT["muted"], width=1), row=1, col=1)
+    figure.add_hline(y=0, line=dict(color=LIGHT["muted"], width=1), row=2, col=1)
+    figure.update_yaxes(title=dict(text="ppl ratio"), row=1, col=1)
+    figure.update_yaxes(title=dict(text="Σ delta, nats"), row=2, col=1)
+    figure.update_xaxes(title=dict(text="position in the document, tokens"), row=2, col=1)
+    return figure

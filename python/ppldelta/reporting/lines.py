@@ -1,0 +1,54 @@
+"""Lines that several figures draw: the whiskers of an interval, and the one along a front."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+import plotly.graph_objects as go
+
+from ppldelta.reporting.theme import LIGHT
+from ppldelta.wording import numbers
+
+
+def whiskers(row: dict[str, Any], column: str, color: str) -> dict[str, Any]:
+    """The error bar of a value with ``*_low`` and ``*_high``; invisible where there is no interval."""
+    low, high, middle = row[f"{column}_low"], row[f"{column}_high"], row[column]
+    if not (numbers.known(low) and numbers.known(high)):
+        return dict(visible=False)
+    return dict(
+        type="data",
+        symmetric=False,
+        array=[high - middle],
+        arrayminus=[middle - low],
+        color=color,
+        thickness=1.5,
+        width=0,
+    )
+
+
+def add_front(figure: go.Figure, marks: Iterable[tuple[float, float, str]], front: Sequence[str], **line: Any) -> None:
+    """Joins the models of a front from left to right, where there are several.
+
+    Args:
+        figure: to draw on.
+        marks: x, y and model of every mark.
+        front: the models to join.
+        line: more of plotly's properties of the line.
+    """
+    steps = sorted(mark for mark in marks if mark[2] in front)
+    if len(steps) < 2:
+        return
+    figure.add_trace(
+        go.Scatter(
+            x=[x for x, _, _ in steps],
+            y=[y for _, y, _ in steps],
+            customdata=[[None, model] for _, _, model in steps],  # family and model, for the page
+            mode="lines",
+            line=dict(color=LIGHT["muted"], width=1.5, dash="1px,3px", **line),
+            name="front",
+            showlegend=False,
+            hoverinfo="skip",
+            meta={"front": True},
+        )
+    )

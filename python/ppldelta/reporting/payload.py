@@ -1,0 +1,286 @@
+"""The numbers and texts of a report as the page wants them: an index, and binary blocks that it decodes on demand.
+
+For family number i: `f{i}.documents` (the numbers of every document under every model), `f{i}.passages` and
+`f{i}.totals` (what gained and lost most), `f{i}.d{k}` (document k token by token) and `f{i}.pieces` (the bytes of the
+tokens that these use). How a block is put together stands in `blocks`.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import numpy as np
+import polars as pl
+from numpy.typing import NDArray
+
+from ppldelta.analysis.spans import best_spans
+from ppldelta.analysis.totals import TokenTotal, token_totals
+from ppldelta.errors import PpldeltaError
+from ppldelta.reporting.blocks import encode, encoded_size, pack
+from ppldelta.reporting.budget import BUDGET, DEFAULT_VIEWS
+from ppldelta.reporting.family import Family, take_family
+
+__all__ = ["Payload", "encode", "make_payload"]
+
+NLL_STEP = 1 / 2048
+"""Nats in a step of a token's `nll_ref`."""
+
+DELTA_STEP = 1 / 1024
+"""Nats in a step of a token's `delta`."""
+
+_NLL_NONE, _DELTA_MOST, _DELTA_NONE = 65535, 32767, -32768
+
+
+@dataclass(frozen=True)
+class Payload:
+    """What the page needs beside its figures.
+
+    Attributes:
+        index: to be written as JSON. ``families``: for each its ``name``, ``models``, ``categories``, ``n_documents``,
+            ``token_documents`` (the documents that have a token view, by falling |delta| under any model) and
+            ``complete`` (whether the texts are there as a whole). ``token_views``: how many documents were ``wanted``
+            and how many are ``included``.
+        blocks: by name, compressed; `encode` makes text of one.
+    """
+
+    index: dict[str, Any]
+    blocks: dict[str, bytes]
+
+
+def make_payload(
+    *,
+    tokens: pl.DataFrame,
+    documents: pl.DataFrame,
+    pieces: pl.DataFrame,
+    texts: pl.DataFrame,
+    families: Sequence[dict[str, Any]],
+    n_views: int | Literal["all"] = DEFAULT_VIEWS,
+    budget: int | None = BUDGET,
+) -> Payload:
+    """Puts together what the page needs of finished frames.
+
+    Args:
+        tokens: columns of `schema.TOKENS`.
+        documents: columns of `schema.DOCUMENTS`.
+        pieces: columns of `schema.PIECES`.
+        texts: columns of `schema.TEXTS`; a document that is not there is shown with its scored tokens only.
+        families: in the order of the page, each ``{"family": name, "cmp": [{"label": …}, …]}``.
+        n_views: documents to be read token by token: so many with the largest |delta| under any model, all families
+            together, and those with a listed passage; or "all".
+        budget: characters of all blocks together, beyond which a token view is left out; None for no limit. "all"
+            takes every document whatever comes of it.
+
+    Raises:
+        PpldeltaError: `n_views` is out of its range.
+        ResultError: frames that do not fit together.
+    """
+    if n_views != "all" and (isinstance(n_views, bool) or not isinstance(n_views, int) or n_views < 0):
+        raise PpldeltaError(f"the number of token views must be 0 or more, or `all`, got `{n_views}`")
+    chosen = [
+        take_family(family, tokens=tokens, documents=documents, pieces=pieces, texts=texts) for family in families
+    ]
+    passages = [_passages(family) for family in chosen]
+    blocks = {}
+    for i, (family, listed) in enumerate(zip(chosen, passages, strict=True)):
+        blocks[f"f{i}.documents"] = _document_block(family)
+        blocks[f"f{i}.passages"] = pack([("passages", "json", listed)])
+        blocks[f"f{i}.totals"] = pack([("totals", "json", _totals(family))])
+
+    deltas = [_largest_delta(family) for family in chosen]
+    wanted = _wanted(chosen, deltas, passages, n_views)
+    limit = None if n_views == "all" else budget
+    size = sum(encoded_size(len(block)) for block in blocks.values())
+    included: list[list[int]] = [[] for _ in chosen]
+    tables = [_PieceTable(family) for family in chosen]
+    for i, k in wanted:
+        view, fresh = _view_block(chosen[i], k, tables[i])
+        more = encoded_size(len(view)) + encoded_size(tables[i].size(fresh))
+        if limit is not None and size + more > limit:
+            tables[i].forget(fresh)
+            continue
+        size += more
+        blocks[f"f{i}.d{k}"] = view
+        included[i].append(k)
+    for i, table in enumerate(tables):
+        blocks[f"f{i}.pieces"] = table.block()
+    index = {
+        "families": [
+            {
+                "name": family.name,
+                "models": family.models,
+                "categories": family.categories,
+                "n_documents": len(family.documents),
+                "token_documents": sorted(included[i], key=lambda k, delta=deltas[i]: (-delta[k], k)),
+                "complete": family.complete,
+            }
+            for i, family in enumerate(chosen)
+        ],
+        "token_views": {"wanted": len(wanted), "included": sum(map(len, included))},
+    }
+    return Payload(index, blocks)
+
+
+def _document_block(family: Family) -> bytes:
+    """The numbers of every document: what does not depend on a model once, gain and loss by model."""
+    rows, n_documents = family.rows, len(family.documents)
+    first = rows.unique("k", keep="first", maintain_order=True).sort("k")
+    place = {name: i for i, name in enumerate(family.categories)}
+    by_model = {}
+    for name in ("gain", "loss"):
+        values = np.full((len(family.models), n_documents), np.nan, np.float32)
+        values[rows["m"].to_numpy(), rows["k"].to_numpy()] = rows[name].to_numpy()
+        by_model[name] = values
+    return pack(
+        [
+            ("n_tokens", "u32", first["n_tokens"].to_numpy()),
+            ("n_scored", "u32", first["n_scored"].to_numpy()),
+            ("n_bytes", "f64", first["n_bytes"].to_numpy()),
+            ("nll_ref", "f32", first["ppl_ref"].log().to_numpy()),
+            ("category", "u16", np.array([place[name] for name in first["category"]], np.int64)),
+            ("gain", "~f32", by_model["gain"]),
+            ("loss", "~f32", by_model["loss"]),
+            ("names", "json", family.documents),
+        ]
+    )
+
+
+def _passages(family: Family) -> list[dict[str, list[dict[str, Any]]]]:
+    """For each model its best and worst passages."""
+    records = family.records
+
+    def listed(delta: NDArray[np.float32], sign: int) -> list[dict[str, Any]]:
+        return [
+            {
+                "document": records.document(span.first),
+                "start": int(records.pos[span.first]),
+                "end": int(records.pos[span.last]),
+                "sum": round(sign * span.sum, 6),
+                "n": span.last - span.first + 1,
+                **family.excerpt(span.first, span.last),
+            }
+            for span in best_spans(sign * delta, records.starts)
+        ]
+
+    return [{"best": listed(delta, 1), "worst": listed(delta, -1)} for delta in records.delta]
+
+
+def _totals(family: Family) -> list[dict[str, list[dict[str, Any]]]]:
+    """For each model the tokens that gained and lost most in sum."""
+
+    def listed(totals: list[TokenTotal]) -> list[dict[str, Any]]:
+        pieces = family.vocabulary[np.array([total.token for total in totals], np.int32)]
+        return [
+            {
+                "token": total.token,
+                "text": piece.decode("utf-8", "backslashreplace"),
+                "n": total.n,
+                "sum": round(total.sum, 6),
+                "gain": round(total.gain, 6),
+                "loss": round(total.loss, 6),
+            }
+            for total, piece in zip(totals, pieces, strict=True)
+        ]
+
+    found = [token_totals(family.records.token, delta) for delta in family.records.delta]
+    return [{"gained": listed(gained), "lost": listed(lost)} for gained, lost in found]
+
+
+def _largest_delta(family: Family) -> NDArray[np.float64]:
+    """Largest |mean delta| of each document under any model; -1 where there is none."""
+    largest = np.full(len(family.documents), -1.0)
+    delta = np.abs(family.rows["delta"].to_numpy())
+    finite = np.isfinite(delta)
+    np.maximum.at(largest, family.rows["k"].to_numpy()[finite], delta[finite])
+    return largest
+
+
+def _wanted(
+    families: list[Family], deltas: list[NDArray[np.float64]], passages: list[Any], n_views: int | Literal["all"]
+) -> list[tuple[int, int]]:
+    """(family, document) that shall have a token view, what matters most first: where all do not fit, the rest goes.
+
+    Documents of large |delta| and documents of listed passages take turns, so that neither list is without views.
+    """
+    shown = [(i, k) for i, family in enumerate(families) for k in np.flatnonzero(np.diff(family.records.offsets) > 0)]
+    shown.sort(key=lambda each: (-deltas[each[0]][each[1]], each))
+    large = [(i, int(k)) for i, k in (shown if n_views == "all" else shown[:n_views])]
+    turns = itertools.zip_longest(large, _of_passages(passages) if n_views else [])
+    return list(dict.fromkeys(each for turn in turns for each in turn if each is not None))
+
+
+def _of_passages(passages: list[Any]) -> Iterator[tuple[int, int]]:
+    """(family, document) of the passages: first the first of each list, then the second of each."""
+    lists = [[(i, span["document"]) for span in spans] for i, by_model in enumerate(passages)
+             for model in by_model for spans in model.values()]  # fmt: skip
+    return (each for turn in itertools.zip_longest(*lists) for each in turn if each is not None)
+
+
+class _PieceTable:
+    """The tokens that the included views use, numbered in order of first use."""
+
+    def __init__(self, family: Family) -> None:
+        self._vocabulary = family.vocabulary
+        self._numbers = np.full(len(family.vocabulary.places), -1, np.int64)
+        self._tokens: list[NDArray[np.int32]] = []
+        self._n = 0
+
+    def add(self, tokens: NDArray[np.int32]) -> tuple[NDArray[np.int64], NDArray[np.int32]]:
+        """The number of each token, and the tokens that got one just now."""
+        self._vocabulary.require(tokens)
+        new, first = np.unique(tokens[self._numbers[tokens] < 0], return_index=True)
+        new = new[np.argsort(first)]
+        self._numbers[new] = np.arange(self._n, self._n + len(new))
+        self._tokens.append(new)
+        self._n += len(new)
+        return self._numbers[tokens], new
+
+    def forget(self, last: NDArray[np.int32]) -> None:
+        """Takes back what the last `add` numbered."""
+        self._tokens.pop()
+        self._numbers[last] = -1
+        self._n -= len(last)
+
+    def size(self, tokens: NDArray[np.int32]) -> int:
+        """Bytes that tokens take in the block, before compression."""
+        return sum(len(piece) + 4 for piece in self._vocabulary[tokens])
+
+    def block(self) -> bytes:
+        """`offset` (where each piece begins, and the end of the last) and `bytes`."""
+        pieces = self._vocabulary[np.concatenate([np.empty(0, np.int32), *self._tokens])]
+        offset = np.cumsum([0, *map(len, pieces)])
+        return pack([("offset", "u32", offset), ("bytes", "u8", np.frombuffer(b"".join(pieces), np.uint8))])
+
+
+def _view_block(family: Family, k: int, table: _PieceTable) -> tuple[bytes, NDArray[np.int32]]:
+    """One document token by token, and the tokens that are new in the table of pieces.
+
+    Beyond 32 nats `nll_ref` and `delta` stay at their largest step; what is not finite has a number of its own.
+
+    Where the whole text is unknown, `token` holds the scored tokens only, run after run; `start` is a position in the
+    document either way.
+    """
+    records, rows = family.records, family.records.rows(k)
+    text = family.text(k)
+    pos = records.pos[rows]
+    begins = np.flatnonzero(records.starts[rows])
+    numbers, new = table.add(records.token[rows] if text is None else text)
+    with np.errstate(invalid="ignore"):
+        nll = np.rint(-records.logp_ref[rows].astype(np.float64) / NLL_STEP)
+        delta = np.rint(records.delta[:, rows].astype(np.float64) / DELTA_STEP)
+    nll = np.where(np.isfinite(nll), np.clip(nll, 0, _NLL_NONE - 1), _NLL_NONE)
+    finite = np.isfinite(delta)
+    delta = np.where(finite, np.clip(delta, -_DELTA_MOST, _DELTA_MOST), _DELTA_NONE)
+    block = pack(
+        [
+            ("token", "~u32", numbers),
+            ("start", "u32", pos[begins]),
+            ("length", "u32", np.diff(begins, append=len(pos))),
+            ("nll_ref", "~u16", nll),
+            ("delta", "~i16", delta),
+        ],
+        complete=text is not None,
+    )
+    return block, new

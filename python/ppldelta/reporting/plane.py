@@ -1,0 +1,159 @@
+"""The empty gain/loss plane that documents and models are drawn on: axes, diagonal, lines of equal gain − loss."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Literal
+
+import plotly.graph_objects as go
+import polars as pl
+
+from ppldelta.reporting import labels
+from ppldelta.reporting.hover import COLUMNS, UNITS
+from ppldelta.reporting.theme import LIGHT, template
+from ppldelta.wording import numbers
+
+Unit = Literal["nats", "bpb"]
+
+Limits = tuple[float, float]
+"""Largest gain and largest loss that a plane shows."""
+
+BELOW_ZERO = 0.03
+"""Share of an axis that lies below 0, so that marks on the axes are whole."""
+
+
+def limits(frame: pl.DataFrame, *, unit: Unit = "nats", regions: Sequence[Limits] = ()) -> Limits:
+    """How far the axes of a plane must reach to show all rows of `documents` or `models` with their intervals.
+
+    The shorter axis is at least half as long as the other, so that the diagonal stays readable. `regions` are the
+    ends of contours that shall be whole as well.
+    """
+    reach = []
+    for i, column in enumerate(COLUMNS[unit]):
+        names = [name for name in (column, f"{column}_high") if name in frame.columns]
+        values = [value for name in names for value in frame[name] if numbers.known(value)]
+        values += [region[i] for region in regions]
+        reach.append(max(values, default=0.0))
+    longest = max(reach) or 1.0
+    return max(reach[0], longest / 2) * 1.09, max(reach[1], longest / 2) * 1.09
+
+
+def empty(reach: Limits, unit: Unit, points: Sequence[tuple[float, float]]) -> go.Figure:
+    """A plane to draw on: axes that say where better and worse are, the half below the diagonal tinted.
+
+    Args:
+        reach: ends of the axes.
+        unit: nats per token, or bits per byte.
+        points: gain and loss of the marks to come, which the diagonal's name keeps clear of.
+    """
+    x_end, y_end = reach
+    corner = min(reach)
+    far = 9 * max(reach)  # beyond what is shown, for those who zoom out
+    named = labels.along_diagonal(points, reach) * corner
+    figure = go.Figure(layout=dict(template=template()))
+    figure.update_xaxes(
+        title=dict(text=f"<b>gain →</b> predicts better, {UNITS[unit]}"), range=[-BELOW_ZERO * x_end, x_end]
+    )
+    figure.update_yaxes(  # the title is turned, so that its arrow points up
+        title=dict(text=f"<b>loss →</b> predicts worse, {UNITS[unit]}"), range=[-BELOW_ZERO * y_end, y_end]
+    )
+    add_better_half(figure, 0, far, "best ↘")
+    figure.add_annotation(
+        x=named,
+        y=named,
+        text="gain = loss",
+        showarrow=False,
+        yshift=9,
+        textangle=-math.degrees(math.atan2(x_end, y_end)),
+        font=dict(color=LIGHT["muted"], size=11),
+    )
+    return figure
+
+
+def add_better_half(figure: go.Figure, near: float, far: float, words: str) -> None:
+    """Tints the half below the diagonal, where y is smaller than x, draws the diagonal, and names the corner.
+
+    Args:
+        figure: to draw on.
+        near: where the diagonal begins, on both axes.
+        far: where it ends, beyond what is shown.
+        words: in the lower right corner.
+    """
+    figure.add_shape(
+        type="path",
+        path=f"M{near},{near} L{far},{far} L{far},{near} Z",
+        fillcolor=LIGHT["better"],
+        line=dict(width=0),
+        layer="below",
+    )
+    figure.add_shape(
+        type="line",
+        x0=near,
+        y0=near,
+        x1=far,
+        y1=far,
+        line=dict(color=LIGHT["muted"], width=1, dash="4px,3px"),
+        layer="below",
+    )
+    figure.add_annotation(
+        x=1,
+        y=0,
+        xref="x domain",
+        yref="y domain",
+        xanchor="right",
+        yanchor="bottom",
+        yshift=10,
+        text=words,
+        showarrow=False,
+        font=dict(color=LIGHT["muted"], size=11),
+    )
+
+
+def add_iso_lines(figure: go.Figure, reach: Limits) -> None:
+    """Adds thin lines of equal gain − loss, their values outside the plot where they leave it."""
+    x_end, y_end = reach
+    step = _nice(max(reach) / 3.5)
+    digits = max(0, -math.floor(math.log10(step) + 1e-9))
+    for k in range(-math.floor(y_end / step), math.floor(x_end / step) + 1):
+        net = k * step
+        start, end = max(0.0, net), min(x_end, y_end + net)
+        if k == 0 or end - start < (0.12 if net > 0 else 0.26) * x_end:
+            continue
+        figure.add_shape(
+            type="line",
+            x0=start,
+            y0=start - net,
+            x1=end,
+            y1=end - net,
+            line=dict(color=LIGHT["iso"], width=1),
+            layer="below",
+        )
+        right = x_end <= y_end + net
+        figure.add_annotation(
+            x=end,
+            y=end - net,
+            text=numbers.signed(net, digits),
+            showarrow=False,
+            xanchor="left" if right else "center",
+            yanchor="middle" if right else "bottom",
+            font=dict(color=LIGHT["muted"], size=10),
+        )
+    figure.add_annotation(
+        x=0,
+        y=1,
+        xref="x domain",
+        yref="y domain",
+        xanchor="left",
+        yanchor="bottom",
+        text="gain − loss:",
+        showarrow=False,
+        font=dict(color=LIGHT["muted"], size=10),
+    )
+    figure.update_layout(margin=dict(t=24, r=44))
+
+
+def _nice(step: float) -> float:
+    """The largest of 1, 2 and 5 times a power of ten that is not above `step`."""
+    power = 10.0 ** math.floor(math.log10(step))
+    return max(factor * power for factor in (1, 2, 5) if factor * power <= step * (1 + 1e-9))

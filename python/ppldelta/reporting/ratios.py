@@ -1,0 +1,110 @@
+"""The figure of the mean ratios of perplexities: a row for each category, two marks for each model."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import plotly.graph_objects as go
+import polars as pl
+
+from ppldelta.reporting import hover, labels
+from ppldelta.reporting.hover import literal
+from ppldelta.reporting.theme import LIGHT, Style, template
+from ppldelta.wording import numbers
+
+
+def mean_ratios(models: pl.DataFrame, *, style: Style | None = None) -> go.Figure:
+    """Mean ppl_gain (at most 1) and mean ppl_loss (at least 1) of every model, over all documents and by category.
+
+    These are the means over documents of the post that the project grew from: how much smaller the
+    perplexity is where it is smaller, how much larger where it is larger.
+
+    Args:
+        models: rows of `schema.MODELS` of one family with weighting "documents"; category null is drawn first.
+        style: colours; by default in the order of the frame.
+    """
+    style = style or Style.of(labels.unique(models, "model"), ())
+    categories = [None, *labels.unique(models.filter(pl.col("category").is_not_null()), "category")]
+    if len(categories) == 2:
+        categories = [None]
+    names = labels.unique(models, "model")
+    figure = go.Figure(layout=dict(template=template()))
+    figure.add_vline(x=1, line=dict(color=LIGHT["ink"], width=1))
+    for i in range(1, len(categories)):
+        figure.add_hline(y=i - 0.5, line=dict(color=LIGHT["grid"], width=1), layer="below")
+    step = 0.64 / max(len(names), 1)
+    for i, model in enumerate(names):
+        rows = [
+            (categories.index(row["category"]) + (i - (len(names) - 1) / 2) * step, row)
+            for row in models.filter(model=model).iter_rows(named=True)
+            if row["category"] in categories
+        ]
+        for column, symbol in (("ppl_gain", "triangle-left"), ("ppl_loss", "triangle-right")):
+            figure.add_trace(_ratio_trace(model, column, symbol, rows, style.colors[model]))
+    ticks = ["<b>all</b>", *(literal(labels.crop(category or "(none)"), 14) for category in categories[1:])]
+    figure.update_layout(
+        xaxis=dict(title="mean ratio of perplexities", range=_ratio_range(models)),
+        yaxis=dict(
+            tickvals=list(range(len(categories))),
+            ticktext=ticks,
+            range=[len(categories) - 0.5, -0.5],
+            showgrid=False,
+            ticks="",
+            tickfont=dict(color=LIGHT["ink"], size=13),
+        ),
+        height=110 + len(categories) * max(44, 20 * len(names)),
+        margin=dict(t=34),
+    )
+    for text, anchor, shift in (("← predicts better", "right", -8), ("predicts worse →", "left", 8)):
+        figure.add_annotation(
+            x=1,
+            y=1,
+            yref="paper",
+            yanchor="bottom",
+            xanchor=anchor,
+            xshift=shift,
+            text=text,
+            showarrow=False,
+            font=dict(color=LIGHT["muted"], size=12),
+        )
+    return figure
+
+
+def _ratio_range(models: pl.DataFrame) -> list[float]:
+    names = [f"{column}{end}" for column in ("ppl_gain", "ppl_loss") for end in ("", "_low", "_high")]
+    values = [1.0, *(value for name in names for value in models[name] if numbers.known(value))]
+    room = 0.05 * (max(values) - min(values)) or 0.05
+    return [min(values) - room, max(values) + room]
+
+
+def _ratio_trace(
+    model: str, column: str, symbol: str, rows: list[tuple[float, dict[str, Any]]], color: str
+) -> go.Scatter:
+    known = [(y, row) for y, row in rows if numbers.known(row[column])]
+    ends = [
+        [row[f"{column}_{end}"] if numbers.known(row[f"{column}_{end}"]) else row[column] for _, row in known]
+        for end in ("low", "high")
+    ]
+    middles = [row[column] for _, row in known]
+    return go.Scatter(
+        x=middles,
+        y=[y for y, _ in known],
+        mode="markers",
+        name=literal(model),
+        legendgroup=model,
+        showlegend=column == "ppl_gain",
+        meta={"model": model, "column": column},
+        marker=dict(color=color, symbol=symbol, size=11, line=dict(color=LIGHT["surface"], width=1)),
+        error_x=dict(
+            type="data",
+            symmetric=False,
+            color=color,
+            thickness=1.5,
+            width=0,
+            array=[high - middle for high, middle in zip(ends[1], middles, strict=True)],
+            arrayminus=[middle - low for low, middle in zip(ends[0], middles, strict=True)],
+        ),
+        customdata=[hover.ratio(row, column) for _, row in known],
+        hovertemplate="%{customdata}<extra></extra>",
+        hoverlabel=dict(bordercolor=color),
+    )

@@ -1,0 +1,1 @@
+"""The main job: from documents and models to token records."""

@@ -1,0 +1,256 @@
+"""The dry run: what a job holds, what of it the store has, and how long the rest will take, measured.
+
+The time comes from a probe: each model that has something to evaluate is loaded, as the run would load it, and reads
+the beginning of what it has not read yet, more and more of it until that takes half a second. Other signs mislead: a
+Q2_K file is a third as large as a Q8_0 and no faster. The probe's results are thrown away.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Mapping
+from concurrent.futures import Executor
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+
+from ppldelta.console.progress import meter
+from ppldelta.engine.loaded import ContextSize
+from ppldelta.engine.rpc import endpoints
+from ppldelta.engine.session import Session
+from ppldelta.errors import ModelError, names_left_out
+from ppldelta.models.references import ModelLike, model_files
+from ppldelta.run import job
+from ppldelta.run.job import DEFAULT_N_UBATCH, Job, ModelJob, Request
+from ppldelta.text.documents import Files
+from ppldelta.text.windows import PlannedWindow, Window
+from ppldelta.wording import numbers
+from ppldelta.wording.names import columns, counted, printable, shown_name
+
+_PROBE_TOKENS = 64
+_PROBE_S = 0.5
+
+
+@dataclass(frozen=True)
+class PlannedModel:
+    """What a run would do with one model.
+
+    Attributes:
+        label: the model's.
+        path: its file.
+        size_bytes: of its files.
+        n_windows: windows of the job.
+        n_stored: windows that the store has already.
+        n_fed: tokens that the model would read.
+        load_s: seconds that loading it took; None where nothing is to be evaluated.
+        tokens_per_s: tokens that it read per second in the probe; None as above, or where it failed.
+    """
+
+    label: str
+    path: Path
+    size_bytes: int
+    n_windows: int
+    n_stored: int
+    n_fed: int
+    load_s: float | None = None
+    tokens_per_s: float | None = None
+
+    @property
+    def time_s(self) -> float:
+        """Estimated seconds of loading and evaluating; 0 where there is nothing to do."""
+        return (self.load_s or 0.0) + (self.n_fed / self.tokens_per_s if self.tokens_per_s else 0.0)
+
+
+@dataclass(frozen=True, repr=False)
+class Plan:
+    """What a run would do; `print` shows it.
+
+    Attributes:
+        n_documents: documents that can be scored.
+        n_tokens: their tokens.
+        n_windows: windows of them, for one model.
+        n_fed: tokens that a model reads, with nothing in the store; of equal windows it reads one.
+        n_scored: tokens that are scored, for one model.
+        longest: tokens in the longest window.
+        n_ctx: most tokens that a window may have.
+        windows: the rule.
+        models: the reference first.
+        store: the file where evaluations are kept; None where they are not.
+        warnings: what the reader of the numbers should know, in sentences.
+        left_out: what of the given a run would leave out: "document", "folder" or "comparison" → names.
+    """
+
+    n_documents: int
+    n_tokens: int
+    n_windows: int
+    n_fed: int
+    n_scored: int
+    longest: int
+    n_ctx: int
+    windows: str
+    models: list[PlannedModel]
+    store: Path | None
+    warnings: list[str]
+    left_out: dict[str, list[str]]
+
+    @property
+    def time_s(self) -> float:
+        """Estimated seconds of the whole run."""
+        return sum(model.time_s for model in self.models)
+
+    def __repr__(self) -> str:
+        todo = [model for model in self.models if model.n_fed]
+        rows = [("model", "size", "in the store", "to evaluate", "loads in", "speed", "time")]
+        for at, model in enumerate(self.models):
+            measured = model.tokens_per_s is not None
+            rows.append(
+                (
+                    shown_name(model.label) + (" (reference)" if at == 0 else ""),
+                    numbers.size(model.size_bytes),
+                    f"{model.n_stored:,} of {counted(model.n_windows, 'window')}",
+                    counted(model.n_fed, "token") if model.n_fed else "nothing",
+                    numbers.duration(model.load_s),
+                    f"{model.tokens_per_s:,.0f} tokens/s" if measured else numbers.NONE,
+                    numbers.duration(model.time_s if measured else None),
+                )
+            )
+        documents = [
+            ("documents", f"{self.n_documents:,}"),
+            ("tokens", f"{self.n_tokens:,}"),
+            ("windows", f"{self.n_windows:,} of up to {counted(self.longest, 'token')} (n_ctx {self.n_ctx:,})"),
+            ("for each model", f"{counted(self.n_fed, 'token')} fed, {self.n_scored:,} scored (`{self.windows}`)"),
+            ("store", printable(self.store) if self.store else "none"),
+        ]
+        if not todo:
+            total = "Everything is in the store: no model has to be loaded."
+        else:
+            total = (
+                f"{len(todo)} of {counted(len(self.models), 'model')} to load, about {numbers.duration(self.time_s)} "
+                "on this machine as busy as it is now."
+            )
+        return "\n".join([*columns(documents, n_left=2), "", *columns(rows, n_left=1), "", total])
+
+
+def plan(
+    files: Files,
+    ref: ModelLike,
+    cmp: ModelLike | Iterable[ModelLike] | Mapping[str, ModelLike],
+    *,
+    n_ctx: int | None = None,
+    windows: str = "perplexity",
+    max_windows: int | None = None,
+    n_gpu_layers: int | None = None,
+    n_ubatch: int = DEFAULT_N_UBATCH,
+    threads: int | None = None,
+    store: str | os.PathLike[str] | bool | None = True,
+    rpc: str | Iterable[str] | None = None,
+    executor: Executor | None = None,
+    progress: bool = True,
+) -> Plan:
+    """What `score` would do with the same arguments, and how long that would take; nothing is scored.
+
+    Every check that `score` makes beforehand is made, models that have something to evaluate are loaded and timed. To
+    the store only the hashes of model files are written, and which models split which texts alike.
+
+    Returns:
+        A `Plan`; `print` shows it.
+
+    Raises:
+        PpldeltaError: as `score`. A comparison that fails in the probe is named in the plan's warnings.
+    """
+    request = Request.of(
+        ref,
+        cmp,
+        n_ctx=n_ctx,
+        windows=windows,
+        max_windows=max_windows,
+        n_gpu_layers=n_gpu_layers,
+        n_ubatch=n_ubatch,
+        threads=threads,
+    )
+    with (
+        Session(executor, endpoints(rpc)) as session,
+        job.opened(request, session, files, store=store, progress=progress) as work,
+        meter("measuring", len(work.models), "model", brief=True, visible=progress) as shown,
+    ):
+        models, warnings = [], list(work.warnings)
+        for model in work.models:
+            unmeasured = _unmeasured(model, work)
+            try:
+                models.append(_measured(unmeasured, model, work) if model.todo else unmeasured)
+            except ModelError as error:
+                if model is work.models[0]:
+                    raise
+                warnings.append(job.left_out(model.label, error, "a run would leave this model out"))
+                models.append(unmeasured)
+            shown.update(1)
+        return Plan(
+            n_documents=len(work.planned),
+            n_tokens=sum(len(document.tokens) for document in work.planned),
+            n_windows=len(work.windows),
+            n_fed=work.n_fed,
+            n_scored=sum(len(each.window.targets) for each in work.windows),
+            longest=max(each.n_fed for each in work.windows),
+            n_ctx=work.settings.n_ctx,
+            windows=work.settings.windows,
+            models=models,
+            store=work.store.path if work.store else None,
+            warnings=list(map(str, warnings)),
+            left_out=names_left_out(warnings),
+        )
+
+
+def _unmeasured(model: ModelJob, work: Job) -> PlannedModel:
+    return PlannedModel(
+        label=model.label,
+        path=model.path,
+        size_bytes=sum(part.stat().st_size for part in model_files(model.path)),
+        n_windows=len(work.windows),
+        n_stored=sum(key in model.stored for key in model.keys),
+        n_fed=sum(work.windows[i].n_fed for i in model.todo),
+    )
+
+
+def _measured(unmeasured: PlannedModel, model: ModelJob, work: Job) -> PlannedModel:
+    """
+    Raises:
+        ModelError: the model cannot be loaded or evaluated.
+    """
+    model.model.load()
+    tokens_per_s = probe(model, [work.windows[i] for i in model.todo], work.size)
+    return replace(unmeasured, load_s=model.model.load_s, tokens_per_s=tokens_per_s)
+
+
+def probe(model: ModelJob, windows: list[PlannedWindow], size: ContextSize) -> float:
+    """Tokens that a model reads per second, measured on the first of some windows.
+
+    Raises:
+        ModelError: it cannot be evaluated.
+    """
+    n_tokens, n_all = _PROBE_TOKENS, sum(each.n_fed for each in windows)
+    while True:
+        some = beginning(windows, n_tokens)
+        time_s = sum(window_s for shard in model.model.score(some, size) for _, _, window_s in shard.windows)
+        if time_s >= _PROBE_S or n_tokens >= n_all:
+            return sum(each.n_fed for each in some) / time_s
+        n_tokens *= 4
+
+
+def beginning(windows: list[PlannedWindow], n_tokens: int) -> list[PlannedWindow]:
+    """The first windows, `n_tokens` in all; of the last one a beginning with its share of scored rows."""
+    some = []
+    for each in windows:
+        n = min(each.n_fed, n_tokens)
+        if n:
+            some.append(replace(each, window=_cut(each.window, n)))
+        n_tokens -= n
+    return some
+
+
+def _cut(window: Window, n: int) -> Window:
+    if n == len(window.tokens):
+        return window
+    first = window.first_output * n // len(window.tokens)
+    following = np.append(window.tokens[1:], window.targets[-1])  # the targets, also before they are scored
+    return Window(window.tokens[:n], first, following[first:n], np.arange(first, n, dtype=np.uint32))

@@ -1,0 +1,115 @@
+"""The main job: documents × models → token records.
+
+One model after the other is evaluated on the same windows, in a process of its own; what the store has already is
+taken from there.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Mapping
+from concurrent.futures import Executor
+from typing import TYPE_CHECKING
+
+from ppldelta.console.progress import line
+from ppldelta.engine.rpc import endpoints
+from ppldelta.engine.session import Session
+from ppldelta.errors import ModelError
+from ppldelta.models.references import ModelLike
+from ppldelta.run import job
+from ppldelta.run.evaluation import evaluate, other_kernels
+from ppldelta.run.job import DEFAULT_N_UBATCH, Request
+from ppldelta.text.documents import Files, corpus_path
+
+if TYPE_CHECKING:
+    from ppldelta.result import Result
+
+
+def score(
+    files: Files,
+    ref: ModelLike,
+    cmp: ModelLike | Iterable[ModelLike] | Mapping[str, ModelLike],
+    *,
+    n_ctx: int | None = None,
+    windows: str = "perplexity",
+    max_windows: int | None = None,
+    n_gpu_layers: int | None = None,
+    n_ubatch: int = DEFAULT_N_UBATCH,
+    threads: int | None = None,
+    store: str | os.PathLike[str] | bool | None = True,
+    rpc: str | Iterable[str] | None = None,
+    executor: Executor | None = None,
+    progress: bool = True,
+) -> Result:
+    """Compares models with a reference, token by token, on real documents.
+
+    Args:
+        files: a folder, a glob, paths, or a mapping name → text. A document's category is its first folder.
+        ref: the reference, a GGUF file.
+        cmp: one or several comparisons, or a mapping label → GGUF file.
+        n_ctx: most tokens that are evaluated together; by default min(8192, the reference's training context).
+        windows: which tokens are scored. `"perplexity"` scores the second half of every window of `n_ctx` tokens, as
+            llama-perplexity does; `"every"` scores every token of a document exactly once.
+        max_windows: at most this many windows of each document (llama-perplexity's `--chunks`).
+        n_gpu_layers: layers to put on the GPU; by default all where there is a GPU.
+        n_ubatch: most tokens in a micro-batch. Its scored tokens (on the CPU at most 128) take n_vocab float32 logits
+            each.
+        threads: CPU threads; by default the number of physical cores of the machine that evaluates. Where an executor
+            has several worker processes on a machine, pass each one's share, or they get in each other's way.
+        store: the SQLite file that keeps what was evaluated, window by window, so that no model is ever evaluated
+            twice on the same tokens and an interrupted run goes on where it stopped. By default (True) one in the
+            user's cache folder, or what the environment variable `PPLDELTA_STORE` names; None for no store.
+        executor: where models are loaded and evaluated; by default a worker process on this machine, which keeps the
+            models for the next call and ends when it is idle. Any other `concurrent.futures.Executor` will do, such as
+            Dask's `client.get_executor()`. Its workers need the same ppldelta and the same model files under the same
+            paths: each reads a file once to compare its hash, and a file of other content is refused. Start Dask's with
+            `dask worker ADDRESS --nthreads 1 --memory-limit 0`: one evaluates one task at a time, and Dask would pause
+            or end it for the memory that a model takes.
+        rpc: `HOST:PORT` of a `ppldelta rpc-server` on another machine, or several, whose devices are used like GPUs of
+            this one; by default what the environment variable `PPLDELTA_RPC` names. It goes with the default worker
+            only. llama.cpp calls RPC a proof of concept, fragile and insecure: never run a server on an open network.
+        progress: show tokens/s and the time left for each model on stderr: a bar, or where that is no terminal a line
+            every ten seconds.
+
+    Returns:
+        A `Result` with the frames `tokens`, `documents` and `models`.
+
+    Raises:
+        CorpusError: no document matched, or none is long enough to score.
+        ModelError: a model cannot be found, read, or evaluated, or ended its worker process. A comparison that
+            cannot be loaded or evaluated is left out with a warning, as long as another one is there.
+        TokenizerMismatchError: a comparison splits a document into other tokens than the reference does.
+        StoreError: the store cannot be opened, read or written.
+        PpldeltaError: an argument is out of its range, the working folder was removed, or this process was forked from
+            one that had loaded polars.
+    """
+    request = Request.of(
+        ref,
+        cmp,
+        n_ctx=n_ctx,
+        windows=windows,
+        max_windows=max_windows,
+        n_gpu_layers=n_gpu_layers,
+        n_ubatch=n_ubatch,
+        threads=threads,
+    )
+    with Session(executor, endpoints(rpc)) as session:
+        from ppldelta.run import frames  # here, while the worker process starts: polars takes about as long to import
+
+        with job.opened(request, session, files, store=store, progress=progress) as work:
+            if progress:
+                line(work.headline)
+            reference, *comparisons = work.models
+            evaluation = evaluate(reference, work)
+            evaluations = []
+            failures = []
+            for comparison in comparisons:
+                try:
+                    evaluations.append(evaluate(comparison, work))
+                except ModelError as error:
+                    failures.append((comparison.label, error))
+    if not evaluations:
+        raise failures[0][1]
+    warnings = [*work.warnings, *other_kernels([evaluation, *evaluations], work)]
+    warnings += [job.left_out(*failure) for failure in failures]
+    return frames.as_result(work, evaluation, evaluations, corpus_path(files), warnings)

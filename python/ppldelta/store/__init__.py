@@ -1,0 +1,1 @@
+"""What is kept: log-probabilities of windows, and what was found out about models and machines."""

@@ -1,0 +1,307 @@
+"""Log-probabilities that were computed once, kept in one SQLite file, so that nothing is ever evaluated twice.
+
+Windows that were done together are one row, committed as soon as they are there: a killed process loses what it was
+doing together and nothing else. Two processes may write at once. Beside them, what is expensive to find out of models:
+the content hash of each file, what each model says of itself, which texts it splits as a reference did, and which
+kernels were found to multiply right (`engine.trusted`).
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import time
+import zlib
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+import numpy as np
+import platformdirs
+from numpy.typing import ArrayLike, NDArray
+
+from ppldelta.errors import StoreError
+from ppldelta.models.identity import Stamp
+from ppldelta.store.database import ELSEWHERE, Database
+
+COARSE_S = 3600  # times of use are kept to the hour, so that reading seldom writes
+
+
+@dataclass(frozen=True)
+class Key:
+    """What determines a window's log-probabilities; equal keys, equal numbers.
+
+    Attributes:
+        model: sha256 of the model's content, 64 hexadecimal digits (`models.identity`).
+        window: sha256 of the window, 64 hexadecimal digits (`engine.keys`): which token is the first to be scored,
+            those that are fed, and the targets; where several windows share a batch, of all that are in it as well.
+        rule: text that names how texts are cut into windows: the rule, n_ctx, BOS.
+        engine: text that names what else the numbers depend on: versions, backend, micro-batch …
+    """
+
+    model: str
+    window: str
+    rule: str
+    engine: str
+
+
+def tokens_hash(tokens: ArrayLike) -> str:
+    """sha256 over tokens as little-endian int32, as 64 hexadecimal digits: the same on every machine."""
+    return hashlib.sha256(np.ascontiguousarray(tokens, dtype="<i4")).hexdigest()
+
+
+def default_path() -> Path:
+    """The store's file where none is named: `$PPLDELTA_STORE`, else `store.sqlite` in the user's cache folder."""
+    named = os.environ.get("PPLDELTA_STORE")
+    return Path(named) if named else platformdirs.user_cache_path("ppldelta", appauthor=False) / "store.sqlite"
+
+
+class Store:
+    """The store in one file, which is made where it is missing. To be used from the thread that made it.
+
+    Args:
+        path: the SQLite file; by default `default_path()`.
+
+    Raises:
+        StoreError: the file cannot be made, opened or written; it is damaged, or not of this program; a newer
+            version wrote it. It is left as it is. The methods raise it as well.
+    """
+
+    def __init__(self, path: str | os.PathLike[str] | None = None) -> None:
+        self.database = Database(default_path() if path is None else Path(path))
+        self.path = self.database.path
+        self._cached: dict[int, set[bytes]] = {}
+        self._version = -1
+
+    def get(self, keys: Iterable[Key]) -> dict[Key, NDArray[np.float32]]:
+        """Reads log-probabilities: float32 of shape [n_scored], in nats, bit for bit as they were put.
+
+        Args:
+            keys: any number of them.
+
+        Returns:
+            An array for each key that the store has; the others are missing.
+
+        Raises:
+            StoreError: also where a row's values are not those that were written.
+        """
+        found: dict[Key, NDArray[np.float32]] = {}
+        with self.database.guard("read"):
+            for wanted, shard in self._shards_of(keys):
+                row = self.database.connection.execute(
+                    "SELECT windows, sizes, crc32, logp FROM shards WHERE id = ?", (shard,)
+                ).fetchone()
+                for digest, logp in self._unpacked(*row, next(iter(wanted.values()))) if row else ():
+                    if digest in wanted:
+                        found.setdefault(wanted[digest], logp)
+            self._touch({(key.model, key.rule, key.engine) for key in found})
+        return found
+
+    def known(self, keys: Iterable[Key]) -> set[Key]:
+        """Which of the keys the store has; no values are read."""
+        with self.database.guard("read"):
+            return {key for wanted, _ in self._shards_of(keys) for key in wanted.values()}
+
+    def put(self, key: Key, logp: NDArray[np.float32], time_s: float) -> None:
+        """`put_many` of one window."""
+        self.put_many([(key, logp, time_s)])
+
+    def put_many(self, rows: Iterable[tuple[Key, NDArray[np.float32], float]]) -> None:
+        """Writes windows' log-probabilities; once this returns, killing the process does not lose them.
+
+        They become one row, or one for each model and way of evaluating: a commit writes whole pages, so that windows
+        which are done together are best written together. What is there already stays.
+
+        Args:
+            rows: for each window, what determines its log-probabilities; these, float32 of shape [n_scored] in nats;
+                and the seconds that computing them took.
+        """
+        rows = list(rows)
+        for _, logp, _ in rows:
+            if logp.dtype != np.float32 or logp.ndim != 1:
+                raise ValueError(f"`logp` must be float32 of one dimension, not {logp.dtype} of shape {logp.shape}")
+        written: list[tuple[int, dict[bytes, object]]] = []
+        with self.database.guard("write"), self.database.transaction() as execute:
+            for settings in dict.fromkeys((key.model, key.rule, key.engine) for key, _, _ in rows):
+                values = (bytes.fromhex(settings[0]), *settings[1:])
+                execute(
+                    "INSERT INTO passes (model, rule, engine, used) VALUES (?, ?, ?, ?) ON CONFLICT DO UPDATE "
+                    f"SET used = excluded.used WHERE used < excluded.used - {COARSE_S}",
+                    (*values, int(time.time())),
+                )
+                [(at,)] = execute("SELECT id FROM passes WHERE model = ? AND rule = ? AND engine = ?", values)
+                there = self._there(at)
+                fresh = {}
+                for key, logp, time_s in rows:
+                    digest = bytes.fromhex(key.window)
+                    if (key.model, key.rule, key.engine) == settings and digest not in there:
+                        fresh.setdefault(digest, (logp.astype("<f4").tobytes(), time_s))
+                if fresh:
+                    windows, logps = b"".join(fresh), b"".join(logp for logp, _ in fresh.values())
+                    sizes = _sizes([len(logp) // 4 for logp, _ in fresh.values()])
+                    execute(
+                        "INSERT INTO shards (pass, windows, sizes, crc32, time_s, logp) VALUES (?, ?, ?, ?, ?, ?)",
+                        (at, windows, sizes, _crc32(windows, sizes, logps), sum(s for _, s in fresh.values()), logps),
+                    )
+                    written.append((at, fresh))
+        for at, fresh in written:
+            self._cached[at].update(fresh)
+
+    def remembered_hash(self, stamp: Stamp) -> str | None:
+        """The content hash of a model's files, where it was remembered and they are unchanged since."""
+        now = int(time.time())
+        with self.database.guard("read"):
+            row = self.database.connection.execute(
+                "SELECT sha256 FROM files WHERE path = ? AND stamp = ?", (stamp.name, stamp.text)
+            ).fetchone()
+            if row is None:
+                return None
+            self.database.connection.execute(
+                f"UPDATE files SET seen = ? WHERE path = ? AND sha256 = ? AND seen < ? - {COARSE_S}",
+                (now, stamp.name, row[0], now),
+            )
+        return row[0].hex()
+
+    def remember_hash(self, stamp: Stamp, sha256: str) -> None:
+        """Remembers the content hash of a model's files for as long as their stamp stays the same."""
+        with self.database.guard("write"):
+            self.database.connection.execute(
+                "INSERT OR REPLACE INTO files (path, sha256, stamp, seen) VALUES (?, ?, ?, ?)",
+                (stamp.name, bytes.fromhex(sha256), stamp.text, int(time.time())),
+            )
+
+    def description(self, model: str, release: str) -> dict[str, Any] | None:
+        """What a model said of itself (the fields of `native.ModelInfo`), where it was remembered.
+
+        Args:
+            model: sha256 of its content.
+            release: what was asked: `native.release()`.
+        """
+        with self.database.guard("read"):
+            row = self.database.connection.execute(
+                "SELECT info FROM models WHERE model = ? AND release = ?", (bytes.fromhex(model), release)
+            ).fetchone()
+        try:
+            return None if row is None else dict(json.loads(row[0]))
+        except (TypeError, ValueError) as error:
+            raise self.database.damaged("a row holds something else than what was written") from error
+
+    def describe(self, model: str, release: str, info: Mapping[str, Any]) -> None:
+        """Remembers what a model says of itself, so that its weights need not be loaded to know it."""
+        with self.database.guard("write"):
+            self.database.connection.execute(
+                "INSERT OR REPLACE INTO models (model, release, info) VALUES (?, ?, ?)",
+                (bytes.fromhex(model), release, json.dumps(dict(info))),
+            )
+
+    def is_checked(self, model: str, corpus: str) -> bool:
+        """Whether the model of this content is known to split these texts as the reference did.
+
+        Args:
+            model: sha256 of its content.
+            corpus: which texts, and into what (`engine.keys.corpus_hash`).
+        """
+        with self.database.guard("read"):
+            found = self.database.connection.execute(
+                "SELECT 1 FROM checked WHERE model = ? AND corpus = ?", (bytes.fromhex(model), bytes.fromhex(corpus))
+            )
+            return found.fetchone() is not None
+
+    def note_checked(self, model: str, corpus: str) -> None:
+        """Remembers that it does."""
+        with self.database.guard("write"):
+            self.database.connection.execute(
+                "INSERT OR IGNORE INTO checked (model, corpus) VALUES (?, ?)",
+                (bytes.fromhex(model), bytes.fromhex(corpus)),
+            )
+
+    def forget(self) -> None:
+        """To be called where rows were removed through this store's own connection."""
+        self._cached.clear()
+
+    def close(self) -> None:
+        """Closes the file; nothing is waiting to be written."""
+        self.database.close()
+
+    def __enter__(self) -> Store:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def _shards_of(self, keys: Iterable[Key]) -> Iterator[tuple[dict[bytes, Key], int]]:
+        """For each row that holds some of the keys, these by their digest, and its id."""
+        groups: dict[tuple[str, str, str], dict[bytes, Key]] = defaultdict(dict)
+        for key in keys:
+            groups[key.model, key.rule, key.engine][bytes.fromhex(key.window)] = key
+        for (model, *texts), wanted in groups.items():
+            row = self.database.connection.execute(
+                "SELECT id FROM passes WHERE model = ? AND rule = ? AND engine = ?", (bytes.fromhex(model), *texts)
+            ).fetchone()
+            for shard, digests in self._windows(row[0]) if row else ():
+                if here := {digest: wanted[digest] for digest in digests if digest in wanted}:
+                    yield here, shard
+
+    def _windows(self, at: int) -> list[tuple[int, list[bytes]]]:
+        """Of each row of a pass, its id and the digests of its windows, in the order in which they came."""
+        rows = self.database.connection.execute("SELECT id, windows FROM shards WHERE pass = ? ORDER BY id", (at,))
+        return [(shard, _digests(windows)) for shard, windows in rows.fetchall()]
+
+    def _there(self, at: int) -> set[bytes]:
+        """Digests of all windows of a pass; read again only where another connection has written."""
+        if (version := self.database.pragma("data_version")) != self._version:
+            self._cached.clear()
+            self._version = version
+        if at not in self._cached:
+            self._cached[at] = {digest for _, digests in self._windows(at) for digest in digests}
+        return self._cached[at]
+
+    def _unpacked(
+        self, windows: object, sizes: object, crc32: object, logp: object, key: Key
+    ) -> list[tuple[bytes, NDArray[np.float32]]]:
+        """Digest and values of each window in a row; `key` is one of them.
+
+        Raises:
+            StoreError: they are not what was written.
+        """
+        whole = isinstance(windows, bytes) and isinstance(sizes, bytes) and isinstance(logp, bytes)
+        if whole and len(logp) % 4 == 0 and _crc32(windows, sizes, logp) == crc32:
+            digests = _digests(windows)
+            ends = np.cumsum(np.frombuffer(sizes, "<u4")) if sizes else [len(logp) // 4]
+            values = np.frombuffer(logp, "<f4").astype(np.float32)
+            return list(zip(digests, np.split(values, ends[:-1]), strict=True))
+        raise StoreError(
+            f"the store `{self.database.shown}` is damaged: a row of model {key.model[:12]} does not hold the values "
+            "that were written",
+            hint=f"remove that model's rows with `ppldelta store prune --model {key.model[:12]}`, or {ELSEWHERE}",
+        )
+
+    def _touch(self, passes: Iterable[tuple[str, str, str]]) -> None:
+        """Notes that rows were used."""
+        now = int(time.time())
+        for model, rule, engine in passes:
+            self.database.connection.execute(
+                f"UPDATE passes SET used = ? WHERE model = ? AND rule = ? AND engine = ? AND used < ? - {COARSE_S}",
+                (now, bytes.fromhex(model), rule, engine, now),
+            )
+
+
+def _digests(windows: bytes) -> list[bytes]:
+    """The sha256 of each window, which follow one another."""
+    return [windows[i : i + 32] for i in range(0, len(windows), 32)]
+
+
+def _sizes(n_scored: list[int]) -> bytes:
+    """Numbers of values as little-endian u32; empty for a single window, whose values are all."""
+    return np.array(n_scored, "<u4").tobytes() if len(n_scored) > 1 else b""
+
+
+def _crc32(windows: bytes, sizes: bytes, logp: bytes) -> int:
+    """A checksum that also tells when a row holds another window's values."""
+    return zlib.crc32(logp, zlib.crc32(sizes, zlib.crc32(windows)))

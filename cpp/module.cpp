@@ -1,7 +1,9 @@
 // The extension module ppldelta._core, and the only file that knows pybind11.
 // Python validates and decides; what arrives here is trusted. Long calls release the GIL. Nothing here returns a
 // sentinel: failures are C++ exceptions, which pybind11 turns into Python's RuntimeError.
+#include "cut.h"
 #include "kernels.h"
+#include "logits.h"
 #include "model.h"
 #include "scorer.h"
 #include "signed-deltas.h"
@@ -13,6 +15,7 @@
 
 #include <memory>
 #include <string_view>
+#include <utility>
 #include <vector>
 
 namespace py = pybind11;
@@ -70,16 +73,17 @@ py::list pieces(const ppldelta::model & model, const array<int32_t> & tokens) {
 
 // Windows as tuples (tokens, first_output, targets); an array of log-probabilities for each.
 py::list score(ppldelta::scorer & scorer, const py::list & windows, const py::function & on_step) {
-    std::vector<ppldelta::window> native;
-    std::vector<array<int32_t>>   inputs; // kept alive
-    py::list                      results;
+    std::vector<ppldelta::window>                native;
+    std::vector<ppldelta::target_reader::window> wanted;
+    std::vector<array<int32_t>>                  inputs; // kept alive
+    py::list                                     results;
     for (const py::handle & item : windows) {
         const auto window  = py::cast<py::tuple>(item);
         const auto tokens  = py::cast<array<int32_t>>(window[0]);
         const auto targets = py::cast<array<int32_t>>(window[2]);
         array<float> logp(targets.size());
-        native.push_back({ tokens.data(), static_cast<size_t>(tokens.size()), py::cast<size_t>(window[1]),
-                           targets.data(), logp.mutable_data() });
+        native.push_back({ tokens.data(), static_cast<size_t>(tokens.size()), py::cast<size_t>(window[1]) });
+        wanted.push_back({ targets.data(), logp.mutable_data() });
         inputs.push_back(tokens);
         inputs.push_back(targets);
         results.append(logp);
@@ -91,11 +95,29 @@ py::list score(ppldelta::scorer & scorer, const py::list & windows, const py::fu
         }
         on_step(n_tokens);
     };
+    ppldelta::target_reader reader(std::move(wanted), scorer.n_threads());
     {
         const py::gil_scoped_release release;
-        scorer.score(native, step);
+        scorer.run(native, reader, step);
     }
     return results;
+}
+
+// Windows as (n_tokens, first_output); for each step (window, begin, end) of what it feeds.
+py::list cut(const std::vector<std::pair<size_t, size_t>> & windows, size_t n_tokens, size_t n_outputs) {
+    std::vector<ppldelta::window_shape> shapes;
+    for (const auto & [n, first_output] : windows) {
+        shapes.push_back({ n, first_output });
+    }
+    py::list steps;
+    for (const ppldelta::step & step : ppldelta::cut(shapes, n_tokens, n_outputs)) {
+        py::list ranges;
+        for (const ppldelta::token_range & range : step) {
+            ranges.append(py::make_tuple(range.window, range.begin, range.end));
+        }
+        steps.append(ranges);
+    }
+    return steps;
 }
 
 array<float> log_softmax(const array<float> & logits, const array<int32_t> & targets, int n_threads) {
@@ -215,6 +237,7 @@ PYBIND11_MODULE(_core, m) {
              py::arg("n_threads"))
         .def("score", &score, py::arg("windows"), py::arg("on_step"));
 
+    m.def("cut", &cut, py::arg("windows"), py::arg("n_tokens"), py::arg("n_outputs"));
     m.def("log_softmax", &log_softmax, py::arg("logits"), py::arg("targets"), py::arg("n_threads"));
     m.def("softmax_fuses", &ppldelta::softmax_fuses);
     m.def("signed_sums", &signed_sums, py::arg("logp_ref"), py::arg("logp_cmp"));

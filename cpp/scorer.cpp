@@ -1,9 +1,8 @@
 // See scorer.h.
 #include "scorer.h"
 
-#include "ggml-backend.h"
+#include "cut.h"
 #include "llama-logits-reader.h"
-#include "softmax.h"
 
 #include <algorithm>
 #include <stdexcept>
@@ -41,8 +40,6 @@ class batch {
     llama_batch batch_;
 };
 
-constexpr size_t staged_rows = 32; // 20 MB of a vocabulary of 150 thousand, and enough for every thread's reduction
-
 } // namespace
 
 scorer::scorer(std::shared_ptr<const model> m, const scorer_params & params) :
@@ -75,53 +72,40 @@ scorer::scorer(std::shared_ptr<const model> m, const scorer_params & params) :
         this);
 }
 
-void scorer::score(const std::vector<window> & windows, const std::function<void(size_t)> & on_step) {
+void scorer::run(const std::vector<window> & windows, logits_reader & reader,
+                 const std::function<void(size_t)> & on_step) {
     llama_context * ctx = context_.get();
-    const bool   several = windows.size() > 1; // these go in at once
-    const size_t n_step  = std::min<size_t>(several ? params_.n_ctx : params_.n_ubatch, llama_n_batch(ctx));
-    const size_t n_outputs_max = several ? params_.n_ctx : params_.n_outputs_max;
-
+    const size_t n_step = std::min<size_t>(windows.size() > 1 ? params_.n_ctx : params_.n_ubatch, llama_n_batch(ctx));
+    std::vector<window_shape> shapes;
+    for (const window & w : windows) {
+        shapes.push_back({ w.n_tokens, w.first_output });
+    }
     llama_memory_clear(llama_get_memory(ctx), false);
+    reader_ = &reader;
 
-    size_t n_outputs = 0;
-    batch  step(n_step);
-    const auto decode = [&] {
-        const int32_t status = llama_decode(ctx, step.get());
+    batch tokens(n_step);
+    for (const step & ranges : cut(shapes, n_step, params_.n_outputs_max)) {
+        tokens.clear();
+        outputs_.clear();
+        for (const token_range & range : ranges) {
+            const window & w = windows[range.window];
+            for (size_t i = range.begin; i < range.end; i++) {
+                const bool needed = i >= w.first_output;
+                tokens.add(w.tokens[i], i, range.window, needed);
+                outputs_.push_back({ range.window, needed ? i - w.first_output : 0 });
+            }
+        }
+        const int32_t status = llama_decode(ctx, tokens.get());
         if (error_) {
             std::rethrow_exception(std::exchange(error_, nullptr));
         }
         if (status != 0) {
             throw std::runtime_error("llama_decode returned " + std::to_string(status) + " for " +
-                                     std::to_string(step.size()) + " tokens of " + std::to_string(windows.size()) +
+                                     std::to_string(tokens.size()) + " tokens of " + std::to_string(windows.size()) +
                                      (windows.size() == 1 ? " window" : " windows"));
         }
         llama_synchronize(ctx); // so that progress and interrupts are seen where the time is spent
-        on_step(step.size());
-        step.clear();
-        targets_.clear();
-        n_outputs = 0;
-    };
-
-    targets_.clear();
-    for (size_t sequence = 0; sequence < windows.size(); sequence++) {
-        const window & w = windows[sequence];
-        for (size_t i = 0; i < w.n_tokens; i++) {
-            const bool   output = i >= w.first_output;
-            const size_t row    = output ? i - w.first_output : 0;
-            step.add(w.tokens[i], i, sequence, output);
-            n_outputs += output;
-            targets_.push_back(output ? target{ w.targets[row], w.logp + row } : target{});
-            // A step of one token is attended in parts, one for each thread, so that its numbers would depend on how
-            // many there are: rather a step with one token less, and two in the last.
-            const size_t n_left      = w.n_tokens - i - 1;
-            const size_t n_held_back = !several && n_left == 2 && step.size() > 1 ? 1 : 0;
-            if (step.size() + n_held_back >= n_step || n_outputs + n_held_back >= n_outputs_max) {
-                decode();
-            }
-        }
-    }
-    if (step.size() > 0) {
-        decode();
+        on_step(tokens.size());
     }
 }
 
@@ -129,39 +113,11 @@ void scorer::read(const ggml_tensor * logits, const int32_t * batch_idxs, size_t
     if (error_) {
         return;
     }
-    const size_t n_vocab = static_cast<size_t>(model_->n_vocab());
-
-    ggml_backend_buffer_t buffer = logits->view_src ? logits->view_src->buffer : logits->buffer;
-    const bool            staged = !ggml_backend_buffer_is_host(buffer);
-    if (staged && !staging_) {
-        ggml_backend_dev_t         device = ggml_backend_buft_get_device(ggml_backend_buffer_get_type(buffer));
-        ggml_backend_buffer_type_t pinned = device ? ggml_backend_dev_host_buffer_type(device) : nullptr;
-        staging_.reset(ggml_backend_buft_alloc_buffer(pinned ? pinned : ggml_backend_cpu_buffer_type(),
-                                                      staged_rows * n_vocab * sizeof(float)));
-        if (!staging_) {
-            throw std::runtime_error("no memory to copy logits to");
-        }
-    }
-
-    std::vector<int32_t> tokens(n_rows);
-    std::vector<float>   logp(n_rows);
+    std::vector<output> outputs;
     for (size_t row = 0; row < n_rows; row++) {
-        tokens[row] = targets_[static_cast<size_t>(batch_idxs[row])].token;
+        outputs.push_back(outputs_[static_cast<size_t>(batch_idxs[row])]);
     }
-    const size_t n_part = staged ? staged_rows : n_rows;
-    for (size_t begin = 0; begin < n_rows; begin += n_part) {
-        const size_t  n    = std::min(n_part, n_rows - begin);
-        const float * rows = static_cast<const float *>(logits->data);
-        if (staged) {
-            float * copy = static_cast<float *>(ggml_backend_buffer_get_base(staging_.get()));
-            ggml_backend_tensor_get(logits, copy, begin * n_vocab * sizeof(float), n * n_vocab * sizeof(float));
-            rows = copy;
-        }
-        log_softmax_rows(rows, n_vocab, tokens.data() + begin, n, params_.n_threads, logp.data() + begin);
-    }
-    for (size_t row = 0; row < n_rows; row++) {
-        *targets_[static_cast<size_t>(batch_idxs[row])].logp = logp[row];
-    }
+    reader_->read(logits_block(logits, std::move(outputs), staging_));
 } catch (...) {
     error_ = std::current_exception();
 }

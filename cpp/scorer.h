@@ -1,8 +1,9 @@
-// RAII over llama_context: windows → micro-batches → log-probabilities of the targets.
+// RAII over llama_context: windows → micro-batches → rows of logits, which a reader gets.
 // Logits are consumed where each micro-batch's graph leaves them, so memory grows neither with n_ctx × n_vocab nor
 // with a second copy of them.
 #pragma once
 
+#include "logits.h"
 #include "model.h"
 
 #include <exception>
@@ -20,14 +21,11 @@ struct scorer_params {
     int32_t  n_threads;
 };
 
-// One fresh sequence. logp[i], for each i in 0 … n_tokens - first_output - 1, becomes the log-probability (nats) of
-// targets[i] after tokens[0 … first_output + i].
+// One fresh sequence: its tokens at the positions 0 … n_tokens - 1, and a row of logits for each from first_output on.
 struct window {
     const int32_t * tokens;
     size_t          n_tokens;
     size_t          first_output;
-    const int32_t * targets;
-    float *         logp;
 };
 
 class scorer {
@@ -37,30 +35,27 @@ class scorer {
     scorer(const scorer &) = delete; // llama.cpp knows the address
     scorer & operator=(const scorer &) = delete;
 
-    // Feeds the windows side by side, each as a sequence of its own. One window goes in micro-batch by micro-batch;
-    // several go in at once and llama.cpp cuts them, since a recurrent model needs as many tokens of each in a cut.
-    // `on_step` is called after each step with the number of tokens in it and may throw; the scorer stays usable.
-    void score(const std::vector<window> & windows, const std::function<void(size_t)> & on_step);
+    // Feeds the windows side by side, each as a sequence of its own, and hands the rows to `reader`. One window goes in
+    // micro-batch by micro-batch; several go in at once and llama.cpp cuts them, since a recurrent model needs
+    // micro-batches that hold equally many tokens of each. `on_step` is called after each step with the number of tokens in
+    // it. Both may throw; the scorer stays usable.
+    void run(const std::vector<window> & windows, logits_reader & reader, const std::function<void(size_t)> & on_step);
+
+    int n_threads() const { return params_.n_threads; }
 
   private:
     void read(const ggml_tensor * logits, const int32_t * batch_idxs, size_t n_rows);
 
-    struct target {
-        int32_t token;
-        float * logp;
-    };
     struct context_deleter {
         void operator()(llama_context * ptr) const { llama_free(ptr); }
     };
-    struct buffer_deleter {
-        void operator()(ggml_backend_buffer * ptr) const { ggml_backend_buffer_free(ptr); }
-    };
-    std::shared_ptr<const model>                         model_;
-    scorer_params                                        params_;
-    std::unique_ptr<llama_context, context_deleter>      context_;
-    std::vector<target>                                  targets_; // of the step that is being decoded, by batch index
-    std::exception_ptr                                   error_;   // of `read`, which must not throw through llama.cpp
-    std::unique_ptr<ggml_backend_buffer, buffer_deleter> staging_; // rows on their way from a device
+    std::shared_ptr<const model>                    model_;
+    scorer_params                                   params_;
+    std::unique_ptr<llama_context, context_deleter> context_;
+    logits_reader *                                 reader_ = nullptr; // of the call of `run`
+    std::vector<output>                             outputs_;          // of the step's tokens, by batch index
+    std::exception_ptr                              error_;            // of `read`: none may pass through llama.cpp
+    staging                                         staging_;
 };
 
 } // namespace ppldelta

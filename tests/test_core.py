@@ -94,3 +94,28 @@ def test_special_tokens_spelt_out_in_a_text_are_text() -> None:
     spelt = model.pieces(np.array([info["bos"]], np.int32))[0]
     assert spelt
     assert info["bos"] not in model.tokenize(spelt)
+
+
+@pytest.mark.parametrize("n_tokens", [4, 5, 7, 64])
+@pytest.mark.parametrize("n_outputs", [1, 3, 64])
+def test_a_cut_feeds_every_token_once_within_the_limits(n_tokens: int, n_outputs: int) -> None:
+    for n in range(1, 30):
+        for first_output in range(n):
+            steps = _core.cut([(n, first_output)], n_tokens, n_outputs)
+            assert [i for step in steps for w, begin, end in step for i in range(begin, end)] == list(range(n))
+            for step in steps:
+                [(_, begin, end)] = step
+                assert 0 < end - begin <= n_tokens
+                assert end - max(begin, first_output) <= n_outputs
+
+
+def test_a_windows_last_token_never_comes_alone() -> None:
+    """The numbers of a step of one token depend on the number of threads."""
+    for n in range(2, 40):
+        for n_tokens in range(4, 12):
+            [(_, begin, end)] = _core.cut([(n, 0)], n_tokens, n_tokens)[-1]
+            assert end - begin >= 2
+
+
+def test_several_windows_go_in_together() -> None:
+    assert _core.cut([(3, 1), (4, 0), (2, 1)], 16, 1) == [[(0, 0, 3), (1, 0, 4), (2, 0, 2)]]

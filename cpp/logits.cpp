@@ -1,0 +1,74 @@
+// See logits.h.
+#include "logits.h"
+
+#include "softmax.h"
+
+#include <algorithm>
+#include <stdexcept>
+#include <string>
+#include <utility>
+
+namespace ppldelta {
+
+namespace {
+
+constexpr size_t staged_rows = 32; // 20 MB of a vocabulary of 150 thousand, and enough for every thread's reduction
+
+ggml_backend_buffer_t buffer_of(const ggml_tensor * tensor) {
+    return tensor->view_src ? tensor->view_src->buffer : tensor->buffer;
+}
+
+} // namespace
+
+float * staging::reserve(ggml_backend_buffer_t device_buffer, size_t size) {
+    if (!buffer_ || ggml_backend_buffer_get_size(buffer_.get()) < size) {
+        ggml_backend_dev_t device = ggml_backend_buft_get_device(ggml_backend_buffer_get_type(device_buffer));
+        ggml_backend_buffer_type_t pinned = device ? ggml_backend_dev_host_buffer_type(device) : nullptr;
+        buffer_.reset(ggml_backend_buft_alloc_buffer(pinned ? pinned : ggml_backend_cpu_buffer_type(), size));
+        if (!buffer_) {
+            throw std::runtime_error("no memory to copy logits to");
+        }
+    }
+    return static_cast<float *>(ggml_backend_buffer_get_base(buffer_.get()));
+}
+
+logits_block::logits_block(const ggml_tensor * logits, std::vector<output> outputs, staging & stage) :
+    logits_(logits), outputs_(std::move(outputs)), stage_(stage) {
+    // Some architectures' graphs make a row for every token and not for those that were asked for.
+    if (static_cast<size_t>(ggml_nrows(logits)) != outputs_.size()) {
+        throw std::runtime_error("the model's graph gives " + std::to_string(ggml_nrows(logits)) +
+                                 " rows of logits instead of the " + std::to_string(outputs_.size()) +
+                                 " that were asked for");
+    }
+}
+
+void logits_block::on_host(const std::function<void(const float *, size_t, size_t)> & f) const {
+    const size_t n_rows = outputs_.size();
+    if (ggml_backend_buffer_is_host(buffer_of(logits_))) {
+        f(static_cast<const float *>(logits_->data), 0, n_rows);
+        return;
+    }
+    const size_t row_bytes = n_vocab() * sizeof(float);
+    float *      rows      = stage_.reserve(buffer_of(logits_), staged_rows * row_bytes);
+    for (size_t first = 0; first < n_rows; first += staged_rows) {
+        const size_t n = std::min(staged_rows, n_rows - first);
+        ggml_backend_tensor_get(logits_, rows, first * row_bytes, n * row_bytes);
+        f(rows, first, n);
+    }
+}
+
+void target_reader::read(const logits_block & block) {
+    const auto &         outputs = block.outputs();
+    std::vector<int32_t> targets(outputs.size());
+    std::vector<float>   logp(outputs.size());
+    std::transform(outputs.begin(), outputs.end(), targets.begin(),
+                   [&](const output & o) { return windows_[o.window].targets[o.row]; });
+    block.on_host([&](const float * rows, size_t first, size_t n) {
+        log_softmax_rows(rows, block.n_vocab(), targets.data() + first, n, n_threads_, logp.data() + first);
+    });
+    for (size_t i = 0; i < outputs.size(); i++) {
+        windows_[outputs[i].window].logp[outputs[i].row] = logp[i];
+    }
+}
+
+} // namespace ppldelta

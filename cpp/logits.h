@@ -1,0 +1,81 @@
+// The rows of logits that a micro-batch's graph has left, and what reads them.
+#pragma once
+
+#include "ggml-backend.h"
+
+#include <cstddef>
+#include <cstdint>
+#include <functional>
+#include <memory>
+#include <utility>
+#include <vector>
+
+namespace ppldelta {
+
+// Host memory through which rows come from a device, kept for the next time.
+class staging {
+  public:
+    // Room for `size` bytes, next to the device if it has such memory. Throws std::runtime_error if there is none.
+    float * reserve(ggml_backend_buffer_t device_buffer, size_t size);
+
+  private:
+    struct deleter {
+        void operator()(ggml_backend_buffer * ptr) const { ggml_backend_buffer_free(ptr); }
+    };
+    std::unique_ptr<ggml_backend_buffer, deleter> buffer_;
+};
+
+// Which row of which window a row of logits is: row i of a window's outputs predicts what follows its token
+// first_output + i.
+struct output {
+    size_t window;
+    size_t row;
+};
+
+// A micro-batch's rows, valid as long as the reader runs.
+class logits_block {
+  public:
+    logits_block(const ggml_tensor * logits, std::vector<output> outputs, staging & stage);
+
+    const std::vector<output> & outputs() const { return outputs_; }
+    size_t n_vocab() const { return static_cast<size_t>(logits_->ne[0]); }
+
+    // float32 [n_vocab, n_rows], where the graph has left it, maybe on a device.
+    const ggml_tensor * tensor() const { return logits_; }
+
+    // Calls f(rows, first, n) for consecutive rows in host memory: all at once where they are there already, and else
+    // as many at a time as the staging memory holds.
+    void on_host(const std::function<void(const float *, size_t, size_t)> & f) const;
+
+  private:
+    const ggml_tensor * logits_;
+    std::vector<output> outputs_;
+    staging &           stage_;
+};
+
+// What happens to the rows. A reader is called for each micro-batch of a call of `scorer::run`, and may throw.
+class logits_reader {
+  public:
+    virtual ~logits_reader() = default;
+    virtual void read(const logits_block & block) = 0;
+};
+
+// A row becomes the log-probability of what really came next.
+class target_reader : public logits_reader {
+  public:
+    // Of one window: for each of its rows the token that came next, and where its log-probability (nats) goes.
+    struct window {
+        const int32_t * targets;
+        float *         logp;
+    };
+
+    target_reader(std::vector<window> windows, int n_threads) : windows_(std::move(windows)), n_threads_(n_threads) {}
+
+    void read(const logits_block & block) override;
+
+  private:
+    std::vector<window> windows_;
+    int                 n_threads_;
+};
+
+} // namespace ppldelta

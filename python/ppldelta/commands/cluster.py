@@ -42,7 +42,7 @@ def connected(address: str) -> Iterator[Executor]:
     shown = printable(address)
     _refuse_unreachable(address)
     try:
-        client = Client(address, timeout=_ANSWER_S, set_as_default=False)
+        client = Client(address, timeout=_ANSWER_S, set_as_default=False)  # type: ignore[no-untyped-call]
     except (OSError, ValueError, TypeError, DaskTimeout) as error:
         said = str(error).splitlines()
         raise PpldeltaError(
@@ -57,7 +57,7 @@ def connected(address: str) -> Iterator[Executor]:
                 f"the Dask cluster at `{shown}` has no worker that is ready",
                 hint=f"start one or more: `dask worker {shown} --nthreads 1 --memory-limit 0`",
             ) from None
-        yield client.get_executor()
+        yield client.get_executor()  # type: ignore[no-untyped-call]
 
 
 def _refuse_unreachable(address: str) -> None:

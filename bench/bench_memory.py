@@ -19,7 +19,7 @@ from children import compare_same, imported
 from make_model import SHAPES, cached
 from texts import text
 
-LIMIT_MB = 300  # above model and KV cache, issue 3
+LIMIT_MB = 300  # above model and KV cache
 
 
 def perplexity(model: Path, file: Path, n_ctx: int, threads: int) -> harness.Run:

@@ -28,7 +28,7 @@ import ppldelta
 from ppldelta.reporting.payload import DELTA_STEP, NLL_STEP, Payload, encode, make_payload
 
 LIMIT_MB = 25
-"""Size of the page that issue 4 allows."""
+"""Size of the page that is allowed."""
 
 
 def plain(made: dict[str, Any], views: list[str]) -> str:

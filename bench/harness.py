@@ -238,7 +238,7 @@ def rows(
         case: what was run.
         runs: what `interleave` gave.
         n_units: what a contestant got done, in scored tokens or whatever the benchmark names; ratios are per unit.
-        limits: highest `ratio` that issue 3 allows.
+        limits: highest `ratio` that is allowed.
         baseline: name of the row that others are compared with; the first by default.
     """
     units = n_units if isinstance(n_units, dict) else dict.fromkeys(runs, n_units)

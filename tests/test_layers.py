@@ -1,4 +1,4 @@
-"""A module imports only what stands above it in DESIGN's list of parts: this reads the imports and holds that."""
+"""A module imports only what stands below it in docs/design.md: this reads the imports and holds that."""
 
 from __future__ import annotations
 

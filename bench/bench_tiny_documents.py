@@ -16,8 +16,8 @@ import harness
 import ppldelta
 from make_model import cached
 from ppldelta.engine.native import Model, Scorer
-from ppldelta.run.job import DEFAULT_N_UBATCH
-from ppldelta.run.plan import N_SEQ_MAX_GPU, shared_batches
+from ppldelta.run.plan import shared_batches
+from ppldelta.run.settings import DEFAULT_N_UBATCH, N_SEQ_MAX_GPU
 from ppldelta.text.windows import Window, plan_windows
 from texts import text
 

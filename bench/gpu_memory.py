@@ -12,6 +12,7 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 
 from gpu_device import Device, close_idle, windows
@@ -21,7 +22,7 @@ from ppldelta.engine.native import ModelInfo
 from ppldelta.engine.session import Session
 from ppldelta.errors import ModelError
 
-SIZE = ContextSize(n_ctx=512, n_ubatch=256, threads=4)
+SIZE = ContextSize(n_ctx=512, n_ubatch=256, threads=4, n_outputs_max=256, n_seq_max=1)
 SLACK_MB = 300
 """What two readings may differ by: contexts of the driver come and go."""
 
@@ -65,7 +66,7 @@ def kept(on: Device) -> None:
             limit=f"the last two differ by at most {SLACK_MB}",
             data={"empty_mb": empty, "one_mb": one, "other_mb": other, "weights_mb": info.size_bytes >> 20},
         )
-        for size in (SIZE, ContextSize(n_ctx=8192, n_ubatch=256, threads=4, n_seq_max=32)):
+        for size in (SIZE, replace(SIZE, n_ctx=8192, n_seq_max=32)):
             score(session, twin, size, info.n_vocab)
             used = on.used_mb()
             on.say(f"the same with a context of {size.n_ctx} tokens for {size.n_seq_max}", f"{used} MiB", data=used)
@@ -86,7 +87,7 @@ def too_large(on: Device) -> None:
         info = load(session, path)
         before = worker_pid(session)
         # the model's cache takes 96 KB a token, so that no card has room for this
-        most = ContextSize(n_ctx=2**24 if on.rehearsal else 2**22, n_ubatch=256, threads=4)
+        most = replace(SIZE, n_ctx=2**24 if on.rehearsal else 2**22)
         _expect(on, "a context larger than the device", lambda: score(session, path, most, info.n_vocab), "context")
         _goes_on(on, "after that", session, path, info, before)
 
@@ -108,7 +109,7 @@ def full(on: Device) -> None:
         before = worker_pid(session)
         score(session, path, SIZE, info.n_vocab)
         with filled(keep_mb=64):
-            larger = ContextSize(n_ctx=8192, n_ubatch=2048, threads=4)
+            larger = replace(SIZE, n_ctx=8192, n_ubatch=2048, n_outputs_max=2048)
             _expect(
                 on,
                 "a context that does not fit beside another program",

@@ -16,6 +16,7 @@ from ppldelta.engine.native import Model, Scorer
 from ppldelta.engine.session import Session
 from ppldelta.run import job
 from ppldelta.run.evaluation import evaluate
+from ppldelta.run.settings import Settings
 from ppldelta.text.windows import Window, plan_windows
 
 MODELS = (demo.REFERENCE, *demo.COMPARISONS)
@@ -57,10 +58,8 @@ def scored(
     session: Session, n_gpu_layers: int | None, most: int | None
 ) -> tuple[dict[str, NDArray[np.float64]], dict[str, Any]]:
     """The demo as `ppldelta.score` evaluates it: log-probabilities of each model, and what ran."""
-    request = job.Request.of(
-        MODELS[0], MODELS[1:], n_ctx=None, windows="every", max_windows=most, n_gpu_layers=n_gpu_layers,
-        n_ubatch=job.DEFAULT_N_UBATCH, threads=None,
-    )  # fmt: skip
+    settings = Settings(windows="every", max_windows=most, n_gpu_layers=n_gpu_layers)
+    request = job.Request.of(MODELS[0], MODELS[1:], settings)
     with job.opened(request, session, demo.CORPUS, store=None, progress=False) as work:
         done = [evaluate(model, work) for model in work.models]
         what = {"signature": work.settings.signature(work.build), "n_windows": len(work.windows)}

@@ -20,17 +20,16 @@ from ppldelta.engine.native import Model
 from ppldelta.engine.session import Session
 from ppldelta.models import identity
 from ppldelta.run import job
+from ppldelta.run.settings import Settings
 from ppldelta.store.store import Store
 
 GOOD, OTHER = demo.COMPARISONS[:2]
 TEXT = (demo.CORPUS / "prose" / "mudflats_in_november.txt").read_text()
 MORE = (demo.CORPUS / "code" / "token_bucket.py").read_text()
-DEFAULTS = {"n_ctx": None, "windows": "perplexity", "max_windows": None, "n_gpu_layers": None}
-DEFAULTS |= {"n_ubatch": job.DEFAULT_N_UBATCH, "threads": 2}
 
 
 def headline(texts: dict[str, str], *cmp: Path, store: bool | None = True) -> str:
-    request = job.Request.of(demo.REFERENCE, list(cmp), **DEFAULTS)
+    request = job.Request.of(demo.REFERENCE, list(cmp), Settings(threads=2))
     with Session() as session, job.opened(request, session, texts, store=store, progress=False) as work:
         return work.headline
 

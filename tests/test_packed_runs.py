@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import functools
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -10,15 +10,24 @@ import pytest
 
 import ppldelta
 from ppldelta import demo
-from ppldelta.run import job
-from ppldelta.run.plan import Settings
+from ppldelta.engine.native import Build, ModelInfo
+from ppldelta.run.settings import ResolvedSettings, Settings
 from ppldelta.store.store import Store
 
 
 @pytest.fixture
 def packing(monkeypatch: pytest.MonkeyPatch) -> None:
     """As if a GPU were there."""
-    monkeypatch.setattr(job, "Settings", functools.partial(Settings, n_seq_max=5))
+    pack(monkeypatch)
+
+
+def pack(monkeypatch: pytest.MonkeyPatch) -> None:
+    resolve = Settings.resolve
+
+    def packed(settings: Settings, info: ModelInfo, where: Build) -> ResolvedSettings:
+        return replace(resolve(settings, info, where), n_seq_max=5)
+
+    monkeypatch.setattr(Settings, "resolve", packed)
 
 
 CORPUS = {
@@ -51,7 +60,7 @@ def test_a_packed_run_goes_on_where_it_stopped(packing: None, tmp_path: Path) ->
 def test_packed_and_alone_are_close_and_kept_apart_in_the_store(monkeypatch: pytest.MonkeyPatch) -> None:
     alone = ppldelta.score(CORPUS, **SCORE)
     assert "|n_seq_max:1|" in alone.signature
-    monkeypatch.setattr(job, "Settings", functools.partial(Settings, n_seq_max=5))
+    pack(monkeypatch)
     packed = ppldelta.score(CORPUS, **SCORE)
     assert packed.tokens.select("document", "pos", "token").equals(alone.tokens.select("document", "pos", "token"))
     for side in ("logp_ref", "logp_cmp"):

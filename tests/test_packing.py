@@ -14,13 +14,13 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-import ppldelta
 import tiny_models
 from ppldelta import demo
 from ppldelta.engine import native
 from ppldelta.engine.native import Model, Scorer
 from ppldelta.run.keys import Keys
-from ppldelta.run.plan import N_SEQ_MAX_GPU, PlannedDocument, Settings, plan_batches, shared_batches
+from ppldelta.run.plan import PlannedDocument, plan_batches, shared_batches
+from ppldelta.run.settings import ResolvedSettings
 from ppldelta.text.documents import Document
 from ppldelta.text.windows import PlannedWindow, Window, plan_windows
 
@@ -63,33 +63,6 @@ def test_similar_lengths_come_together_and_batches_are_full() -> None:
     for group in found:
         sizes = [lengths[i][0] for i in group]
         assert max(sizes) - min(sizes) == 7
-
-
-def test_on_the_cpu_a_micro_batch_has_at_most_128_scored_tokens() -> None:
-    info, here = Model(demo.REFERENCE).info, native.build()
-    there = replace(here, gpu=True)
-    settings = Settings("every", 512, None, None, 256, 2)
-    assert settings.for_model(info, replace(here, gpu=False)).n_outputs_max == 128
-    assert replace(settings, n_ubatch=64).for_model(info, replace(here, gpu=False)).n_outputs_max == 64
-    assert settings.for_model(info, there).n_outputs_max == 256
-    assert replace(settings, n_gpu_layers=0).for_model(info, there).n_outputs_max == 128
-    assert "|n_outputs_max:7|" in replace(settings, n_outputs_max=7).for_model(info, here).signature(here)
-
-
-def test_only_a_gpu_and_no_state_means_packing() -> None:
-    info = Model(demo.REFERENCE).info
-    here = native.build()
-    there = replace(here, gpu=True)
-    settings = Settings("every", 512, None, None, 128, 2)
-    assert settings.for_model(info, replace(here, gpu=False)).n_seq_max == 1
-    assert settings.for_model(info, there).n_seq_max == N_SEQ_MAX_GPU
-    assert replace(settings, n_gpu_layers=0).for_model(info, there).n_seq_max == 1
-    assert settings.for_model(replace(info, recurrent=True), there).n_seq_max == 1
-    assert replace(settings, n_ctx=16).for_model(info, there).n_seq_max == 16
-    assert replace(settings, n_seq_max=3).for_model(info, here).n_seq_max == 3
-    assert "|n_seq_max:3|" in replace(settings, n_seq_max=3).signature(here)
-    with pytest.raises(ppldelta.PpldeltaError, match="`n_seq_max` must lie between 1 and 256, got 257"):
-        replace(settings, n_seq_max=257)
 
 
 # --- numbers: packed against alone ----------------------------------------------------------------------------------
@@ -246,11 +219,14 @@ def test_what_shares_a_batch_belongs_to_the_key_of_the_store() -> None:
     assert len(set(together)) == 4
 
 
-def settings_of(n_seq_max: int) -> Settings:
-    return Settings("every", 100, None, None, 32, 1, n_seq_max=n_seq_max)
+def settings_of(n_seq_max: int) -> ResolvedSettings:
+    return ResolvedSettings(
+        windows="every", n_ctx=100, max_windows=None, n_ubatch=32, n_outputs_max=32, n_seq_max=n_seq_max,
+        n_gpu_layers=0, threads=1,
+    )  # fmt: skip
 
 
-def keys_of(windows: list[PlannedWindow], settings: Settings) -> list[str]:
+def keys_of(windows: list[PlannedWindow], settings: ResolvedSettings) -> list[str]:
     """What the store files windows under, without models and settings."""
     reference = SimpleNamespace(add_bos=False, bos=None)
     return [key.window for key in Keys(settings, reference, native.build(), windows).of("0" * 64)]

@@ -21,7 +21,6 @@ from ppldelta import demo, schema
 from ppldelta.engine import native, remote, worker
 from ppldelta.engine.native import Model, Scorer
 from ppldelta.engine.remote import RemoteModel
-from ppldelta.run.plan import Settings
 from ppldelta.store.pruning import summary
 from ppldelta.store.store import Store
 from ppldelta.text.windows import PlannedWindow
@@ -158,21 +157,8 @@ def test_nothing_long_enough_is_an_error() -> None:
 
 
 @pytest.mark.parametrize(
-    ("argument", "value"), [("n_ctx", 1), ("max_windows", 0), ("n_ubatch", 0), ("threads", 0), ("windows", "strided")]
-)
-def test_arguments_out_of_range_are_refused(argument: str, value: object) -> None:
-    with pytest.raises(ppldelta.PpldeltaError, match=f"`{argument}`"):
-        ppldelta.score({"a": TEXT}, cmp=demo.COMPARISONS[0], **QUIET, **{argument: value})
-
-
-@pytest.mark.parametrize(
     ("argument", "value", "message"),
     [
-        ("n_ctx", "512", r"`n_ctx` must be a whole number, got '512' \(str\)"),
-        ("threads", 1.5, r"`threads` must be a whole number, got 1.5 \(float\)"),
-        ("n_ubatch", None, "`n_ubatch` must be a whole number"),
-        ("max_windows", True, r"`max_windows` must be a whole number, got True \(bool\)"),
-        ("windows", None, "`windows` must be a str"),
         ("store", 5, "`store` must be a path, True, or None"),
         ("files", None, "`files` must name documents, got None"),
         ("files", {}, "no document in the mapping\nhint: a mapping holds a text for each name"),
@@ -333,15 +319,6 @@ def test_a_model_with_nan_is_left_out_and_the_others_stay(tmp_path: Path) -> Non
     ]
     with pytest.raises(ppldelta.ModelError, match="not finite"):
         ppldelta.score({"a": TEXT}, cmp=path, **QUIET)
-
-
-def test_the_signature_tells_what_determines_the_numbers(demo_result: ppldelta.Result) -> None:
-    assert demo_result.signature.startswith("ppldelta:")
-    for part in ("llama.cpp:", "patches:", "windows:perplexity", "n_ctx:", "n_ubatch:", "backend:", "kernels:"):
-        assert part in demo_result.signature
-    a = Settings("perplexity", 512, None, None, 128, 2).signature()
-    b = Settings("every", 512, None, None, 128, 2).signature()
-    assert a != b
 
 
 def test_the_reference_may_share_a_comparison_s_name() -> None:

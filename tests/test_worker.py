@@ -31,7 +31,8 @@ from ppldelta.engine.native import Model, Scorer
 from ppldelta.engine.remote import RemoteModel
 from ppldelta.engine.session import Session
 from ppldelta.models.references import resolve
-from ppldelta.run.plan import Settings, plan_batches, plan_documents
+from ppldelta.run.plan import plan_batches, plan_documents
+from ppldelta.run.settings import Settings
 from ppldelta.text.documents import load_documents
 from ppldelta.text.windows import PlannedWindow, plan_windows
 
@@ -39,6 +40,7 @@ GOOD, OTHER = demo.COMPARISONS[:2]
 TEXT = (demo.CORPUS / "prose" / "mudflats_in_november.txt").read_text()
 LONG = "\n".join(path.read_text() for path in sorted(demo.CORPUS.glob("prose/*.txt"))) * 40
 QUIET = {"ref": demo.REFERENCE, "progress": False}
+SIZE = ContextSize(n_ctx=2048, n_ubatch=128, threads=2, n_outputs_max=128, n_seq_max=1)
 
 
 @pytest.fixture(autouse=True)
@@ -137,7 +139,7 @@ def test_a_kill_in_the_middle_names_model_and_document(fresh: None) -> None:
 
         windows = plan(model, {"a": TEXT, "b": LONG, "c": TEXT})
         with pytest.raises(ppldelta.ModelError, match=r"`tiny-ref.Q8_0` was ended by SIGKILL, at `[ab]`") as caught:
-            list(model.score(windows, ContextSize(n_ctx=2048, n_ubatch=128, threads=2), kill))
+            list(model.score(windows, SIZE, kill))
         assert "memory" in caught.value.hint
         assert session.call(process_id, label="", doing="") != pid
 
@@ -148,7 +150,7 @@ def process_id(run: int) -> int:
 
 def plan(model: RemoteModel, texts: dict[str, str]) -> list[PlannedWindow]:
     documents, _ = load_documents(texts)
-    settings = Settings("perplexity", 2048, None, None, 128, 2, n_seq_max=1)
+    settings = Settings(n_ctx=2048, n_gpu_layers=0).resolve(model.info, model.build)
     return plan_batches(plan_documents(documents, model, settings)[0], settings)
 
 
@@ -282,7 +284,7 @@ def test_progress_is_that_of_micro_batches(fresh: None, monkeypatch: pytest.Monk
         model.load()
         windows = plan(model, {"a": LONG[: len(LONG) // 8]})
         seen: list[int] = []
-        shards = list(model.score(windows, ContextSize(n_ctx=2048, n_ubatch=128, threads=2), seen.append))
+        shards = list(model.score(windows, SIZE, seen.append))
         assert [i for shard in shards for i, _, _ in shard.windows] == list(range(len(windows)))
         assert 1 < len(shards) < len(windows), "windows come back some at a time"
         assert sum(seen) == sum(each.n_fed for each in windows)

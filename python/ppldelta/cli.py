@@ -14,13 +14,16 @@ import signal
 import sys
 from collections.abc import Sequence
 from contextlib import nullcontext
+from dataclasses import fields
 from pathlib import Path
+from typing import Any
 
 import ppldelta
 from ppldelta import demo, posix
 from ppldelta.commands import arguments, cluster, doctor
 from ppldelta.console import terminal
 from ppldelta.models.references import ModelReference, resolve
+from ppldelta.run.settings import Settings
 from ppldelta.saved.files import prepared_folder
 from ppldelta.store.pruning import StoredModel, prune, summary
 from ppldelta.store.store import Store, default_path
@@ -69,16 +72,11 @@ def _interrupted(options: argparse.Namespace, how: str, status: int) -> int:
 def _score(options: argparse.Namespace) -> int:
     if options.output is None and not options.dry_run:
         options.wrong_use("the following arguments are required: -o/--output (or --dry-run)")
-    job = {
+    job: dict[str, Any] = {
         "files": options.corpus[0] if len(options.corpus) == 1 else options.corpus,
         "ref": options.ref,
         "cmp": [_model(text) for text in options.cmp],
-        "n_ctx": options.n_ctx,
-        "windows": options.windows,
-        "max_windows": options.max_windows,
-        "n_gpu_layers": options.n_gpu_layers,
-        "n_ubatch": options.n_ubatch,
-        "threads": options.threads,
+        **{each.name: getattr(options, each.name) for each in fields(Settings)},
         "store": options.store,
         "rpc": options.rpc,
         "progress": not options.quiet,

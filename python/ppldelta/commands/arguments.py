@@ -5,17 +5,21 @@ from __future__ import annotations
 import argparse
 import sys
 from collections.abc import Callable
+from dataclasses import fields
 from pathlib import Path
-from typing import NoReturn, TextIO
+from typing import TYPE_CHECKING, NoReturn
 
 import ppldelta
 from ppldelta.console import terminal
 from ppldelta.engine import rpc
 from ppldelta.reporting.budget import DEFAULT_VIEWS
-from ppldelta.run.job import DEFAULT_N_UBATCH
-from ppldelta.run.plan import RANGES
-from ppldelta.text.windows import RULES
+from ppldelta.run.settings import INT_MAX, SETTINGS, Settings
 from ppldelta.wording.names import escaped
+
+if TYPE_CHECKING:
+    from _typeshed import SupportsWrite
+
+    _Commands = argparse._SubParsersAction["_Parser"]
 
 PROGRAMS = {
     "perplexity": ("llama-perplexity", "the patched llama-perplexity, with all its own flags"),
@@ -35,10 +39,28 @@ def parser() -> argparse.ArgumentParser:
     )
     root.add_argument("--version", action="version", version=f"ppldelta {ppldelta.__version__}")
     commands = root.add_subparsers(title="commands", metavar="COMMAND", required=True)
-
-    common = argparse.ArgumentParser(add_help=False)
+    common = _Parser(add_help=False)
     common.add_argument("-v", "--verbose", action="store_true", help="show log lines, llama.cpp's included, on stderr")
+    for add in (_add_score, _add_report, _add_verify, _add_demo, _add_store, _add_doctor):  # as the help lists them
+        add(commands, common)
+    for name, (_, what) in PROGRAMS.items():
+        commands.add_parser(name, help=what, add_help=False)
+    return root
 
+
+class _Parser(argparse.ArgumentParser):
+    """A parser that echoes no control characters of what was given, and writes as all commands do."""
+
+    def error(self, message: str) -> NoReturn:
+        super().error(escaped(message))
+
+    def _print_message(self, message: str, file: SupportsWrite[str] | None = None) -> None:
+        to_stdout = file is sys.stdout
+        if message:
+            terminal.write(message, sys.stdout if to_stdout else sys.stderr)
+
+
+def _add_score(commands: _Commands, common: _Parser) -> None:
     score = commands.add_parser(
         "score",
         parents=[common],
@@ -71,52 +93,8 @@ def parser() -> argparse.ArgumentParser:
         action="store_true",
         help="show what there is to do, what the store has of it, and how long the rest will take; score nothing",
     )
-    score.add_argument(
-        "--windows",
-        choices=RULES,
-        default="perplexity",
-        help="tokens that are scored: the second half of each window, as llama-perplexity does, or every one "
-        "(default: %(default)s)",
-    )
-    score.add_argument(
-        "-c",
-        "--ctx-size",
-        dest="n_ctx",
-        type=_whole(*RANGES["n_ctx"], default=("0",)),
-        metavar="N",
-        help="tokens evaluated together (default: the reference's training context, at most 8192)",
-    )
-    score.add_argument(
-        "--chunks",
-        dest="max_windows",
-        type=_whole(1, default=("-1",)),
-        metavar="N",
-        help="at most N windows of each document (default: all)",
-    )
-    score.add_argument(
-        "-ub",
-        "--ubatch-size",
-        dest="n_ubatch",
-        type=_whole(*RANGES["n_ubatch"]),
-        metavar="N",
-        default=DEFAULT_N_UBATCH,
-        help="most tokens computed at once; another number moves single tokens a little (default: %(default)s)",
-    )
-    score.add_argument(
-        "-t",
-        "--threads",
-        type=_whole(*RANGES["threads"]),
-        metavar="N",
-        help="CPU threads (default: the physical cores of the machine that evaluates)",
-    )
-    score.add_argument(
-        "-ngl",
-        "--n-gpu-layers",
-        dest="n_gpu_layers",
-        type=_whole(*RANGES["n_gpu_layers"], default=("auto", "all")),
-        metavar="N",
-        help="layers on the GPU (default: all, where there is one)",
-    )
+    for each in fields(Settings):
+        _add_setting(score, each.name, each.default)
     score.add_argument(
         "--rpc",
         metavar="HOST:PORT[,...]",
@@ -129,8 +107,8 @@ def parser() -> argparse.ArgumentParser:
         help="evaluate on the workers of the Dask cluster whose scheduler is there, such as tcp://HOST:8786; they need "
         "the same ppldelta, and the model files under the same paths",
     )
-    _add_store(score)
-    _add_tokens(score)
+    _add_store_flags(score)
+    _add_tokens_flag(score)
     score.add_argument(
         "--strict",
         action="store_true",
@@ -139,6 +117,8 @@ def parser() -> argparse.ArgumentParser:
     score.add_argument("-q", "--quiet", action="store_true", help="show no progress")
     score.set_defaults(command="score", wrong_use=score.error)
 
+
+def _add_report(commands: _Commands, common: _Parser) -> None:
     report = commands.add_parser(
         "report",
         parents=[common],
@@ -154,9 +134,11 @@ def parser() -> argparse.ArgumentParser:
         type=Path,
         help="what to write: one file where the name ends in .html, else a folder with an index.html",
     )
-    _add_tokens(report)
+    _add_tokens_flag(report)
     report.set_defaults(command="report")
 
+
+def _add_verify(commands: _Commands, common: _Parser) -> None:
     verify = commands.add_parser(
         "verify",
         parents=[common],
@@ -167,6 +149,8 @@ def parser() -> argparse.ArgumentParser:
     verify.add_argument("results", nargs="+", metavar="OUT", help="folders that `ppldelta score -o` wrote")
     verify.set_defaults(command="verify")
 
+
+def _add_demo(commands: _Commands, common: _Parser) -> None:
     show = commands.add_parser(
         "demo",
         parents=[common],
@@ -181,10 +165,12 @@ def parser() -> argparse.ArgumentParser:
         default=Path("ppldelta-demo"),
         help="folder to write (default: %(default)s)",
     )
-    _add_store(show)
+    _add_store_flags(show)
     show.add_argument("--no-open", action="store_true", help="do not open the report in a browser")
     show.set_defaults(command="demo")
 
+
+def _add_store(commands: _Commands, common: _Parser) -> None:
     store = commands.add_parser(
         "store",
         parents=[common],
@@ -222,6 +208,8 @@ def parser() -> argparse.ArgumentParser:
     which.add_argument("--all", dest="everything", action="store_true", help="everything")
     store.set_defaults(command="store", wrong_use=store.error)
 
+
+def _add_doctor(commands: _Commands, common: _Parser) -> None:
     examine = commands.add_parser(
         "doctor",
         parents=[common],
@@ -238,23 +226,21 @@ def parser() -> argparse.ArgumentParser:
     examine.add_argument("--json", action="store_true", help="write JSON instead of text")
     examine.set_defaults(command="doctor")
 
-    for name, (_, what) in PROGRAMS.items():
-        commands.add_parser(name, help=what, add_help=False)
-    return root
+
+def _add_setting(command: argparse.ArgumentParser, name: str, default: object) -> None:
+    known = SETTINGS[name]
+    command.add_argument(
+        *known.flags,
+        dest=name,
+        type=str if known.choices else _whole(known.least, known.most or INT_MAX, known.words),
+        choices=known.choices,
+        default=default,
+        metavar=known.metavar,
+        help=known.help,
+    )
 
 
-class _Parser(argparse.ArgumentParser):
-    """A parser that echoes no control characters of what was given, and writes as all commands do."""
-
-    def error(self, message: str) -> NoReturn:
-        super().error(escaped(message))
-
-    def _print_message(self, message: str, file: TextIO | None = None) -> None:
-        if message:
-            terminal.write(message, sys.stderr if file is None else file)
-
-
-def _whole(least: int, most: int = 2**31 - 1, *, default: tuple[str, ...] = ()) -> Callable[[str], int | None]:
+def _whole(least: int, most: int, default: tuple[str, ...]) -> Callable[[str], int | None]:
     """A whole number in a range, or what stands for the default, as in llama.cpp."""
 
     def read(text: str) -> int | None:
@@ -263,8 +249,8 @@ def _whole(least: int, most: int = 2**31 - 1, *, default: tuple[str, ...] = ()) 
         try:
             value = int(text)
         except ValueError:
-            value = None
-        if value is None or not least <= value <= most:
+            value = least - 1
+        if not least <= value <= most:
             others = "".join(f" or `{word}`" for word in default)
             raise argparse.ArgumentTypeError(f"must be a whole number from {least} to {most}{others}, got `{text}`")
         return value
@@ -283,7 +269,7 @@ def _not_negative(text: str) -> float:
     return value
 
 
-def _add_store(command: argparse.ArgumentParser) -> None:
+def _add_store_flags(command: argparse.ArgumentParser) -> None:
     where = command.add_mutually_exclusive_group()
     where.add_argument(
         "--store",
@@ -296,7 +282,7 @@ def _add_store(command: argparse.ArgumentParser) -> None:
     where.add_argument("--no-store", dest="store", action="store_const", const=None, help="keep no evaluations")
 
 
-def _add_tokens(parser: argparse.ArgumentParser) -> None:
+def _add_tokens_flag(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--tokens",
         type=_views,

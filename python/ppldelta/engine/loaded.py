@@ -75,8 +75,8 @@ class ContextSize:
     n_ctx: int
     n_ubatch: int
     threads: int | None
-    n_outputs_max: int | None = None
-    n_seq_max: int = 1
+    n_outputs_max: int
+    n_seq_max: int
 
 
 class Weights(Enum):

@@ -22,7 +22,8 @@ from ppldelta.engine.session import Session
 from ppldelta.errors import ModelError, names_left_out
 from ppldelta.models.references import ModelLike, model_files
 from ppldelta.run import job
-from ppldelta.run.job import DEFAULT_N_UBATCH, Job, ModelJob, Request
+from ppldelta.run.job import Job, ModelJob, Request
+from ppldelta.run.settings import DEFAULT_N_UBATCH, Settings
 from ppldelta.text.documents import Files
 from ppldelta.text.windows import PlannedWindow, Window
 from ppldelta.wording import numbers
@@ -137,12 +138,12 @@ def plan(
     ref: ModelLike,
     cmp: ModelLike | Iterable[ModelLike] | Mapping[str, ModelLike],
     *,
-    n_ctx: int | None = None,
     windows: str = "perplexity",
+    n_ctx: int | None = None,
     max_windows: int | None = None,
-    n_gpu_layers: int | None = None,
     n_ubatch: int = DEFAULT_N_UBATCH,
     threads: int | None = None,
+    n_gpu_layers: int | None = None,
     store: str | os.PathLike[str] | bool | None = True,
     rpc: str | Iterable[str] | None = None,
     executor: Executor | None = None,
@@ -159,16 +160,15 @@ def plan(
     Raises:
         PpldeltaError: as `score`. A comparison that fails in the probe is named in the plan's warnings.
     """
-    request = Request.of(
-        ref,
-        cmp,
-        n_ctx=n_ctx,
+    settings = Settings(
         windows=windows,
+        n_ctx=n_ctx,
         max_windows=max_windows,
-        n_gpu_layers=n_gpu_layers,
         n_ubatch=n_ubatch,
         threads=threads,
+        n_gpu_layers=n_gpu_layers,
     )
+    request = Request.of(ref, cmp, settings)
     with (
         Session(executor, endpoints(rpc)) as session,
         job.opened(request, session, files, store=store, progress=progress) as work,
@@ -218,7 +218,7 @@ def _measured(unmeasured: PlannedModel, model: ModelJob, work: Job) -> PlannedMo
         ModelError: the model cannot be loaded or evaluated.
     """
     model.model.load()
-    tokens_per_s = probe(model, [work.windows[i] for i in model.todo], work.size)
+    tokens_per_s = probe(model, [work.windows[i] for i in model.todo], work.settings.context)
     return replace(unmeasured, load_s=model.model.load_s, tokens_per_s=tokens_per_s)
 
 

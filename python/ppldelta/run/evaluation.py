@@ -76,7 +76,9 @@ def evaluate(model: ModelJob, work: Job) -> Evaluation:
             if store:
                 store.describe(model.sha256, native.release(), dataclasses.asdict(info))
         known_right = trusted.remembered(store.database, native.release()) if store and todo else frozenset()
-        with closing(model.model.score([windows[i] for i in todo], work.size, shown.update, known_right)) as shards:
+        with closing(
+            model.model.score([windows[i] for i in todo], work.settings.context, shown.update, known_right)
+        ) as shards:
             for shard in shards:
                 if store and not shard.trusted <= known_right:
                     trusted.remember(store.database, native.release(), shard.trusted)

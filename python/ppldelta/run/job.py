@@ -17,7 +17,6 @@ from numpy.typing import NDArray
 
 from ppldelta.console.progress import Meter, meter
 from ppldelta.engine import native
-from ppldelta.engine.loaded import ContextSize
 from ppldelta.engine.native import Build, ModelInfo
 from ppldelta.engine.remote import RemoteModel
 from ppldelta.engine.session import Session
@@ -26,7 +25,6 @@ from ppldelta.models.references import ModelLike, ModelReference, resolve, resol
 from ppldelta.run.keys import Keys, corpus_hash, engine_of
 from ppldelta.run.plan import (
     PlannedDocument,
-    Settings,
     beyond_training,
     check_tokens,
     other_bos,
@@ -34,15 +32,13 @@ from ppldelta.run.plan import (
     plan_documents,
     refuse_unscorable,
 )
+from ppldelta.run.settings import ResolvedSettings, Settings
 from ppldelta.store.hashes import Hashes
 from ppldelta.store.store import Key, Store
 from ppldelta.surroundings import need_threads_of_polars, need_working_folder
 from ppldelta.text.documents import Document, Files, load_documents
 from ppldelta.text.windows import PlannedWindow
 from ppldelta.wording.names import counted, printable, shown_type
-
-DEFAULT_N_UBATCH = 256
-"""As fast as llama.cpp's 512 within 2 % (see `N_OUTPUTS_MAX_CPU` for how), with half of its memory per token."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -100,7 +96,7 @@ class Job:
         progress: whether to show how far it is.
     """
 
-    settings: Settings
+    settings: ResolvedSettings
     planned: list[PlannedDocument]
     windows: list[PlannedWindow]
     distinct_tokens: NDArray[np.int32]
@@ -110,17 +106,6 @@ class Job:
     store: Store | None
     warnings: list[str]
     progress: bool
-
-    @property
-    def size(self) -> ContextSize:
-        """Of the context; not the longest window's length, on which no window's numbers may depend."""
-        return ContextSize(
-            n_ctx=self.settings.n_ctx,
-            n_ubatch=self.settings.n_ubatch,
-            threads=self.settings.threads,
-            n_outputs_max=self.settings.n_outputs_max,
-            n_seq_max=self.settings.n_seq_max,
-        )
 
     def engine(self, kernels: str) -> str:
         """What the store files windows under that these kernels computed (`Key.engine`)."""
@@ -162,25 +147,11 @@ class Request:
         cls,
         ref: ModelLike,
         cmp: ModelLike | Iterable[ModelLike] | Mapping[str, ModelLike],
-        *,
-        n_ctx: int | None,
-        windows: str,
-        max_windows: int | None,
-        n_gpu_layers: int | None,
-        n_ubatch: int,
-        threads: int | None,
+        settings: Settings,
     ) -> Request:
         """The arguments and the errors are those of `scoring.score`."""
         need_threads_of_polars()
         need_working_folder()
-        settings = Settings(
-            windows=windows,
-            n_ctx=n_ctx,
-            max_windows=max_windows,
-            n_gpu_layers=n_gpu_layers,
-            n_ubatch=n_ubatch,
-            threads=threads,
-        )
         return cls(settings, unique_labels([resolve(ref), *resolve_many(cmp)]))
 
 
@@ -218,7 +189,7 @@ def _store(store: str | os.PathLike[str] | bool | None) -> AbstractContextManage
 def _prepared(
     files: Files,
     references: list[ModelReference],
-    settings: Settings,
+    asked: Settings,
     session: Session,
     store: Store | None,
     hashes: Hashes,
@@ -229,7 +200,7 @@ def _prepared(
         RemoteModel(
             session,
             reference,
-            n_gpu_layers=settings.n_gpu_layers,
+            n_gpu_layers=asked.n_gpu_layers,
             content=partial(hashes.wait_visibly, reference.path, progress),
         )
         for reference in references
@@ -241,8 +212,8 @@ def _prepared(
     if not _described(hashes.known(reference.path), store):
         model.load()
     refuse_unscorable(model.info, reference.label)
-    warnings += _no_device(settings, model.build)
-    settings = settings.for_model(model.info, model.build)
+    warnings += _no_device(asked, model.build)
+    settings = asked.resolve(model.info, model.build)
     with _tokenizing(documents, progress) as bar:
         planned, too_short = plan_documents(documents, model, settings, bar.update)
     warnings += too_short + beyond_training(model.info, reference.label, planned)
@@ -299,9 +270,9 @@ def left_out(label: str, failure: ModelError, what: str = "this model is left ou
     return LeftOut(text, "comparison", label)
 
 
-def _no_device(settings: Settings, where: Build) -> list[str]:
+def _no_device(asked: Settings, where: Build) -> list[str]:
     """A warning where a build for GPUs finds none, unless none is wanted."""
-    if where.gpu or settings.n_gpu_layers == 0 or not where.idle:
+    if where.gpu or asked.n_gpu_layers == 0 or not where.idle:
         return []
     because = f" ({where.idle_because})" if where.idle_because else ""
     return [

@@ -9,12 +9,12 @@ from __future__ import annotations
 import hashlib
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
-from dataclasses import replace
 
 import numpy as np
 
 from ppldelta.engine.native import Build, ModelInfo
-from ppldelta.run.plan import PlannedDocument, Settings
+from ppldelta.run.plan import PlannedDocument
+from ppldelta.run.settings import ResolvedSettings
 from ppldelta.store.store import Key, tokens_hash
 from ppldelta.text.windows import PlannedWindow, Window
 
@@ -30,7 +30,7 @@ class Keys:
     """
 
     def __init__(
-        self, settings: Settings, reference: ModelInfo, build: Build, windows: Sequence[PlannedWindow]
+        self, settings: ResolvedSettings, reference: ModelInfo, build: Build, windows: Sequence[PlannedWindow]
     ) -> None:
         bos = reference.bos if reference.add_bos else None
         self._rule = f"{settings.windows}|n_ctx:{settings.n_ctx}|bos:{bos}"
@@ -52,9 +52,9 @@ class Keys:
         return [Key(sha256, digest, self._rule, self._engine) for digest in self._digests]
 
 
-def engine_of(settings: Settings, build: Build) -> str:
+def engine_of(settings: ResolvedSettings, build: Build) -> str:
     """What a window's numbers depend on beside model, window and rule (`Key.engine`)."""
-    return replace(settings, max_windows=None).signature(build)
+    return settings.of_each_window().signature(build)
 
 
 def corpus_hash(planned: Iterable[PlannedDocument]) -> str:

@@ -1,4 +1,4 @@
-"""What will be evaluated: settings, and for each document its tokens and windows, the same for all models.
+"""What will be evaluated: for each document its tokens and windows, the same for all models.
 
 Models that cannot be compared are refused here, before any time is spent on evaluating.
 """
@@ -6,122 +6,19 @@ Models that cannot be compared are refused here, before any time is spent on eva
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
-from ppldelta.engine.native import Build, ModelInfo, build
-from ppldelta.errors import CorpusError, LeftOut, ModelError, PpldeltaError, TokenizerMismatchError
+from ppldelta.engine.native import ModelInfo
+from ppldelta.errors import CorpusError, LeftOut, ModelError, TokenizerMismatchError
 from ppldelta.models.references import ModelReference
+from ppldelta.run.settings import ResolvedSettings
 from ppldelta.text.documents import Document
-from ppldelta.text.windows import N_CTX_MIN, PlannedWindow, Window, check_arguments, default_n_ctx, plan_windows
-from ppldelta.wording.names import counted, printable, shown_type
-
-N_OUTPUTS_MAX_CPU = 128
-"""Most scored tokens in a micro-batch on the CPU: each takes n_vocab float32 logits, and 256 were 2 % faster.
-
-Decoding a window of 512 with 152 thousand entries in the vocabulary, n_ubatch 256 (2026-11-23, two cores, Q8_0): 0.95 s
-with 128, 0.93 s with 256.
-"""
-
-N_SEQ_MAX_GPU = 32
-"""Most windows in one batch where layers are on a GPU; with 60 tokens each they fill 7 micro-batches of 256."""
-
-RANGES = {
-    "n_ctx": (N_CTX_MIN, 2**31 - 1),
-    "n_gpu_layers": (-1, 2**31 - 1),
-    "n_ubatch": (4, 2**16),  # below that a window's last token may come alone, and then threads matter (cpp/scorer.cpp)
-    "n_outputs_max": (1, 2**16),
-    "threads": (1, 512),  # GGML_MAX_N_THREADS
-    "n_seq_max": (1, 256),  # LLAMA_MAX_SEQ
-}
-"""Least and greatest values of settings."""
-
-
-@dataclass(frozen=True)
-class Settings:
-    """What determines the numbers and the memory, the same for the reference and all its comparisons.
-
-    Attributes:
-        windows: which tokens are scored, one of `text.windows.RULES`.
-        n_ctx: most tokens that are evaluated together; None until the reference is known (`for_model`).
-        max_windows: most windows of each document; None for all.
-        n_gpu_layers: layers on the GPU; None for all where there is a GPU.
-        n_ubatch: most tokens in a micro-batch.
-        threads: CPU threads; None for the physical cores of whatever machine evaluates.
-        n_outputs_max: most scored tokens in a micro-batch of a window that is evaluated alone; None until it is known
-            which process evaluates it (`for_model`).
-        n_seq_max: most windows that are evaluated together; None as above.
-
-    Raises:
-        PpldeltaError: a value is out of its range.
-    """
-
-    windows: str
-    n_ctx: int | None
-    max_windows: int | None
-    n_gpu_layers: int | None
-    n_ubatch: int
-    threads: int | None
-    n_outputs_max: int | None = None
-    n_seq_max: int | None = None
-
-    def __post_init__(self) -> None:
-        if not isinstance(self.windows, str):
-            raise PpldeltaError(f"`windows` must be a str, got {shown_type(self.windows)}")
-        for name in ("n_ctx", "max_windows", "n_gpu_layers", "n_ubatch", "threads"):
-            value = getattr(self, name)
-            if value is None and name != "n_ubatch":
-                continue
-            if isinstance(value, bool) or not isinstance(value, (int, np.integer)):
-                raise PpldeltaError(f"`{name}` must be a whole number, got {shown_type(value)}")
-        check_arguments(self.windows, N_CTX_MIN if self.n_ctx is None else self.n_ctx, self.max_windows)
-        for name, (least, most) in RANGES.items():
-            value = getattr(self, name)
-            if value is not None and not least <= value <= most:
-                raise PpldeltaError(f"`{name}` must lie between {least} and {most}, got {value}")
-
-    def for_model(self, info: ModelInfo, where: Build) -> Settings:
-        """The same with all filled in that follows from the reference and from what the evaluating process has.
-
-        On the CPU each window is evaluated alone: several at once are no faster there. On a GPU short windows share a
-        batch, but not those of a recurrent or hybrid model: each sequence would need a state of its own (tens of MB),
-        and micro-batches that hold as many tokens of each sequence come out small.
-        """
-        n_ctx = self.n_ctx if self.n_ctx is not None else default_n_ctx(info.n_ctx_train)
-        on_gpu = where.on_gpu(self.n_gpu_layers)
-        n_outputs_max = self.n_outputs_max or (self.n_ubatch if on_gpu else min(self.n_ubatch, N_OUTPUTS_MAX_CPU))
-        n_seq_max = self.n_seq_max or (N_SEQ_MAX_GPU if on_gpu and not info.recurrent else 1)
-        n_seq_max = min(n_seq_max, n_ctx)  # llama.cpp has an output row for each
-        return replace(self, n_ctx=n_ctx, n_outputs_max=n_outputs_max, n_seq_max=n_seq_max)
-
-    def signature(self, where: Build | None = None) -> str:
-        """Everything that determines the numbers beside models and documents, in one line.
-
-        Args:
-            where: what the process that evaluates is built from; by default, this process.
-        """
-        where = where or build()
-        n_gpu_layers = self.n_gpu_layers if self.n_gpu_layers is not None else -int(where.gpu)
-        parts = {
-            "ppldelta": where.version,
-            "llama.cpp": where.llama_cpp_commit,
-            "patches": where.patches_hash,
-            "windows": self.windows,
-            "n_ctx": self.n_ctx,
-            "max_windows": self.max_windows or "all",
-            "n_ubatch": self.n_ubatch,
-            "n_outputs_max": self.n_outputs_max,
-            "n_seq_max": self.n_seq_max,
-            "kv": "f16",  # this and the next as cpp/scorer.cpp sets them
-            "flash_attn": "auto",
-            "n_gpu_layers": "all" if n_gpu_layers < 0 else n_gpu_layers,
-            "backend": "+".join(name.split(":")[0] for name in where.devices),
-            "kernels": where.kernels,
-        }
-        return "|".join(f"{key}:{value}" for key, value in parts.items())
+from ppldelta.text.windows import PlannedWindow, Window, plan_windows
+from ppldelta.wording.names import counted, printable
 
 
 @dataclass(frozen=True, eq=False)
@@ -163,7 +60,7 @@ def refuse_unscorable(info: ModelInfo, label: str) -> None:
 def plan_documents(
     documents: list[Document],
     model: Vocabulary,
-    settings: Settings,
+    settings: ResolvedSettings,
     on_bytes: Callable[[int], object] = lambda n_bytes: None,
 ) -> tuple[list[PlannedDocument], list[str]]:
     """Tokens and windows of every document, and warnings that name those from which nothing can be scored.
@@ -171,7 +68,7 @@ def plan_documents(
     Args:
         documents: of the corpus.
         model: the reference.
-        settings: with all filled in.
+        settings: those of the run.
         on_bytes: called with the bytes of text that were split into tokens since the last call.
 
     Raises:
@@ -201,7 +98,7 @@ def plan_documents(
     return kept, [LeftOut(f"Too short to score, left out: {_some(too_short)}.", "document", *names)]
 
 
-def plan_batches(planned: Sequence[PlannedDocument], settings: Settings) -> list[PlannedWindow]:
+def plan_batches(planned: Sequence[PlannedDocument], settings: ResolvedSettings) -> list[PlannedWindow]:
     """The windows of all documents in their order, and which of them are evaluated together."""
     lengths = [[len(window.tokens) for window in document.windows] for document in planned]
     batches = iter(shared_batches(lengths, n_seq_max=settings.n_seq_max, n_ctx=settings.n_ctx))

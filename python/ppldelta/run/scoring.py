@@ -18,7 +18,8 @@ from ppldelta.errors import ModelError
 from ppldelta.models.references import ModelLike
 from ppldelta.run import job
 from ppldelta.run.evaluation import evaluate, other_kernels
-from ppldelta.run.job import DEFAULT_N_UBATCH, Request
+from ppldelta.run.job import Request
+from ppldelta.run.settings import DEFAULT_N_UBATCH, Settings
 from ppldelta.text.documents import Files, corpus_path
 
 if TYPE_CHECKING:
@@ -30,12 +31,12 @@ def score(
     ref: ModelLike,
     cmp: ModelLike | Iterable[ModelLike] | Mapping[str, ModelLike],
     *,
-    n_ctx: int | None = None,
     windows: str = "perplexity",
+    n_ctx: int | None = None,
     max_windows: int | None = None,
-    n_gpu_layers: int | None = None,
     n_ubatch: int = DEFAULT_N_UBATCH,
     threads: int | None = None,
+    n_gpu_layers: int | None = None,
     store: str | os.PathLike[str] | bool | None = True,
     rpc: str | Iterable[str] | None = None,
     executor: Executor | None = None,
@@ -47,15 +48,15 @@ def score(
         files: a folder, a glob, paths, or a mapping name → text. A document's category is its first folder.
         ref: the reference, a GGUF file.
         cmp: one or several comparisons, or a mapping label → GGUF file.
-        n_ctx: most tokens that are evaluated together; by default min(8192, the reference's training context).
         windows: which tokens are scored. `"perplexity"` scores the second half of every window of `n_ctx` tokens, as
             llama-perplexity does; `"every"` scores every token of a document exactly once.
+        n_ctx: most tokens that are evaluated together; by default min(8192, the reference's training context).
         max_windows: at most this many windows of each document (llama-perplexity's `--chunks`).
-        n_gpu_layers: layers to put on the GPU; by default all where there is a GPU.
         n_ubatch: most tokens in a micro-batch. Its scored tokens (on the CPU at most 128) take n_vocab float32 logits
             each.
         threads: CPU threads; by default the number of physical cores of the machine that evaluates. Where an executor
             has several worker processes on a machine, pass each one's share, or they get in each other's way.
+        n_gpu_layers: layers to put on the GPU; by default all where there is a GPU.
         store: the SQLite file that keeps what was evaluated, window by window, so that no model is ever evaluated
             twice on the same tokens and an interrupted run goes on where it stopped. By default (True) one in the
             user's cache folder, or what the environment variable `PPLDELTA_STORE` names; None for no store.
@@ -83,16 +84,15 @@ def score(
         PpldeltaError: an argument is out of its range, the working folder was removed, or this process was forked from
             one that had loaded polars.
     """
-    request = Request.of(
-        ref,
-        cmp,
-        n_ctx=n_ctx,
+    settings = Settings(
         windows=windows,
+        n_ctx=n_ctx,
         max_windows=max_windows,
-        n_gpu_layers=n_gpu_layers,
         n_ubatch=n_ubatch,
         threads=threads,
+        n_gpu_layers=n_gpu_layers,
     )
+    request = Request.of(ref, cmp, settings)
     with Session(executor, endpoints(rpc)) as session:
         from ppldelta.run import frames  # here, while the worker process starts: polars takes about as long to import
 

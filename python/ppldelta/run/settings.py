@@ -1,0 +1,294 @@
+"""The settings of a run, each written down once: its default, its range, its flag, and what it decides.
+
+Validation, the command line's flags, the signature, the store's key, the worker's context and `docs/settings.md` follow
+from the fields here; a test holds `score` and `plan` to them. `Settings` are what is asked for, `ResolvedSettings` what
+that means for a reference and for the build that evaluates it.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, fields, replace
+from typing import Literal
+
+import numpy as np
+
+from ppldelta.engine.loaded import ContextSize
+from ppldelta.engine.native import Build, ModelInfo
+from ppldelta.errors import PpldeltaError
+from ppldelta.text.windows import N_CTX_MIN, RULES, check_arguments, default_n_ctx
+from ppldelta.wording.names import shown_type
+
+DEFAULT_N_UBATCH = 256
+"""As fast as llama.cpp's 512 within 2 % (see `N_OUTPUTS_MAX_CPU` for how), with half of its memory per token."""
+
+N_OUTPUTS_MAX_CPU = 128
+"""Most scored tokens in a micro-batch on the CPU: each takes n_vocab float32 logits, and 256 were 2 % faster.
+
+Decoding a window of 512 with 152 thousand entries in the vocabulary, n_ubatch 256 (2026-11-23, two cores, Q8_0): 0.95 s
+with 128, 0.93 s with 256.
+"""
+
+N_SEQ_MAX_GPU = 32
+"""Most windows in one batch where layers are on a GPU; with 60 tokens each they fill 7 micro-batches of 256."""
+
+ALL_LAYERS = -1
+"""`n_gpu_layers` for all of them, as in llama.cpp."""
+
+INT_MAX = 2**31 - 1
+"""What llama.cpp's int32 holds."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Setting:
+    """What is known of a setting beside its name, its type and its default.
+
+    Attributes:
+        decides: "numbers" if the log-probability of a token depends on it, so that it belongs to the signature and to
+            the store's key; "tokens" if it only chooses which windows are evaluated, so that it belongs to the
+            signature; "speed" if it moves time and memory alone.
+        help: a sentence for people; what the command line says of its flag.
+        flags: of the command line, with llama.cpp's names if it has the flag; none if it cannot be asked for.
+        metavar: what the command line's help writes for its value.
+        least: the least number that it may be.
+        most: the greatest one; None if there is no limit.
+        choices: what it may be if it is no number.
+        words: what the command line takes for the default, as llama.cpp does.
+    """
+
+    decides: Literal["numbers", "tokens", "speed"]
+    help: str
+    flags: tuple[str, ...] = ()
+    metavar: str | None = None
+    least: int = 0
+    most: int | None = INT_MAX
+    choices: tuple[str, ...] | None = None
+    words: tuple[str, ...] = ()
+
+    @property
+    def metadata(self) -> dict[str, Setting]:
+        """As the metadata of a dataclass's field."""
+        return {"setting": self}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Settings:
+    """What is asked for, the same for the reference and all its comparisons; `score` describes each.
+
+    Raises:
+        PpldeltaError: a value is of a wrong type or out of its range.
+    """
+
+    windows: str = field(
+        default=RULES[0],
+        metadata=Setting(
+            decides="numbers",
+            help="tokens that are scored: the second half of each window, as llama-perplexity does, or every one "
+            "(default: %(default)s)",
+            flags=("--windows",),
+            choices=RULES,
+        ).metadata,
+    )
+    n_ctx: int | None = field(
+        default=None,
+        metadata=Setting(
+            decides="numbers",
+            help="tokens evaluated together (default: the reference's training context, at most 8192)",
+            flags=("-c", "--ctx-size"),
+            metavar="N",
+            least=N_CTX_MIN,
+            words=("0",),
+        ).metadata,
+    )
+    max_windows: int | None = field(
+        default=None,
+        metadata=Setting(
+            decides="tokens",
+            help="at most N windows of each document (default: all)",
+            flags=("--chunks",),
+            metavar="N",
+            least=1,
+            most=None,
+            words=("-1",),
+        ).metadata,
+    )
+    n_ubatch: int = field(
+        default=DEFAULT_N_UBATCH,
+        metadata=Setting(
+            decides="numbers",
+            help="most tokens computed at once; another number moves single tokens a little (default: %(default)s)",
+            flags=("-ub", "--ubatch-size"),
+            metavar="N",
+            least=4,  # below that a window's last token may come alone, and then threads matter (cpp/scorer.cpp)
+            most=2**16,
+        ).metadata,
+    )
+    threads: int | None = field(
+        default=None,
+        metadata=Setting(
+            decides="speed",
+            help="CPU threads (default: the physical cores of the machine that evaluates)",
+            flags=("-t", "--threads"),
+            metavar="N",
+            least=1,
+            most=512,  # GGML_MAX_N_THREADS
+        ).metadata,
+    )
+    n_gpu_layers: int | None = field(
+        default=None,
+        metadata=Setting(
+            decides="numbers",
+            help="layers on the GPU (default: all, where there is one)",
+            flags=("-ngl", "--n-gpu-layers"),
+            metavar="N",
+            least=ALL_LAYERS,
+            words=("auto", "all"),
+        ).metadata,
+    )
+
+    def __post_init__(self) -> None:
+        for each in fields(self):
+            value, known = getattr(self, each.name), SETTINGS[each.name]
+            if known.choices:
+                if not isinstance(value, str):
+                    raise PpldeltaError(f"`{each.name}` must be a str, got {shown_type(value)}")
+            elif value is None and each.default is None:
+                continue
+            elif isinstance(value, bool) or not isinstance(value, (int, np.integer)):
+                raise PpldeltaError(f"`{each.name}` must be a whole number, got {shown_type(value)}")
+        _check_ranges(self)
+
+    def resolve(self, info: ModelInfo, where: Build) -> ResolvedSettings:
+        """What they mean for a reference and for what the evaluating process has.
+
+        On the CPU each window is evaluated alone: several at once are no faster there. On a GPU short windows share a
+        batch, but not those of a recurrent or hybrid model: each sequence would need a state of its own (tens of MB),
+        and micro-batches that hold as many tokens of each sequence come out small.
+
+        Raises:
+            PpldeltaError: the reference's training context is too short to be a window.
+        """
+        n_ctx = self.n_ctx if self.n_ctx is not None else default_n_ctx(info.n_ctx_train)
+        on_gpu = where.on_gpu(self.n_gpu_layers)
+        n_seq_max = N_SEQ_MAX_GPU if on_gpu and not info.recurrent else 1
+        by_default = ALL_LAYERS if where.gpu else 0
+        return ResolvedSettings(
+            windows=self.windows,
+            n_ctx=n_ctx,
+            max_windows=self.max_windows,
+            n_ubatch=self.n_ubatch,
+            n_outputs_max=self.n_ubatch if on_gpu else min(self.n_ubatch, N_OUTPUTS_MAX_CPU),
+            n_seq_max=min(n_seq_max, n_ctx),  # llama.cpp has an output row for each
+            n_gpu_layers=by_default if self.n_gpu_layers is None else self.n_gpu_layers,
+            threads=self.threads,
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
+class ResolvedSettings:
+    """What the settings mean for a reference and a build; the signature names them in this order.
+
+    `max_windows` is None for all windows, and `threads` for the physical cores of each machine that evaluates.
+
+    Raises:
+        PpldeltaError: a value is out of its range.
+    """
+
+    windows: str
+    n_ctx: int
+    max_windows: int | None
+    n_ubatch: int
+    n_outputs_max: int = field(
+        metadata=Setting(
+            decides="numbers",
+            help=f"most scored tokens in a micro-batch of a window that is evaluated alone: on the CPU at most "
+            f"{N_OUTPUTS_MAX_CPU}, with layers on a GPU as many as its tokens",
+            least=1,
+            most=2**16,
+        ).metadata,
+    )
+    n_seq_max: int = field(
+        metadata=Setting(
+            decides="numbers",
+            help="most windows that are evaluated together: on the CPU, and of a recurrent or hybrid model anywhere, "
+            f"one; with layers on a GPU {N_SEQ_MAX_GPU}",
+            least=1,
+            most=256,  # LLAMA_MAX_SEQ
+        ).metadata,
+    )
+    kv: str = field(
+        init=False,
+        default="f16",
+        metadata=Setting(
+            decides="numbers", help="type of the cache of keys and values, as cpp/scorer.cpp sets it", choices=("f16",)
+        ).metadata,
+    )
+    flash_attn: str = field(
+        init=False,
+        default="auto",
+        metadata=Setting(
+            decides="numbers", help="flash attention, as cpp/scorer.cpp sets it: where llama.cpp can", choices=("auto",)
+        ).metadata,
+    )
+    n_gpu_layers: int
+    threads: int | None
+
+    def __post_init__(self) -> None:
+        _check_ranges(self)
+
+    @property
+    def context(self) -> ContextSize:
+        """What a worker makes a model's context from.
+
+        `n_ctx` is not the longest window's length: no window's numbers may depend on that.
+        """
+        return ContextSize(
+            n_ctx=self.n_ctx,
+            n_ubatch=self.n_ubatch,
+            threads=self.threads,
+            n_outputs_max=self.n_outputs_max,
+            n_seq_max=self.n_seq_max,
+        )
+
+    def of_each_window(self) -> ResolvedSettings:
+        """The same with the default of what only chooses among windows: a window's numbers do not depend on that."""
+        chosen = {name: getattr(Settings, name) for name, known in SETTINGS.items() if known.decides == "tokens"}
+        return replace(self, **chosen)
+
+    def signature(self, where: Build) -> str:
+        """Everything that determines the numbers beside models and documents, in one line.
+
+        Args:
+            where: what the process that evaluates is built from.
+        """
+        parts = {"ppldelta": where.version, "llama.cpp": where.llama_cpp_commit, "patches": where.patches_hash}
+        for each in fields(self):
+            if SETTINGS[each.name].decides != "speed":
+                value = getattr(self, each.name)
+                parts[each.name] = "all" if value in (None, ALL_LAYERS) else str(value)
+        parts["backend"] = "+".join(name.split(":")[0] for name in where.devices)
+        parts["kernels"] = where.kernels
+        return "|".join(f"{key}:{value}" for key, value in parts.items())
+
+
+SETTINGS: dict[str, Setting] = {
+    each.name: each.metadata["setting"]
+    for kind in (Settings, ResolvedSettings)
+    for each in fields(kind)
+    if "setting" in each.metadata
+}
+"""What is known of each setting, by its name."""
+
+
+def _check_ranges(settings: Settings | ResolvedSettings) -> None:
+    """
+    Raises:
+        PpldeltaError: a value is out of its range.
+    """
+    n_ctx = N_CTX_MIN if settings.n_ctx is None else settings.n_ctx
+    check_arguments(settings.windows, n_ctx, settings.max_windows)
+    for each in fields(settings):
+        value, known = getattr(settings, each.name), SETTINGS[each.name]
+        if known.choices or value is None or known.most is None:
+            continue
+        if not known.least <= value <= known.most:
+            raise PpldeltaError(f"`{each.name}` must lie between {known.least} and {known.most}, got {value}")

@@ -54,8 +54,7 @@ def test_the_signature_names_them_and_another_process_says_the_same() -> None:
     here = native.build()
     assert here.kernels == kernels_of(devices.devices())
     signature = Settings("perplexity", 512, None, None, 128, 2).signature()
-    assert signature.endswith(f"|kernels:{here.kernels}")
-    assert signature.count("|kernels:") == 1
+    assert signature["kernels"] == here.kernels
     code = "from ppldelta.engine import native; print(native.build().kernels)"
     assert subprocess.check_output([sys.executable, "-c", code], text=True).strip() == here.kernels
 

@@ -54,7 +54,7 @@ class Keys:
 
 def engine_of(settings: Settings, build: Build) -> str:
     """What a window's numbers depend on beside model, window and rule (`Key.engine`)."""
-    return replace(settings, max_windows=None).signature(build)
+    return str(replace(settings, max_windows=None).signature(build))
 
 
 def corpus_hash(planned: Iterable[PlannedDocument]) -> str:

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from ppldelta.engine.native import Build, ModelInfo, build
 from ppldelta.errors import CorpusError, LeftOut, ModelError, PpldeltaError, TokenizerMismatchError
+from ppldelta.family import Signature
 from ppldelta.models.references import ModelReference
 from ppldelta.text.documents import Document
 from ppldelta.text.windows import N_CTX_MIN, PlannedWindow, Window, check_arguments, default_n_ctx, plan_windows
@@ -97,8 +98,8 @@ class Settings:
         n_seq_max = min(n_seq_max, n_ctx)  # llama.cpp has an output row for each
         return replace(self, n_ctx=n_ctx, n_outputs_max=n_outputs_max, n_seq_max=n_seq_max)
 
-    def signature(self, where: Build | None = None) -> str:
-        """Everything that determines the numbers beside models and documents, in one line.
+    def signature(self, where: Build | None = None) -> Signature:
+        """Everything that determines the numbers beside models and documents.
 
         Args:
             where: what the process that evaluates is built from; by default, this process.
@@ -121,7 +122,7 @@ class Settings:
             "backend": "+".join(name.split(":")[0] for name in where.devices),
             "kernels": where.kernels,
         }
-        return "|".join(f"{key}:{value}" for key, value in parts.items())
+        return Signature.of(parts)
 
 
 @dataclass(frozen=True, eq=False)

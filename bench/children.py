@@ -46,7 +46,7 @@ def compare_same(model: str, folder: str, n_ctx: int, threads: int) -> dict[str,
     result = ppldelta.score(folder, model, model, n_ctx=n_ctx, threads=threads, store=None, progress=False)
     documents = result.documents
     return {
-        "size_bytes": result.families[0]["ref"]["size_bytes"],
+        "size_bytes": result.families[0].ref.size_bytes,
         "n_tokens": dict(zip(documents["document"], documents["n_tokens"], strict=True)),
         "nll": dict(zip(documents["document"], documents["ppl_ref"].log(), strict=True)),
     }
@@ -57,13 +57,13 @@ def compare_stored(folder: str, ref: str, cmp: list[str], store: str, threads: i
     import ppldelta
 
     result = ppldelta.score(folder, ref, cmp, store=store, threads=threads, progress=False)
-    models = result.families[0]["cmp"]
+    models = result.families[0].cmp
     parts = result.tokens.partition_by("model", maintain_order=True)
     digests = {
-        model["label"]: hashlib.sha256(
+        model.label: hashlib.sha256(
             part["logp_ref"].to_numpy().tobytes() + part["logp_cmp"].to_numpy().tobytes()
         ).hexdigest()
         for model, part in zip(models, parts, strict=True)
     }
-    evaluated = sum(model["time_s"] > 0 for model in [result.families[0]["ref"], *models])
+    evaluated = sum(model.time_s > 0 for model in [result.families[0].ref, *models])
     return {"digests": digests, "n_tokens": len(parts[0]), "n_evaluated": evaluated}

@@ -62,7 +62,7 @@ def scored(
     request = job.Request.of(MODELS[0], MODELS[1:], settings)
     with job.opened(request, session, demo.CORPUS, store=None, progress=False) as work:
         done = [evaluate(model, work) for model in work.models]
-        what = {"signature": work.settings.signature(work.build), "n_windows": len(work.windows)}
+        what = {"signature": str(work.settings.signature(work.build)), "n_windows": len(work.windows)}
         what["tokens_per_s"] = work.n_fed * len(done) / sum(each.time_s for each in done)
     return {each.reference.label: each.logp.astype(np.float64) for each in done}, what
 

@@ -11,7 +11,9 @@ from typing import Any
 import numpy as np
 import polars as pl
 
+import facts
 from ppldelta import schema
+from ppldelta.family import Family
 from ppldelta.reporting.payload import Payload, make_payload
 
 REFERENCE = "tiny-ref.Q8_0"
@@ -100,17 +102,15 @@ def make(
     )
 
 
-def families(models: pl.DataFrame) -> list[dict[str, Any]]:
+def families(models: pl.DataFrame) -> list[Family]:
     """The `families` argument of `render_report` that goes with a frame of `make`."""
+    known: dict[str, Any] = {"architecture": "llama", "size_bytes": 3_340_000, "n_params": N_PARAMS}
     return [
-        {
-            "family": family,
-            "ref": {"label": REFERENCE, "architecture": "llama", "size_bytes": 3_340_000, "n_params": N_PARAMS},
-            "cmp": [
-                {"label": model, "architecture": "llama", "size_bytes": 3_340_000, "n_params": N_PARAMS}
-                for model in rows["model"].unique(maintain_order=True)
-            ],
-        }
+        facts.family(
+            family,
+            facts.model(REFERENCE, **known),
+            [facts.model(model, **known) for model in rows["model"].unique(maintain_order=True)],
+        )
         for (family,), rows in models.group_by("family", maintain_order=True)
     ]
 

@@ -11,8 +11,10 @@ from typing import Any
 import numpy as np
 import polars as pl
 
+import facts
 from ppldelta import schema
 from ppldelta.analysis.metrics import document_metrics, model_metrics
+from ppldelta.family import Signature
 
 CATEGORIES = ("code", "multilingual", "prose")
 WORDS = " the of and a to in is it that was he for on are with as his they be at one have this from or had by word"
@@ -92,19 +94,19 @@ def make(
         },
         schema=schema.CORPUS,
     )
-    facts = {"family": [family] * n_models, "model": models}
-    facts |= {"size_bytes": [3_340_000 - 200_000 * m for m in range(n_models)]}
-    facts |= {"bits_per_weight": [8.5 - 0.5 * m for m in range(n_models)], "n_params": [3_145_728] * n_models}
-    facts = pl.DataFrame(facts, schema={name: schema.MODELS[name] for name in facts})
+    known = {"family": [family] * n_models, "model": models}
+    known |= {"size_bytes": [3_340_000 - 200_000 * m for m in range(n_models)]}
+    known |= {"bits_per_weight": [8.5 - 0.5 * m for m in range(n_models)], "n_params": [3_145_728] * n_models}
+    known = pl.DataFrame(known, schema={name: schema.MODELS[name] for name in known})
     all_pieces = pl.DataFrame(
         {"family": [family] * len(pieces), "token": range(len(pieces)), "piece": pieces}, schema=schema.PIECES
     )
     documents = document_metrics(tokens, all_pieces, corpus)
-    known = [{"label": row["model"], "architecture": "llama", **row} for row in facts.drop("family").to_dicts()]
+    rows = known.drop("family").to_dicts()
     return {
         "tokens": tokens,
         "documents": documents,
-        "models": model_metrics(documents, facts),
+        "models": model_metrics(documents, known),
         "pieces": all_pieces,
         "texts": pl.DataFrame(
             {
@@ -115,11 +117,11 @@ def make(
             schema=schema.TEXTS,
         ),
         "families": [
-            {
-                "family": family,
-                "ref": {"label": family, "architecture": "llama", "size_bytes": 3_340_000, "n_params": 3_145_728},
-                "cmp": known,
-                "signature": "ppldelta:0|windows:perplexity|n_ctx:512",
-            }
+            facts.family(
+                family,
+                facts.model(family, architecture="llama", size_bytes=3_340_000, n_params=3_145_728),
+                [facts.model(row.pop("model"), architecture="llama", **row) for row in rows],
+                signature=Signature.of({"ppldelta": 0, "windows": "perplexity", "n_ctx": 512}),
+            )
         ],
     }

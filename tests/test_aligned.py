@@ -12,8 +12,8 @@ from ppldelta.analysis.aligned import align
 from ppldelta.errors import ResultError
 
 MADE = synthetic.make(n_documents=7, n_models=3, n_tokens=40)
-FAMILY = MADE["families"][0]["family"]
-MODELS = [model["label"] for model in MADE["families"][0]["cmp"]]
+FAMILY = MADE["families"][0].name
+MODELS = MADE["families"][0].models
 NAMES = MADE["texts"]["document"].to_list()
 
 

@@ -313,7 +313,7 @@ def test_windows_that_other_kernels_computed_are_stored_as_theirs(
     (family,) = result.families
     n_stored = stored_by_kernels(path)
     assert set(n_stored) == {here, elsewhere}
-    assert {kernels for each in (family["ref"], *family["cmp"]) for kernels in each["kernels"]} == {here, elsewhere}
+    assert {kernels for each in (family.ref, *family.cmp) for kernels in each.kernels} == {here, elsewhere}
 
     n_windows = sum(n_stored.values())
     assert ppldelta.score(**IN_PROSE, progress=False, store=path).warnings == []

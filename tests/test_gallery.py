@@ -77,7 +77,7 @@ def test_of_several_families_one_plane_holds_all_models_in_bits_per_byte() -> No
         name: pl.concat([MADE[name], other[name]]) for name in ("tokens", "documents", "models", "pieces", "texts")
     }
     figures = Result(**frames, families=[*MADE["families"], *other["families"]]).figures
-    family = MADE["families"][0]["family"]
+    family = MADE["families"][0].name
     assert {f"{family}/models", "other/size", "shared"} <= set(figures)
     rows = frames["models"].filter(pl.col("category").is_null(), weighting="tokens")
     marks = [trace for trace in figures["shared"].data if "model" in (trace.meta or {})]

@@ -137,10 +137,10 @@ def test_what_is_in_the_store_needs_no_weights(loads: Loads, fresh: None) -> Non
     assert again.tokens.equals(first.tokens)
     assert again.models.equals(first.models), "with sizes and parameters"
     for now, before in zip(
-        [again.families[0]["ref"], *again.families[0]["cmp"]], [first.families[0]["ref"], *first.families[0]["cmp"]],
+        [again.families[0].ref, *again.families[0].cmp], [first.families[0].ref, *first.families[0].cmp],
         strict=True,
     ):  # fmt: skip
-        assert now == {**before, "time_s": 0}
+        assert now == replace(before, time_s=0)
 
 
 def test_a_new_document_loads_what_it_needs(loads: Loads) -> None:
@@ -179,8 +179,8 @@ def test_without_descriptions_models_are_loaded(loads: Loads, tmp_path: Path) ->
         loads.clear()
         again = ppldelta.score({"a": TEXT}, demo.REFERENCE, GOOD, store=path, progress=False)
         assert again.tokens.equals(first.tokens)
-        assert again.families[0]["ref"]["time_s"] == 0
-        assert again.families[0]["ref"]["n_params"] == first.families[0]["ref"]["n_params"]
+        assert again.families[0].ref.time_s == 0
+        assert again.families[0].ref.n_params == first.families[0].ref.n_params
         assert any(weights is Weights.NEEDED for _, weights in loads) == expected
 
 

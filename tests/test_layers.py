@@ -13,7 +13,7 @@ import ppldelta
 
 PACKAGE = Path(ppldelta.__file__).parent
 LOWEST_FIRST = (
-    ("errors", "posix", "surroundings", "schema", "wording", "_core", "_load"),
+    ("errors", "posix", "surroundings", "schema", "family", "wording", "_core", "_load"),
     ("text", "models"),
     ("console",),
     ("engine", "store"),

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 import polars as pl
 import pytest
 
+import facts
 import synthetic
 from blocks import decode
 from ppldelta import schema
@@ -33,7 +35,7 @@ def block(payload: Payload, name: str) -> dict[str, Any]:
 def check_view(payload: Payload, made: dict[str, Any], i: int, k: int) -> None:
     """One document token by token, against the frame of records and the text."""
     family = made["families"][i]
-    name, models = family["family"], [model["label"] for model in family["cmp"]]
+    name, models = family.name, family.models
     document = block(payload, f"f{i}.documents")["names"][k]
     header, view = decode(encode(payload.blocks[f"f{i}.d{k}"]))
     table = block(payload, f"f{i}.pieces")
@@ -78,10 +80,10 @@ def check(payload: Payload, made: dict[str, Any]) -> None:
     json.dumps(payload.index, allow_nan=False)
     names = set()
     for i, (entry, family) in enumerate(zip(payload.index["families"], made["families"], strict=True)):
-        rows = made["documents"].filter(family=family["family"])
-        models = [model["label"] for model in family["cmp"]]
+        rows = made["documents"].filter(family=family.name)
+        models = family.models
         numbers = block(payload, f"f{i}.documents")
-        assert entry["name"] == family["family"] and entry["models"] == models
+        assert entry["name"] == family.name and entry["models"] == models
         assert numbers["names"] == rows["document"].unique(maintain_order=True).to_list()
         assert entry["n_documents"] == len(numbers["names"])
         shape = (len(models), len(numbers["names"]))
@@ -235,8 +237,8 @@ def test_values_out_of_range() -> None:
 
 
 def test_models_without_some_or_all_documents() -> None:
-    model, gone = MADE["families"][0]["cmp"][2]["label"], MADE["texts"]["document"][4]
-    family = {**MADE["families"][0], "cmp": [*MADE["families"][0]["cmp"], {"label": "nothing scored"}]}
+    model, gone = MADE["families"][0].models[2], MADE["texts"]["document"][4]
+    family = replace(MADE["families"][0], cmp=(*MADE["families"][0].cmp, facts.model("nothing scored")))
     lacks = (pl.col("model") == model) & (pl.col("document") == gone)
     made = {
         **MADE,
@@ -253,7 +255,7 @@ def test_models_without_some_or_all_documents() -> None:
 def test_nothing_at_all() -> None:
     empty = {name: pl.DataFrame(schema=getattr(schema, name.upper())) for name in ("tokens", "documents")}
     empty |= {name: pl.DataFrame(schema=getattr(schema, name.upper())) for name in ("pieces", "texts")}
-    families = [{"family": "a", "cmp": []}, {"family": "b", "cmp": [{"label": "m"}]}]
+    families = [facts.family("a"), facts.family("b", cmp=[facts.model("m")])]
     payload = payload_of({**empty, "families": families})
     check(payload, {**empty, "families": families})
     assert payload_of({**empty, "families": []}).index["families"] == []

@@ -35,16 +35,16 @@ def test_a_plan_is_what_the_run_then_does(tmp_path: Path) -> None:
     plan = ppldelta.plan(demo.CORPUS, cmp=[GOOD, OTHER], **settings, **QUIET)
     result = ppldelta.score(demo.CORPUS, cmp=[GOOD, OTHER], **settings, **QUIET)
     assert plan.n_documents == 36
-    assert plan.n_fed == result.families[0]["n_fed"]
+    assert plan.n_fed == result.families[0].n_fed
     assert plan.n_scored == result.documents.filter(model="tiny-code.Q8_0")["n_scored"].sum()
     assert plan.n_tokens == result.documents.filter(model="tiny-code.Q8_0")["n_tokens"].sum()
     n_code = ppldelta.plan(demo.CORPUS / "code", cmp=GOOD, **settings, **QUIET).n_windows
     assert [model.n_stored for model in plan.models] == [n_code, n_code, 0]
     assert 12 < n_code < plan.n_windows
-    entries = [result.families[0]["ref"], *result.families[0]["cmp"]]
+    entries = [result.families[0].ref, *result.families[0].cmp]
     for model, entry in zip(plan.models, entries, strict=True):
-        assert model.label == entry["label"]
-        assert 0.3 < model.n_fed / model.tokens_per_s / entry["time_s"] < 3, "seconds of evaluation, on a busy machine"
+        assert model.label == entry.label
+        assert 0.3 < model.n_fed / model.tokens_per_s / entry.time_s < 3, "seconds of evaluation, on a busy machine"
     assert plan.time_s >= sum(model.n_fed / model.tokens_per_s for model in plan.models)
     done = ppldelta.plan(demo.CORPUS, cmp=[GOOD, OTHER], **settings, **QUIET)
     assert done.time_s == 0

@@ -11,6 +11,7 @@ import polars as pl
 import pytest
 
 import ppldelta
+from ppldelta.family import Signature
 from test_saved import without_hashes
 
 
@@ -53,7 +54,7 @@ def test_families_of_one_name_say_what_differs(demo_result: ppldelta.Result, tmp
     html = ppldelta.report([demo_result, demo_result], tmp_path / "two.html").read_text()
     assert "tiny-ref.Q8_0 (2)" in html
     family = demo_result.families[0]
-    other = {**family, "signature": family["signature"].replace("windows:perplexity", "windows:every")}
+    other = dataclasses.replace(family, signature=Signature.of({**family.signature, "windows": "every"}))
     every = dataclasses.replace(demo_result, families=[other], warnings=["`x` was left out."])
     html = ppldelta.report([demo_result, every], tmp_path / "three.html").read_text()
     assert "tiny-ref.Q8_0 (windows perplexity)" in html and "tiny-ref.Q8_0 (windows every)" in html

@@ -106,11 +106,11 @@ def test_a_table_that_is_gone_is_missed(demo_result: ppldelta.Result, tmp_path: 
 
 
 def test_names_in_run_json_lead_nowhere_else(demo_result: ppldelta.Result, tmp_path: Path) -> None:
-    from ppldelta.saved.folder import _content_hash
+    from ppldelta.saved.run_file import content_hash
 
     folder = demo_result.save(tmp_path / "out")
     run = json.loads((folder / "run.json").read_text())
     del run["sha256"]
     run["files"]["../out/report.html"] = run["files"].pop("report.html")
-    (folder / "run.json").write_text(json.dumps({**run, "sha256": _content_hash(run)}))
+    (folder / "run.json").write_text(json.dumps({**run, "sha256": content_hash(run)}))
     assert "damaged" in ppldelta.verify(folder)[0]

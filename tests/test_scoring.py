@@ -96,11 +96,11 @@ def test_windows_of_other_kernels_are_named_and_stored_as_such(tmp_path: Path, m
     (family,) = mixed.families
     (warning,) = mixed.warnings
     assert here in warning and Elsewhere.KERNELS in warning
-    assert f"|kernels:{here}" in family["signature"]
+    assert family.signature["kernels"] == here
     n_windows = n_shards // 2
     assert f"of {n_windows} windows of `tiny-code.Q8_0` by {Elsewhere.KERNELS}" in warning
-    for each in (family["ref"], *family["cmp"]):
-        assert set(each["kernels"]) == {here, Elsewhere.KERNELS}
+    for each in (family.ref, *family.cmp):
+        assert set(each.kernels) == {here, Elsewhere.KERNELS}
 
     with Store(path) as store:
         engines = {text: n for text, n in engines_of(store).items()}
@@ -119,7 +119,7 @@ def test_windows_of_other_kernels_are_named_and_stored_as_such(tmp_path: Path, m
 
 def test_one_kind_of_kernels_needs_no_warning(demo_result: ppldelta.Result) -> None:
     (family,) = demo_result.families
-    assert [each["kernels"] for each in (family["ref"], *family["cmp"])] == [[native.build().kernels]] * 4
+    assert [each.kernels for each in (family.ref, *family.cmp)] == [(native.build().kernels,)] * 4
 
 
 def engines_of(store: Store) -> dict[str, int]:
@@ -324,7 +324,7 @@ def test_a_model_with_nan_is_left_out_and_the_others_stay(tmp_path: Path) -> Non
 def test_the_reference_may_share_a_comparison_s_name() -> None:
     result = ppldelta.score({"a": TEXT}, cmp={"tiny-ref.Q8_0": demo.COMPARISONS[0]}, **QUIET)
     assert result.models["model"].unique().to_list() == ["tiny-ref.Q8_0"]
-    assert result.families[0]["family"] == "models/tiny-ref.Q8_0"
+    assert result.families[0].name == "models/tiny-ref.Q8_0"
 
 
 def test_the_code_finetune_does_what_it_should(demo_result: ppldelta.Result) -> None:
@@ -348,19 +348,19 @@ def test_nothing_is_evaluated_twice(tmp_path: Path) -> None:
     other = (demo.CORPUS / "code" / "token_bucket.py").read_text()
     first = ppldelta.score({"a": TEXT}, cmp=demo.COMPARISONS[0], store=store, **QUIET)
     again = ppldelta.score({"a": TEXT, "b": other}, cmp=demo.COMPARISONS[:2], store=store, **QUIET)
-    assert first.families[0]["ref"]["time_s"] > 0
+    assert first.families[0].ref.time_s > 0
     same = again.tokens.filter(
         pl.col("document").cast(pl.String) == "a", pl.col("model").cast(pl.String) == "tiny-code.Q8_0"
     )
     assert same.equals(first.tokens)
     third = ppldelta.score({"b": other, "a": TEXT}, cmp=demo.COMPARISONS[:2], store=store, **QUIET)
     assert third.tokens.equals(again.tokens)
-    for model in (third.families[0]["ref"], *third.families[0]["cmp"]):
-        assert model["time_s"] == 0
+    for model in (third.families[0].ref, *third.families[0].cmp):
+        assert model.time_s == 0
     elsewhere = ppldelta.score({"a": TEXT}, cmp=demo.COMPARISONS[0], n_ctx=128, store=store, **QUIET)
-    assert elsewhere.families[0]["ref"]["time_s"] > 0, "other windows are other numbers"
+    assert elsewhere.families[0].ref.time_s > 0, "other windows are other numbers"
     without = ppldelta.score({"a": TEXT}, cmp=demo.COMPARISONS[0], store=None, **QUIET)
-    assert without.families[0]["ref"]["time_s"] > 0
+    assert without.families[0].ref.time_s > 0
     assert without.tokens.equals(first.tokens)
 
 

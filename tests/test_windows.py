@@ -33,8 +33,8 @@ def scored(windows: list[Window]) -> list[tuple[tuple[int, ...], int, int]]:
 def llama_perplexity(own: list[int], n_ctx: int, bos: int | None) -> list[tuple[tuple[int, ...], int, int]]:
     """`perplexity()` and `process_logits()` of llama.cpp 0c1e57098, tools/perplexity/perplexity.cpp lines 442-640.
 
-    Line by line, with names as there. Two things differ, as `text.windows` says: no check for `2 * n_ctx` tokens, and a text
-    shorter than `n_ctx` runs with its own length as `n_ctx`, which is what `-c` with that length does upstream.
+    Line by line, with names as there. Two things differ, as `text.windows` says: no check for `2 * n_ctx` tokens, and a
+    text shorter than `n_ctx` runs with its own length as `n_ctx`, which is what `-c` with that length does upstream.
     """
     tokens = ([bos] if bos is not None else []) + own
     n_ctx = min(n_ctx, len(tokens))

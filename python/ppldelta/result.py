@@ -9,17 +9,19 @@ import os
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Literal
 
 import polars as pl
 
 from ppldelta import _core, schema
 from ppldelta.analysis.metrics import document_metrics, model_metrics
 from ppldelta.errors import ResultError, names_left_out
+from ppldelta.family import Family
 from ppldelta.reporting.budget import BUDGET, DEFAULT_VIEWS
 from ppldelta.reporting.payload import make_payload
 from ppldelta.saved import folder as saved
 from ppldelta.saved.files import write_whole
+from ppldelta.saved.run_file import Run
 from ppldelta.surroundings import need_threads_of_polars
 from ppldelta.wording.names import LONGEST_NAME, as_utf8, shown_name
 
@@ -38,7 +40,8 @@ class Result:
         pieces: the bytes of each token that occurs in the documents, columns of `schema.PIECES`.
         texts: all tokens of each document, scored or not, columns of `schema.TEXTS`; empty where an older version
             saved the result.
-        families: for each family its name, `ref` and `cmp` (what was known of the model files), and signature.
+        families: of each its `name`, `ref` and `cmp` (what is known of the models, a `ModelFacts` each), `signature`
+            and more (`ppldelta.family.Family`).
         warnings: what the reader of the numbers should know, in sentences.
         folder: where the result was loaded from; None for a fresh one.
         left_out: what of the given is not in the result: "document", "folder" or "comparison" → names. The warnings
@@ -50,15 +53,26 @@ class Result:
     models: pl.DataFrame
     pieces: pl.DataFrame
     texts: pl.DataFrame
-    families: list[dict[str, Any]]
+    families: list[Family]
     warnings: list[str] = field(default_factory=list)
     folder: str | None = None
     left_out: dict[str, list[str]] = field(default_factory=dict)
 
     @property
+    def frames(self) -> dict[str, pl.DataFrame]:
+        """The frames by name, in the order of `saved.folder.FRAMES`."""
+        return {
+            "tokens": self.tokens,
+            "documents": self.documents,
+            "models": self.models,
+            "pieces": self.pieces,
+            "texts": self.texts,
+        }
+
+    @property
     def signature(self) -> str:
         """Versions and settings that determine the numbers; a line per family where they differ."""
-        return "\n".join(dict.fromkeys(str(family["signature"]) for family in self.families))
+        return "\n".join(dict.fromkeys(str(family.signature) for family in self.families))
 
     @property
     def summary(self) -> pl.DataFrame:
@@ -139,17 +153,11 @@ class Result:
             PpldeltaError: as `report`.
         """
         need_threads_of_polars()
-        run = {
-            "ppldelta": _core.__version__,
-            "families": self.families,
-            "warnings": self.warnings,
-            "left_out": self.left_out,
-        }
-        frames = {name: getattr(self, name) for name in saved.FRAMES}
-        return saved.write(folder, frames, run, lambda path: self.report(path, tokens=tokens))
+        run = Run(_core.__version__, self.families, self.warnings, self.left_out)
+        return saved.write(folder, self.frames, run, lambda path: self.report(path, tokens=tokens))
 
     def __repr__(self) -> str:
-        references = ", ".join(f"`{shown_name(family['ref']['label'])}`" for family in self.families)
+        references = ", ".join(f"`{shown_name(family.ref.label)}`" for family in self.families)
         summary = self.summary
         named = [column for column in ("family", "model") if column in summary.columns]
         most = LONGEST_NAME if len(named) == 1 else 30  # beside the numbers, both have room
@@ -181,7 +189,7 @@ def make_result(
     pieces: pl.DataFrame,
     corpus: pl.DataFrame,
     texts: pl.DataFrame,
-    families: list[dict[str, Any]],
+    families: list[Family],
     warnings: list[str],
 ) -> Result:
     """Computes the frames of documents and models from token records.
@@ -191,17 +199,16 @@ def make_result(
         pieces: columns of `schema.PIECES`, for every token that occurs in `tokens`.
         corpus: columns of `schema.CORPUS`, for every document that occurs in `tokens`.
         texts: columns of `schema.TEXTS`, for the same documents.
-        families: a dict per family with `family`, `ref`, `cmp` (label, size_bytes, bits_per_weight, n_params …)
-            and `signature`.
+        families: one or several, of which `tokens` names all comparisons.
         warnings: sentences for the reader; a `LeftOut` among them also says what was left out.
     """
     documents = document_metrics(tokens, pieces, corpus)
     columns = ("size_bytes", "bits_per_weight", "n_params")
     facts = pl.DataFrame(
         [
-            {"family": family["family"], "model": cmp["label"], **{column: cmp[column] for column in columns}}
+            {"family": family.name, "model": cmp.label, **{column: getattr(cmp, column) for column in columns}}
             for family in families
-            for cmp in family["cmp"]
+            for cmp in family.cmp
         ],
         schema={"family": pl.String(), "model": pl.String(), **{column: schema.MODELS[column] for column in columns}},
     )
@@ -230,10 +237,10 @@ def load(folder: str | os.PathLike[str]) -> Result:
     frames, run = saved.read(Path(folder))
     return Result(
         **frames,
-        families=run["families"],
-        warnings=run["warnings"],
+        families=run.families,
+        warnings=run.warnings,
         folder=as_utf8(os.path.abspath(folder)),
-        left_out=run.get("left_out", {}),
+        left_out=run.left_out,
     )
 
 

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Sequence
-from typing import Any
+from functools import partial
+
+from ppldelta.family import Family
 
 _SETTINGS = ("windows", "n_ctx", "max_windows")
 """Parts of the signature that a user chooses for a reason; they are named whenever they differ."""
 
 
-def distinct_names(families: Sequence[dict[str, Any]], folders: Sequence[str | None]) -> list[str]:
+def distinct_names(families: Sequence[Family], folders: Sequence[str | None]) -> list[str]:
     """A name for each family, all different: its own, and where several share that, what differs in parentheses.
 
     Told are the corpus, the reference's folder where it is another model of the same name, and the settings that a user
@@ -18,10 +20,10 @@ def distinct_names(families: Sequence[dict[str, Any]], folders: Sequence[str | N
     the folder of the result; and a number where nothing differs at all.
 
     Args:
-        families: as `Result.families` has them; ``signature``, ``corpus``, ``ref`` and ``cmp`` may be missing.
+        families: as `Result.families` has them.
         folders: where each family's result was loaded from, if it was.
     """
-    names = [family["family"] for family in families]
+    names = [family.name for family in families]
     told = list(names)
     for name in dict.fromkeys(names):
         group = [i for i, each in enumerate(names) if each == name]
@@ -39,25 +41,23 @@ def distinct_names(families: Sequence[dict[str, Any]], folders: Sequence[str | N
     return told
 
 
-def _differences(families: list[dict[str, Any]], folders: list[str | None]) -> list[tuple[str, ...]]:
+def _differences(families: list[Family], folders: list[str | None]) -> list[tuple[str, ...]]:
     """What is to be said of each of several families of one name; the same of two only where nothing differs."""
-    signatures = [_signature(family) for family in families]
 
     def setting(key: str) -> list[str | None]:
-        values = [signature.get(key) for signature in signatures]
+        values = [family.signature.get(key) for family in families]
         shown = _features(values) if key == "kernels" else values
         return [None if value is None else f"{key} {value}" for value in shown]
 
-    references = [family.get("ref", {}) for family in families]
-    other = len({reference.get("sha256") for reference in references}) > 1
+    other = len({family.ref.sha256 for family in families}) > 1
     always = [
-        _tails([family.get("corpus") for family in families]),
-        _tails([_parent(reference.get("path")) if other else None for reference in references]),
+        _tails([family.corpus for family in families]),
+        _tails([_parent(family.ref.path) if other else None for family in families]),
         *map(setting, _SETTINGS),
     ]
-    keys = dict.fromkeys(key for signature in signatures for key in signature if key not in _SETTINGS)
+    keys = dict.fromkeys(key for family in families for key in family.signature if key not in _SETTINGS)
     otherwise: list[Callable[[], list[str | None]]] = [
-        *(lambda key=key: setting(key) for key in keys),
+        *(partial(setting, key) for key in keys),
         lambda: [_models(family) for family in families],
         lambda: _tails(folders),
     ]
@@ -73,11 +73,6 @@ def _differences(families: list[dict[str, Any]], folders: list[str | None]) -> l
         if len(set(told)) < len(told):
             tell(values_of())
     return told
-
-
-def _signature(family: dict[str, Any]) -> dict[str, str]:
-    parts = (part.partition(":") for part in str(family.get("signature", "")).split("|"))
-    return {key: value for key, colon, value in parts if colon}
 
 
 def _features(lines: Sequence[str | None]) -> list[str | None]:
@@ -98,8 +93,8 @@ def _parent(path: str | None) -> str | None:
     return path.replace("\\", "/").rpartition("/")[0] or None if path else None
 
 
-def _models(family: dict[str, Any]) -> str:
-    first, *others = [model["label"] for model in family.get("cmp", [])] or ["no model"]
+def _models(family: Family) -> str:
+    first, *others = family.models or ["no model"]
     return f"{first} and {len(others)} more" if others else first
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any
 
 import numpy as np
 import polars as pl
@@ -59,7 +58,7 @@ class Vocabulary:
 
 
 @dataclass(frozen=True, eq=False)
-class Family:
+class FamilyRecords:
     """One reference and the models judged against it.
 
     Attributes:
@@ -129,17 +128,19 @@ class Family:
 
 
 def take_family(
-    family: dict[str, Any],
+    name: str,
+    models: list[str],
     *,
     tokens: pl.DataFrame,
     documents: pl.DataFrame,
     pieces: pl.DataFrame,
     texts: pl.DataFrame,
-) -> Family:
+) -> FamilyRecords:
     """Takes one family out of the frames of a result.
 
     Args:
-        family: its name and its models, ``{"family": name, "cmp": [{"label": …}, …]}``.
+        name: of the family.
+        models: labels of its comparisons.
         tokens: columns of `schema.TOKENS`.
         documents: columns of `schema.DOCUMENTS`.
         pieces: columns of `schema.PIECES`.
@@ -148,7 +149,6 @@ def take_family(
     Raises:
         ResultError: a record names a document that `documents` lacks.
     """
-    name, models = family["family"], [model["label"] for model in family["cmp"]]
     rows = documents.filter(pl.col("family") == name)
     names, categories = (rows[column].unique(maintain_order=True).to_list() for column in ("document", "category"))
     rows = rows.join(_numbered("document", names, "k"), on="document", how="left", maintain_order="left")
@@ -156,7 +156,7 @@ def take_family(
     mine = texts.filter(pl.col("family") == name)
     ends = np.cumsum(mine["tokens"].list.len().to_numpy(), dtype=np.int64)
     begins = np.concatenate([[0], ends[:-1]]) if len(ends) else ends
-    return Family(
+    return FamilyRecords(
         name,
         models,
         names,

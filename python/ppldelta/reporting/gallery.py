@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
-from typing import Any
 
 import plotly.graph_objects as go
 import polars as pl
@@ -18,6 +17,7 @@ from ppldelta.analysis.curves import running
 from ppldelta.analysis.density import Density, density_grid
 from ppldelta.analysis.front import gain_loss_front, size_delta_front
 from ppldelta.errors import ResultError
+from ppldelta.family import Family
 from ppldelta.reporting import figures, labels, plane, theme
 from ppldelta.reporting.convergence import convergence
 from ppldelta.reporting.hover import COLUMNS
@@ -33,17 +33,17 @@ class FamilyFigures:
     """The figures of one family.
 
     Args:
-        family: ``{"family": name, "ref": model, "cmp": [model, …]}``; a model has at least a ``label``.
+        family: its name and models.
         documents: rows of `schema.DOCUMENTS`, of other families too.
         models: likewise of `schema.MODELS`.
     """
 
-    def __init__(self, family: dict[str, Any], documents: pl.DataFrame, models: pl.DataFrame) -> None:
-        self.reference = family["ref"]
-        self.documents = documents.filter(family=family["family"])
-        self.models = models.filter(family=family["family"])
+    def __init__(self, family: Family, documents: pl.DataFrame, models: pl.DataFrame) -> None:
+        self.reference = family.ref
+        self.documents = documents.filter(family=family.name)
+        self.models = models.filter(family=family.name)
         self.categories = labels.unique(self.documents, "category")
-        self.style = theme.Style.of([model["label"] for model in family["cmp"]], self.categories)
+        self.style = theme.Style.of(family.models, self.categories)
 
     def rows(self, weighting: str = "tokens", category: str | None = None) -> pl.DataFrame:
         """One row of `schema.MODELS` per model; category None stands for all documents."""
@@ -98,13 +98,13 @@ class FamilyFigures:
 
 
 def shared_plane(
-    families: Sequence[dict[str, Any]], models: pl.DataFrame, weighting: str = "tokens", category: str | None = None
+    families: Sequence[Family], models: pl.DataFrame, weighting: str = "tokens", category: str | None = None
 ) -> go.Figure:
     """The models of all families in bits per byte, the unit that compares them; each against its own reference."""
     joined = {
-        f"{family['family']}/{model['label']}": {"family": family["family"], "model": model["label"]}
+        f"{family.name}/{model}": {"family": family.name, "model": model}
         for family in families
-        for model in family["cmp"]
+        for model in family.models
     }
     rows = models.filter(_in(category), weighting=weighting).with_columns(
         model=pl.concat_str("family", pl.lit("/"), "model")
@@ -135,13 +135,13 @@ class Figures(Mapping[str, go.Figure]):
     """
 
     def __init__(
-        self, families: Sequence[dict[str, Any]], documents: pl.DataFrame, models: pl.DataFrame, tokens: pl.DataFrame
+        self, families: Sequence[Family], documents: pl.DataFrame, models: pl.DataFrame, tokens: pl.DataFrame
     ) -> None:
         self._tokens = tokens
         self._makers: dict[str, Callable[[], go.Figure]] = {}
         for family in families:
             one = FamilyFigures(family, documents, models)
-            prefix = f"{family['family']}/" if len(families) > 1 else ""
+            prefix = f"{family.name}/" if len(families) > 1 else ""
             self._makers |= {
                 f"{prefix}models": one.models_plane,
                 f"{prefix}models_bpb": partial(one.models_plane, "bpb"),

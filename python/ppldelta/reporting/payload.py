@@ -19,9 +19,10 @@ from numpy.typing import NDArray
 from ppldelta.analysis.spans import best_spans
 from ppldelta.analysis.totals import TokenTotal, token_totals
 from ppldelta.errors import PpldeltaError
+from ppldelta.family import Family
 from ppldelta.reporting.blocks import encode, encoded_size, pack
 from ppldelta.reporting.budget import BUDGET, DEFAULT_VIEWS
-from ppldelta.reporting.family import Family, take_family
+from ppldelta.reporting.family import FamilyRecords, take_family
 
 __all__ = ["Payload", "encode", "make_payload"]
 
@@ -56,7 +57,7 @@ def make_payload(
     documents: pl.DataFrame,
     pieces: pl.DataFrame,
     texts: pl.DataFrame,
-    families: Sequence[dict[str, Any]],
+    families: Sequence[Family],
     n_views: int | Literal["all"] = DEFAULT_VIEWS,
     budget: int | None = BUDGET,
 ) -> Payload:
@@ -67,7 +68,7 @@ def make_payload(
         documents: columns of `schema.DOCUMENTS`.
         pieces: columns of `schema.PIECES`.
         texts: columns of `schema.TEXTS`; a document that is not there is shown with its scored tokens only.
-        families: in the order of the page, each ``{"family": name, "cmp": [{"label": …}, …]}``.
+        families: in the order of the page.
         n_views: documents to be read token by token: so many with the largest |delta| under any model, all families
             together, and those with a listed passage; or "all".
         budget: characters of all blocks together, beyond which a token view is left out; None for no limit. "all"
@@ -80,7 +81,8 @@ def make_payload(
     if n_views != "all" and (isinstance(n_views, bool) or not isinstance(n_views, int) or n_views < 0):
         raise PpldeltaError(f"the number of token views must be 0 or more, or `all`, got `{n_views}`")
     chosen = [
-        take_family(family, tokens=tokens, documents=documents, pieces=pieces, texts=texts) for family in families
+        take_family(each.name, each.models, tokens=tokens, documents=documents, pieces=pieces, texts=texts)
+        for each in families
     ]
     passages = [_passages(family) for family in chosen]
     blocks = {}
@@ -123,7 +125,7 @@ def make_payload(
     return Payload(index, blocks)
 
 
-def _document_block(family: Family) -> bytes:
+def _document_block(family: FamilyRecords) -> bytes:
     """The numbers of every document: what does not depend on a model once, gain and loss by model."""
     rows, n_documents = family.rows, len(family.documents)
     first = rows.unique("k", keep="first", maintain_order=True).sort("k")
@@ -147,7 +149,7 @@ def _document_block(family: Family) -> bytes:
     )
 
 
-def _passages(family: Family) -> list[dict[str, list[dict[str, Any]]]]:
+def _passages(family: FamilyRecords) -> list[dict[str, list[dict[str, Any]]]]:
     """For each model its best and worst passages."""
     records = family.records
 
@@ -167,7 +169,7 @@ def _passages(family: Family) -> list[dict[str, list[dict[str, Any]]]]:
     return [{"best": listed(delta, 1), "worst": listed(delta, -1)} for delta in records.delta]
 
 
-def _totals(family: Family) -> list[dict[str, list[dict[str, Any]]]]:
+def _totals(family: FamilyRecords) -> list[dict[str, list[dict[str, Any]]]]:
     """For each model the tokens that gained and lost most in sum."""
 
     def listed(totals: list[TokenTotal]) -> list[dict[str, Any]]:
@@ -188,7 +190,7 @@ def _totals(family: Family) -> list[dict[str, list[dict[str, Any]]]]:
     return [{"gained": listed(gained), "lost": listed(lost)} for gained, lost in found]
 
 
-def _largest_delta(family: Family) -> NDArray[np.float64]:
+def _largest_delta(family: FamilyRecords) -> NDArray[np.float64]:
     """Largest |mean delta| of each document under any model; -1 where there is none."""
     largest = np.full(len(family.documents), -1.0)
     delta = np.abs(family.rows["delta"].to_numpy())
@@ -198,7 +200,7 @@ def _largest_delta(family: Family) -> NDArray[np.float64]:
 
 
 def _wanted(
-    families: list[Family], deltas: list[NDArray[np.float64]], passages: list[Any], n_views: int | Literal["all"]
+    families: list[FamilyRecords], deltas: list[NDArray[np.float64]], passages: list[Any], n_views: int | Literal["all"]
 ) -> list[tuple[int, int]]:
     """(family, document) that shall have a token view, what matters most first: where all do not fit, the rest goes.
 
@@ -221,7 +223,7 @@ def _of_passages(passages: list[Any]) -> Iterator[tuple[int, int]]:
 class _PieceTable:
     """The tokens that the included views use, numbered in order of first use."""
 
-    def __init__(self, family: Family) -> None:
+    def __init__(self, family: FamilyRecords) -> None:
         self._vocabulary = family.vocabulary
         self._numbers = np.full(len(family.vocabulary.places), -1, np.int64)
         self._tokens: list[NDArray[np.int32]] = []
@@ -254,7 +256,7 @@ class _PieceTable:
         return pack([("offset", "u32", offset), ("bytes", "u8", np.frombuffer(b"".join(pieces), np.uint8))])
 
 
-def _view_block(family: Family, k: int, table: _PieceTable) -> tuple[bytes, NDArray[np.int32]]:
+def _view_block(family: FamilyRecords, k: int, table: _PieceTable) -> tuple[bytes, NDArray[np.int32]]:
     """One document token by token, and the tokens that are new in the table of pieces.
 
     Beyond 32 nats `nll_ref` and `delta` stay at their largest step; what is not finite has a number of its own.

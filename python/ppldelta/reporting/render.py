@@ -21,6 +21,7 @@ import plotly.offline
 import polars as pl
 from markupsafe import Markup
 
+from ppldelta.family import Family, ModelFacts
 from ppldelta.reporting import labels, sentences, tables, theme
 from ppldelta.reporting.blocks import encode, pack
 from ppldelta.reporting.convergence import convergence
@@ -84,7 +85,7 @@ class FamilySection:
     index: int
     name: str
     identity: str
-    reference: dict[str, Any]
+    reference: ModelFacts
     corpus: str
     n_scored: int
     models: list[dict[str, Any]]
@@ -104,7 +105,7 @@ def render_report(
     *,
     documents: pl.DataFrame,
     models: pl.DataFrame,
-    families: Sequence[dict[str, Any]],
+    families: Sequence[Family],
     signature: str,
     warnings: Sequence[str],
     version: str,
@@ -116,9 +117,7 @@ def render_report(
     Args:
         documents: `schema.DOCUMENTS`, one row per family, model and document.
         models: `schema.MODELS`, one row per family, model, category (null: all) and weighting.
-        families: in the order of the page, each ``{"family": name, "ref": model, "cmp": [model, …]}``; a
-            model is ``{"label", "architecture", "size_bytes", "n_params", …}``, of which only the label must
-            be there. Models take their colours in the order of ``cmp``.
+        families: in the order of the page. Models take their colours in the order of ``cmp``.
         signature: what determines the numbers, as one line.
         warnings: what a reader must know before trusting the numbers, one sentence each.
         version: of ppldelta.
@@ -191,23 +190,22 @@ def _resource(name: str) -> str:
     return resources.files("ppldelta.reporting").joinpath("page", name).read_text(encoding="utf-8")
 
 
-def _section(index: int, family: dict[str, Any], made: FamilyFigures, figures: dict[str, go.Figure]) -> FamilySection:
-    name = family["family"]
+def _section(index: int, family: Family, made: FamilyFigures, figures: dict[str, go.Figure]) -> FamilySection:
     by_token = made.models.filter(weighting="tokens")
     return FamilySection(
         index=index,
-        name=name,
-        identity=family["ref"].get("sha256") or family["ref"]["label"],
-        reference={"architecture": None, "n_params": None, "size_bytes": None, **family["ref"]},
+        name=family.name,
+        identity=family.ref.sha256 or family.ref.label,
+        reference=family.ref,
         corpus=sentences.corpus(made.documents),
         n_scored=made.rows()["n_scored"].max() or 0,
         models=[
             {
-                **model,
+                "label": model,
                 "color": f"m{i % len(theme.MODEL_COLORS)}",
-                "finding": sentences.finding(by_token.filter(model=model["label"]).to_dicts()),
+                "finding": sentences.finding(by_token.filter(model=model).to_dicts()),
             }
-            for i, model in enumerate(family["cmp"])
+            for i, model in enumerate(family.models)
         ],
         categories=[{"name": each, "path": theme.SYMBOLS[made.style.symbols[each]]} for each in made.categories],
         plots=_plots(index, made, figures["ratios"].layout.height),
@@ -307,7 +305,7 @@ def _figures(made: FamilyFigures) -> dict[str, go.Figure]:
 _NO_CURVE = pl.DataFrame(schema={"pos": pl.UInt32(), "delta_sum": pl.Float64(), "ppl_ratio": pl.Float64()})
 
 
-def _shared(families: Sequence[dict[str, Any]], models: pl.DataFrame, categories: Sequence[str]) -> bytes:
+def _shared(families: Sequence[Family], models: pl.DataFrame, categories: Sequence[str]) -> bytes:
     scopes = [("", None), *((f"={each}", each) for each in categories if len(categories) > 1)]
     return _packed(
         {

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, Literal
+from typing import Literal
 
 import plotly.graph_objects as go
 import polars as pl
 
+from ppldelta.family import ModelFacts
 from ppldelta.reporting import hover, labels, lines
 from ppldelta.reporting.hover import literal
 from ppldelta.reporting.theme import LIGHT, Style, template
@@ -23,7 +24,7 @@ def quality_against_size(
     models: pl.DataFrame,
     *,
     measure: Measure = "size_bytes",
-    reference: dict[str, Any] | None = None,
+    reference: ModelFacts | None = None,
     front: Sequence[str] = (),
     style: Style | None = None,
 ) -> go.Figure:
@@ -32,7 +33,7 @@ def quality_against_size(
     Args:
         models: rows of `schema.MODELS` of one family, category and weighting: one row per model.
         measure: size of the tensors, or bits per weight.
-        reference: ``size_bytes`` and ``bits_per_weight`` of the reference, which is drawn at delta 0 where known.
+        reference: is drawn at delta 0 where its size, or its bits per weight, are known.
         front: models that no smaller one equals (`analysis.front`), joined by a line.
         style: colours; by default in the order of the frame.
     """
@@ -48,16 +49,19 @@ def quality_against_size(
     figure.add_hline(y=0, line=dict(color=LIGHT["ink"], width=1), layer="below")
     rows = [row for row in models.iter_rows(named=True) if numbers.known(row[measure]) and numbers.known(row["delta"])]
     lines.add_front(figure, ((row[measure] * scale, row["delta"], row["model"]) for row in rows), front, shape="hv")
-    known = reference is not None and numbers.known(reference.get(measure))
-    largest = max([row[measure] * scale for row in rows] + ([reference[measure] * scale] if known else []), default=1.0)
-    if known:
+    of_reference: dict[Measure, float | None] = {}
+    if reference is not None:
+        of_reference = {"size_bytes": reference.size_bytes, "bits_per_weight": reference.bits_per_weight}
+    own = [value * scale for value in [of_reference.get(measure)] if value is not None and numbers.known(value)]
+    largest = max([row[measure] * scale for row in rows] + own, default=1.0)
+    for at in own:
         figure.add_trace(
             go.Scatter(
-                x=[reference[measure] * scale],
+                x=[at],
                 y=[0],
                 mode="markers+text",
                 text=["reference"],
-                textposition=f"top {'left' if reference[measure] * scale > 0.5 * largest else 'right'}",
+                textposition=f"top {'left' if at > 0.5 * largest else 'right'}",
                 textfont=dict(color=LIGHT["muted"], size=12),
                 name="reference",
                 showlegend=False,
@@ -77,7 +81,7 @@ def quality_against_size(
                 error_y=lines.whiskers(row, "delta", color),
                 mode="markers+text",
                 text=[literal(name)],
-                textposition=_side(x, y, [*points, *([(reference[measure] * scale, 0.0)] if known else [])]),
+                textposition=_side(x, y, [*points, *((at, 0.0) for at in own)]),
                 textfont=dict(color=LIGHT["ink"], size=12),
                 name=literal(row["model"]),
                 showlegend=False,

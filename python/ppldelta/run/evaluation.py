@@ -15,6 +15,7 @@ from ppldelta.console.progress import meter
 from ppldelta.engine import native, trusted
 from ppldelta.engine.native import ModelInfo
 from ppldelta.errors import ModelError
+from ppldelta.family import ModelFacts
 from ppldelta.models.references import ModelReference
 from ppldelta.run.job import Job, ModelJob
 from ppldelta.text.windows import PlannedWindow
@@ -33,17 +34,30 @@ class Evaluation:
     kernels: dict[str, int]
     """How many of the windows were computed by which kernels (`native.Build.kernels`)."""
 
-    def entry(self) -> dict[str, object]:
-        """What `run.json` says of the model."""
-        return {
-            "label": self.reference.label,
-            "path": as_utf8(self.reference.path),
-            "sha256": self.sha256,
-            "bits_per_weight": self.info.bits_per_weight,
-            **dataclasses.asdict(self.info),
-            "kernels": list(self.kernels),
-            "time_s": round(self.time_s, 3),
-        }
+    def entry(self) -> ModelFacts:
+        """What the result says of the model."""
+        info = self.info
+        return ModelFacts(
+            label=self.reference.label,
+            path=as_utf8(self.reference.path),
+            sha256=self.sha256,
+            bits_per_weight=info.bits_per_weight,
+            architecture=info.architecture,
+            name=info.name,
+            file_type=info.file_type,
+            n_vocab=info.n_vocab,
+            n_ctx_train=info.n_ctx_train,
+            n_params=info.n_params,
+            size_bytes=info.size_bytes,
+            bos=info.bos,
+            eos=info.eos,
+            add_bos=info.add_bos,
+            add_eos=info.add_eos,
+            recurrent=info.recurrent,
+            causal=info.causal,
+            kernels=tuple(self.kernels),
+            time_s=round(self.time_s, 3),
+        )
 
 
 def evaluate(model: ModelJob, work: Job) -> Evaluation:

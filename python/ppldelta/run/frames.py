@@ -6,6 +6,7 @@ import numpy as np
 import polars as pl
 
 from ppldelta import schema
+from ppldelta.family import Family
 from ppldelta.result import Result, make_result
 from ppldelta.run.evaluation import Evaluation
 from ppldelta.run.job import Job
@@ -46,16 +47,16 @@ def as_result(
         {"family": [label] * len(work.distinct_tokens), "token": work.distinct_tokens, "piece": work.pieces},
         schema=schema.PIECES,
     )
-    family = {
-        "family": label,
-        "ref": ref.entry(),
-        "cmp": [each.entry() for each in cmps],
-        "signature": work.settings.signature(work.build),
-        "system": work.build.system,
-        "devices": list(work.build.devices),
-        "corpus": corpus_folder,
-        "n_fed": work.n_fed,
-    }
+    family = Family(
+        name=label,
+        ref=ref.entry(),
+        cmp=tuple(each.entry() for each in cmps),
+        signature=work.settings.signature(work.build),
+        system=work.build.system,
+        devices=tuple(work.build.devices),
+        corpus=corpus_folder,
+        n_fed=work.n_fed,
+    )
     return make_result(_token_records(planned, ref, cmps), pieces, corpus, texts, [family], warnings)
 
 

@@ -54,7 +54,7 @@ class Keys:
 
 def engine_of(settings: ResolvedSettings, build: Build) -> str:
     """What a window's numbers depend on beside model, window and rule (`Key.engine`)."""
-    return settings.of_each_window().signature(build)
+    return str(settings.of_each_window().signature(build))
 
 
 def corpus_hash(planned: Iterable[PlannedDocument]) -> str:

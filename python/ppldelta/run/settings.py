@@ -15,6 +15,7 @@ import numpy as np
 from ppldelta.engine.loaded import ContextSize
 from ppldelta.engine.native import Build, ModelInfo
 from ppldelta.errors import PpldeltaError
+from ppldelta.family import Signature
 from ppldelta.text.windows import N_CTX_MIN, RULES, check_arguments, default_n_ctx
 from ppldelta.wording.names import shown_type
 
@@ -254,8 +255,8 @@ class ResolvedSettings:
         chosen = {name: getattr(Settings, name) for name, known in SETTINGS.items() if known.decides == "tokens"}
         return replace(self, **chosen)
 
-    def signature(self, where: Build) -> str:
-        """Everything that determines the numbers beside models and documents, in one line.
+    def signature(self, where: Build) -> Signature:
+        """Everything that determines the numbers beside models and documents.
 
         Args:
             where: what the process that evaluates is built from.
@@ -267,7 +268,7 @@ class ResolvedSettings:
                 parts[each.name] = "all" if value in (None, ALL_LAYERS) else str(value)
         parts["backend"] = "+".join(name.split(":")[0] for name in where.devices)
         parts["kernels"] = where.kernels
-        return "|".join(f"{key}:{value}" for key, value in parts.items())
+        return Signature.of(parts)
 
 
 SETTINGS: dict[str, Setting] = {

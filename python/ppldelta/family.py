@@ -1,0 +1,123 @@
+"""What a result says of its models beside their numbers: facts of each model, families of them, and the signature.
+
+These are the contracts between the run, which makes them, the report, which shows them, and `run.json`, which keeps
+them: `saved.run_file` reads exactly these fields. A field with a default is one that older versions did not write.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import ClassVar
+
+
+@dataclass(frozen=True)
+class Signature(Mapping[str, str]):
+    """Everything that determines the numbers beside models and documents: versions and settings, by name and in order.
+
+    Attributes:
+        parts: names and values, which are texts.
+        line: the whole signature as a line, of a result of an older version, which kept nothing else; `parts` is empty
+            then, since the line is not read back.
+    """
+
+    parts: tuple[tuple[str, str], ...] = ()
+    line: str | None = None
+
+    @classmethod
+    def of(cls, parts: Mapping[str, object]) -> Signature:
+        """The signature of a mapping, in its order; values are kept as texts."""
+        return cls(tuple((name, str(value)) for name, value in parts.items()))
+
+    def __getitem__(self, name: str) -> str:
+        return dict(self.parts)[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return (name for name, _ in self.parts)
+
+    def __len__(self) -> int:
+        return len(self.parts)
+
+    def __str__(self) -> str:
+        """One line for people."""
+        return self.line if self.line is not None else "|".join(f"{name}:{value}" for name, value in self.parts)
+
+
+@dataclass(frozen=True)
+class ModelFacts:
+    """What is known of a model; None is what is not.
+
+    Attributes:
+        label: its name in the result.
+        path: of its file, of several the first, where it was evaluated.
+        sha256: of its content.
+        bits_per_weight: bits of tensor data per parameter.
+        architecture: as llama.cpp calls it.
+        name: as the file calls it.
+        file_type: the kind of quantisation, as llama.cpp calls it.
+        n_vocab: entries in the vocabulary.
+        n_ctx_train: the context that it was trained on, in tokens.
+        n_params: parameters.
+        size_bytes: of its tensors.
+        bos: token of the beginning of a text; None also where the vocabulary has none.
+        eos: likewise of the end.
+        add_bos: whether the vocabulary puts `bos` before every text.
+        add_eos: whether it puts `eos` behind.
+        recurrent: whether it keeps a state instead of a cache, or beside it.
+        time_s: what its evaluation took in this run, without windows that were in the store.
+        causal: whether it reads from left to right.
+        kernels: what computed its numbers (`engine.native.Build.kernels`).
+    """
+
+    GONE: ClassVar[frozenset[str]] = frozenset({"vocab_hash", "has_encoder"})
+    """What older versions wrote into `run.json`."""
+
+    label: str
+    path: str | None
+    sha256: str | None
+    bits_per_weight: float | None
+    architecture: str | None
+    name: str | None
+    file_type: str | None
+    n_vocab: int | None
+    n_ctx_train: int | None
+    n_params: int | None
+    size_bytes: int | None
+    bos: int | None
+    eos: int | None
+    add_bos: bool | None
+    add_eos: bool | None
+    recurrent: bool | None
+    time_s: float | None
+    causal: bool | None = None
+    kernels: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Family:
+    """One reference and the comparisons that are judged against it.
+
+    Attributes:
+        name: tells it from the other families of the result; the column `family` of all frames.
+        ref: the reference.
+        cmp: the comparisons, in the order of the report.
+        signature: what determines the numbers.
+        system: what llama.cpp says of the machine.
+        devices: that evaluated, each with its description.
+        corpus: folder of the documents; None where they had none.
+        n_fed: tokens that each model had to evaluate.
+    """
+
+    name: str = field(metadata={"key": "family"})
+    ref: ModelFacts
+    cmp: tuple[ModelFacts, ...]
+    signature: Signature
+    system: str
+    devices: tuple[str, ...]
+    corpus: str | None = None
+    n_fed: int | None = None
+
+    @property
+    def models(self) -> list[str]:
+        """Labels of the comparisons."""
+        return [model.label for model in self.cmp]

@@ -13,8 +13,9 @@ import floor
 from gpu_device import Device, rate, threads, windows
 from ppldelta import _core
 from ppldelta.engine.native import Model, Scorer
+from ppldelta.run.batches import shared_batches
 from ppldelta.run.job import DEFAULT_N_UBATCH
-from ppldelta.run.plan import N_SEQ_MAX_GPU, shared_batches
+from ppldelta.run.plan import N_SEQ_MAX_GPU
 
 MOST_OVER_FORWARD = 1.03
 """Issue 3's limit for what scoring costs, over decoding alone with the same output rows."""

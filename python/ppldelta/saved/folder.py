@@ -34,6 +34,9 @@ FRAMES = {
 _ADDED_LATER = {"texts"}
 """Frames that older folders of the same format lack; they are empty then."""
 
+_COLUMNS_ADDED_LATER = {"tokens": ("byte_start", "byte_end")}
+"""Columns that older folders of the same format lack; they are null then."""
+
 _REPORT = "report.html"
 _RUN = "run.json"
 _BLOCK = 1 << 20
@@ -152,6 +155,8 @@ def _read_frame(folder: Path, name: str, files: Mapping[str, Mapping[str, Any]] 
         frame = pl.read_parquet(path, glob=False)
     except (OSError, pl.exceptions.PolarsError) as error:
         raise ResultError(f"`{printable(path)}` is damaged: {error}", hint=_AGAIN) from error
+    absent = [column for column in _COLUMNS_ADDED_LATER.get(name, ()) if column not in frame.schema]
+    frame = frame.with_columns(pl.lit(None, dtype=FRAMES[name][column]).alias(column) for column in absent)
     for column, dtype in FRAMES[name].items():
         found = frame.schema.get(column)
         if found != dtype:

@@ -20,7 +20,7 @@ import harness
 import ppldelta
 from make_model import cached
 from ppldelta.engine.native import Model, Scorer
-from ppldelta.text.windows import RULES, plan_windows
+from ppldelta.text.windows import RULES, cut_windows
 from texts import text
 
 N_CTX = 512
@@ -32,7 +32,7 @@ class Bench:
     def __init__(self, path: Path, model: Model, tokens: NDArray[np.int32], n_ctx: int, threads: int) -> None:
         common = {"n_ctx": n_ctx, "threads": threads, **floor.MICRO_BATCH}
         self._decoder, self._scorer = floor.Decoder(path, **common), Scorer(model, **common)
-        self._windows = {rule: plan_windows(tokens, rule=rule, n_ctx=n_ctx, bos=None) for rule in RULES}
+        self._windows = {rule: cut_windows(tokens, rule=rule, n_ctx=n_ctx, bos=None) for rule in RULES}
         self.n_scored = {rule: sum(len(window.targets) for window in plan) for rule, plan in self._windows.items()}
 
     def decode(self, rule: str) -> harness.Contestant:
@@ -89,7 +89,7 @@ def main() -> None:
 
     def load_and_score() -> list[NDArray[np.float32]]:
         fresh = Model(path)
-        plan = plan_windows(fresh.tokenize(document), rule="perplexity", n_ctx=N_CTX, bos=None)
+        plan = cut_windows(fresh.tokenize(document), rule="perplexity", n_ctx=N_CTX, bos=None)
         scorer = Scorer(fresh, n_ctx=N_CTX, threads=chosen.threads, **floor.MICRO_BATCH)
         return [scorer.score(window) for window in plan]
 

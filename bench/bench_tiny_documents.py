@@ -16,9 +16,9 @@ import harness
 import ppldelta
 from make_model import cached
 from ppldelta.engine.native import Model, Scorer
-from ppldelta.run.plan import shared_batches
+from ppldelta.run.batches import shared_batches
 from ppldelta.run.settings import DEFAULT_N_UBATCH, N_SEQ_MAX_GPU
-from ppldelta.text.windows import Window, plan_windows
+from ppldelta.text.windows import Window, cut_windows
 from texts import text
 
 
@@ -53,7 +53,7 @@ def main() -> None:
     lengths = [len(each) for each in tokens]
     print(f"{n_documents} documents of {min(lengths)} to {max(lengths)} tokens")
     # every token is scored, as one does with short texts
-    windows = [plan_windows(each, rule="every", n_ctx=512, bos=None)[0] for each in tokens]
+    windows = [cut_windows(each, rule="every", n_ctx=512, bos=None)[0] for each in tokens]
 
     longest = max(len(window.tokens) for window in windows)
     common = {"n_ubatch": DEFAULT_N_UBATCH, "threads": chosen.threads}

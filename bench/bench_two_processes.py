@@ -22,7 +22,7 @@ import harness
 from children import N_CTX, compare
 from make_model import cached
 from ppldelta.engine.native import Model
-from ppldelta.text.windows import plan_windows
+from ppldelta.text.windows import cut_windows
 from texts import text
 
 LLAMA_PERPLEXITY = harness.PACKAGE / "bin" / "llama-perplexity"
@@ -71,7 +71,7 @@ def decode(models: list[str], file: str, threads: int) -> tuple[float, float]:
     """Wall and CPU seconds of the forward passes alone, to be called in a fresh process."""
     size = {"n_ctx": N_CTX, "threads": threads, **floor.MICRO_BATCH}
     tokens = Model(models[0], vocab_only=True).tokenize(Path(file).read_bytes())
-    windows = plan_windows(tokens, rule="perplexity", n_ctx=N_CTX, bos=None)
+    windows = cut_windows(tokens, rule="perplexity", n_ctx=N_CTX, bos=None)
     runs = []
     for model in models:
         decoder = floor.Decoder(Path(model), **size)

@@ -17,10 +17,12 @@ from pathlib import Path
 
 from gpu_device import Device, close_idle, windows
 from ppldelta.engine import worker
-from ppldelta.engine.loaded import ContextSize, ModelFile, Weights
+from ppldelta.engine.loaded import ContextSize, PinnedSource, Weights
 from ppldelta.engine.native import ModelInfo
 from ppldelta.engine.session import Session
 from ppldelta.errors import ModelError
+from ppldelta.models.source import ModelSource
+from ppldelta.text.windows import Batch
 
 SIZE = ContextSize(n_ctx=512, n_ubatch=256, threads=4, n_outputs_max=256, n_seq_max=1)
 SLACK_MB = 300
@@ -28,14 +30,16 @@ SLACK_MB = 300
 
 
 def load(session: Session, path: Path) -> ModelInfo:
-    file = ModelFile.of(path, None)
+    file = PinnedSource.of(ModelSource(path), None)
     return session.call(worker.describe, file, Weights.NEEDED, label=path.name, doing="loading").info
 
 
 def score(session: Session, path: Path, size: ContextSize, n_vocab: int, n_tokens: int = 512) -> int:
     """Scores a window; returns the number of scored tokens."""
-    batches = [(0, "text", windows(1, n_tokens, n_vocab))]
-    done = session.call(worker.score, ModelFile.of(path, None), size, batches, label=path.name, doing="evaluating")
+    batches = [Batch("text", (0,), tuple(windows(1, n_tokens, n_vocab)))]
+    done = session.call(
+        worker.score, PinnedSource.of(ModelSource(path), None), size, 0, batches, label=path.name, doing="evaluating"
+    )
     return sum(map(len, done.logp))
 
 
@@ -164,10 +168,10 @@ def killed(on: Device) -> None:
     with on.session() as session:
         info = load(session, path)
         pid = worker_pid(session)
-        batches = [(i, "text", [each]) for i, each in enumerate(windows(4, 512, info.n_vocab) * 2000)]
+        batches = [Batch("text", (i,), (each,)) for i, each in enumerate(windows(4, 512, info.n_vocab) * 2000)]
         killer = threading.Timer(1.0, os.kill, (pid, signal.SIGKILL))
         killer.start()
-        arguments = (worker.score, ModelFile.of(path, None), SIZE, batches)
+        arguments = (worker.score, PinnedSource.of(ModelSource(path), None), SIZE, 0, batches)
         _expect(on, "a killed worker", lambda: session.call(*arguments, label=path.name, doing="evaluating"), "SIGKILL")
         killer.join()
         _goes_on(on, "after that", session, path, info, pid)

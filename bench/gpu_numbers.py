@@ -17,7 +17,7 @@ from ppldelta.engine.session import Session
 from ppldelta.run import job
 from ppldelta.run.evaluation import evaluate
 from ppldelta.run.settings import Settings
-from ppldelta.text.windows import Window, plan_windows
+from ppldelta.text.windows import Window, cut_windows
 
 MODELS = (demo.REFERENCE, *demo.COMPARISONS)
 MOST_MEAN = 2e-3
@@ -111,7 +111,7 @@ def texts(model: Model) -> list[Window]:
     """Beginnings of the demo's documents, 30 to 154 tokens."""
     bos = model.info.bos if model.info.add_bos else None
     tokens = [model.tokenize(path.read_bytes()) for path in sorted(demo.CORPUS.glob("*/*.*"))[:32]]
-    return [plan_windows(each[: 30 + 4 * i], rule="every", n_ctx=2048, bos=bos)[0] for i, each in enumerate(tokens)]
+    return [cut_windows(each[: 30 + 4 * i], rule="every", n_ctx=2048, bos=bos)[0] for i, each in enumerate(tokens)]
 
 
 def packing(on: Device) -> None:

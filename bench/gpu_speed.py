@@ -13,7 +13,7 @@ import floor
 from gpu_device import Device, rate, threads, windows
 from ppldelta import _core
 from ppldelta.engine.native import Model, Scorer
-from ppldelta.run.plan import shared_batches
+from ppldelta.run.batches import shared_batches
 from ppldelta.run.settings import DEFAULT_N_UBATCH, N_SEQ_MAX_GPU
 
 MOST_OVER_FORWARD = 1.03

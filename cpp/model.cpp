@@ -4,10 +4,8 @@
 #include "ggml-backend.h"
 
 #include <algorithm>
-#include <array>
 #include <cstdio>
 #include <cstdlib>
-#include <cstring>
 #include <mutex>
 #include <stdexcept>
 #include <utility>
@@ -146,25 +144,6 @@ std::string meta_value(const llama_model * model, const char * key) {
     return value;
 }
 
-// FNV-1a with 64 bits
-class hasher {
-  public:
-    void add(const void * data, size_t size) {
-        for (size_t i = 0; i < size; i++) {
-            state_ = (state_ ^ static_cast<const unsigned char *>(data)[i]) * 0x100000001b3ULL;
-        }
-    }
-
-    std::string hex() const {
-        std::array<char, 17> text;
-        std::snprintf(text.data(), text.size(), "%016llx", static_cast<unsigned long long>(state_));
-        return text.data();
-    }
-
-  private:
-    uint64_t state_ = 0xcbf29ce484222325ULL;
-};
-
 } // namespace
 
 std::vector<log_line> drain_log(int least_level) {
@@ -245,16 +224,6 @@ model_info model::info() const {
     const llama_model * m = handle_.get();
     const llama_vocab * v = vocab();
 
-    hasher     hash;
-    const auto type = static_cast<int32_t>(llama_vocab_type(v));
-    hash.add(&type, sizeof(type));
-    for (int32_t token = 0; token < n_vocab(); token++) {
-        const char * text = llama_vocab_get_text(v, token);
-        const auto   attr = static_cast<int32_t>(llama_vocab_get_attr(v, token));
-        hash.add(text, std::strlen(text) + 1);
-        hash.add(&attr, sizeof(attr));
-    }
-
     model_info info;
     info.architecture = meta_value(m, "general.architecture");
     info.name         = meta_value(m, "general.name");
@@ -270,7 +239,6 @@ model_info model::info() const {
     info.recurrent    = llama_model_is_recurrent(m) || llama_model_is_hybrid(m);
     info.causal       = !llama_model_has_encoder(m) && !llama_model_is_diffusion(m) &&
                   meta_value(m, (info.architecture + ".attention.causal").c_str()) != "false";
-    info.vocab_hash   = hash.hex();
     return info;
 }
 

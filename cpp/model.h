@@ -55,7 +55,6 @@ struct model_info {
     bool        add_eos;
     bool        recurrent;  // recurrent or hybrid: state beside the KV cache
     bool        causal;     // reads from left to right; not so encoders, encoder-decoders and diffusion models
-    std::string vocab_hash; // 16 hexadecimal digits over type, text and attributes of every token
 };
 
 class model {

@@ -49,7 +49,6 @@ py::dict info_dict(const ppldelta::model & model) {
     d["add_eos"]      = info.add_eos;
     d["recurrent"]    = info.recurrent;
     d["causal"]       = info.causal;
-    d["vocab_hash"]   = info.vocab_hash;
     return d;
 }
 

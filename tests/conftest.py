@@ -20,7 +20,7 @@ import pytest
 
 import ppldelta
 from ppldelta import demo
-from ppldelta.engine import local, native
+from ppldelta.engine import local, native, worker
 
 PROGRAMS = Path(ppldelta.__file__).parent / "bin"
 LLAMA_PERPLEXITY = PROGRAMS / "llama-perplexity"
@@ -43,6 +43,11 @@ def fresh() -> Iterator[None]:
 def close_idle() -> None:
     while local.idle:
         local.idle.pop().executor.end()
+
+
+def n_kept(run: int) -> int:
+    """A task: how many models this worker keeps with their weights."""
+    return len(worker._shelf._kept)
 
 
 @pytest.fixture(scope="session")

@@ -12,9 +12,10 @@ import pytest
 import ppldelta
 from ppldelta import demo
 from ppldelta.engine import content
-from ppldelta.engine.loaded import ModelFile
+from ppldelta.engine.loaded import PinnedSource
 from ppldelta.models import identity
 from ppldelta.models.identity import content_hash
+from ppldelta.models.source import ModelSource
 
 
 @pytest.fixture
@@ -29,9 +30,9 @@ def reads(monkeypatch: pytest.MonkeyPatch) -> list[Path]:
     monkeypatch.setattr(identity, "_SETTLED_NS", -1)
     read: list[Path] = []
 
-    def noted(path: Path) -> str:
-        read.append(path)
-        return content_hash(path)
+    def noted(source: ModelSource) -> str:
+        read.append(source.path)
+        return content_hash(source)
 
     monkeypatch.setattr(content, "content_hash", noted)
     return read
@@ -45,16 +46,16 @@ def changed(path: Path) -> None:
 
 
 def test_the_same_content_is_the_same_model_whatever_its_times(path: Path, reads: list[Path]) -> None:
-    file = ModelFile.of(path, None).elsewhere(content_hash(path))
+    file = PinnedSource.of(ModelSource(path), None).elsewhere(content_hash(ModelSource(path)))
     os.utime(path, ns=(0, 0))
     file.refuse_other()
-    assert file == ModelFile.of(path, None).elsewhere(file.sha256)
+    assert file == PinnedSource.of(ModelSource(path), None).elsewhere(file.sha256)
     with pytest.raises(ppldelta.ModelError, match="has changed since the run began"):
         replace(file, times_ns=(1,), sha256=None).refuse_other()
 
 
 def test_a_file_is_read_once_and_again_when_it_has_changed(path: Path, reads: list[Path]) -> None:
-    file = ModelFile.of(path, None).elsewhere(content_hash(path))
+    file = PinnedSource.of(ModelSource(path), None).elsewhere(content_hash(ModelSource(path)))
     for _ in range(3):
         file.refuse_other()
     assert reads == [path]
@@ -66,14 +67,14 @@ def test_a_file_is_read_once_and_again_when_it_has_changed(path: Path, reads: li
 
 def test_a_file_that_is_new_is_not_remembered(path: Path, reads: list[Path], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(identity, "_SETTLED_NS", 10**18)
-    file = ModelFile.of(path, None).elsewhere(content_hash(path))
+    file = PinnedSource.of(ModelSource(path), None).elsewhere(content_hash(ModelSource(path)))
     for _ in range(2):
         file.refuse_other()
     assert reads == [path] * 2
 
 
 def test_another_size_or_no_file_is_refused_unread(path: Path, reads: list[Path]) -> None:
-    file = ModelFile.of(path, None).elsewhere(content_hash(path))
+    file = PinnedSource.of(ModelSource(path), None).elsewhere(content_hash(ModelSource(path)))
     n = path.stat().st_size
     path.write_bytes(path.read_bytes() + b"x")
     with pytest.raises(ppldelta.ModelError, match=f"another model file .*: {n + 1:,} bytes instead of {n:,}") as caught:
@@ -89,7 +90,7 @@ def test_of_a_split_model_every_part_counts(tmp_path: Path, reads: list[Path]) -
     parts = [tmp_path / f"m-0000{i}-of-00002.gguf" for i in (1, 2)]
     for part in parts:
         part.write_bytes(b"GGUF" + part.name.encode())
-    file = ModelFile.of(parts[0], None).elsewhere(content_hash(parts[0]))
+    file = PinnedSource.of(ModelSource(parts[0]), None).elsewhere(content_hash(ModelSource(parts[0])))
     file.refuse_other()
     changed(parts[1])
     with pytest.raises(ppldelta.ModelError, match="sha256"):

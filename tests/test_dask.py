@@ -20,7 +20,7 @@ import pytest
 from distributed import Client
 
 import ppldelta
-from conftest import free_port, until
+from conftest import free_port, n_kept, until
 from ppldelta import cli, demo
 from ppldelta.engine import lost, native, remote, worker
 from ppldelta.store.store import Store
@@ -147,9 +147,9 @@ def test_two_workers_give_the_numbers_of_a_local_run(
     assert result.tokens.equals(local.tokens)
     assert result.signature == local.signature
     assert result.warnings == []
-    n_loads = client.run(worker.n_loads, 0)
-    assert len(n_loads) == 2
-    assert min(n_loads.values()) >= 1, "both have evaluated"
+    n_models = client.run(n_kept, 0)
+    assert len(n_models) == 2
+    assert min(n_models.values()) >= 1, "both have evaluated"
 
 
 def test_threads_are_those_of_the_worker_unless_some_are_given(client: Client, local: ppldelta.Result) -> None:

@@ -15,14 +15,15 @@ import numpy as np
 import pytest
 
 import tiny_models
-from conftest import close_idle, llama_perplexity
+from conftest import close_idle, llama_perplexity, n_kept
 from llama_ctypes import full_logits
 from ppldelta import _core, demo
 from ppldelta.engine import devices, kernels, worker
-from ppldelta.engine.loaded import ModelFile, Weights
+from ppldelta.engine.loaded import PinnedSource, Weights
 from ppldelta.engine.native import Model, Scorer
 from ppldelta.engine.session import Session
-from ppldelta.text.windows import Window, plan_windows
+from ppldelta.models.source import ModelSource
+from ppldelta.text.windows import Window, cut_windows
 from test_packing import TOLERANCE, alone_and_packed, window
 
 N_CTX, N_UBATCH = 256, 128
@@ -65,7 +66,7 @@ def window_means(run: int, path: Path, text: bytes) -> list[float]:
     model = Model(path)
     bos = model.info.bos if model.info.add_bos else None
     scorer = Scorer(model, n_ctx=N_CTX, n_ubatch=N_UBATCH, threads=2)
-    windows = plan_windows(model.tokenize(text), rule="perplexity", n_ctx=N_CTX, bos=bos)
+    windows = cut_windows(model.tokenize(text), rule="perplexity", n_ctx=N_CTX, bos=bos)
     return [-float(scorer.score(each).mean(dtype=np.float64)) for each in windows]
 
 
@@ -85,7 +86,7 @@ def test_mean_nll_of_every_window_is_what_llama_perplexity_prints(
 def scored_and_copied(run: int, text: bytes) -> tuple[np.ndarray, np.ndarray]:
     """Log-probabilities of a window by the engine, and from the copy of all logits that llama.cpp makes."""
     model = Model(demo.REFERENCE)
-    (window, *_) = plan_windows(model.tokenize(text), rule="every", n_ctx=N_CTX, bos=None)
+    (window, *_) = cut_windows(model.tokenize(text), rule="every", n_ctx=N_CTX, bos=None)
     scored = Scorer(model, n_ctx=N_CTX, n_ubatch=N_UBATCH, threads=2).score(window)
     copied = full_logits(demo.REFERENCE, window.tokens, N_UBATCH)
     return scored, _core.log_softmax(copied, window.targets, 1)
@@ -147,16 +148,17 @@ def test_a_rerun_is_the_same_bit_for_bit(device: str | None, architecture: str, 
 # --- models ---------------------------------------------------------------------------------------------------------
 
 
-def n_kept(run: int) -> tuple[int, int]:
-    """Models in the worker, and how often it has loaded one."""
-    return len(worker._models._kept), worker._models.n_loads
-
-
 def test_one_model_at_a_time(device: str | None) -> None:
     with Session(rpc=(device,) if device else ()) as session:
         for path in (demo.REFERENCE, *demo.COMPARISONS):
-            session.call(worker.describe, ModelFile.of(path, None), Weights.NEEDED, label=path.name, doing="loading")
-        assert session.call(n_kept, label="", doing="testing") == (1, 1 + len(demo.COMPARISONS))
+            session.call(
+                worker.describe,
+                PinnedSource.of(ModelSource(path), None),
+                Weights.NEEDED,
+                label=path.name,
+                doing="loading",
+            )
+        assert session.call(n_kept, label="", doing="testing") == 1
 
 
 def logp(run: int, n_gpu_layers: int | None) -> np.ndarray:

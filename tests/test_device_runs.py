@@ -17,7 +17,7 @@ import pytest
 import ppldelta
 from conftest import free_port, serving, until
 from ppldelta import demo
-from ppldelta.engine import native, trusted
+from ppldelta.engine import native
 from ppldelta.store.store import Store
 from test_packed_runs import CORPUS
 
@@ -107,7 +107,7 @@ def test_the_check_of_the_kernels_is_remembered_only_for_this_machine(rpc: str, 
     result = ppldelta.score({"a": text}, demo.REFERENCE, demo.COMPARISONS[0], rpc=rpc, store=store, progress=False)
     assert f"+RPC0[{rpc}]" in result.signature or f":RPC0[{rpc}]" in result.signature
     with Store(store) as opened:
-        lines = {line for line, _ in trusted.remembered(opened.database, native.release())}
+        lines = {line for line, _ in opened.notes.trusted(native.release())}
     assert len(lines) == 1 and "RPC" not in lines.pop()
 
 

@@ -13,6 +13,7 @@ import pytest
 
 from ppldelta.errors import ModelError
 from ppldelta.models import identity
+from ppldelta.models.source import ModelSource
 from ppldelta.store import hashes as hashes_module
 from ppldelta.store.hashes import Hashes
 from ppldelta.store.store import Store
@@ -51,10 +52,11 @@ def settled(monkeypatch: pytest.MonkeyPatch) -> None:
 def content_hash(path: Path, store: Store | None) -> tuple[str, int]:
     """The hash, and how many bytes were read for it."""
     reads: list[int] = []
-    with Hashes([path], store) as hashes:
-        assert (hashes.known(path) is None) == (hashes.n_bytes > 0)
-        sha256 = hashes.wait(path, reads.append)
-        assert hashes.known(path) == hashes.wait(path) == sha256
+    source = ModelSource(path)
+    with Hashes([source], store) as hashes:
+        assert (hashes.known(source) is None) == (hashes.n_bytes > 0)
+        sha256 = hashes.wait(source, reads.append)
+        assert hashes.known(source) == hashes.wait(source) == sha256
         assert sum(reads) == hashes.n_bytes
     return sha256, sum(reads)
 
@@ -73,8 +75,8 @@ def test_a_hash_is_remembered_until_a_file_changes(store: Store, path: Path, mod
     assert content_hash(model, store) == (changed, 208)
     assert changed != first
     second.unlink()
-    with pytest.raises(ModelError, match="big-00002"), Hashes([model], store) as hashes:
-        hashes.wait(model)
+    with pytest.raises(ModelError, match="big-00002"), Hashes([ModelSource(model)], store) as hashes:
+        hashes.wait(ModelSource(model))
 
 
 def test_a_link_to_another_file_is_another_model(store: Store, tmp_path: Path, settled: None) -> None:
@@ -94,24 +96,24 @@ def test_a_hash_of_a_fresh_file_is_not_remembered(store: Store, model: Path) -> 
 def test_files_that_change_while_they_are_read_are_not_remembered(
     store: Store, model: Path, settled: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def slow(path: Path, on_read: object) -> str:
-        sha256 = identity.content_hash(path)
+    def slow(source: ModelSource, on_read: object) -> str:
+        sha256 = identity.content_hash(source)
         model.write_bytes(b"GGUF, and more")
         return sha256
 
     monkeypatch.setattr(hashes_module, "content_hash", slow)
-    with Hashes([model], store) as hashes:
-        hashes.wait(model)
+    with Hashes([ModelSource(model)], store) as hashes:
+        hashes.wait(ModelSource(model))
     monkeypatch.undo()
-    with Hashes([model], store) as hashes:
-        assert hashes.known(model) is None
+    with Hashes([ModelSource(model)], store) as hashes:
+        assert hashes.known(ModelSource(model)) is None
 
 
 def test_reading_ends_when_nobody_waits(tmp_path: Path) -> None:
     for name in "ab":
         with (tmp_path / name).open("wb") as file:
             file.truncate(1 << 34)  # a hole: 16 GiB to read
-    with Hashes([tmp_path / "a", tmp_path / "b"], None):
+    with Hashes([ModelSource(tmp_path / name) for name in "ab"], None):
         assert any(thread.name.startswith("ppldelta-hashes") for thread in threading.enumerate())
     deadline = time.monotonic() + 5
     while any(thread.name.startswith("ppldelta-hashes") for thread in threading.enumerate()):

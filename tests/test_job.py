@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 import ppldelta
-from conftest import close_idle
+from conftest import close_idle, n_kept
 from ppldelta import demo
 from ppldelta.console.progress import Meter
 from ppldelta.engine import native, worker
@@ -119,21 +119,21 @@ def loads(monkeypatch: pytest.MonkeyPatch) -> Loads:
     return asked
 
 
-def n_loads() -> int:
-    """How many models the waiting worker has loaded with their weights."""
+def n_loaded() -> int:
+    """How many models the waiting worker has with their weights; there is room for all of the demo's."""
     with Session() as session:
-        return session.call(worker.n_loads, label="", doing="")
+        return session.call(n_kept, label="", doing="")
 
 
 def test_what_is_in_the_store_needs_no_weights(loads: Loads, fresh: None) -> None:
     """Of models in the store only the reference's vocabulary is loaded, and `run.json` says the same of them."""
     first = ppldelta.score({"a": TEXT}, demo.REFERENCE, [GOOD, OTHER], progress=False)
-    assert n_loads() == 3
+    assert n_loaded() == 3
     close_idle()
     loads.clear()
     again = ppldelta.score({"a": TEXT}, demo.REFERENCE, [GOOD, OTHER], progress=False)
     assert loads == [("tiny-ref.Q8_0", Weights.NOT_NEEDED)]
-    assert n_loads() == 0
+    assert n_loaded() == 0
     assert again.tokens.equals(first.tokens)
     assert again.models.equals(first.models), "with sizes and parameters"
     for now, before in zip(

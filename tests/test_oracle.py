@@ -18,7 +18,7 @@ from conftest import llama_perplexity
 from llama_ctypes import full_logits, log_softmax
 from ppldelta import _core, demo
 from ppldelta.engine.native import Model, Scorer
-from ppldelta.text.windows import plan_windows
+from ppldelta.text.windows import cut_windows
 
 N_CTX = 256
 N_UBATCH = 128
@@ -88,7 +88,7 @@ def test_logp_equals_numpy_log_softmax_over_full_logits(rule: str, path: str) ->
     model = Model(demo.REFERENCE)
     info = model.info
     tokens = model.tokenize((demo.CORPUS / path).read_bytes())
-    windows = plan_windows(tokens, rule=rule, n_ctx=N_CTX, bos=info.bos if info.add_bos else None)
+    windows = cut_windows(tokens, rule=rule, n_ctx=N_CTX, bos=info.bos if info.add_bos else None)
     scorer = Scorer(model, n_ctx=N_CTX, n_ubatch=N_UBATCH, threads=2)
     assert windows
     for window in windows:
@@ -100,7 +100,7 @@ def test_logp_equals_numpy_log_softmax_over_full_logits(rule: str, path: str) ->
 def test_logits_that_are_read_in_place_are_those_that_llama_cpp_copies(document: Path) -> None:
     """Bit by bit: the same micro-batches with a host copy of every row, and no reader set."""
     model = Model(demo.REFERENCE)
-    (window, *_) = plan_windows(model.tokenize(document.read_bytes()), rule="every", n_ctx=N_CTX, bos=None)
+    (window, *_) = cut_windows(model.tokenize(document.read_bytes()), rule="every", n_ctx=N_CTX, bos=None)
     assert window.first_output == 0 and len(window.tokens) > N_UBATCH
     copied = full_logits(demo.REFERENCE, window.tokens, N_UBATCH)
     scorer = Scorer(model, n_ctx=N_CTX, n_ubatch=N_UBATCH, threads=2)
@@ -109,7 +109,7 @@ def test_logits_that_are_read_in_place_are_those_that_llama_cpp_copies(document:
 
 def test_a_micro_batch_ends_where_its_rows_of_logits_end(document: Path) -> None:
     model = Model(demo.REFERENCE)
-    (window, *_) = plan_windows(model.tokenize(document.read_bytes()), rule="perplexity", n_ctx=512, bos=model.info.bos)
+    (window, *_) = cut_windows(model.tokenize(document.read_bytes()), rule="perplexity", n_ctx=512, bos=model.info.bos)
     assert (len(window.tokens), window.first_output) == (511, 256)
     steps: list[int] = []
     scorer = Scorer(model, n_ctx=512, n_ubatch=200, n_outputs_max=85, threads=2)

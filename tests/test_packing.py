@@ -18,11 +18,10 @@ import tiny_models
 from ppldelta import demo
 from ppldelta.engine import native
 from ppldelta.engine.native import Model, Scorer
+from ppldelta.run.batches import make_batches, shared_batches
 from ppldelta.run.keys import Keys
-from ppldelta.run.plan import PlannedDocument, plan_batches, shared_batches
 from ppldelta.run.settings import ResolvedSettings
-from ppldelta.text.documents import Document
-from ppldelta.text.windows import PlannedWindow, Window, plan_windows
+from ppldelta.text.windows import Batch, Window, cut_windows
 
 # --- who shares a batch ---------------------------------------------------------------------------------------------
 
@@ -146,7 +145,7 @@ def demo_windows(model: Model, rule: str) -> list[Window]:
     """Beginnings of the demo's documents, one window each."""
     bos = model.info.bos if model.info.add_bos else None
     tokens = [model.tokenize(path.read_bytes()) for path in sorted(demo.CORPUS.glob("*/*.*"))[:32]]
-    planned = [plan_windows(each[: 30 + 4 * i], rule=rule, n_ctx=2048, bos=bos) for i, each in enumerate(tokens)]
+    planned = [cut_windows(each[: 30 + 4 * i], rule=rule, n_ctx=2048, bos=bos) for i, each in enumerate(tokens)]
     return [windows[0] for windows in planned]
 
 
@@ -202,19 +201,13 @@ def test_what_does_not_fit_is_refused_and_the_scorer_stays_usable() -> None:
 
 
 def test_what_shares_a_batch_belongs_to_the_key_of_the_store() -> None:
-    def tokens_of(lengths: list[int], n_seq_max: int) -> list[str]:
+    def keys_of_texts(lengths: list[int], n_seq_max: int) -> list[str]:
         tokens = [np.arange(n, dtype=np.int32) for n in lengths]
-        planned = [
-            PlannedDocument(
-                Document(str(len(each)), "", b"x"), each, plan_windows(each, rule="every", n_ctx=100, bos=None)
-            )
-            for each in tokens
-        ]
-        settings = settings_of(n_seq_max)
-        return keys_of(plan_batches(planned, settings), settings)
+        documents = [(str(len(each)), cut_windows(each, rule="every", n_ctx=100, bos=None)) for each in tokens]
+        return keys_of(make_batches(documents, n_seq_max=n_seq_max, n_ctx=100), settings_of(n_seq_max))
 
-    assert tokens_of([5, 6, 7], 1)[:2] == tokens_of([5, 6], 1), "alone, a window's key is its own"
-    together, others = tokens_of([5, 6, 50, 51], 2), tokens_of([5, 7, 50, 51], 2)
+    assert keys_of_texts([5, 6, 7], 1)[:2] == keys_of_texts([5, 6], 1), "alone, a window's key is its own"
+    together, others = keys_of_texts([5, 6, 50, 51], 2), keys_of_texts([5, 7, 50, 51], 2)
     assert together[0] != others[0] and together[2:] == others[2:]
     assert len(set(together)) == 4
 
@@ -226,10 +219,10 @@ def settings_of(n_seq_max: int) -> ResolvedSettings:
     )  # fmt: skip
 
 
-def keys_of(windows: list[PlannedWindow], settings: ResolvedSettings) -> list[str]:
+def keys_of(batches: list[Batch], settings: ResolvedSettings) -> list[str]:
     """What the store files windows under, without models and settings."""
     reference = SimpleNamespace(add_bos=False, bos=None)
-    return [key.window for key in Keys(settings, reference, native.build(), windows).of("0" * 64)]
+    return [key.window for key in Keys(settings, reference, native.build(), batches).of("0" * 64)]
 
 
 def test_a_window_is_stored_by_all_that_is_in_it_and_not_by_where_it_is() -> None:
@@ -242,7 +235,7 @@ def test_a_window_is_stored_by_all_that_is_in_it_and_not_by_where_it_is() -> Non
         replace(whole, tokens=tokens[:11], first_output=5),
     ]
     elsewhere = replace(whole, pos=whole.pos + 100)
-    windows = [PlannedWindow(each, "a", i) for i, each in enumerate([whole, elsewhere, *others])]
-    first, second, *rest = keys_of(windows, settings_of(1))
+    batches = [Batch("a", (i,), (each,)) for i, each in enumerate([whole, elsewhere, *others])]
+    first, second, *rest = keys_of(batches, settings_of(1))
     assert first == second
     assert len({first, *rest}) == 5

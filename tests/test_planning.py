@@ -13,9 +13,10 @@ from ppldelta import demo
 from ppldelta.cli import main
 from ppldelta.engine.remote import Shard
 from ppldelta.run import dry_run as planning
+from ppldelta.run.batches import make_batches
 from ppldelta.run.dry_run import beginning
 from ppldelta.store.store import Store
-from ppldelta.text.windows import PlannedWindow, plan_windows
+from ppldelta.text.windows import Batch, Window, cut_windows
 from ppldelta.wording import numbers
 from test_cli import run
 from test_worker import with_f32
@@ -67,43 +68,47 @@ def test_the_speed_is_that_of_the_model(monkeypatch: pytest.MonkeyPatch) -> None
     lengths = []
 
     class Slow:
-        def score(self, windows: list[PlannedWindow], size: object) -> object:
-            lengths.append(n_fed(windows))
-            yield Shard([(i, None, each.n_fed / 1000) for i, each in enumerate(windows)], "CPU")
+        def score(self, batches: list[Batch], size: object) -> object:
+            lengths.append(n_fed(batches))
+            yield Shard([(i, None, each.n_fed / 1000) for i, each in enumerate(batches)], "CPU")
 
-    model = type("Job", (), {"model": Slow()})
-    assert planning.probe(model, windows(5000, 3000), None) == pytest.approx(1000)
+    model = type("Participant", (), {"model": Slow()})
+    assert planning.probe(model, batches(5000, 3000), None) == pytest.approx(1000)
     assert lengths == [64, 256, 1024]
     lengths.clear()
-    assert planning.probe(model, windows(100, 20), None) == pytest.approx(1000)
-    assert lengths == [64, n_fed(windows(100, 20))], "never more than there is"
+    assert planning.probe(model, batches(100, 20), None) == pytest.approx(1000)
+    assert lengths == [64, n_fed(batches(100, 20))], "never more than there is"
 
 
-def windows(*lengths: int) -> list[PlannedWindow]:
+def batches(*lengths: int, n_seq_max: int = 1) -> list[Batch]:
     """Those of documents of so many tokens."""
-    return [
-        PlannedWindow(window, f"{i}", i)
-        for i, n in enumerate(lengths)
-        for window in plan_windows(np.arange(n, dtype=np.int32) + 10, rule="perplexity", n_ctx=512, bos=1)
-    ]
+    tokens = [np.arange(n, dtype=np.int32) + 10 for n in lengths]
+    documents = [(f"{len(each)}", cut_windows(each, rule="perplexity", n_ctx=512, bos=1)) for each in tokens]
+    return make_batches(documents, n_seq_max=n_seq_max, n_ctx=512)
 
 
-def n_fed(windows: list[PlannedWindow]) -> int:
-    return sum(each.n_fed for each in windows)
+def n_fed(batches: list[Batch]) -> int:
+    return sum(each.n_fed for each in batches)
 
 
+@pytest.mark.parametrize("n_seq_max", [1, 4])
 @pytest.mark.parametrize("n", [1, 7, 64, 99, 100, 101, 511, 512, 600, 10_000])
-def test_the_first_windows(n: int) -> None:
+def test_the_first_windows(n: int, n_seq_max: int) -> None:
     """So many tokens, of whole windows and one that is cut in the proportions of the whole; rows fit targets."""
-    whole = windows(100, 2000, 300)
+    whole = batches(100, 2000, 300, n_seq_max=n_seq_max)
     some = beginning(whole, n)
     assert n_fed(some) == min(n, n_fed(whole))
-    for a, b in zip((each.window for each in some), (each.window for each in whole), strict=False):
+    assert all(len(batch.at) == len(batch.windows) > 0 for batch in some)
+    for a, b in zip(windows(some), windows(whole), strict=False):
         assert len(a.targets) == len(a.tokens) - a.first_output >= 1
         assert np.array_equal(a.tokens, b.tokens[: len(a.tokens)])
         assert abs(a.first_output / len(a.tokens) - b.first_output / len(b.tokens)) <= 1 / len(a.tokens)
         following = np.append(b.tokens, b.targets[-1])
         assert np.array_equal(a.targets, following[a.first_output + 1 : len(a.tokens) + 1])
+
+
+def windows(batches: list[Batch]) -> list[Window]:
+    return [window for batch in batches for window in batch.windows]
 
 
 def test_a_comparison_that_fails_is_named(tmp_path: Path) -> None:

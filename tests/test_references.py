@@ -8,7 +8,8 @@ import pytest
 
 from ppldelta.errors import ModelError
 from ppldelta.models.identity import content_hash
-from ppldelta.models.references import model_files, resolve, resolve_many, unique_labels
+from ppldelta.models.references import resolve, resolve_many, unique_labels
+from ppldelta.models.source import ModelSource
 
 
 @pytest.fixture
@@ -73,14 +74,14 @@ def test_no_comparison_is_an_error() -> None:
 
 def test_identity_is_the_content_of_all_files(models: Path) -> None:
     first = models / "s/big-00001-of-00002.gguf"
-    assert [path.name for path in model_files(first)] == ["big-00001-of-00002.gguf", "big-00002-of-00002.gguf"]
-    before = content_hash(first)
+    assert [path.name for path in ModelSource(first).parts] == ["big-00001-of-00002.gguf", "big-00002-of-00002.gguf"]
+    before = content_hash(ModelSource(first))
     renamed = models / "renamed-00001-of-00002.gguf"
     renamed.write_bytes(first.read_bytes())
     (models / "renamed-00002-of-00002.gguf").write_bytes((models / "s/big-00002-of-00002.gguf").read_bytes())
-    assert content_hash(renamed) == before
+    assert content_hash(ModelSource(renamed)) == before
     (models / "s/big-00002-of-00002.gguf").write_bytes(b"GGUF changed")
-    assert content_hash(first) != before
+    assert content_hash(ModelSource(first)) != before
     (models / "s/big-00002-of-00002.gguf").unlink()
     with pytest.raises(ModelError, match="big-00002-of-00002"):
-        content_hash(first)
+        content_hash(ModelSource(first))

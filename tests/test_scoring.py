@@ -23,7 +23,7 @@ from ppldelta.engine.native import Model, Scorer
 from ppldelta.engine.remote import RemoteModel
 from ppldelta.store.pruning import summary
 from ppldelta.store.store import Store
-from ppldelta.text.windows import PlannedWindow
+from ppldelta.text.windows import Batch
 
 QUIET = {"ref": demo.REFERENCE, "progress": False}
 TEXT = (demo.CORPUS / "prose" / "mudflats_in_november.txt").read_text()
@@ -374,9 +374,9 @@ def evaluated(monkeypatch: pytest.MonkeyPatch) -> Evaluated:
     asked: Evaluated = {}
     score = RemoteModel.score
 
-    def spied(model: RemoteModel, windows: Sequence[PlannedWindow], *arguments: object) -> object:
-        asked[model.reference.label] = len(windows)
-        return score(model, windows, *arguments)
+    def spied(model: RemoteModel, batches: Sequence[Batch], *arguments: object) -> object:
+        asked[model.label] = sum(len(batch.windows) for batch in batches)
+        return score(model, batches, *arguments)
 
     monkeypatch.setattr(RemoteModel, "score", spied)
     return asked

@@ -21,9 +21,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-import ppldelta
 from ppldelta.errors import StoreError
 from ppldelta.models.identity import Stamp
+from ppldelta.models.source import ModelSource
 from ppldelta.store import database
 from ppldelta.store.database import APPLICATION_ID, SCHEMA
 from ppldelta.store.pruning import StoredModel, prune, summary
@@ -41,7 +41,7 @@ path, start, count, n = sys.argv[1], *map(int, sys.argv[2:5])
 with Store(path) as store:
     print("open", flush=True)
     for i in range(start, start + count):
-        store.put(key(i), logp(i, n), 0.5)
+        store.put_many([(key(i), logp(i, n), 0.5)])
         print(i, flush=True)
 """
 """Puts windows and says of each when it is stored."""
@@ -89,7 +89,7 @@ def test_values_come_back_bit_for_bit(store: Store, path: Path) -> None:
     odd[2:3].view(np.uint32)[:] |= 0x1234  # a NaN that carries something
     values = {key(1): odd, key(2): logp(2, 4000), key(3): logp(3, 1), key(4): logp(4, 0)}
     for each, array in values.items():
-        store.put(each, array[::1], 1.0)
+        store.put_many([(each, array[::1], 1.0)])
     with Store(path) as another:
         found = another.get([*values, key(5)])
     assert set(found) == set(values)
@@ -102,10 +102,10 @@ def test_values_come_back_bit_for_bit(store: Store, path: Path) -> None:
 
 @pytest.mark.parametrize("field", ["model", "window", "rule", "engine"])
 def test_each_part_of_the_key_counts(store: Store, field: str) -> None:
-    store.put(key(1), logp(1), 1.0)
+    store.put_many([(key(1), logp(1), 1.0)])
     other = Key(**{**vars(key(1)), field: B if field in ("model", "window") else "another"})
     assert store.get([other]) == {}
-    store.put(other, logp(2), 1.0)
+    store.put_many([(other, logp(2), 1.0)])
     found = store.get([key(1), other])
     assert np.array_equal(found[key(1)], logp(1))
     assert np.array_equal(found[other], logp(2))
@@ -114,7 +114,7 @@ def test_each_part_of_the_key_counts(store: Store, field: str) -> None:
 def test_many_at_once(store: Store) -> None:
     keys = [key(i, model=A if i % 3 else B) for i in range(1234)]
     for i, each in enumerate(keys):
-        store.put(each, logp(i, 5), 0.0)
+        store.put_many([(each, logp(i, 5), 0.0)])
     found = store.get(reversed(keys))
     assert all(np.array_equal(found[each], logp(i, 5)) for i, each in enumerate(keys))
 
@@ -134,15 +134,15 @@ def test_many_are_put_together_or_not_at_all(store: Store) -> None:
 
 
 def test_a_row_that_is_there_stays(store: Store) -> None:
-    store.put(key(1), logp(1), 1.0)
-    store.put(key(1), logp(2), 1.0)
+    store.put_many([(key(1), logp(1), 1.0)])
+    store.put_many([(key(1), logp(2), 1.0)])
     assert np.array_equal(store.get([key(1)])[key(1)], logp(1))
 
 
 def test_only_rows_of_float32_are_taken(store: Store) -> None:
     for wrong in (logp(1).astype(np.float64), logp(1).reshape(2, -1)):
         with pytest.raises(ValueError, match="float32 of one dimension"):
-            store.put(key(1), wrong, 1.0)
+            store.put_many([(key(1), wrong, 1.0)])
     assert store.known([key(1)]) == set()
 
 
@@ -218,7 +218,7 @@ def test_killed_while_it_is_made(tmp_path: Path) -> None:
         path = tmp_path / f"{left}.sqlite"
         ended = subprocess.run([sys.executable, "-c", script, str(path), str(left)]).returncode
         with Store(path) as store:
-            store.put(key(1), logp(1), 1.0)
+            store.put_many([(key(1), logp(1), 1.0)])
             assert store.known([key(1)]) == {key(1)}
         assert integrity(path) == "ok"
         if ended == 0:
@@ -239,7 +239,7 @@ def test_writers_at_once_lose_nothing(path: Path, network: bool, monkeypatch: py
     while any(process.poll() is None for process in processes):
         with Store(path) as store:
             store.get(map(key, range(2 * count)))
-            store.put(key(0, model=B), logp(0), 1.0)
+            store.put_many([(key(0, model=B), logp(0), 1.0)])
             prune(store, model=B)
     for process in processes:
         assert process.stdout.read().split() == [
@@ -260,7 +260,7 @@ _PRETEND_NETWORK = "\nfrom ppldelta.engine import database\ndatabase._on_network
 
 
 def test_a_store_moved_to_a_network_leaves_wal(store: Store, path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    store.put(key(1), logp(1), 1.0)
+    store.put_many([(key(1), logp(1), 1.0)])
     store.close()
     monkeypatch.setattr(database, "_on_network", lambda folder: True)
     with Store(path) as again:
@@ -290,7 +290,7 @@ def test_bytes_on_disk(store: Store, path: Path, n: int, most: float) -> None:
     """At most 16 bytes for each scored token, its WAL included; 4 of them are the value."""
     n_windows = 300_000 // n
     for i in range(n_windows):
-        store.put(key(i), logp(i, n), 1.0)
+        store.put_many([(key(i), logp(i, n), 1.0)])
     store.database.connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
     assert on_disk(path.parent) <= most * n * n_windows + 40_000, "40 kB: the empty store with its -shm"
 
@@ -303,7 +303,7 @@ def test_bytes_written(path: Path, n: int, most: float) -> None:
     before = _written()
     with Store(path) as store:
         for i in range(n_windows):
-            store.put(key(i), logp(i, n), 1.0)
+            store.put_many([(key(i), logp(i, n), 1.0)])
     assert _written() - before <= most * n * n_windows
 
 
@@ -328,24 +328,24 @@ def _written() -> int:
 
 def test_a_description_is_of_a_model_and_a_release(store: Store, path: Path) -> None:
     info = {"name": "caf\udce9", "n_params": 4_022_468_096, "bos": None, "add_bos": True}
-    store.describe(A, "ppldelta 0.1", info)
+    store.notes.describe(A, "ppldelta 0.1", info)
     with Store(path) as another:
-        assert another.description(A, "ppldelta 0.1") == info
-        assert another.description(A, "ppldelta 0.2") is None
-        assert another.description(B, "ppldelta 0.1") is None
-        another.describe(A, "ppldelta 0.1", {})
-        assert another.description(A, "ppldelta 0.1") == {}
+        assert another.notes.description(A, "ppldelta 0.1") == info
+        assert another.notes.description(A, "ppldelta 0.2") is None
+        assert another.notes.description(B, "ppldelta 0.1") is None
+        another.notes.describe(A, "ppldelta 0.1", {})
+        assert another.notes.description(A, "ppldelta 0.1") == {}
     store.database.connection.execute("UPDATE models SET info = 'no json'")
     with pytest.raises(StoreError, match="is damaged"):
-        store.description(A, "ppldelta 0.1")
+        store.notes.description(A, "ppldelta 0.1")
 
 
 def test_a_pruned_model_is_described_no_longer(filled: Store) -> None:
     for name in ("old.Q8_0", "new.Q8_0"):
-        filled.describe(sha(name), "ppldelta 0.1", {"name": name})
+        filled.notes.describe(sha(name), "ppldelta 0.1", {"name": name})
     prune(filled, older_than_days=30)
-    assert filled.description(sha("old.Q8_0"), "ppldelta 0.1") is None
-    assert filled.description(sha("new.Q8_0"), "ppldelta 0.1") == {"name": "new.Q8_0"}
+    assert filled.notes.description(sha("old.Q8_0"), "ppldelta 0.1") is None
+    assert filled.notes.description(sha("new.Q8_0"), "ppldelta 0.1") == {"name": "new.Q8_0"}
 
 
 # what it holds, and less of it
@@ -360,10 +360,10 @@ def filled(store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Sto
         file.write_bytes(name.encode())
         monkeypatch.setattr(database.time, "time", lambda age_s=86400 * age_days: now - age_s)
         sha256 = sha(name)
-        store.remember_hash(Stamp.of(file), sha256)
+        store.notes.remember_hash(Stamp.of(ModelSource(file)), sha256)
         for rule in ("perplexity", "every")[: 2 if age_days else 1]:
             for i in range(30):
-                store.put(key(i, model=sha256, rule=rule), logp(i, 1000), 0.5)
+                store.put_many([(key(i, model=sha256, rule=rule), logp(i, 1000), 0.5)])
     return store
 
 
@@ -373,19 +373,19 @@ def sha(name: str) -> str:
 
 def test_what_was_removed_can_be_put_again(store: Store, path: Path) -> None:
     """Through the same connection and through another one."""
-    store.put(key(1), logp(1), 1.0)
+    store.put_many([(key(1), logp(1), 1.0)])
     prune(store, everything=True)
-    store.put(key(1), logp(2), 1.0)
+    store.put_many([(key(1), logp(2), 1.0)])
     assert np.array_equal(store.get([key(1)])[key(1)], logp(2))
     with Store(path) as other:
         prune(other, everything=True)
-    store.put(key(1), logp(3), 1.0)
+    store.put_many([(key(1), logp(3), 1.0)])
     assert np.array_equal(store.get([key(1)])[key(1)], logp(3))
     store.database.connection.execute("PRAGMA max_page_count = 1")
     with pytest.raises(StoreError, match="full"):
-        store.put(key(2), logp(2, 10_000), 1.0)
+        store.put_many([(key(2), logp(2, 10_000), 1.0)])
     store.database.connection.execute("PRAGMA max_page_count = 100000")
-    store.put(key(2), logp(2), 1.0)
+    store.put_many([(key(2), logp(2), 1.0)])
     assert store.known([key(2)])
 
 
@@ -426,7 +426,7 @@ def test_prune(filled: Store, path: Path, arguments: dict[str, object], names: s
     assert path.stat().st_size <= sum(each.size_bytes for each in summary(filled)) * 1.1 + 20_000
     assert integrity(path) == "ok"
     again = key(1000, model=sha("old.Q8_0"))
-    filled.put(again, logp(1), 1.0)
+    filled.put_many([(again, logp(1), 1.0)])
     assert np.array_equal(filled.get([again])[again], logp(1))
 
 
@@ -445,7 +445,7 @@ def test_prune_needs_one_reason_and_one_model(filled: Store) -> None:
         prune(filled, model="x.gguf")
     assert sha("old.Q8_0")[:12] in caught.value.hint
     for digits in ("cafe11", "cafe12"):
-        filled.put(key(1, model=digits.ljust(64, "0")), logp(1), 1.0)
+        filled.put_many([(key(1, model=digits.ljust(64, "0")), logp(1), 1.0)])
     with pytest.raises(StoreError, match="names 2 models"):
         prune(filled, model="cafe1")
 
@@ -469,7 +469,7 @@ FIRST_TABLES = (
 def first_version(path: Path, n: int, file: Path) -> None:
     """A store of schema 1: the hash of a model's file, and `n` documents that it was evaluated on."""
     path.parent.mkdir(exist_ok=True)
-    stamp = Stamp.of(file)
+    stamp = Stamp.of(ModelSource(file))
     with contextlib.closing(sqlite3.connect(path)) as connection:
         for statement in ("page_size = 512", f"application_id = {APPLICATION_ID}", "user_version = 1"):
             connection.execute(f"PRAGMA {statement}")
@@ -496,10 +496,10 @@ def test_a_store_of_the_first_version_is_taken_over(path: Path, model_file: Path
     first_version(path, 700, model_file)
     for _ in range(2):
         with Store(path) as store:
-            assert store.remembered_hash(Stamp.of(model_file)) == A
-            store.put(key(1), logp(1), 1.0)
+            assert store.notes.remembered_hash(Stamp.of(ModelSource(model_file))) == A
+            store.put_many([(key(1), logp(1), 1.0)])
             assert store.get([key(1)])[key(1)].tobytes() == logp(1).tobytes()
-            store.describe(A, "ppldelta 0.1", {})
+            store.notes.describe(A, "ppldelta 0.1", {})
             [model] = summary(store)
             assert (model.n_windows, model.n_scored, model.time_s) == (1, 300, 1.0)
     assert integrity(path) == "ok"
@@ -516,18 +516,23 @@ def test_two_take_over_one_store_at_once(path: Path, model_file: Path) -> None:
         assert process.wait() == 0
     with Store(path) as store:
         assert summary(store)[0].n_windows == 150
-        assert store.remembered_hash(Stamp.of(model_file)) == A
+        assert store.notes.remembered_hash(Stamp.of(ModelSource(model_file))) == A
 
 
 def test_what_was_checked_is_remembered_until_the_model_is_pruned(store: Store) -> None:
     corpora = [tokens_hash([i]) for i in range(2)]
-    store.put(key(1), logp(1), 1.0)
-    assert not store.is_checked(A, corpora[0])
+    store.put_many([(key(1), logp(1), 1.0)])
+    assert not store.notes.is_checked(A, corpora[0])
     for _ in range(2):
-        store.note_checked(A, corpora[0])
-    assert [store.is_checked(model, corpus) for model in (A, B) for corpus in corpora] == [True, False, False, False]
+        store.notes.note_checked(A, corpora[0])
+    assert [store.notes.is_checked(model, corpus) for model in (A, B) for corpus in corpora] == [
+        True,
+        False,
+        False,
+        False,
+    ]
     prune(store, model=A[:12])
-    assert not store.is_checked(A, corpora[0])
+    assert not store.notes.is_checked(A, corpora[0])
 
 
 # what is refused
@@ -562,7 +567,7 @@ def test_other_files_are_refused_and_left_as_they_are(tmp_path: Path) -> None:
 def test_damage_never_gives_other_numbers(store: Store, path: Path, tmp_path: Path) -> None:
     """Bytes flipped and tails cut off anywhere: the values that were put, none, or a `StoreError`."""
     for i in range(40):
-        store.put(key(i), logp(i, 20 * i), 1.0)
+        store.put_many([(key(i), logp(i, 20 * i), 1.0)])
     store.close()
     whole, dice, refused = path.read_bytes(), random.Random(0), 0
     keys = [key(i) for i in range(40)]
@@ -591,7 +596,7 @@ def test_damage_never_gives_other_numbers(store: Store, path: Path, tmp_path: Pa
 
 @pytest.mark.parametrize("damage", ["substr(logp, 1, length(logp) - 4)", "substr(logp, 1, 7)", "logp || x'00000000'"])
 def test_a_blob_of_wrong_length_is_damage(store: Store, damage: str) -> None:
-    store.put(key(1), logp(1), 1.0)
+    store.put_many([(key(1), logp(1), 1.0)])
     store.database.connection.execute(f"UPDATE shards SET logp = {damage}")
     with pytest.raises(StoreError, match="does not hold the values that were written") as caught:
         store.get([key(1)])
@@ -643,12 +648,12 @@ def test_a_full_disk_keeps_what_is_stored(store: Store) -> None:
     store.database.connection.execute("PRAGMA max_page_count = 200")
     with pytest.raises(StoreError, match="the disk is full") as caught:
         for i in range(1000):
-            store.put(key(i), logp(i), 1.0)
+            store.put_many([(key(i), logp(i), 1.0)])
     assert "free some space" in caught.value.hint
     assert i > 10
     assert store.known(map(key, range(1000))) == set(map(key, range(i)))
     store.database.connection.execute("PRAGMA max_page_count = 100000")
-    store.put(key(i), logp(i), 1.0)
+    store.put_many([(key(i), logp(i), 1.0)])
 
 
 def test_a_failed_write_keeps_what_is_stored(path: Path) -> None:
@@ -664,7 +669,7 @@ def test_a_failed_write_keeps_what_is_stored(path: Path) -> None:
         resource.setrlimit(resource.RLIMIT_FSIZE, (200_000, resource.RLIM_INFINITY))
         try:
             for i in range(1000):
-                store.put(key(i), logp(i), 1.0)
+                store.put_many([(key(i), logp(i), 1.0)])
         except StoreError as error:
             print(i, error)
         """
@@ -731,7 +736,3 @@ def test_command_in_error(tmp_path: Path) -> None:
     assert failed.stderr.startswith("ppldelta: error: cannot open the store")
     assert "hint: " in failed.stderr
     assert failed.stdout == ""
-
-
-def test_it_is_one_of_our_errors() -> None:
-    assert issubclass(ppldelta.StoreError, ppldelta.PpldeltaError)

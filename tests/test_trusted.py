@@ -20,8 +20,9 @@ from broken_kernels import crash_in_worker, on
 from ppldelta import _core, demo
 from ppldelta.engine import kernels, native, trusted
 from ppldelta.engine.devices import devices
-from ppldelta.engine.loaded import ModelFile
+from ppldelta.engine.loaded import PinnedSource
 from ppldelta.engine.session import Session
+from ppldelta.models.source import ModelSource
 from ppldelta.store.pruning import prune
 from ppldelta.store.store import Store
 
@@ -59,7 +60,7 @@ def here() -> Iterator[ThreadPoolExecutor]:
 
 
 def check(path: Path, known: frozenset[trusted.Trust] = frozenset()) -> set[str]:
-    found = trusted.check(ModelFile.of(path, 0), False, known)
+    found = trusted.check(PinnedSource.of(ModelSource(path), 0), False, known)
     assert {line for line, _ in found} <= {LINE}
     return {type for _, type in found}
 
@@ -84,14 +85,14 @@ def test_the_store_remembers(here: ThreadPoolExecutor, multiplied: list[str], tm
     first = ppldelta.score({"a": TEXT}, cmp=Q8_0, store=path, executor=here, **QUIET)
     assert multiplied == ["Q8_0"]
     with Store(path) as store:
-        assert trusted.remembered(store.database, native.release()) == {(LINE, "Q8_0")}
-        assert trusted.remembered(store.database, "another release") == set()
+        assert store.notes.trusted(native.release()) == {(LINE, "Q8_0")}
+        assert store.notes.trusted("another release") == set()
     trusted._here.clear()  # as in a new process
     ppldelta.score({"b": TEXT * 2}, cmp=Q8_0, store=path, executor=here, **QUIET)
     assert multiplied == ["Q8_0"]
     with Store(path) as store:
         prune(store, everything=True)
-        assert trusted.remembered(store.database, native.release()) == set()
+        assert store.notes.trusted(native.release()) == set()
     again = ppldelta.score({"a": TEXT}, cmp=Q8_0, store=path, executor=here, **QUIET)
     assert multiplied == ["Q8_0", "Q8_0"]
     assert again.tokens.equals(first.tokens)
@@ -133,7 +134,7 @@ def test_a_wrong_kernel_ends_the_run_of_those_models_that_need_it(
     ):
         assert part in warning
     with Store(path) as store:
-        assert "Q2_K" not in {type for _, type in trusted.remembered(store.database, native.release())}
+        assert "Q2_K" not in {type for _, type in store.notes.trusted(native.release())}
     with pytest.raises(
         ppldelta.ModelError, match="this build multiplies wrongly on this machine: Q2_K on CPU is off by up to"
     ):
@@ -166,9 +167,10 @@ def test_a_usual_model_costs_hundredths_of_a_second(tmp_path: Path) -> None:
 import time
 from pathlib import Path
 from ppldelta.engine import native, trusted
-from ppldelta.engine.loaded import ModelFile
+from ppldelta.engine.loaded import PinnedSource
+from ppldelta.models.source import ModelSource
 native.build()
-file = ModelFile.of(Path({str(path)!r}), 0)
+file = PinnedSource.of(ModelSource(Path({str(path)!r})), 0)
 started = time.process_time()
 found = trusted.check(file, False, frozenset())
 print(len(found), time.process_time() - started)

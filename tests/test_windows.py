@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from ppldelta.errors import PpldeltaError
-from ppldelta.text.windows import Window, default_n_ctx, plan_windows
+from ppldelta.text.windows import Window, cut_windows, default_n_ctx
 
 BOS = 1
 LENGTHS = [0, 1, 2, 3, 4, 5, 7, 8, 9, 15, 16, 17, 31, 32, 33, 34, 100]
@@ -77,7 +77,7 @@ def rolling(own: list[int], n_ctx: int, bos: int | None) -> list[tuple[tuple[int
 @pytest.mark.parametrize(("n_ctx", "bos"), CASES)
 def test_windows_keep_their_promises(n_ctx: int, bos: int | None, rule: str) -> None:
     for own in map(text_of, LENGTHS):
-        for window in plan_windows(own, rule=rule, n_ctx=n_ctx, bos=bos):
+        for window in cut_windows(own, rule=rule, n_ctx=n_ctx, bos=bos):
             assert (window.tokens.dtype, window.targets.dtype, window.pos.dtype) == (np.int32, np.int32, np.uint32)
             assert 1 <= len(window.tokens) <= n_ctx
             assert len(window.targets) == len(window.pos) == len(window.tokens) - window.first_output >= 1
@@ -89,21 +89,21 @@ def test_windows_keep_their_promises(n_ctx: int, bos: int | None, rule: str) -> 
 @pytest.mark.parametrize(("n_ctx", "bos"), CASES)
 def test_perplexity_is_the_rule_of_llama_perplexity(n_ctx: int, bos: int | None) -> None:
     for own in map(text_of, LENGTHS):
-        windows = plan_windows(own, rule="perplexity", n_ctx=n_ctx, bos=bos)
+        windows = cut_windows(own, rule="perplexity", n_ctx=n_ctx, bos=bos)
         assert scored(windows) == llama_perplexity(own.tolist(), n_ctx, bos)
 
 
 def test_perplexity_by_hand() -> None:
     # Stream: BOS a b c d e f g h i; windows [BOS a b c] and [d e f g] with BOS in place of d; h and i are dropped.
     # first = 2, so of each window only its last token is scored, from the third one.
-    windows = plan_windows(text_of(9), rule="perplexity", n_ctx=4, bos=BOS)
+    windows = cut_windows(text_of(9), rule="perplexity", n_ctx=4, bos=BOS)
     assert scored(windows) == [((BOS, 1000, 1001), 1002, 2), ((BOS, 1004, 1005), 1006, 6)]
 
 
 @pytest.mark.parametrize(("bos", "least"), [(None, 3), (BOS, 2)])
 def test_perplexity_needs_a_stream_of_three_tokens(bos: int | None, least: int) -> None:
-    assert plan_windows(text_of(least - 1), rule="perplexity", n_ctx=512, bos=bos) == []
-    (window,) = plan_windows(text_of(least), rule="perplexity", n_ctx=512, bos=bos)
+    assert cut_windows(text_of(least - 1), rule="perplexity", n_ctx=512, bos=bos) == []
+    (window,) = cut_windows(text_of(least), rule="perplexity", n_ctx=512, bos=bos)
     assert window.targets.tolist() == [1000 + least - 1]
 
 
@@ -111,7 +111,7 @@ def test_perplexity_needs_a_stream_of_three_tokens(bos: int | None, least: int) 
 def test_every_token_is_scored_once_with_half_a_window_of_context(n_ctx: int, bos: int | None) -> None:
     first = 0 if bos is not None else 1  # nothing precedes the first token where there is no BOS
     for own in map(text_of, LENGTHS):
-        seen = scored(plan_windows(own, rule="every", n_ctx=n_ctx, bos=bos))
+        seen = scored(cut_windows(own, rule="every", n_ctx=n_ctx, bos=bos))
         assert [pos for _, _, pos in seen] == list(range(first, len(own)))
         for context, _, pos in seen:
             available = pos + (bos is not None)
@@ -124,7 +124,7 @@ def test_every_token_is_scored_once_with_half_a_window_of_context(n_ctx: int, bo
 @pytest.mark.parametrize(("n_ctx", "bos"), CASES)
 def test_every_is_the_rule_of_lm_evaluation_harness(n_ctx: int, bos: int | None) -> None:
     for own in map(text_of, LENGTHS):
-        seen = scored(plan_windows(own, rule="every", n_ctx=n_ctx, bos=bos))
+        seen = scored(cut_windows(own, rule="every", n_ctx=n_ctx, bos=bos))
         assert [(context, token) for context, token, _ in seen] == rolling(own.tolist(), n_ctx, bos)
 
 
@@ -132,7 +132,7 @@ def test_every_by_hand() -> None:
     # The example in get_rolling_token_windows of EleutherAI/lm-evaluation-harness, lm_eval/utils.py, at
     # max_seq_len 4 and context_len 2: P 0 1 2 -> 0 1 2 3, then 2 3 4 5 -> 4 5 6, then 4 5 6 7 -> 7 8 (the remainder
     # reaches back as far as it can).
-    windows = plan_windows(np.arange(9), rule="every", n_ctx=4, bos=99)
+    windows = cut_windows(np.arange(9), rule="every", n_ctx=4, bos=99)
     assert [window.tokens.tolist() for window in windows] == [[99, 0, 1, 2], [2, 3, 4, 5], [4, 5, 6, 7]]
     assert [window.targets.tolist() for window in windows] == [[0, 1, 2, 3], [4, 5, 6], [7, 8]]
     assert [window.first_output for window in windows] == [0, 1, 2]
@@ -141,25 +141,25 @@ def test_every_by_hand() -> None:
 @pytest.mark.parametrize("rule", ["perplexity", "every"])
 def test_max_windows_keeps_the_first_ones(rule: str) -> None:
     own = text_of(100)
-    every = plan_windows(own, rule=rule, n_ctx=16, bos=BOS)
+    every = cut_windows(own, rule=rule, n_ctx=16, bos=BOS)
     for wanted in (1, 3, len(every), len(every) + 5):
-        some = plan_windows(own, rule=rule, n_ctx=16, bos=BOS, max_windows=wanted)
+        some = cut_windows(own, rule=rule, n_ctx=16, bos=BOS, max_windows=wanted)
         assert scored(some) == scored(every[:wanted])
 
 
 @pytest.mark.parametrize("rule", ["perplexity", "every"])
 def test_the_callers_tokens_stay_as_they_are(rule: str) -> None:
     own = text_of(40)
-    for window in plan_windows(own, rule=rule, n_ctx=8, bos=BOS):
+    for window in cut_windows(own, rule=rule, n_ctx=8, bos=BOS):
         window.tokens[:] = 0
         window.targets[:] = 0
     assert np.array_equal(own, text_of(40))
 
 
 def test_tokens_may_be_a_list_or_another_integer_type() -> None:
-    expected = scored(plan_windows(text_of(20), rule="every", n_ctx=8, bos=None))
+    expected = scored(cut_windows(text_of(20), rule="every", n_ctx=8, bos=None))
     for own in (text_of(20).tolist(), text_of(20).astype(np.int64)):
-        assert scored(plan_windows(own, rule="every", n_ctx=8, bos=None)) == expected
+        assert scored(cut_windows(own, rule="every", n_ctx=8, bos=None)) == expected
 
 
 @pytest.mark.parametrize(
@@ -175,7 +175,7 @@ def test_tokens_may_be_a_list_or_another_integer_type() -> None:
 def test_wrong_use_is_named(changed: dict, message: str) -> None:
     arguments = {"tokens": text_of(10), "rule": "perplexity", "n_ctx": 8, "bos": None, **changed}
     with pytest.raises(PpldeltaError, match=message):
-        plan_windows(**arguments)
+        cut_windows(**arguments)
 
 
 def test_default_n_ctx() -> None:

@@ -15,6 +15,7 @@ import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from concurrent.futures.process import ProcessPoolExecutor
+from dataclasses import replace
 from multiprocessing import get_context
 from pathlib import Path
 
@@ -23,18 +24,19 @@ import polars as pl
 import pytest
 
 import ppldelta
-from conftest import alive, children, until
+from conftest import alive, children, n_kept, until
 from ppldelta import demo
-from ppldelta.engine import local, native, remote, worker
-from ppldelta.engine.loaded import ContextSize, ModelFile, Models, Weights
+from ppldelta.engine import loaded, local, native, remote
+from ppldelta.engine.loaded import ContextSize, PinnedSource, Shelf, Weights
 from ppldelta.engine.native import Model, Scorer
 from ppldelta.engine.remote import RemoteModel
 from ppldelta.engine.session import Session
 from ppldelta.models.references import resolve
-from ppldelta.run.plan import plan_batches, plan_documents
+from ppldelta.models.source import Adapter, ModelSource
 from ppldelta.run.settings import Settings
+from ppldelta.run.tokenization import tokenize
 from ppldelta.text.documents import load_documents
-from ppldelta.text.windows import PlannedWindow, plan_windows
+from ppldelta.text.windows import Batch, cut_windows
 
 GOOD, OTHER = demo.COMPARISONS[:2]
 TEXT = (demo.CORPUS / "prose" / "mudflats_in_november.txt").read_text()
@@ -80,7 +82,7 @@ def test_numbers_are_those_of_a_scorer_in_this_process(demo_result: ppldelta.Res
     model = Model(GOOD)
     everything = demo_result.tokens.with_columns(pl.col("document", "model").cast(pl.String))
     for path in sorted(demo.CORPUS.glob("prose/*.txt"))[:3]:
-        windows = plan_windows(
+        windows = cut_windows(
             model.tokenize(path.read_bytes()), rule="perplexity", n_ctx=2048, bos=model.info.bos, max_windows=None
         )
         scorer = Scorer(model, n_ctx=2048, n_ubatch=128, threads=2)
@@ -137,9 +139,9 @@ def test_a_kill_in_the_middle_names_model_and_document(fresh: None) -> None:
             if n_tokens:
                 os.kill(pid, signal.SIGKILL)
 
-        windows = plan(model, {"a": TEXT, "b": LONG, "c": TEXT})
+        batches = batches_of(model, {"a": TEXT, "b": LONG, "c": TEXT})
         with pytest.raises(ppldelta.ModelError, match=r"`tiny-ref.Q8_0` was ended by SIGKILL, at `[ab]`") as caught:
-            list(model.score(windows, SIZE, kill))
+            list(model.score(batches, SIZE, kill))
         assert "memory" in caught.value.hint
         assert session.call(process_id, label="", doing="") != pid
 
@@ -148,10 +150,10 @@ def process_id(run: int) -> int:
     return os.getpid()
 
 
-def plan(model: RemoteModel, texts: dict[str, str]) -> list[PlannedWindow]:
+def batches_of(model: RemoteModel, texts: dict[str, str]) -> list[Batch]:
     documents, _ = load_documents(texts)
     settings = Settings(n_ctx=2048, n_gpu_layers=0).resolve(model.info, model.build)
-    return plan_batches(plan_documents(documents, model, settings)[0], settings)
+    return tokenize(documents, model, settings)[0].batches
 
 
 def test_a_worker_that_ended_while_idle_is_replaced(fresh: None) -> None:
@@ -201,7 +203,7 @@ def test_models_stay_loaded_between_calls(fresh: None) -> None:
     assert worker_pid() == pid
     assert second.tokens.equals(first.tokens)
     with Session() as session:
-        assert session.call(worker.n_loads, label="", doing="") == 2
+        assert session.call(n_kept, label="", doing="") == 2
 
 
 def test_an_executor_that_is_none_is_refused() -> None:
@@ -236,29 +238,55 @@ def test_a_changed_file_is_loaded_again_or_refused(fresh: None, tmp_path: Path) 
             stale.load()
 
 
-def test_kept_models_are_bounded(tmp_path: Path) -> None:
+def test_kept_models_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+    loads: list[bool] = []  # whether with weights
+
+    class Counted(loaded._Loaded):
+        def __init__(self, pinned: PinnedSource, weights: bool) -> None:
+            loads.append(weights)
+            super().__init__(pinned, weights)
+
+    monkeypatch.setattr(loaded, "_Loaded", Counted)
+
+    def n_loaded() -> int:
+        """With weights, since the last call."""
+        n = sum(loads)
+        loads.clear()
+        return n
+
     size = demo.REFERENCE.stat().st_size
-    files = [ModelFile.of(path, None) for path in (demo.REFERENCE, GOOD, OTHER)]
-    models = Models(int(2.5 * size))
-    for file in (*files[:2], files[0], files[2], files[0]):
-        models.get(file, Weights.NEEDED)
-    assert models.n_loads == 3
-    models.get(files[1], Weights.NEEDED)  # the least recently used one, which had to go
-    assert models.n_loads == 4
-    models = Models(int(2.5 * size))
-    for file in files:  # two of them have room
-        models.get(file, Weights.WHERE_THEY_FIT)
-    assert models.n_loads == 2
-    for file in files:
-        models.get(file, Weights.NEEDED)
-    assert models.n_loads == 3
-    alone = Models(0)
-    for file in (files[0], files[0], files[1], files[0]):
-        alone.get(file, Weights.NEEDED)
-    assert alone.n_loads == 3
-    small = Models(int(2.5 * size))
-    small.get(files[0], Weights.NOT_NEEDED)
-    assert small.n_loads == 0
+    models = [PinnedSource.of(ModelSource(path), None) for path in (demo.REFERENCE, GOOD, OTHER)]
+    shelf = Shelf(int(2.5 * size))
+    for model in (*models[:2], models[0], models[2], models[0]):
+        shelf.get(model, Weights.NEEDED)
+    assert n_loaded() == 3
+    shelf.get(models[1], Weights.NEEDED)  # the least recently used one, which had to go
+    assert n_loaded() == 1
+    shelf = Shelf(int(2.5 * size))
+    for model in models:  # two of them have room
+        shelf.get(model, Weights.WHERE_THEY_FIT)
+    assert n_loaded() == 2
+    for model in models:
+        shelf.get(model, Weights.NEEDED)
+    assert n_loaded() == 1
+    alone = Shelf(0)
+    for model in (models[0], models[0], models[1], models[0]):
+        alone.get(model, Weights.NEEDED)
+    assert n_loaded() == 3
+    small = Shelf(int(2.5 * size))
+    small.get(models[0], Weights.NOT_NEEDED)
+    assert n_loaded() == 0
+
+
+def test_a_model_with_an_adapter_is_another_one_and_is_refused() -> None:
+    """Until adapters can be loaded: never is the model without it taken in its place."""
+    plain = ModelSource(demo.REFERENCE)
+    shelf = Shelf(2**40)
+    shelf.get(PinnedSource.of(plain, None), Weights.NEEDED)
+    for weights in Weights:
+        with pytest.raises(ppldelta.ModelError, match=r"tiny-ref.Q8_0\+tiny-code.Q8_0:0.5` has an adapter") as caught:
+            shelf.get(PinnedSource.of(replace(plain, adapters=(Adapter(GOOD, 0.5),)), None), weights)
+        assert "llama-export-lora" in caught.value.hint
 
 
 def test_two_threads_have_two_workers(fresh: None) -> None:
@@ -282,12 +310,12 @@ def test_progress_is_that_of_micro_batches(fresh: None, monkeypatch: pytest.Monk
     with Session() as session:
         model = RemoteModel(session, resolve(demo.REFERENCE))
         model.load()
-        windows = plan(model, {"a": LONG[: len(LONG) // 8]})
+        batches = batches_of(model, {"a": LONG[: len(LONG) // 8]})
         seen: list[int] = []
-        shards = list(model.score(windows, SIZE, seen.append))
-        assert [i for shard in shards for i, _, _ in shard.windows] == list(range(len(windows)))
-        assert 1 < len(shards) < len(windows), "windows come back some at a time"
-        assert sum(seen) == sum(each.n_fed for each in windows)
+        shards = list(model.score(batches, SIZE, seen.append))
+        assert [i for shard in shards for i, _, _ in shard.windows] == list(range(len(batches)))
+        assert 1 < len(shards) < len(batches), "windows come back some at a time"
+        assert sum(seen) == sum(each.n_fed for each in batches)
         assert sum(n > 0 for n in seen) > 5
 
 
@@ -418,7 +446,7 @@ def test_interrupted_in_a_notebook_the_models_stay(fresh: None) -> None:
     assert worker_pid() == pid
     ppldelta.score({"a": TEXT}, cmp=GOOD, **QUIET)
     with Session() as session:
-        assert session.call(worker.n_loads, label="", doing="") == 2
+        assert session.call(n_kept, label="", doing="") == 2
 
 
 def test_interrupted_in_a_task_that_does_not_look_the_worker_is_ended(fresh: None, tmp_path: Path) -> None:

@@ -18,6 +18,10 @@ TOKENS: dict[str, pl.DataType] = {
     "document": NAMES,
     "pos": pl.UInt32(),  # index of the target in the document's own tokens (a BOS is not counted)
     "token": pl.Int32(),
+    # what of the document's UTF-8 the token covers: bytes byte_start up to, without, byte_end. Null for a document
+    # whose tokens do not spell its text (its tokenizer normalises, or lacks a character), and in older results
+    "byte_start": pl.UInt32(),
+    "byte_end": pl.UInt32(),
     "logp_ref": pl.Float32(),  # nats
     "logp_cmp": pl.Float32(),  # nats
     "delta": pl.Float32(),  # nats, logp_cmp - logp_ref

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from ppldelta import demo
 from ppldelta.engine.native import Model, Scorer
-from ppldelta.text.windows import Window, plan_windows
+from ppldelta.text.windows import Window, cut_windows
 
 N_CTX, N_UBATCH, N_OUTPUTS_MAX = 256, 128, 64
 MODELS = (demo.REFERENCE, demo.COMPARISONS[2])
@@ -25,7 +25,7 @@ def first_windows(model: Model) -> list[Window]:
     """The beginning of the demo's first document."""
     document = sorted(demo.CORPUS.glob("*/*.*"))[0]
     bos = model.info.bos if model.info.add_bos else None
-    return plan_windows(model.tokenize(document.read_bytes()), rule="every", n_ctx=N_CTX, bos=bos, max_windows=1)
+    return cut_windows(model.tokenize(document.read_bytes()), rule="every", n_ctx=N_CTX, bos=bos, max_windows=1)
 
 
 def score(path: Path) -> NDArray[np.float32]:

@@ -8,11 +8,10 @@ from __future__ import annotations
 
 import socket
 from collections.abc import Sequence
-from pathlib import Path
 
 from ppldelta.errors import ModelError
 from ppldelta.models.identity import Stamp, content_hash
-from ppldelta.models.references import model_files
+from ppldelta.models.source import ModelSource
 from ppldelta.wording.names import printable
 
 _HINT = "every machine needs the same file under the same path: copy it there, or use a folder that they share"
@@ -20,24 +19,24 @@ _HINT = "every machine needs the same file under the same path: copy it there, o
 _read: dict[str, str] = {}  # `Stamp.text` → content
 
 
-def sizes(path: Path) -> tuple[int, ...]:
+def sizes(source: ModelSource) -> tuple[int, ...]:
     """Bytes of each of a model's files that are there."""
-    return tuple(part.stat().st_size for part in model_files(path) if part.exists())
+    return tuple(file.stat().st_size for file in source.files if file.exists())
 
 
-def refuse_other(path: Path, expected_sizes: Sequence[int], sha256: str) -> None:
+def refuse_other(source: ModelSource, expected_sizes: Sequence[int], sha256: str) -> None:
     """Compares a model with the caller's, first by its size.
 
     Args:
-        path: the model's file (of several, the first).
+        source: the model.
         expected_sizes: bytes of each of the caller's files.
         sha256: the content of the caller's files.
 
     Raises:
         ModelError: a file is missing here, cannot be read, or has another content.
     """
-    shown, where = f"`{printable(path)}`", f"the worker on `{printable(socket.gethostname())}`"
-    here = sizes(path)
+    shown, where = f"`{printable(source.path)}`", f"the worker on `{printable(socket.gethostname())}`"
+    here = sizes(source)
     if len(here) < len(expected_sizes):
         raise ModelError(f"{where} does not have the model file {shown}", hint=_HINT)
     if here != tuple(expected_sizes):
@@ -46,7 +45,7 @@ def refuse_other(path: Path, expected_sizes: Sequence[int], sha256: str) -> None
             hint=_HINT,
         )
     try:
-        found = _content(path)
+        found = _content(source)
     except ModelError as error:
         raise ModelError(f"{where} {error.message}", hint=_HINT) from None
     if found != sha256:
@@ -56,12 +55,12 @@ def refuse_other(path: Path, expected_sizes: Sequence[int], sha256: str) -> None
         )
 
 
-def _content(path: Path) -> str:
-    """The content's hash, remembered where the files did not change while they were read nor a moment before."""
-    before = Stamp.of(path)
+def _content(source: ModelSource) -> str:
+    """The content's hash. It is remembered unless the files changed while they were read or just before."""
+    before = Stamp.of(source)
     if before and before.text in _read:
         return _read[before.text]
-    sha256 = content_hash(path)
-    if before and before.settled and Stamp.of(path) == before:
+    sha256 = content_hash(source)
+    if before and before.settled and Stamp.of(source) == before:
         _read[before.text] = sha256
     return sha256

@@ -2,28 +2,26 @@
 
 from __future__ import annotations
 
-import os
 from collections import OrderedDict
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, replace
 from enum import Enum, auto
-from pathlib import Path
 
 import loky
 
 from ppldelta.engine import content, native
 from ppldelta.engine.native import Model, Scorer
 from ppldelta.errors import ModelError
-from ppldelta.models.references import model_files
+from ppldelta.models.source import ModelSource
 from ppldelta.wording.names import printable
 
 
 @dataclass(frozen=True)
-class ModelFile:
-    """A model as a worker needs to know it; equal only where the files on disk are the same.
+class PinnedSource:
+    """A model as the caller found it on disk; a worker loads exactly that or refuses. Equal where all of it is equal.
 
     Attributes:
-        path: the GGUF file (of several, the first), absolute.
+        source: the model, under absolute paths.
         n_gpu_layers: layers on the GPU; None for all where there is a GPU.
         sizes: bytes of each of its files, as the caller found them.
         times_ns: the modification time of each of its files, as the caller found them; empty where `sha256` says more.
@@ -31,41 +29,44 @@ class ModelFile:
             that sees the caller's files.
     """
 
-    path: Path
+    source: ModelSource
     n_gpu_layers: int | None
     sizes: tuple[int, ...]
     times_ns: tuple[int, ...]
     sha256: str | None = None
 
     @classmethod
-    def of(cls, path: Path, n_gpu_layers: int | None) -> ModelFile:
-        path = Path(os.path.abspath(path))
-        return cls(path, n_gpu_layers, content.sizes(path), _times_ns(path))
+    def of(cls, source: ModelSource, n_gpu_layers: int | None) -> PinnedSource:
+        """The model as it is found now."""
+        source = source.absolute()
+        return cls(source, n_gpu_layers, content.sizes(source), _times_ns(source))
 
-    def elsewhere(self, sha256: str) -> ModelFile:
+    def elsewhere(self, sha256: str) -> PinnedSource:
         """The same for a worker that may be another machine."""
         return replace(self, times_ns=(), sha256=sha256)
 
     @property
     def size_bytes(self) -> int:
+        """Of all its files."""
         return sum(self.sizes)
 
     def refuse_other(self) -> None:
-        """Compares what is under the path here with what the caller found there.
+        """Compares what is under the paths here with what the caller found there.
 
         Raises:
-            ModelError: what is under the path here is not what the caller found.
+            ModelError: what is there is not what the caller found.
         """
         if self.sha256 is not None:
-            content.refuse_other(self.path, self.sizes, self.sha256)
-        elif (content.sizes(self.path), _times_ns(self.path)) != (self.sizes, self.times_ns):
+            content.refuse_other(self.source, self.sizes, self.sha256)
+        elif (content.sizes(self.source), _times_ns(self.source)) != (self.sizes, self.times_ns):
             raise ModelError(
-                f"the model file `{printable(self.path)}` has changed since the run began", hint="start the run again"
+                f"the model file `{printable(self.source.path)}` has changed since the run began",
+                hint="start the run again",
             )
 
 
-def _times_ns(path: Path) -> tuple[int, ...]:
-    return tuple(part.stat().st_mtime_ns for part in model_files(path) if part.exists())
+def _times_ns(source: ModelSource) -> tuple[int, ...]:
+    return tuple(file.stat().st_mtime_ns for file in source.files if file.exists())
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -84,7 +85,7 @@ class Weights(Enum):
 
     NOT_NEEDED = auto()
     WHERE_THEY_FIT = auto()
-    """It will be evaluated later: with them, if there is memory for them beside the models that are loaded now."""
+    """The model will be evaluated later. Its weights are loaded now if memory has room for them beside the others."""
     NEEDED = auto()
 
 
@@ -93,14 +94,23 @@ class _Loaded:
 
     A context is used again only for the same size: models with two sets of RoPE factors (LongRoPE) choose between them
     by the size of the context, so that in a larger one the same window would get other numbers.
+
+    Raises:
+        ModelError: llama.cpp cannot load the file, or the model has adapters.
     """
 
-    def __init__(self, file: ModelFile, weights: bool) -> None:
-        self.model = Model(file.path, n_gpu_layers=file.n_gpu_layers, vocab_only=not weights)
+    def __init__(self, pinned: PinnedSource, weights: bool) -> None:
+        if pinned.source.adapters:
+            raise ModelError(
+                f"`{printable(pinned.source.name)}` has an adapter, and this version loads none",
+                hint="merge the adapter into the model with llama.cpp's llama-export-lora, and name the merged file",
+            )
+        self.model = Model(pinned.source.path, n_gpu_layers=pinned.n_gpu_layers, vocab_only=not weights)
         self.size_bytes = self.model.info.size_bytes if weights else 0
         self._scorer: tuple[ContextSize, Scorer] | None = None
 
     def scorer(self, size: ContextSize) -> Scorer:
+        """A context of this size, which takes the place of the last one."""
         if self._scorer is None or self._scorer[0] != size:
             self._scorer = None  # its memory first
             threads = size.threads or loky.cpu_count(only_physical_cores=True)
@@ -108,54 +118,54 @@ class _Loaded:
         return self._scorer[1]
 
     def drop_scorer(self) -> None:
+        """Frees the context's memory; the weights stay."""
         self._scorer = None
 
 
-class Models:
+class Shelf:
     """The models used last, as many as `most_bytes` of tensors allow, and always the current one.
 
-    Only the current one has a context. Of models of which only the vocabulary is loaded, the last one stays. On a GPU,
-    whose memory is not known here and where too little of it may end the process, only the current model stays.
+    Only the current one has a context. Of models of which only the vocabulary is loaded, the last one stays. On a GPU
+    only the current model stays: how much memory the GPU has is not known here, and too little of it may end the
+    process.
     """
 
     def __init__(self, most_bytes: int) -> None:
         self.most_bytes = most_bytes
-        self.n_loads = 0  # of weights
-        self._kept: OrderedDict[ModelFile, _Loaded] = OrderedDict()
-        self._vocabulary: tuple[ModelFile, _Loaded] | None = None
+        self._kept: OrderedDict[PinnedSource, _Loaded] = OrderedDict()
+        self._vocabulary: tuple[PinnedSource, _Loaded] | None = None
 
-    def get(self, file: ModelFile, weights: Weights) -> _Loaded:
+    def get(self, pinned: PinnedSource, weights: Weights) -> _Loaded:
         """A model with its weights, or one that at least tokenizes.
 
         Raises:
             ModelError: it cannot be loaded, or its files are no longer those that the caller found.
         """
-        if file in self._kept:
-            for other in self._others(file):
+        if pinned in self._kept:
+            for other in self._others(pinned):
                 self._kept[other].drop_scorer()
-            self._kept.move_to_end(file)
-            return self._kept[file]
-        if weights is not Weights.NEEDED and self._vocabulary and self._vocabulary[0] == file:
+            self._kept.move_to_end(pinned)
+            return self._kept[pinned]
+        if weights is not Weights.NEEDED and self._vocabulary and self._vocabulary[0] == pinned:
             return self._vocabulary[1]
-        file.refuse_other()
+        pinned.refuse_other()
         self._vocabulary = None
-        most_bytes = 0 if native.on_gpu(file.n_gpu_layers) else self.most_bytes
-        fits = self._kept_bytes + file.size_bytes <= most_bytes
+        most_bytes = 0 if native.on_gpu(pinned.n_gpu_layers) else self.most_bytes
+        fits = self._kept_bytes + pinned.size_bytes <= most_bytes
         if weights is Weights.NOT_NEEDED or (weights is Weights.WHERE_THEY_FIT and not fits):
-            loaded = _Loaded(file, weights=False)
-            self._vocabulary = file, loaded
+            loaded = _Loaded(pinned, weights=False)
+            self._vocabulary = pinned, loaded
             return loaded
-        for other in self._others(file):  # oldest first
+        for other in self._others(pinned):  # oldest first
             self._kept[other].drop_scorer()
-            if self._kept_bytes + file.size_bytes > most_bytes:
+            if self._kept_bytes + pinned.size_bytes > most_bytes:
                 del self._kept[other]
-        loaded = self._kept[file] = _Loaded(file, weights=True)
-        self.n_loads += 1
+        loaded = self._kept[pinned] = _Loaded(pinned, weights=True)
         return loaded
 
     @property
     def _kept_bytes(self) -> int:
         return sum(kept.size_bytes for kept in self._kept.values())
 
-    def _others(self, file: ModelFile) -> Iterator[ModelFile]:
-        return (other for other in list(self._kept) if other != file)
+    def _others(self, pinned: PinnedSource) -> Iterator[PinnedSource]:
+        return (other for other in list(self._kept) if other != pinned)

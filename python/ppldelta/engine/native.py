@@ -188,7 +188,6 @@ class ModelInfo:
     add_eos: bool
     recurrent: bool
     causal: bool
-    vocab_hash: str
 
     @property
     def bits_per_weight(self) -> float:

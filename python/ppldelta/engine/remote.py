@@ -12,14 +12,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ppldelta.engine import worker
-from ppldelta.engine.loaded import ContextSize, ModelFile, Weights
+from ppldelta.engine.loaded import ContextSize, PinnedSource, Weights
 from ppldelta.engine.native import Build, ModelInfo
 from ppldelta.engine.session import Session
 from ppldelta.engine.trusted import Trust
 from ppldelta.models.identity import content_hash
-from ppldelta.models.references import ModelReference
+from ppldelta.models.references import LabelledSource
+from ppldelta.models.source import ModelSource
 from ppldelta.text.documents import Document
-from ppldelta.text.windows import PlannedWindow
+from ppldelta.text.windows import Batch
 
 # of evaluation: what a dead worker loses, and what the store commits at once; small commits write more than they hold
 _SHARD_S = 2.0
@@ -31,7 +32,7 @@ class Shard:
     """Some windows that one worker evaluated.
 
     Attributes:
-        windows: for each its index among those that were asked for; float32 of shape [n_scored] in nats, not finite
+        windows: for each its index (`Batch.at`); float32 of shape [n_scored] in nats, not finite
             where the model's logits are not; the seconds that its evaluation took (its part of the shard's).
         kernels: what computed them (`native.Build.kernels`).
         trusted: kernels that this worker has checked so far.
@@ -49,7 +50,7 @@ class RemoteModel:
 
     Args:
         session: where that is.
-        reference: its label and file.
+        model: its label and source.
         n_gpu_layers: layers on the GPU; None for all where there is a GPU.
         content: the hash of its content, asked for once, before something is asked of another machine; by default its
             files are read.
@@ -58,21 +59,31 @@ class RemoteModel:
     def __init__(
         self,
         session: Session,
-        reference: ModelReference,
+        model: LabelledSource,
         *,
         n_gpu_layers: int | None = None,
         content: Callable[[], str] | None = None,
     ) -> None:
-        self.reference = reference
+        self.named = model
         self._session = session
-        self._found = ModelFile.of(reference.path, n_gpu_layers)
-        self._content = content or partial(content_hash, reference.path)
+        self._found = PinnedSource.of(model.source, n_gpu_layers)
+        self._content = content or partial(content_hash, model.source)
         self._described: worker.Described | None = None
         self.load_s = 0.0
         """Seconds that it took to load the model, the longest time of `look` and `load`."""
 
+    @property
+    def label(self) -> str:
+        """What the user calls the model."""
+        return self.named.label
+
+    @property
+    def source(self) -> ModelSource:
+        """What the model is."""
+        return self.named.source
+
     @cached_property
-    def _file(self) -> ModelFile:
+    def _pinned(self) -> PinnedSource:
         """The model as the workers need to know it.
 
         Raises:
@@ -113,9 +124,7 @@ class RemoteModel:
     def _describe(self, weights: Weights) -> worker.Described:
         if self._described is None:
             started = time.perf_counter()
-            described = self._session.call(
-                worker.describe, self._file, weights, label=self.reference.label, doing="loading"
-            )
+            described = self._session.call(worker.describe, self._pinned, weights, label=self.label, doing="loading")
             self.load_s = max(self.load_s, time.perf_counter() - started)
             self._described = described
         return self._described
@@ -140,8 +149,8 @@ class RemoteModel:
         done = self._session.stream(
             worker.tokenize,
             _shards([len(document.text) for document in documents], lambda: _SHARD_BYTES),
-            lambda shard: (self._file, shard.start, [documents[i].text for i in shard]),
-            label=self.reference.label,
+            lambda shard: (self._pinned, shard.start, [documents[i].text for i in shard]),
+            label=self.label,
             doing="tokenizing for",
             names=[document.name for document in documents],
             on_tokens=on_bytes,  # no token is evaluated: with 0
@@ -153,11 +162,11 @@ class RemoteModel:
 
     def pieces(self, tokens: NDArray[np.int32]) -> list[bytes]:
         """The bytes of each token; one character may be spread over several tokens."""
-        return self._session.call(worker.pieces, self._file, tokens, label=self.reference.label, doing="reading")
+        return self._session.call(worker.pieces, self._pinned, tokens, label=self.label, doing="reading")
 
     def score(
         self,
-        windows: Sequence[PlannedWindow],
+        batches: Sequence[Batch],
         size: ContextSize,
         on_tokens: Callable[[int], object] = lambda n_tokens: None,
         known: Set[Trust] = frozenset(),
@@ -165,34 +174,27 @@ class RemoteModel:
         """Log-probabilities of each window's targets.
 
         Args:
-            windows: any of a job's.
+            batches: some of this model's.
             size: of the context.
             on_tokens: called with the number of tokens evaluated since the last call, several times a second where
                 the worker is local, else after each shard.
             known: kernels that need no check.
 
         Yields:
-            Shards as they are done; a window's index is that in `windows`.
+            Shards as they are done.
 
         Raises:
             ModelError: a kernel that the model needs is wrong, llama.cpp fails, or the worker's process is ended.
         """
-        batches = _batches(windows)
-        n_fed = [sum(windows[i].n_fed for i in batch) for batch in batches]
-        names = [windows[batch[0]].document_name for batch in batches]
+        n_fed = [batch.n_fed for batch in batches]
         most_tokens = 1
         done = self._session.stream(
             worker.score,
             _shards(n_fed, lambda: most_tokens),
-            lambda shard: (
-                self._file,
-                size,
-                [(item, names[item], [windows[i].window for i in batches[item]]) for item in shard],
-                known,
-            ),
-            label=self.reference.label,
+            lambda shard: (self._pinned, size, shard.start, batches[shard.start : shard.stop], known),
+            label=self.label,
             doing="evaluating",
-            names=names,
+            names=[batch.document for batch in batches],
             on_tokens=on_tokens,
         )
         with closing(done):
@@ -201,23 +203,15 @@ class RemoteModel:
                 if not self._session.local:
                     on_tokens(n_shard)
                 most_tokens = int(n_shard / max(scored.time_s, 1e-6) * _SHARD_S)
-                done_now = [i for item in shard for i in batches[item]]
+                windows = [each for item in shard for each in zip(batches[item].at, batches[item].windows, strict=True)]
                 yield Shard(
                     [
-                        (i, logp, scored.time_s * windows[i].n_fed / n_shard)
-                        for i, logp in zip(done_now, scored.logp, strict=True)
+                        (at, logp, scored.time_s * window.n_fed / n_shard)
+                        for (at, window), logp in zip(windows, scored.logp, strict=True)
                     ],
                     scored.kernels,
                     scored.trusted,
                 )
-
-
-def _batches(windows: Sequence[PlannedWindow]) -> list[list[int]]:
-    """Indices of the windows that are evaluated together, in the order of the first of each."""
-    batches: dict[int, list[int]] = {}
-    for i, window in enumerate(windows):
-        batches.setdefault(window.batch, []).append(i)
-    return list(batches.values())
 
 
 def _shards(sizes: Sequence[int], most: Callable[[], int]) -> Iterator[range]:

@@ -9,19 +9,14 @@ from __future__ import annotations
 import functools
 import os
 from collections.abc import Set
-from typing import TYPE_CHECKING
 
 from ppldelta import _core
 from ppldelta.engine import kernels
 from ppldelta.engine.devices import devices
-from ppldelta.engine.loaded import ModelFile
+from ppldelta.engine.loaded import PinnedSource
 from ppldelta.engine.remedies import remedy
 from ppldelta.errors import ModelError
-from ppldelta.models.references import model_files
 from ppldelta.wording.names import printable
-
-if TYPE_CHECKING:
-    from ppldelta.store.database import Database
 
 Trust = tuple[str, str]
 """`Device.kernels` and a tensor type: what was found to multiply right."""
@@ -29,11 +24,11 @@ Trust = tuple[str, str]
 _here: set[Trust] = set()
 
 
-def check(file: ModelFile, on_gpu: bool, known: Set[Trust]) -> frozenset[Trust]:
+def check(pinned: PinnedSource, on_gpu: bool, known: Set[Trust]) -> frozenset[Trust]:
     """Checks the kernels of this process that a model needs, where that was not done before.
 
     Args:
-        file: the model.
+        pinned: the model.
         on_gpu: whether it has layers on a GPU.
         known: what needs no check.
 
@@ -45,7 +40,7 @@ def check(file: ModelFile, on_gpu: bool, known: Set[Trust]) -> frozenset[Trust]:
         ModelError: a kernel is wrong, or the file cannot be read any more.
     """
     on = [device for device in devices() if on_gpu or not device.gpu]
-    wanted = {(device.kernels, type) for device in on for type in _types(file)}
+    wanted = {(device.kernels, type) for device in on for type in _types(pinned)}
     for device in on:
         for type in sorted(type for line, type in wanted - known - _here if line == device.kernels):
             for product in kernels.multiply(type, [device], quick=True):
@@ -53,7 +48,7 @@ def check(file: ModelFile, on_gpu: bool, known: Set[Trust]) -> frozenset[Trust]:
                     raise ModelError(
                         f"this build multiplies wrongly on this machine: {product.kernel} is off by up to "
                         f"{product.worst:.3g} times what rounding explains, so every number of "
-                        f"`{printable(file.path)}` would be wrong",
+                        f"`{printable(pinned.source.path)}` would be wrong",
                         hint=f"run `ppldelta doctor`; without this kernel: {remedy(product.kernel, device)}",
                     )
             _here.add((device.kernels, type))
@@ -61,32 +56,13 @@ def check(file: ModelFile, on_gpu: bool, known: Set[Trust]) -> frozenset[Trust]:
     return frozenset(trust for trust in _here if trust[0] not in elsewhere)
 
 
-def remembered(database: Database, release: str) -> frozenset[Trust]:
-    """What a store remembers of earlier checks.
-
-    Args:
-        database: the store's.
-        release: what was built: `native.release()`.
-    """
-    with database.guard("read"):
-        rows = database.connection.execute("SELECT kernels, type FROM trusted WHERE release = ?", (release,)).fetchall()
-    return frozenset((line.decode("utf-8", "replace"), type.decode("utf-8", "replace")) for line, type in rows)
-
-
-def remember(database: Database, release: str, found: Set[Trust]) -> None:
-    """Notes what was found to be right. What is wrong is tried again each time: a new build may have mended it."""
-    with database.guard("write"), database.transaction() as execute:
-        for line, type in sorted(found):
-            execute("INSERT OR IGNORE INTO trusted (release, kernels, type) VALUES (?, ?, ?)", (release, line, type))
-
-
 @functools.lru_cache(maxsize=64)  # asked for with every shard
-def _types(file: ModelFile) -> frozenset[str]:
+def _types(pinned: PinnedSource) -> frozenset[str]:
     """Types of a model's matrices, as far as they are ones that can be checked."""
     found: set[str] = set()
-    for part in model_files(file.path):
+    for file in pinned.source.files:
         try:
-            found |= {name.upper() for name in _core.tensor_types_in(os.fsencode(part))}
+            found |= {name.upper() for name in _core.tensor_types_in(os.fsencode(file))}
         except RuntimeError as error:
-            raise ModelError(f"cannot read `{printable(part)}`: {error}", hint="start the run again") from None
+            raise ModelError(f"cannot read `{printable(file)}`: {error}", hint="start the run again") from None
     return frozenset(found.intersection(kernels.types()))

@@ -16,11 +16,11 @@ from numpy.typing import NDArray
 
 from ppldelta import posix
 from ppldelta.engine import native, process, trusted
-from ppldelta.engine.loaded import ContextSize, ModelFile, Models, Weights
+from ppldelta.engine.loaded import ContextSize, PinnedSource, Shelf, Weights
 from ppldelta.engine.native import Build, ModelInfo
 from ppldelta.engine.trusted import Trust
 from ppldelta.errors import ModelError, PpldeltaError
-from ppldelta.text.windows import Window
+from ppldelta.text.windows import Batch
 from ppldelta.wording.names import printable
 
 
@@ -66,7 +66,7 @@ class Reply:
     release: str = ""
 
 
-_models = Models(posix.memory_bytes() // 4)
+_shelf = Shelf(posix.memory_bytes() // 4)
 _one_at_a_time = threading.RLock()  # in an executor of threads; an evaluation has all cores to itself
 
 
@@ -94,19 +94,19 @@ def ready(run: int) -> None:
     """Does nothing: a worker that has done it has started."""
 
 
-def describe(run: int, file: ModelFile, weights: Weights) -> Described:
+def describe(run: int, pinned: PinnedSource, weights: Weights) -> Described:
     """Loads a model.
 
     Raises:
         ModelError: see `native.Model`.
     """
-    loaded = _models.get(file, weights)
+    loaded = _shelf.get(pinned, weights)
     return Described(loaded.model.info, native.build())
 
 
-def tokenize(run: int, file: ModelFile, first: int, texts: Sequence[bytes]) -> list[NDArray[np.int32]]:
+def tokenize(run: int, pinned: PinnedSource, first: int, texts: Sequence[bytes]) -> list[NDArray[np.int32]]:
     """Tokens of texts, the first of which bears the number `first` among the caller's documents."""
-    model = _models.get(file, Weights.NOT_NEEDED).model
+    model = _shelf.get(pinned, Weights.NOT_NEEDED).model
     tokens = []
     for item, text in enumerate(texts, first):
         _show(run, item)
@@ -114,35 +114,36 @@ def tokenize(run: int, file: ModelFile, first: int, texts: Sequence[bytes]) -> l
     return tokens
 
 
-def pieces(run: int, file: ModelFile, tokens: NDArray[np.int32]) -> list[bytes]:
+def pieces(run: int, pinned: PinnedSource, tokens: NDArray[np.int32]) -> list[bytes]:
     """The bytes of each token."""
-    return _models.get(file, Weights.NOT_NEEDED).model.pieces(tokens)
+    return _shelf.get(pinned, Weights.NOT_NEEDED).model.pieces(tokens)
 
 
 def score(
     run: int,
-    file: ModelFile,
+    pinned: PinnedSource,
     size: ContextSize,
-    batches: Sequence[tuple[int, str, Sequence[Window]]],
+    first: int,
+    batches: Sequence[Batch],
     known: Set[Trust] = frozenset(),
 ) -> Scored:
-    """Log-probabilities of a shard of windows, in batches: (number, name of the first one's document, windows) each.
+    """Log-probabilities of a shard of windows, the first batch of which bears the number `first` among the caller's.
 
     Before its first window the kernels are checked, as far as they are not `known` to be right.
 
     Raises:
         ModelError: a kernel is wrong, or llama.cpp fails; the message then names the batch's first document.
     """
-    found = trusted.check(file, native.on_gpu(file.n_gpu_layers), known)
-    scorer = _models.get(file, Weights.NEEDED).scorer(size)
+    found = trusted.check(pinned, native.on_gpu(pinned.n_gpu_layers), known)
+    scorer = _shelf.get(pinned, Weights.NEEDED).scorer(size)
     started = time.perf_counter()
     logp = []
-    for item, name, windows in batches:
+    for item, batch in enumerate(batches, first):
         _show(run, item)
         try:
-            logp += scorer.score_together(windows, _on_step(run))
+            logp += scorer.score_together(batch.windows, _on_step(run))
         except ModelError as error:
-            raise ModelError(f"{error.message} (in `{printable(name)}`)", hint=error.hint) from None
+            raise ModelError(f"{error.message} (in `{printable(batch.document)}`)", hint=error.hint) from None
     return Scored(logp, time.perf_counter() - started, native.build().kernels, found)
 
 
@@ -155,8 +156,3 @@ def _show(run: int, item: int) -> None:
 def _on_step(run: int) -> Callable[[int], None]:
     current = process.current
     return (lambda n_tokens: current.step(run, n_tokens)) if current else (lambda n_tokens: None)
-
-
-def n_loads(run: int) -> int:
-    """How often this process has loaded a model's weights."""
-    return _models.n_loads

@@ -1,1 +1,1 @@
-"""Which models: a reference as the user writes it → a file on disk → what that file is."""
+"""Which models: a name as the user writes it → its files on disk → what is in them."""

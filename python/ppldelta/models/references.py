@@ -1,4 +1,4 @@
-"""A model as the user writes it (a path, a folder of paths, a mapping of labels) → labelled files.
+"""A model as the user writes it (a path, a list of paths, a mapping of labels) → its source under a label.
 
 Labels are what the report shows: the file's name without `.gguf`, unless one is given, and always unique.
 """
@@ -6,39 +6,43 @@ Labels are what the report shows: the file's name without `.gguf`, unless one is
 from __future__ import annotations
 
 import os
-import re
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from ppldelta.errors import ModelError
+from ppldelta.models.source import ModelSource
 from ppldelta.wording.names import as_utf8, printable, shown_type
 
 GGUF_MAGIC = b"GGUF"
-_SPLIT = re.compile(r"-(\d{5})-of-(\d{5})\.gguf$")  # as llama.cpp's gguf-split names the files of one model
 
 
 @dataclass(frozen=True)
-class ModelReference:
-    """A model file and the label under which frames and report show it.
+class LabelledSource:
+    """A model and the label under which frames and report show it.
 
     Attributes:
         label: the name to show.
-        path: the GGUF file (of several, the first).
+        source: what the model is.
         given: whether the user chose the label, so that it stays as it is.
     """
 
     label: str
-    path: Path
+    source: ModelSource
     given: bool = False
 
+    @property
+    def path(self) -> Path:
+        """Its GGUF file (of several, the first)."""
+        return self.source.path
 
-ModelLike = str | os.PathLike[str] | ModelReference
+
+ModelLike = str | os.PathLike[str] | LabelledSource
 """What `resolve` takes."""
 
 
-def resolve(model: ModelLike, *, label: str | None = None) -> ModelReference:
+def resolve(model: ModelLike, *, label: str | None = None) -> LabelledSource:
     """Finds the file that `model` names.
 
     Args:
@@ -46,12 +50,12 @@ def resolve(model: ModelLike, *, label: str | None = None) -> ModelReference:
         label: name to show; by default the file's name without `.gguf` and without the split's number.
 
     Returns:
-        The reference; a `ModelReference` comes back as it is.
+        The model; a `LabelledSource` comes back as it is.
 
     Raises:
         ModelError: there is no such file, or it is not a GGUF file.
     """
-    if isinstance(model, ModelReference):
+    if isinstance(model, LabelledSource):
         return model
     if not isinstance(model, (str, os.PathLike)) or not os.fspath(model):
         raise ModelError(f"a model must be the path of a GGUF file, got {shown_type(model)}")
@@ -74,26 +78,16 @@ def resolve(model: ModelLike, *, label: str | None = None) -> ModelReference:
             f"`{shown}` is not a GGUF file: it {found}",
             hint="convert the model with llama.cpp's convert_hf_to_gguf.py, or download a GGUF of it",
         )
-    split = _SPLIT.search(path.name)
-    if split and int(split[1]) != 1:
+    source = ModelSource(path)
+    if source.part_number != 1:
         raise ModelError(
-            f"`{shown}` is part {int(split[1])} of a split model",
-            hint=f"name the first part: `{printable(model_files(path)[0])}`",
+            f"`{shown}` is part {source.part_number} of a split model",
+            hint=f"name the first part: `{printable(source.parts[0])}`",
         )
-    name = as_utf8(_SPLIT.sub("", path.name).removesuffix(".gguf"))
-    return ModelReference(as_utf8(label) if label else name, path, given=label is not None)
+    return LabelledSource(as_utf8(label) if label else source.name, source, given=label is not None)
 
 
-def model_files(path: Path) -> list[Path]:
-    """All files of a model: `path` alone, or as many as its name says where gguf-split made several."""
-    split = _SPLIT.search(path.name)
-    if not split:
-        return [path]
-    head = path.name[: split.start()]
-    return [path.with_name(f"{head}-{i:05d}-of-{split[2]}.gguf") for i in range(1, int(split[2]) + 1)]
-
-
-def resolve_many(models: ModelLike | Iterable[ModelLike] | Mapping[str, ModelLike]) -> list[ModelReference]:
+def resolve_many(models: ModelLike | Iterable[ModelLike] | Mapping[str, ModelLike]) -> list[LabelledSource]:
     """Finds the files of one or several models.
 
     Args:
@@ -103,43 +97,43 @@ def resolve_many(models: ModelLike | Iterable[ModelLike] | Mapping[str, ModelLik
         ModelError: see `resolve`; also when `models` is empty.
     """
     if isinstance(models, Mapping):
-        references = [resolve(model, label=str(label)) for label, model in models.items()]
-    elif isinstance(models, (str, os.PathLike, ModelReference)):
-        references = [resolve(models)]
+        found = [resolve(model, label=str(label)) for label, model in models.items()]
+    elif isinstance(models, (str, os.PathLike, LabelledSource)):
+        found = [resolve(models)]
     elif isinstance(models, Iterable) and not isinstance(models, (bytes, bytearray)):
-        references = [resolve(model) for model in models]
+        found = [resolve(model) for model in models]
     else:
         raise ModelError(
             f"`cmp` must name models, got {shown_type(models)}",
             hint="give the path of a GGUF file, a list of paths, or a mapping from labels to paths",
         )
-    if not references:
+    if not found:
         empty = "mapping from labels to paths" if isinstance(models, Mapping) else "list"
         raise ModelError(
             f"no comparison model is given: `cmp` is an empty {empty}", hint="name at least one GGUF file as `cmp`"
         )
-    return references
+    return found
 
 
-def unique_labels(references: list[ModelReference]) -> list[ModelReference]:
+def unique_labels(models: list[LabelledSource]) -> list[LabelledSource]:
     """Tells models of equal label apart: by their folder where the user chose no label, then by a number."""
-    times = Counter(r.label for r in references)
-    references = [
-        replace(r, label=f"{as_utf8(r.path.resolve().parent.name)}/{r.label}")
-        if times[r.label] > 1 and not r.given
-        else r
-        for r in references
+    times = Counter(each.label for each in models)
+    models = [
+        replace(each, label=f"{as_utf8(each.path.resolve().parent.name)}/{each.label}")
+        if times[each.label] > 1 and not each.given
+        else each
+        for each in models
     ]
-    taken = {r.label for r in references}
+    taken = {each.label for each in models}
     seen: set[str] = set()
     out = []
-    for r in references:
-        label, number = r.label, 1
+    for each in models:
+        label, number = each.label, 1
         while label in seen or (number > 1 and label in taken):
             number += 1
-            label = f"{r.label} ({number})"
+            label = f"{each.label} ({number})"
         seen.add(label)
-        out.append(replace(r, label=label))
+        out.append(replace(each, label=label))
     return out
 
 

@@ -20,12 +20,13 @@ from ppldelta.engine.loaded import ContextSize
 from ppldelta.engine.rpc import endpoints
 from ppldelta.engine.session import Session
 from ppldelta.errors import ModelError, names_left_out
-from ppldelta.models.references import ModelLike, model_files
+from ppldelta.models.references import ModelLike
 from ppldelta.run import job
-from ppldelta.run.job import Job, ModelJob, Request
+from ppldelta.run.checks import left_out
+from ppldelta.run.job import Job, Participant, Request
 from ppldelta.run.settings import DEFAULT_N_UBATCH, Settings
 from ppldelta.text.documents import Files
-from ppldelta.text.windows import PlannedWindow, Window
+from ppldelta.text.windows import Batch, Window
 from ppldelta.wording import numbers
 from ppldelta.wording.names import columns, counted, printable, shown_name
 
@@ -176,22 +177,23 @@ def plan(
     ):
         models, warnings = [], list(work.warnings)
         for model in work.models:
-            unmeasured = _unmeasured(model, work)
+            unmeasured = _unmeasured(model)
             try:
                 models.append(_measured(unmeasured, model, work) if model.todo else unmeasured)
             except ModelError as error:
                 if model is work.models[0]:
                     raise
-                warnings.append(job.left_out(model.label, error, "a run would leave this model out"))
+                warnings.append(left_out(model.label, error, "a run would leave this model out"))
                 models.append(unmeasured)
             shown.update(1)
+        texts = work.reference.tokenization
         return Plan(
-            n_documents=len(work.planned),
-            n_tokens=sum(len(document.tokens) for document in work.planned),
-            n_windows=len(work.windows),
-            n_fed=work.n_fed,
-            n_scored=sum(len(each.window.targets) for each in work.windows),
-            longest=max(each.n_fed for each in work.windows),
+            n_documents=len(texts.documents),
+            n_tokens=texts.n_tokens,
+            n_windows=len(texts.windows),
+            n_fed=work.reference.n_fed,
+            n_scored=texts.n_scored,
+            longest=texts.longest,
             n_ctx=work.settings.n_ctx,
             windows=work.settings.windows,
             models=models,
@@ -201,50 +203,53 @@ def plan(
         )
 
 
-def _unmeasured(model: ModelJob, work: Job) -> PlannedModel:
+def _unmeasured(model: Participant) -> PlannedModel:
     return PlannedModel(
         label=model.label,
-        path=model.path,
-        size_bytes=sum(part.stat().st_size for part in model_files(model.path)),
-        n_windows=len(work.windows),
+        path=model.source.path,
+        size_bytes=model.source.size_bytes,
+        n_windows=len(model.keys),
         n_stored=sum(key in model.stored for key in model.keys),
-        n_fed=sum(work.windows[i].n_fed for i in model.todo),
+        n_fed=sum(batch.n_fed for batch in model.todo),
     )
 
 
-def _measured(unmeasured: PlannedModel, model: ModelJob, work: Job) -> PlannedModel:
+def _measured(unmeasured: PlannedModel, model: Participant, work: Job) -> PlannedModel:
     """
     Raises:
         ModelError: the model cannot be loaded or evaluated.
     """
     model.model.load()
-    tokens_per_s = probe(model, [work.windows[i] for i in model.todo], work.settings.context)
+    tokens_per_s = probe(model, model.todo, work.settings.context)
     return replace(unmeasured, load_s=model.model.load_s, tokens_per_s=tokens_per_s)
 
 
-def probe(model: ModelJob, windows: list[PlannedWindow], size: ContextSize) -> float:
+def probe(model: Participant, batches: list[Batch], size: ContextSize) -> float:
     """Tokens that a model reads per second, measured on the first of some windows.
 
     Raises:
         ModelError: it cannot be evaluated.
     """
-    n_tokens, n_all = _PROBE_TOKENS, sum(each.n_fed for each in windows)
+    n_tokens, n_all = _PROBE_TOKENS, sum(batch.n_fed for batch in batches)
     while True:
-        some = beginning(windows, n_tokens)
+        some = beginning(batches, n_tokens)
         time_s = sum(window_s for shard in model.model.score(some, size) for _, _, window_s in shard.windows)
         if time_s >= _PROBE_S or n_tokens >= n_all:
-            return sum(each.n_fed for each in some) / time_s
+            return sum(batch.n_fed for batch in some) / time_s
         n_tokens *= 4
 
 
-def beginning(windows: list[PlannedWindow], n_tokens: int) -> list[PlannedWindow]:
+def beginning(batches: list[Batch], n_tokens: int) -> list[Batch]:
     """The first windows, `n_tokens` in all; of the last one a beginning with its share of scored rows."""
     some = []
-    for each in windows:
-        n = min(each.n_fed, n_tokens)
-        if n:
-            some.append(replace(each, window=_cut(each.window, n)))
-        n_tokens -= n
+    for batch in batches:
+        windows = []
+        for window in batch.windows:
+            if n := min(window.n_fed, n_tokens):
+                windows.append(_cut(window, n))
+            n_tokens -= n
+        if windows:
+            some.append(replace(batch, at=batch.at[: len(windows)], windows=tuple(windows)))
     return some
 
 

@@ -1,4 +1,4 @@
-"""One model on all windows of a job: from the store what it has already, the rest evaluated and stored."""
+"""One model on all its windows: from the store what it has already, the rest evaluated and stored."""
 
 from __future__ import annotations
 
@@ -12,35 +12,44 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ppldelta.console.progress import meter
-from ppldelta.engine import native, trusted
+from ppldelta.engine import native
 from ppldelta.engine.native import ModelInfo
 from ppldelta.errors import ModelError
 from ppldelta.family import ModelFacts
-from ppldelta.models.references import ModelReference
-from ppldelta.run.job import Job, ModelJob
-from ppldelta.text.windows import PlannedWindow
+from ppldelta.run.job import Job, Participant
 from ppldelta.wording.names import as_utf8, counted, printable
 
 
 @dataclass(frozen=True)
 class Evaluation:
-    """One model's log-probabilities: float32 in nats, those of all scored tokens in the order of the job's windows."""
+    """One model's log-probabilities: float32 in nats, those of all scored tokens in the order of its windows.
 
-    reference: ModelReference
-    sha256: str
+    Attributes:
+        participant: the model and its windows.
+        info: what the model says of itself.
+        logp: the log-probabilities, shape [n_scored].
+        time_s: seconds that evaluating took; what the store had takes none.
+        kernels: how many of the windows were computed by which kernels (`native.Build.kernels`).
+    """
+
+    participant: Participant
     info: ModelInfo
     logp: NDArray[np.float32]
     time_s: float
     kernels: dict[str, int]
-    """How many of the windows were computed by which kernels (`native.Build.kernels`)."""
+
+    @property
+    def label(self) -> str:
+        """The model's."""
+        return self.participant.label
 
     def entry(self) -> ModelFacts:
         """What the result says of the model."""
         info = self.info
         return ModelFacts(
-            label=self.reference.label,
-            path=as_utf8(self.reference.path),
-            sha256=self.sha256,
+            label=self.label,
+            path=as_utf8(self.participant.source.path),
+            sha256=self.participant.sha256,
             bits_per_weight=info.bits_per_weight,
             architecture=info.architecture,
             name=info.name,
@@ -60,64 +69,60 @@ class Evaluation:
         )
 
 
-def evaluate(model: ModelJob, work: Job) -> Evaluation:
-    """Log-probabilities of one model on all windows: from the store where it has them, else evaluated and stored.
+def evaluate(participant: Participant, work: Job) -> Evaluation:
+    """Log-probabilities of one model on all its windows: from the store where it has them, else evaluated and stored.
 
     Raises:
         ModelError: a kernel that the model needs is wrong, llama.cpp fails, its process is ended, or the model's
             logits are not finite.
         StoreError: the store fails; what is in it stays.
     """
-    store, windows = work.store, work.windows
-    known = store.get(model.keys) if store else {}
-    n_known = sum(key in known for key in model.keys)
-    todo = model.missing(known)
+    store, keys = work.store, participant.keys
+    known = store.get(keys) if store else {}
+    n_known = sum(key in known for key in keys)
+    todo = participant.missing(known)
     kernels = dict.fromkeys(known, work.build.kernels)
     time_s = 0.0
-    n_fed = work.n_fed
+    n_fed = participant.n_fed
     with meter(
-        model.label,
+        participant.label,
         n_fed,
         "token",
-        initial=n_fed - sum(windows[i].n_fed for i in todo),
+        initial=n_fed - sum(batch.n_fed for batch in todo),
         visible=work.progress and bool(todo),  # the headline says what needs no evaluation
     ) as shown:
         if known:
-            shown.note(f"{n_known} of {counted(len(windows), 'window')} from the store")
-        info = model.info
+            shown.note(f"{n_known} of {counted(len(keys), 'window')} from the store")
+        info = participant.info
         if todo or info is None:
-            info = model.model.load()
+            info = participant.model.load()
             if store:
-                store.describe(model.sha256, native.release(), dataclasses.asdict(info))
-        known_right = trusted.remembered(store.database, native.release()) if store and todo else frozenset()
-        with closing(
-            model.model.score([windows[i] for i in todo], work.settings.context, shown.update, known_right)
-        ) as shards:
+                store.notes.describe(participant.sha256, native.release(), dataclasses.asdict(info))
+        known_right = store.notes.trusted(native.release()) if store and todo else frozenset()
+        with closing(participant.model.score(todo, work.settings.context, shown.update, known_right)) as shards:
             for shard in shards:
                 if store and not shard.trusted <= known_right:
-                    trusted.remember(store.database, native.release(), shard.trusted)
+                    store.notes.trust(native.release(), shard.trusted)
                     known_right |= shard.trusted
                 engine = work.engine(shard.kernels)
                 rows = []
-                for at, values, window_s in shard.windows:
-                    i = todo[at]
-                    _refuse_not_finite(values, model.label, windows[i])
-                    rows.append((dataclasses.replace(model.keys[i], engine=engine), values, window_s))
-                    known[model.keys[i]] = values
-                    kernels[model.keys[i]] = shard.kernels
+                for i, values, window_s in shard.windows:
+                    _refuse_not_finite(values, participant, i)
+                    rows.append((dataclasses.replace(keys[i], engine=engine), values, window_s))
+                    known[keys[i]] = values
+                    kernels[keys[i]] = shard.kernels
                     time_s += window_s
                 if store:
                     store.put_many(rows)
-    logp = np.concatenate([known[key] for key in model.keys])
-    computed = dict(Counter(kernels[key] for key in model.keys))
-    return Evaluation(model.model.reference, model.sha256, info, logp, time_s, computed)
+    logp = np.concatenate([known[key] for key in keys])
+    return Evaluation(participant, info, logp, time_s, dict(Counter(kernels[key] for key in keys)))
 
 
 def other_kernels(evaluations: Iterable[Evaluation], work: Job) -> list[str]:
     """A warning if some of the numbers come from other kernels than those that the signature names."""
-    here, n_windows = work.build.kernels, len(work.windows)
+    here = work.build.kernels
     others = [
-        f"{n} of {counted(n_windows, 'window')} of `{printable(each.reference.label)}` by {kernels}"
+        f"{n} of {counted(len(each.participant.keys), 'window')} of `{printable(each.label)}` by {kernels}"
         for each in evaluations
         for kernels, n in each.kernels.items()
         if kernels != here
@@ -130,10 +135,20 @@ def other_kernels(evaluations: Iterable[Evaluation], work: Job) -> list[str]:
     ]
 
 
-def _refuse_not_finite(logp: NDArray[np.float32], label: str, window: PlannedWindow) -> None:
+def _refuse_not_finite(logp: NDArray[np.float32], participant: Participant, window: int) -> None:
+    """
+    Args:
+        logp: of a window.
+        participant: the model.
+        window: the index of the window.
+
+    Raises:
+        ModelError: some of the values are not finite.
+    """
     if n_bad := int(np.count_nonzero(~np.isfinite(logp))):
         raise ModelError(
-            f"`{printable(label)}` gives log-probabilities that are not finite "
-            f"({n_bad} of {counted(len(logp), 'token')} in a window of `{printable(window.document_name)}`)",
+            f"`{printable(participant.label)}` gives log-probabilities that are not finite "
+            f"({n_bad} of {counted(len(logp), 'token')} in a window of "
+            f"`{printable(participant.tokenization.document_of(window).name)}`)",
             hint="the weights hold NaN or overflow in this quantisation; try another file of the model",
         )

@@ -10,7 +10,7 @@ from ppldelta.family import Family
 from ppldelta.result import Result, make_result
 from ppldelta.run.evaluation import Evaluation
 from ppldelta.run.job import Job
-from ppldelta.run.plan import PlannedDocument
+from ppldelta.run.tokenization import Tokenization
 
 
 def as_result(
@@ -25,13 +25,14 @@ def as_result(
         corpus_folder: where the documents are, for people.
         warnings: sentences for the reader.
     """
-    planned, label = work.planned, ref.reference.label
+    tokenization, label = ref.participant.tokenization, ref.label
+    documents = tokenization.documents
     corpus = pl.DataFrame(
         {
-            "family": [label] * len(planned),
-            "document": [plan.document.name for plan in planned],
-            "category": [plan.document.category for plan in planned],
-            "n_tokens": [len(plan.tokens) for plan in planned],
+            "family": [label] * len(documents),
+            "document": [each.document.name for each in documents],
+            "category": [each.document.category for each in documents],
+            "n_tokens": [len(each.tokens) for each in documents],
         },
         schema=schema.CORPUS,
     )
@@ -39,12 +40,16 @@ def as_result(
         {
             "family": corpus["family"],
             "document": corpus["document"],
-            "tokens": pl.Series([plan.tokens for plan in planned], dtype=schema.TEXTS["tokens"]),
+            "tokens": pl.Series([each.tokens for each in documents], dtype=schema.TEXTS["tokens"]),
         },
         schema=schema.TEXTS,
     )
     pieces = pl.DataFrame(
-        {"family": [label] * len(work.distinct_tokens), "token": work.distinct_tokens, "piece": work.pieces},
+        {
+            "family": [label] * len(tokenization.pieces),
+            "token": tokenization.distinct_tokens,
+            "piece": tokenization.pieces,
+        },
         schema=schema.PIECES,
     )
     family = Family(
@@ -55,33 +60,45 @@ def as_result(
         system=work.build.system,
         devices=tuple(work.build.devices),
         corpus=corpus_folder,
-        n_fed=work.n_fed,
+        n_fed=ref.participant.n_fed,
     )
-    return make_result(_token_records(planned, ref, cmps), pieces, corpus, texts, [family], warnings)
+    return make_result(_token_records(tokenization, ref, cmps), pieces, corpus, texts, [family], warnings)
 
 
-def _token_records(planned: list[PlannedDocument], ref: Evaluation, cmps: list[Evaluation]) -> pl.DataFrame:
+def _token_records(tokenization: Tokenization, ref: Evaluation, cmps: list[Evaluation]) -> pl.DataFrame:
     """One row per model and scored token, as `schema.TOKENS`."""
-    n_scored = [sum(len(window.targets) for window in plan.windows) for plan in planned]
-    names = pl.Series("document", [plan.document.name for plan in planned], dtype=schema.NAMES)
-    document = names.gather(np.repeat(np.arange(len(planned), dtype=np.uint32), n_scored))
-    pos = np.concatenate([window.pos for plan in planned for window in plan.windows])
-    token = np.concatenate([window.targets for plan in planned for window in plan.windows])
-
-    frames = []
-    for cmp in cmps:
-        columns = {
-            "document": document,
-            "pos": pos,
-            "token": token,
-            "logp_ref": ref.logp,
-            "logp_cmp": cmp.logp,
-            "delta": cmp.logp - ref.logp,
-        }
-        frames.append(
-            pl.DataFrame(columns).with_columns(
-                pl.lit(ref.reference.label, dtype=schema.NAMES).alias("family"),
-                pl.lit(cmp.reference.label, dtype=schema.NAMES).alias("model"),
-            )
+    documents, windows = tokenization.documents, tokenization.windows
+    n_scored = [sum(len(window.targets) for window in each.windows) for each in documents]
+    names = pl.Series("document", [each.document.name for each in documents], dtype=schema.NAMES)
+    # the same for every comparison: as columns they are made once, and the frames share them
+    shared = pl.DataFrame(
+        [
+            names.gather(np.repeat(np.arange(len(documents), dtype=np.uint32), n_scored)),
+            pl.Series("pos", np.concatenate([window.pos for window in windows])),
+            pl.Series("token", np.concatenate([window.targets for window in windows])),
+            *_byte_columns(tokenization),
+            pl.Series("logp_ref", ref.logp),
+        ]
+    )
+    frames = [
+        shared.with_columns(
+            pl.lit(ref.label, dtype=schema.NAMES).alias("family"),
+            pl.lit(cmp.label, dtype=schema.NAMES).alias("model"),
+            pl.Series("logp_cmp", cmp.logp),
+            pl.Series("delta", cmp.logp - ref.logp),
         )
+        for cmp in cmps
+    ]
     return pl.concat(frames).select(pl.col(name).cast(dtype) for name, dtype in schema.TOKENS.items())
+
+
+def _byte_columns(tokenization: Tokenization) -> list[pl.Series]:
+    """`byte_start` and `byte_end` of the scored tokens in the order of the windows."""
+    starts, ends = [], []
+    for each in tokenization.documents:
+        pos = np.concatenate([window.pos for window in each.windows]).astype(np.int64)
+        bounds = tokenization.bounds(each)
+        unknown = pl.repeat(None, len(pos), dtype=pl.UInt32, eager=True)
+        starts.append(unknown if bounds is None else pl.Series(bounds[pos]))
+        ends.append(unknown if bounds is None else pl.Series(bounds[pos + 1]))
+    return [pl.concat(starts).rename("byte_start"), pl.concat(ends).rename("byte_end")]

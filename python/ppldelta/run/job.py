@@ -1,6 +1,7 @@
-"""A job before anything is evaluated: documents × models, all checked, and what the store has of it already.
+"""A job before anything is evaluated: documents and models that fit together, and what the store has of them already.
 
-`scoring.score` and `planning.plan` both begin here, so that what a dry run says is what a run does.
+Four steps lead there: read → plan → admit → locate. `scoring.score` and `dry_run.plan` both begin here, so that what a
+dry run says is what a run does.
 """
 
 from __future__ import annotations
@@ -10,73 +11,75 @@ from collections.abc import Container, Iterable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, replace
 from functools import partial
-from pathlib import Path
-
-import numpy as np
-from numpy.typing import NDArray
 
 from ppldelta.console.progress import Meter, meter
-from ppldelta.engine import native
 from ppldelta.engine.native import Build, ModelInfo
 from ppldelta.engine.remote import RemoteModel
 from ppldelta.engine.session import Session
-from ppldelta.errors import LeftOut, ModelError, StoreError
-from ppldelta.models.references import ModelLike, ModelReference, resolve, resolve_many, unique_labels
+from ppldelta.errors import ModelError, StoreError
+from ppldelta.models.references import LabelledSource, ModelLike, resolve, resolve_many, unique_labels
+from ppldelta.models.source import ModelSource
+from ppldelta.run import checks
 from ppldelta.run.keys import Keys, corpus_hash, engine_of
-from ppldelta.run.plan import (
-    PlannedDocument,
-    beyond_training,
-    check_tokens,
-    other_bos,
-    plan_batches,
-    plan_documents,
-    refuse_unscorable,
-)
+from ppldelta.run.memory import Memory
 from ppldelta.run.settings import ResolvedSettings, Settings
+from ppldelta.run.tokenization import Tokenization, tokenize
 from ppldelta.store.hashes import Hashes
 from ppldelta.store.store import Key, Store
 from ppldelta.surroundings import need_threads_of_polars, need_working_folder
 from ppldelta.text.documents import Document, Files, load_documents
-from ppldelta.text.windows import PlannedWindow
-from ppldelta.wording.names import counted, printable, shown_type
+from ppldelta.text.windows import Batch
+from ppldelta.wording.names import counted, shown_type
 
 
 @dataclass(frozen=True, eq=False)
-class ModelJob:
+class Participant:
     """One model of a job.
 
     Attributes:
         model: where it is evaluated.
-        path: its file.
         sha256: its content.
-        keys: what the store files each planned window under.
+        tokenization: the documents as it reads them; the reference's own, which today's comparisons share.
+        keys: what the store files each of its windows under.
         stored: which of them it has.
-        info: what it says of itself, where the store remembers that; the weights need not be loaded then.
+        info: what the model says of itself, where the store remembers that; the weights need not be loaded then.
     """
 
     model: RemoteModel
-    path: Path
     sha256: str
+    tokenization: Tokenization
     keys: list[Key]
     stored: set[Key]
     info: ModelInfo | None
 
     @property
     def label(self) -> str:
-        return self.model.reference.label
+        """What the user calls it."""
+        return self.model.label
 
     @property
-    def todo(self) -> list[int]:
-        """Indices of the planned windows that have to be evaluated."""
-        return self.missing(self.stored)
+    def source(self) -> ModelSource:
+        """What it is."""
+        return self.model.source
 
-    def missing(self, known: Container[Key]) -> list[int]:
-        """Indices of the planned windows that are not known, of equal ones the first."""
+    @property
+    def n_fed(self) -> int:
+        """Tokens that it reads, with nothing in the store; of equal windows it reads one."""
+        windows = self.tokenization.windows
+        return sum({key: window.n_fed for key, window in zip(self.keys, windows, strict=True)}.values())
+
+    def missing(self, known: Container[Key]) -> list[Batch]:
+        """What has to be evaluated: the windows that are not known, of equal ones the first."""
         first: dict[Key, int] = {}
         for i, key in enumerate(self.keys):
             if key not in known:
                 first.setdefault(key, i)
-        return list(first.values())
+        return self.tokenization.batches_of(first.values())
+
+    @property
+    def todo(self) -> list[Batch]:
+        """What has to be evaluated with what the store has now."""
+        return self.missing(self.stored)
 
 
 @dataclass(frozen=True, eq=False)
@@ -85,10 +88,6 @@ class Job:
 
     Attributes:
         settings: the same for all models.
-        planned: the documents with their tokens and windows.
-        windows: those of all documents.
-        distinct_tokens: every token that occurs in them, once, int32 of shape [n].
-        pieces: the bytes of each of those.
         models: the reference first.
         build: what evaluates them.
         store: what was evaluated before; None where nothing is kept.
@@ -97,32 +96,28 @@ class Job:
     """
 
     settings: ResolvedSettings
-    planned: list[PlannedDocument]
-    windows: list[PlannedWindow]
-    distinct_tokens: NDArray[np.int32]
-    pieces: list[bytes]
-    models: list[ModelJob]
+    models: list[Participant]
     build: Build
     store: Store | None
     warnings: list[str]
     progress: bool
+
+    @property
+    def reference(self) -> Participant:
+        """The model that is the yardstick."""
+        return self.models[0]
 
     def engine(self, kernels: str) -> str:
         """What the store files windows under that these kernels computed (`Key.engine`)."""
         return engine_of(self.settings, replace(self.build, kernels=kernels))
 
     @property
-    def n_fed(self) -> int:
-        """Tokens that a model reads, with nothing in the store: equal windows once."""
-        return sum({key: window.n_fed for key, window in zip(self.models[0].keys, self.windows, strict=True)}.values())
-
-    @property
     def headline(self) -> str:
         """What there is to do, in a line."""
-        n_tokens = sum(len(plan.tokens) for plan in self.planned)
+        texts = self.reference.tokenization
         what = (
-            f"{counted(len(self.planned), 'document')}, {counted(n_tokens, 'token')}, "
-            f"{counted(len(self.windows), 'window')}"
+            f"{counted(len(texts.documents), 'document')}, {counted(texts.n_tokens, 'token')}, "
+            f"{counted(len(texts.windows), 'window')}"
         )
         todo = [each for each in self.models if each.todo]
         if not todo:
@@ -140,7 +135,7 @@ class Request:
     """What is asked for, as far as it can be checked without a model: the models are files, the reference first."""
 
     settings: Settings
-    models: list[ModelReference]
+    models: list[LabelledSource]
 
     @classmethod
     def of(
@@ -173,8 +168,16 @@ def opened(
         store: where evaluations are kept.
         progress: whether to show how far it is.
     """
-    with _store(store) as kept, Hashes([reference.path for reference in request.models], kept) as hashes:
-        yield _prepared(files, request.models, request.settings, session, kept, hashes, progress)
+    with _store(store) as kept, Hashes([each.source for each in request.models], kept) as hashes:
+        memory = Memory(kept, hashes, progress)
+        documents, models, warnings = _read(files, request, session, memory)
+        settings, tokenization, of_plan = _plan(documents, models[0], request.settings, progress)
+        keys = Keys(settings, models[0].info, models[0].build, tokenization.batches)
+        corpus = corpus_hash(tokenization.documents) if kept else ""
+        admitted, of_models = _admit(models, tokenization, keys, corpus, memory)
+        located, of_content = _locate(admitted, tokenization, keys, corpus, memory)
+        warnings += of_plan + of_models + of_content
+        yield Job(settings, located, models[0].build, kept, warnings, progress)
 
 
 def _store(store: str | os.PathLike[str] | bool | None) -> AbstractContextManager[Store | None]:
@@ -186,116 +189,92 @@ def _store(store: str | os.PathLike[str] | bool | None) -> AbstractContextManage
     return Store(None if store is True else store)
 
 
-def _prepared(
-    files: Files,
-    references: list[ModelReference],
-    asked: Settings,
-    session: Session,
-    store: Store | None,
-    hashes: Hashes,
-    progress: bool,
-) -> Job:
+def _read(
+    files: Files, request: Request, session: Session, memory: Memory
+) -> tuple[list[Document], list[RemoteModel], list[str]]:
+    """The documents, the models, of which the reference can be scored, and warnings."""
     documents, warnings = load_documents(files)
     models = [
         RemoteModel(
-            session,
-            reference,
-            n_gpu_layers=asked.n_gpu_layers,
-            content=partial(hashes.wait_visibly, reference.path, progress),
+            session, each, n_gpu_layers=request.settings.n_gpu_layers, content=partial(memory.sha256, each.source)
         )
-        for reference in references
+        for each in request.models
     ]
-    (reference, *comparisons), (model, *judged) = references, models
-
+    reference = models[0]
     # A model that was evaluated before needs no weights, as far as is known yet; for another one the vocabulary alone
     # would take as long to load and then be loaded again.
-    if not _described(hashes.known(reference.path), store):
-        model.load()
-    refuse_unscorable(model.info, reference.label)
-    warnings += _no_device(asked, model.build)
-    settings = asked.resolve(model.info, model.build)
-    with _tokenizing(documents, progress) as bar:
-        planned, too_short = plan_documents(documents, model, settings, bar.update)
-    warnings += too_short + beyond_training(model.info, reference.label, planned)
-    distinct_tokens = np.unique(np.concatenate([plan.tokens for plan in planned]))
-    pieces = model.pieces(distinct_tokens)
-    windows = plan_batches(planned, settings)
-    keys = Keys(settings, model.info, model.build, windows)
-    corpus = corpus_hash(planned) if store else ""
+    if not memory.description(memory.hashes.known(reference.source)):
+        reference.load()
+    checks.refuse_unscorable(reference.info, reference.label)
+    return documents, models, warnings + checks.no_device(request.settings, reference.build)
 
-    failures, readable = [], [model]
-    for comparison, candidate in zip(comparisons, judged, strict=True):
-        sha256 = hashes.known(comparison.path)
-        info = _described(sha256, store)
-        wanted = set(keys.of(sha256)) if info else set()
-        all_stored = bool(info) and store.known(wanted) == wanted
-        if not all_stored or not store.is_checked(sha256, corpus):
+
+def _plan(
+    documents: list[Document], reference: RemoteModel, asked: Settings, progress: bool
+) -> tuple[ResolvedSettings, Tokenization, list[str]]:
+    """What the settings mean here, what is evaluated with them, and warnings."""
+    settings = asked.resolve(reference.info, reference.build)
+    with _tokenizing(documents, progress) as bar:
+        tokenization, too_short = tokenize(documents, reference, settings, bar.update)
+    return (
+        settings,
+        tokenization,
+        too_short + checks.beyond_training(reference.info, reference.label, tokenization.longest),
+    )
+
+
+def _admit(
+    models: list[RemoteModel], tokenization: Tokenization, keys: Keys, corpus: str, memory: Memory
+) -> tuple[list[RemoteModel], list[str]]:
+    """The reference and the comparisons that can be judged against it, and warnings, also of those left out.
+
+    What the store knows of a model is not asked again.
+
+    Raises:
+        ModelError: none of the comparisons can be loaded or scored.
+        TokenizerMismatchError: one of them splits a document into other tokens.
+    """
+    reference, *comparisons = models
+    admitted, warnings, failures = [reference], [], []
+    for comparison in comparisons:
+        sha256 = memory.hashes.known(comparison.source)
+        info = memory.description(sha256)
+        is_stored = sha256 is not None and info is not None and memory.has_all(keys.of(sha256))
+        if info is None or sha256 is None or not is_stored or not memory.is_checked(sha256, corpus):
             try:
-                info = candidate.info if all_stored else candidate.look()
-                refuse_unscorable(info, comparison.label)
+                info = comparison.info if is_stored else comparison.look()
+                checks.refuse_unscorable(info, comparison.label)
             except ModelError as error:  # such as a damaged file; the others go on
                 failures.append((comparison.label, error))
                 continue
-            with _tokenizing([plan.document for plan in planned], progress) as bar:
-                check_tokens(comparison, candidate, planned, reference, model, bar.update)
-        warnings += beyond_training(info, comparison.label, planned)
-        warnings += other_bos(comparison, info, reference, model.info)
-        readable.append(candidate)
-    if len(readable) == 1:
+            with _tokenizing([each.document for each in tokenization.documents], memory.progress) as bar:
+                checks.refuse_other_tokens(
+                    comparison.label, comparison, reference.label, reference, tokenization, bar.update
+                )
+        warnings += checks.beyond_training(info, comparison.label, tokenization.longest)
+        warnings += checks.other_bos(comparison.label, info, reference.label, reference.info)
+        admitted.append(comparison)
+    if len(admitted) == 1:
         raise failures[0][1]
-    warnings += [left_out(*failure) for failure in failures]
+    return admitted, warnings + [checks.left_out(*failure) for failure in failures]
 
-    jobs = []
-    for each in readable:
-        path = each.reference.path
-        sha256 = hashes.wait_visibly(path, progress)
+
+def _locate(
+    models: list[RemoteModel], tokenization: Tokenization, keys: Keys, corpus: str, memory: Memory
+) -> tuple[list[Participant], list[str]]:
+    """For each model what of its windows the store has, and warnings."""
+    located = []
+    for model in models:
+        sha256 = memory.sha256(model.source)
         mine = keys.of(sha256)
-        stored = store.known(mine) if store else set()
-        if store:
-            store.note_checked(sha256, corpus)
-        jobs.append(ModelJob(each, path, sha256, mine, stored, _described(sha256, store)))
-    warnings += _same_content(jobs[1:])
-    return Job(settings, planned, windows, distinct_tokens, pieces, jobs, model.build, store, warnings, progress)
+        stored = memory.store.known(mine) if memory.store else set()
+        if memory.store:
+            memory.store.notes.note_checked(sha256, corpus)
+        located.append(Participant(model, sha256, tokenization, mine, stored, memory.description(sha256)))
+    return located, checks.same_content((each.label, each.sha256) for each in located[1:])
 
 
 def _tokenizing(documents: list[Document], progress: bool) -> AbstractContextManager[Meter]:
     """Shows how far one model is with splitting texts; within a long text it shows only that time passes."""
     n_bytes = sum(len(document.text) for document in documents)
     return meter("tokenizing", n_bytes, "byte", brief=True, visible=progress)
-
-
-def left_out(label: str, failure: ModelError, what: str = "this model is left out") -> LeftOut:
-    """A warning about a comparison that failed while the others go on."""
-    text = f"{failure.message}; {what}" + (f" (hint: {failure.hint})." if failure.hint else ".")
-    return LeftOut(text, "comparison", label)
-
-
-def _no_device(asked: Settings, where: Build) -> list[str]:
-    """A warning where a build for GPUs finds none, unless none is wanted."""
-    if where.gpu or asked.n_gpu_layers == 0 or not where.idle:
-        return []
-    because = f" ({where.idle_because})" if where.idle_because else ""
-    return [
-        f"This build is for {' and '.join(where.idle)}, but finds no device{because}, and evaluates on the CPU. "
-        "Is the driver installed, and is the device visible (CUDA_VISIBLE_DEVICES, the container's settings)? "
-        "`n_gpu_layers=0` (`-ngl 0`) means the CPU without this warning."
-    ]
-
-
-def _same_content(jobs: list[ModelJob]) -> list[str]:
-    """A warning for each comparison that is another one under a second name."""
-    first: dict[str, str] = {}
-    return [
-        f"`{printable(each.label)}` has the same content as `{printable(before)}`; one of them is enough."
-        for each in jobs
-        if (before := first.setdefault(each.sha256, each.label)) != each.label
-    ]
-
-
-def _described(sha256: str | None, store: Store | None) -> ModelInfo | None:
-    """What a model of this content says of itself, where the store remembers that."""
-    fields = store.description(sha256, native.release()) if store and sha256 else None
-    try:
-        return ModelInfo(**fields) if fields else None
-    except TypeError:  # another development state of this version knew other fields
-        return None

@@ -7,45 +7,39 @@ on with those that are new. Only windows that share a batch depend on the others
 from __future__ import annotations
 
 import hashlib
-from collections import defaultdict
 from collections.abc import Iterable, Sequence
 
 import numpy as np
 
 from ppldelta.engine.native import Build, ModelInfo
-from ppldelta.run.plan import PlannedDocument
 from ppldelta.run.settings import ResolvedSettings
+from ppldelta.run.tokenization import TokenizedDocument
 from ppldelta.store.store import Key, tokens_hash
-from ppldelta.text.windows import PlannedWindow, Window
+from ppldelta.text.windows import Batch, Window
 
 
 class Keys:
-    """The keys of a job's windows, for any of its models.
+    """The keys of a tokenization's windows, for any model that shares it.
 
     Args:
         settings: the same for all models.
         reference: what the reference says of itself.
         build: what evaluates them.
-        windows: of all documents.
+        batches: all windows.
     """
 
     def __init__(
-        self, settings: ResolvedSettings, reference: ModelInfo, build: Build, windows: Sequence[PlannedWindow]
+        self, settings: ResolvedSettings, reference: ModelInfo, build: Build, batches: Sequence[Batch]
     ) -> None:
         bos = reference.bos if reference.add_bos else None
         self._rule = f"{settings.windows}|n_ctx:{settings.n_ctx}|bos:{bos}"
         self._engine = engine_of(settings, build)
-        own = [_hash(each.window) for each in windows]
-        mates: dict[int, list[str]] = defaultdict(list)
-        for each, digest in zip(windows, own, strict=True):
-            mates[each.batch].append(digest)
-        # windows that share a batch move one another's last digits, so what is in it belongs to the key
-        self._digests = [
-            digest
-            if len(mates[each.batch]) == 1
-            else hashlib.sha256("".join([digest, *mates[each.batch]]).encode()).hexdigest()
-            for each, digest in zip(windows, own, strict=True)
-        ]
+        found: dict[int, str] = {}
+        for batch in batches:
+            own = [_hash(window) for window in batch.windows]
+            # windows that share a batch move one another's last digits, so what is in it belongs to the key
+            found |= zip(batch.at, own if len(own) == 1 else [_joined([each, *own]) for each in own], strict=True)
+        self._digests = [found[i] for i in range(len(found))]
 
     def of(self, sha256: str) -> list[Key]:
         """The key of each window for the model of this content, 64 hexadecimal digits."""
@@ -57,16 +51,20 @@ def engine_of(settings: ResolvedSettings, build: Build) -> str:
     return str(settings.of_each_window().signature(build))
 
 
-def corpus_hash(planned: Iterable[PlannedDocument]) -> str:
+def corpus_hash(documents: Iterable[TokenizedDocument]) -> str:
     """sha256 over texts and the tokens that the reference makes of them, as 64 hexadecimal digits.
 
-    A model that splits these texts into these tokens need not be asked again; windows do not tell, since what is left
-    over after the last one is in none.
+    A model that splits these texts into these tokens need not be asked again. The keys of its windows would not show
+    that it does, because the tokens after a document's last window are in no key.
     """
     whole = hashlib.sha256()
-    for plan in planned:
-        whole.update(hashlib.sha256(plan.document.text).digest() + bytes.fromhex(tokens_hash(plan.tokens)))
+    for each in documents:
+        whole.update(hashlib.sha256(each.document.text).digest() + bytes.fromhex(tokens_hash(each.tokens)))
     return whole.hexdigest()
+
+
+def _joined(digests: list[str]) -> str:
+    return hashlib.sha256("".join(digests).encode()).hexdigest()
 
 
 def _hash(window: Window) -> str:

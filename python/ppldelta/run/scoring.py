@@ -17,6 +17,7 @@ from ppldelta.engine.session import Session
 from ppldelta.errors import ModelError
 from ppldelta.models.references import ModelLike
 from ppldelta.run import job
+from ppldelta.run.checks import left_out
 from ppldelta.run.evaluation import evaluate, other_kernels
 from ppldelta.run.job import Request
 from ppldelta.run.settings import DEFAULT_N_UBATCH, Settings
@@ -111,5 +112,5 @@ def score(
     if not evaluations:
         raise failures[0][1]
     warnings = [*work.warnings, *other_kernels([evaluation, *evaluations], work)]
-    warnings += [job.left_out(*failure) for failure in failures]
+    warnings += [left_out(*failure) for failure in failures]
     return frames.as_result(work, evaluation, evaluations, corpus_path(files), warnings)

@@ -56,6 +56,9 @@ _NETWORK = {
     *("ncpfs", "nfs", "nfs4", "orangefs", "panfs", "pvfs2", "smb3", "smbfs"),
 }
 
+COARSE_S = 3600
+"""Seconds to which times of use are kept, so that reading seldom writes."""
+
 ELSEWHERE = "name another file with `store=` (`--store`), or work without one: `store=None` (`--no-store`)"
 _DAMAGED = f"the file was left as it is; {ELSEWHERE}"
 _REASONS = (
@@ -78,7 +81,7 @@ class Database:
         connection: SQLite's; every statement outside of `transaction` is one of its own.
 
     Raises:
-        StoreError: see `engine.store.Store`.
+        StoreError: see `store.store.Store`.
     """
 
     def __init__(self, path: Path) -> None:

@@ -6,11 +6,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from concurrent.futures import Future, ThreadPoolExecutor, wait
-from pathlib import Path
 from types import TracebackType
 
 from ppldelta.console.progress import meter
 from ppldelta.models.identity import Stamp, content_hash
+from ppldelta.models.source import ModelSource
 from ppldelta.store.store import Store
 
 _POLL_S = 0.1
@@ -21,65 +21,65 @@ class _Stopped(Exception):
 
 
 class Hashes:
-    """Content hashes of model files, each file read once; a context manager that stops reading at its end.
+    """Content hashes of models, each file read once; a context manager that stops reading at its end.
 
-    A hash is remembered in the store where the files did not change while they were read nor a moment before.
+    A hash is remembered in the store unless the files changed while they were read or just before.
 
     Args:
-        paths: the models' files (of several, the first).
+        sources: the models.
         store: where hashes are remembered; None for nowhere.
     """
 
-    def __init__(self, paths: Iterable[Path], store: Store | None) -> None:
+    def __init__(self, sources: Iterable[ModelSource], store: Store | None) -> None:
         self._store = store
         self._stopped = False
         self._n_read = self._n_told = 0
-        self._stamps = {path: Stamp.of(path) for path in paths}
-        self._known: dict[Path, str] = {}
+        self._stamps = {source: Stamp.of(source) for source in sources}
+        self._known: dict[ModelSource, str] = {}
         if store:
-            found = ((path, store.remembered_hash(stamp)) for path, stamp in self._stamps.items() if stamp)
-            self._known = {path: sha256 for path, sha256 in found if sha256}
+            found = ((source, store.notes.remembered_hash(stamp)) for source, stamp in self._stamps.items() if stamp)
+            self._known = {source: sha256 for source, sha256 in found if sha256}
         self._reader = ThreadPoolExecutor(1, "ppldelta-hashes")
-        self._reading: dict[Path, Future[str]] = {
-            path: self._reader.submit(content_hash, path, self._on_read)
-            for path in self._stamps
-            if path not in self._known
+        self._reading: dict[ModelSource, Future[str]] = {
+            source: self._reader.submit(content_hash, source, self._on_read)
+            for source in self._stamps
+            if source not in self._known
         }
-        self.n_bytes = sum(stamp.size_bytes for path in self._reading if (stamp := self._stamps[path]))
+        self.n_bytes = sum(stamp.size_bytes for source in self._reading if (stamp := self._stamps[source]))
         """Bytes that are read, of all files together."""
 
-    def known(self, path: Path) -> str | None:
-        """The hash, where no file has to be read for it any more."""
-        return self._known.get(path)
+    def known(self, source: ModelSource) -> str | None:
+        """The hash; None where a file has to be read for it."""
+        return self._known.get(source)
 
-    def wait(self, path: Path, on_read: Callable[[int], object] = lambda n_bytes: None) -> str:
+    def wait(self, source: ModelSource, on_read: Callable[[int], object] = lambda n_bytes: None) -> str:
         """The hash.
 
         Args:
-            path: one of the files.
+            source: one of the models.
             on_read: called now and then with the number of bytes that were read, of any file, since the last call.
 
         Raises:
             ModelError: a file of the model is missing or cannot be read.
             StoreError: the hash cannot be remembered.
         """
-        if future := self._reading.get(path):
+        if future := self._reading.get(source):
             while not wait([future], timeout=_POLL_S).done:
                 self._tell(on_read)
-            self._known[path] = future.result()
-            del self._reading[path]
-            stamp = self._stamps[path]
-            if self._store and stamp and stamp.settled and Stamp.of(path) == stamp:
-                self._store.remember_hash(stamp, self._known[path])
+            self._known[source] = future.result()
+            del self._reading[source]
+            stamp = self._stamps[source]
+            if self._store and stamp and stamp.settled and Stamp.of(source) == stamp:
+                self._store.notes.remember_hash(stamp, self._known[source])
         self._tell(on_read)
-        return self._known[path]
+        return self._known[source]
 
-    def wait_visibly(self, path: Path, visible: bool = True) -> str:
+    def wait_visibly(self, source: ModelSource, visible: bool = True) -> str:
         """As `wait`; where that takes long, stderr shows how much of all files was read."""
         with meter(
             "reading the models", self.n_bytes, "byte", initial=self._n_told, brief=True, visible=visible
         ) as shown:
-            return self.wait(path, shown.update)
+            return self.wait(source, shown.update)
 
     def __enter__(self) -> Hashes:
         return self

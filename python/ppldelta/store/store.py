@@ -1,34 +1,29 @@
 """Log-probabilities that were computed once, kept in one SQLite file, so that nothing is ever evaluated twice.
 
 Windows that were done together are one row, committed as soon as they are there: a killed process loses what it was
-doing together and nothing else. Two processes may write at once. Beside them, what is expensive to find out of models:
-the content hash of each file, what each model says of itself, which texts it splits as a reference did, and which
-kernels were found to multiply right (`engine.trusted`).
+doing together and nothing else. Two processes may write at once. Beside them lies what is expensive to find out
+(`store.notes`).
 """
 
 from __future__ import annotations
 
 import hashlib
-import json
 import os
 import time
 import zlib
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
-from typing import Any
 
 import numpy as np
 import platformdirs
 from numpy.typing import ArrayLike, NDArray
 
 from ppldelta.errors import StoreError
-from ppldelta.models.identity import Stamp
-from ppldelta.store.database import ELSEWHERE, Database
-
-COARSE_S = 3600  # times of use are kept to the hour, so that reading seldom writes
+from ppldelta.store.database import COARSE_S, ELSEWHERE, Database
+from ppldelta.store.notes import Notes
 
 
 @dataclass(frozen=True)
@@ -37,7 +32,7 @@ class Key:
 
     Attributes:
         model: sha256 of the model's content, 64 hexadecimal digits (`models.identity`).
-        window: sha256 of the window, 64 hexadecimal digits (`engine.keys`): which token is the first to be scored,
+        window: sha256 of the window, 64 hexadecimal digits (`run.keys`): which token is the first to be scored,
             those that are fed, and the targets; where several windows share a batch, of all that are in it as well.
         rule: text that names how texts are cut into windows: the rule, n_ctx, BOS.
         engine: text that names what else the numbers depend on: versions, backend, micro-batch …
@@ -69,11 +64,16 @@ class Store:
     Raises:
         StoreError: the file cannot be made, opened or written; it is damaged, or not of this program; a newer
             version wrote it. It is left as it is. The methods raise it as well.
+
+    Attributes:
+        path: the file, absolute.
+        notes: what is remembered beside the log-probabilities.
     """
 
     def __init__(self, path: str | os.PathLike[str] | None = None) -> None:
         self.database = Database(default_path() if path is None else Path(path))
         self.path = self.database.path
+        self.notes = Notes(self.database)
         self._cached: dict[int, set[bytes]] = {}
         self._version = -1
 
@@ -105,10 +105,6 @@ class Store:
         """Which of the keys the store has; no values are read."""
         with self.database.guard("read"):
             return {key for wanted, _ in self._shards_of(keys) for key in wanted.values()}
-
-    def put(self, key: Key, logp: NDArray[np.float32], time_s: float) -> None:
-        """`put_many` of one window."""
-        self.put_many([(key, logp, time_s)])
 
     def put_many(self, rows: Iterable[tuple[Key, NDArray[np.float32], float]]) -> None:
         """Writes windows' log-probabilities; once this returns, killing the process does not lose them.
@@ -150,74 +146,6 @@ class Store:
                     written.append((at, fresh))
         for at, fresh in written:
             self._cached[at].update(fresh)
-
-    def remembered_hash(self, stamp: Stamp) -> str | None:
-        """The content hash of a model's files, where it was remembered and they are unchanged since."""
-        now = int(time.time())
-        with self.database.guard("read"):
-            row = self.database.connection.execute(
-                "SELECT sha256 FROM files WHERE path = ? AND stamp = ?", (stamp.name, stamp.text)
-            ).fetchone()
-            if row is None:
-                return None
-            self.database.connection.execute(
-                f"UPDATE files SET seen = ? WHERE path = ? AND sha256 = ? AND seen < ? - {COARSE_S}",
-                (now, stamp.name, row[0], now),
-            )
-        return row[0].hex()
-
-    def remember_hash(self, stamp: Stamp, sha256: str) -> None:
-        """Remembers the content hash of a model's files for as long as their stamp stays the same."""
-        with self.database.guard("write"):
-            self.database.connection.execute(
-                "INSERT OR REPLACE INTO files (path, sha256, stamp, seen) VALUES (?, ?, ?, ?)",
-                (stamp.name, bytes.fromhex(sha256), stamp.text, int(time.time())),
-            )
-
-    def description(self, model: str, release: str) -> dict[str, Any] | None:
-        """What a model said of itself (the fields of `native.ModelInfo`), where it was remembered.
-
-        Args:
-            model: sha256 of its content.
-            release: what was asked: `native.release()`.
-        """
-        with self.database.guard("read"):
-            row = self.database.connection.execute(
-                "SELECT info FROM models WHERE model = ? AND release = ?", (bytes.fromhex(model), release)
-            ).fetchone()
-        try:
-            return None if row is None else dict(json.loads(row[0]))
-        except (TypeError, ValueError) as error:
-            raise self.database.damaged("a row holds something else than what was written") from error
-
-    def describe(self, model: str, release: str, info: Mapping[str, Any]) -> None:
-        """Remembers what a model says of itself, so that its weights need not be loaded to know it."""
-        with self.database.guard("write"):
-            self.database.connection.execute(
-                "INSERT OR REPLACE INTO models (model, release, info) VALUES (?, ?, ?)",
-                (bytes.fromhex(model), release, json.dumps(dict(info))),
-            )
-
-    def is_checked(self, model: str, corpus: str) -> bool:
-        """Whether the model of this content is known to split these texts as the reference did.
-
-        Args:
-            model: sha256 of its content.
-            corpus: which texts, and into what (`engine.keys.corpus_hash`).
-        """
-        with self.database.guard("read"):
-            found = self.database.connection.execute(
-                "SELECT 1 FROM checked WHERE model = ? AND corpus = ?", (bytes.fromhex(model), bytes.fromhex(corpus))
-            )
-            return found.fetchone() is not None
-
-    def note_checked(self, model: str, corpus: str) -> None:
-        """Remembers that it does."""
-        with self.database.guard("write"):
-            self.database.connection.execute(
-                "INSERT OR IGNORE INTO checked (model, corpus) VALUES (?, ?)",
-                (bytes.fromhex(model), bytes.fromhex(corpus)),
-            )
 
     def forget(self) -> None:
         """To be called where rows were removed through this store's own connection."""

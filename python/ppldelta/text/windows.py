@@ -12,11 +12,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
 
 from ppldelta.errors import PpldeltaError
 
 RULES = ("perplexity", "every")
-"""Names of the rules that `plan_windows` knows; the first is the default of ``windows=``."""
+"""Names of the rules that `cut_windows` knows; the first is the default of ``windows=``."""
 
 N_CTX_MIN = 4
 N_CTX_MAX_DEFAULT = 8192
@@ -36,24 +37,35 @@ class Window:
         pos: uint32, shape (n_scored,); index of each target in the document's own tokens (a BOS is not counted).
     """
 
-    tokens: np.ndarray
+    tokens: NDArray[np.int32]
     first_output: int
-    targets: np.ndarray
-    pos: np.ndarray
-
-
-@dataclass(frozen=True, eq=False)
-class PlannedWindow:
-    """What is evaluated and stored on its own: a window of a document. Those of one `batch` are evaluated together."""
-
-    window: Window
-    document_name: str
-    batch: int
+    targets: NDArray[np.int32]
+    pos: NDArray[np.uint32]
 
     @property
     def n_fed(self) -> int:
         """Tokens that the model reads."""
-        return len(self.window.tokens)
+        return len(self.tokens)
+
+
+@dataclass(frozen=True, eq=False)
+class Batch:
+    """Windows that are evaluated together, each on its own positions; most batches hold one.
+
+    Attributes:
+        document: name of the document of the first window, for people.
+        at: index of each window among all windows of its model, ascending.
+        windows: the windows themselves.
+    """
+
+    document: str
+    at: tuple[int, ...]
+    windows: tuple[Window, ...]
+
+    @property
+    def n_fed(self) -> int:
+        """Tokens that the model reads."""
+        return sum(window.n_fed for window in self.windows)
 
 
 def default_n_ctx(n_ctx_train: int) -> int:
@@ -69,7 +81,7 @@ def default_n_ctx(n_ctx_train: int) -> int:
 
 
 def check_arguments(rule: str, n_ctx: int, max_windows: int | None) -> None:
-    """Raises `PpldeltaError` where `plan_windows` cannot work with these arguments."""
+    """Raises `PpldeltaError` where `cut_windows` cannot work with these arguments."""
     if rule not in RULES:
         raise PpldeltaError(
             f"`windows` must be one of {_listed(RULES)}, got `{rule}`", hint="the default is `perplexity`"
@@ -82,8 +94,13 @@ def check_arguments(rule: str, n_ctx: int, max_windows: int | None) -> None:
         )
 
 
-def plan_windows(
-    tokens: np.ndarray | Sequence[int], *, rule: str, n_ctx: int, bos: int | None, max_windows: int | None = None
+def cut_windows(
+    tokens: NDArray[np.int32] | NDArray[np.int64] | Sequence[int],
+    *,
+    rule: str,
+    n_ctx: int,
+    bos: int | None,
+    max_windows: int | None = None,
 ) -> list[Window]:
     """Splits one document into windows.
 
@@ -118,11 +135,11 @@ def plan_windows(
     own = own.astype(np.int32)
     stream = own if bos is None else np.concatenate([np.array([bos], np.int32), own])
 
-    plan = _perplexity if rule == "perplexity" else _every
-    return plan(stream, n_ctx, bos, max_windows)
+    cut = _perplexity if rule == "perplexity" else _every
+    return cut(stream, n_ctx, bos, max_windows)
 
 
-def _perplexity(stream: np.ndarray, n_ctx: int, bos: int | None, max_windows: int | None) -> list[Window]:
+def _perplexity(stream: NDArray[np.int32], n_ctx: int, bos: int | None, max_windows: int | None) -> list[Window]:
     n = min(n_ctx, len(stream))
     first = n // 2
     if first + 1 >= n:
@@ -138,7 +155,7 @@ def _perplexity(stream: np.ndarray, n_ctx: int, bos: int | None, max_windows: in
     return windows
 
 
-def _every(stream: np.ndarray, n_ctx: int, bos: int | None, max_windows: int | None) -> list[Window]:
+def _every(stream: NDArray[np.int32], n_ctx: int, bos: int | None, max_windows: int | None) -> list[Window]:
     # Targets are stream[1:]. With n_ctx tokens fed and the first target preceded by n_ctx // 2 of them, a later
     # window scores n_ctx - n_ctx // 2 + 1 targets: its last target is the one token of the stream it does not feed.
     step = n_ctx - n_ctx // 2 + 1
@@ -152,7 +169,7 @@ def _every(stream: np.ndarray, n_ctx: int, bos: int | None, max_windows: int | N
     return windows
 
 
-def _window(fed: np.ndarray, stream: np.ndarray, begin: int, end: int, bos: int | None) -> Window:
+def _window(fed: NDArray[np.int32], stream: NDArray[np.int32], begin: int, end: int, bos: int | None) -> Window:
     """The window that feeds `fed` and scores ``stream[begin:end]`` from its last rows."""
     pos = np.arange(begin, end) - (0 if bos is None else 1)
     return Window(

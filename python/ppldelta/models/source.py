@@ -1,0 +1,100 @@
+"""What a model is: the files that it is read from and the adapters that are applied to it.
+
+Its content hash (`models.identity`), the store and the worker go by all of that, so that two adapters on one file, or
+one adapter at two scales, are two models everywhere. A name on a hub will be one more way to say where the files are.
+"""
+
+from __future__ import annotations
+
+import math
+import os
+import re
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from ppldelta.errors import ModelError
+from ppldelta.wording.names import as_utf8, printable
+
+_SPLIT = re.compile(r"-(\d{5})-of-(\d{5})\.gguf$")  # as llama.cpp's gguf-split names the files of one model
+
+
+@dataclass(frozen=True)
+class Adapter:
+    """A LoRA that is applied to a model.
+
+    Attributes:
+        path: its GGUF file.
+        scale: what its change of the weights is multiplied by.
+
+    Raises:
+        ModelError: the scale is not a finite number.
+    """
+
+    path: Path
+    scale: float = 1.0
+
+    def __post_init__(self) -> None:
+        if not math.isfinite(self.scale):
+            raise ModelError(
+                f"the scale of the adapter `{printable(self.path)}` must be a finite number, got {self.scale}"
+            )
+        object.__setattr__(self, "scale", float(self.scale) + 0.0)  # equal scales have one spelling: -0.0 is 0.0
+
+
+@dataclass(frozen=True)
+class ModelSource:
+    """What a model is.
+
+    Attributes:
+        path: the GGUF file (of several, the first).
+        adapters: what is applied to it, in this order.
+    """
+
+    path: Path
+    adapters: tuple[Adapter, ...] = ()
+
+    @property
+    def parts(self) -> list[Path]:
+        """The model's own files: `path` alone, or as many as its name says where gguf-split made several."""
+        split = _SPLIT.search(self.path.name)
+        if not split:
+            return [self.path]
+        head = self.path.name[: split.start()]
+        return [self.path.with_name(f"{head}-{i:05d}-of-{split[2]}.gguf") for i in range(1, int(split[2]) + 1)]
+
+    @property
+    def files(self) -> list[Path]:
+        """All files that are read for the model: its own, then those of its adapters."""
+        return [*self.parts, *(adapter.path for adapter in self.adapters)]
+
+    @property
+    def part_number(self) -> int:
+        """Which of a split model's files `path` is; 1 for a model in one file."""
+        split = _SPLIT.search(self.path.name)
+        return int(split[1]) if split else 1
+
+    @property
+    def name(self) -> str:
+        """What the model is called where nobody gives it a label.
+
+        That is its file's name without `.gguf` and without the split's number, then the name and the scale of each
+        adapter: `base+lora:0.8`.
+        """
+        name = _SPLIT.sub("", self.path.name).removesuffix(".gguf")
+        return as_utf8(name + "".join(f"+{each.path.stem}:{each.scale:g}" for each in self.adapters))
+
+    @property
+    def size_bytes(self) -> int:
+        """Of all its files.
+
+        Raises:
+            OSError: one of them is missing.
+        """
+        return sum(file.stat().st_size for file in self.files)
+
+    def absolute(self) -> ModelSource:
+        """The same under absolute paths; links stay as they are."""
+        return ModelSource(
+            Path(os.path.abspath(self.path)),
+            tuple(replace(each, path=Path(os.path.abspath(each.path))) for each in self.adapters),
+        )

@@ -1,0 +1,57 @@
+"""Which windows are evaluated together; pure arithmetic on their lengths."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from ppldelta.text.windows import Batch, Window
+
+
+def make_batches(documents: Sequence[tuple[str, Sequence[Window]]], *, n_seq_max: int, n_ctx: int) -> list[Batch]:
+    """The windows of all documents in batches, which are in the order of the first window of each.
+
+    Args:
+        documents: name and windows of each.
+        n_seq_max: most windows in one batch.
+        n_ctx: most tokens in one batch.
+    """
+    names = [name for name, windows in documents for _ in windows]
+    whole = [window for _, windows in documents for window in windows]
+    numbers = shared_batches(
+        [[window.n_fed for window in windows] for _, windows in documents], n_seq_max=n_seq_max, n_ctx=n_ctx
+    )
+    groups: dict[int, list[int]] = {}
+    for i, number in enumerate(numbers):
+        groups.setdefault(number, []).append(i)
+    return [Batch(names[at[0]], tuple(at), tuple(whole[i] for i in at)) for at in groups.values()]
+
+
+def shared_batches(lengths: Sequence[Sequence[int]], *, n_seq_max: int, n_ctx: int) -> list[int]:
+    """Which windows are evaluated together: decided from all of them at once, so that every model gets the same.
+
+    Only documents of one window share: one of several windows fills its micro-batches itself. Those of similar length
+    come together.
+
+    Args:
+        lengths: for each document, the tokens of its windows.
+        n_seq_max: most windows in one batch.
+        n_ctx: most tokens in one batch.
+
+    Returns:
+        For each window of each document the number of its batch; numbers begin with 0 and rise in the order of windows.
+    """
+    windows = [(length, len(each) == 1 and n_seq_max > 1) for each in lengths for length in each]
+    groups = [[i] for i, (_, shares) in enumerate(windows) if not shares]
+    n_tokens = n_ctx + 1  # of the last group: full
+    for i in sorted((i for i, (_, shares) in enumerate(windows) if shares), key=lambda i: windows[i]):
+        length, _ = windows[i]
+        if n_tokens + length > n_ctx or len(groups[-1]) == n_seq_max:
+            groups.append([])
+            n_tokens = 0
+        groups[-1].append(i)
+        n_tokens += length
+    batches = [0] * len(windows)
+    for batch, group in enumerate(sorted(groups, key=min)):
+        for i in group:
+            batches[i] = batch
+    return batches

@@ -1,0 +1,122 @@
+"""What is refused, or said to the reader, of models before any time is spent on evaluating them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ppldelta.engine.native import Build, ModelInfo
+from ppldelta.errors import LeftOut, ModelError, TokenizerMismatchError
+from ppldelta.run.settings import Settings
+from ppldelta.run.tokenization import Tokenization, Vocabulary
+from ppldelta.wording.names import counted, printable
+
+
+def refuse_unscorable(info: ModelInfo, label: str) -> None:
+    """Raises `ModelError` for a model whose log-probabilities are not those of the next token of the text."""
+    if not info.causal:
+        raise ModelError(
+            f"`{printable(label)}` does not read from left to right ({printable(info.architecture)}), "
+            "so its perplexity means nothing",
+            hint="use a decoder-only language model",
+        )
+    if info.add_eos:
+        raise ModelError(
+            f"the vocabulary of `{printable(label)}` adds an end-of-text token to every text, "
+            "so that a document's end would be part of its score",
+            hint="set `tokenizer.ggml.add_eos_token` to false with gguf-py's gguf_set_metadata.py",
+        )
+
+
+def refuse_other_tokens(
+    label: str,
+    vocabulary: Vocabulary,
+    reference_label: str,
+    reference_vocabulary: Vocabulary,
+    tokenization: Tokenization,
+    on_bytes: Callable[[int], object] = lambda n_bytes: None,
+) -> None:
+    """Compares how a comparison and the reference split all documents. A longer vocabulary is fine.
+
+    Args:
+        label: the comparison's.
+        vocabulary: the comparison's.
+        reference_label: the reference's.
+        reference_vocabulary: the reference's.
+        tokenization: the reference's.
+        on_bytes: called with the bytes of text that were split into tokens since the last call.
+
+    Raises:
+        TokenizerMismatchError: the comparison splits a document into other tokens.
+    """
+    documents = [each.document for each in tokenization.documents]
+    for expected, tokens in zip(tokenization.documents, vocabulary.tokenize(documents, on_bytes), strict=True):
+        n = min(len(tokens), len(expected.tokens))
+        differ = np.flatnonzero(tokens[:n] != expected.tokens[:n])
+        if not len(differ) and len(tokens) == len(expected.tokens):
+            continue
+        at = int(differ[0]) if len(differ) else n
+        raise TokenizerMismatchError(
+            f"`{printable(label)}` splits `{printable(expected.document.name)}` into other tokens than the reference "
+            f"`{printable(reference_label)}`: they differ from token {at} on, {_shown(vocabulary, tokens, at)} instead "
+            f"of {_shown(reference_vocabulary, expected.tokens, at)}",
+            hint="compare models of one family; across families compare each with its own reference, in bits per byte",
+        )
+
+
+def other_bos(label: str, info: ModelInfo, reference_label: str, reference_info: ModelInfo) -> list[str]:
+    """A warning where a comparison begins texts in another way than the reference."""
+    if (info.add_bos, info.bos) == (reference_info.add_bos, reference_info.bos):
+        return []
+    return [
+        f"`{printable(label)}` has another rule for the beginning-of-text token than `{printable(reference_label)}`; "
+        "both are evaluated with the reference's."
+    ]
+
+
+def beyond_training(info: ModelInfo, label: str, longest: int) -> list[str]:
+    """A warning where the longest window has more tokens than what the model was trained on."""
+    if longest <= info.n_ctx_train:
+        return []
+    return [
+        f"Windows of up to {counted(longest, 'token')}, but `{printable(label)}` was trained on contexts of "
+        f"{info.n_ctx_train}: what lies beyond says little about the model."
+    ]
+
+
+def no_device(settings: Settings, where: Build) -> list[str]:
+    """A warning where a build for GPUs finds none, unless none is wanted."""
+    if where.gpu or settings.n_gpu_layers == 0 or not where.idle:
+        return []
+    because = f" ({where.idle_because})" if where.idle_because else ""
+    return [
+        f"This build is for {' and '.join(where.idle)}, but finds no device{because}, and evaluates on the CPU. "
+        "Is the driver installed, and is the device visible (CUDA_VISIBLE_DEVICES, the container's settings)? "
+        "`n_gpu_layers=0` (`-ngl 0`) means the CPU without this warning."
+    ]
+
+
+def same_content(models: Iterable[tuple[str, str]]) -> list[str]:
+    """A warning for each comparison that is another one under a second name, from label and content of all."""
+    first: dict[str, str] = {}
+    return [
+        f"`{printable(label)}` has the same content as `{printable(before)}`; one of them is enough."
+        for label, sha256 in models
+        if (before := first.setdefault(sha256, label)) != label
+    ]
+
+
+def left_out(label: str, failure: ModelError, what: str = "this model is left out") -> LeftOut:
+    """A warning about a comparison that failed while the others go on."""
+    text = f"{failure.message}; {what}" + (f" (hint: {failure.hint})." if failure.hint else ".")
+    return LeftOut(text, "comparison", label)
+
+
+def _shown(model: Vocabulary, tokens: NDArray[np.int32], at: int) -> str:
+    """A token for people: its number and its text."""
+    if at >= len(tokens):
+        return "the end of the text"
+    piece = model.pieces(tokens[at : at + 1])[0].decode("utf-8", "backslashreplace")
+    return f"{tokens[at]} ({piece!r})"

@@ -1,0 +1,51 @@
+"""What is known of a model before anything of it is loaded."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, fields
+from typing import Any
+
+from ppldelta.engine import native
+from ppldelta.engine.native import ModelInfo
+from ppldelta.models.source import ModelSource
+from ppldelta.store.hashes import Hashes
+from ppldelta.store.store import Key, Store
+
+
+@dataclass(frozen=True, eq=False)
+class Memory:
+    """Where it is looked up.
+
+    Attributes:
+        store: what was found out before; None where nothing is kept.
+        hashes: content hashes of the run's models.
+        progress: whether to show how far the reading of files is.
+    """
+
+    store: Store | None
+    hashes: Hashes
+    progress: bool
+
+    def sha256(self, source: ModelSource) -> str:
+        """A model's content, for which its files may have to be read."""
+        return self.hashes.wait_visibly(source, self.progress)
+
+    def description(self, sha256: str | None) -> ModelInfo | None:
+        """What a model of this content says of itself, where the store remembers that.
+
+        Another development state of the same version may have kept more, which is left out, or less, which does not do.
+        """
+        known = self.store.notes.description(sha256, native.release()) if self.store and sha256 else None
+        names = [each.name for each in fields(ModelInfo)]
+        if known is None or not known.keys() >= set(names):
+            return None
+        values: dict[str, Any] = {name: known[name] for name in names}
+        return ModelInfo(**values)
+
+    def has_all(self, keys: list[Key]) -> bool:
+        """Whether the store has all of these windows."""
+        return self.store is not None and self.store.known(keys) == set(keys)
+
+    def is_checked(self, sha256: str, corpus: str) -> bool:
+        """Whether a model is known to split the documents as the reference does."""
+        return self.store is not None and self.store.notes.is_checked(sha256, corpus)

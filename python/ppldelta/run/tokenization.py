@@ -1,0 +1,153 @@
+"""How a model's vocabulary splits the documents, and the windows in which the model reads them.
+
+A tokenization belongs to a model. Today's comparisons all split texts as their reference does (`run.checks`) and share
+its tokenization.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ppldelta.engine.native import ModelInfo
+from ppldelta.errors import CorpusError, LeftOut
+from ppldelta.run.batches import make_batches
+from ppldelta.run.settings import ResolvedSettings
+from ppldelta.text.documents import Document
+from ppldelta.text.spans import token_bounds
+from ppldelta.text.windows import Batch, Window, cut_windows
+from ppldelta.wording.names import counted, printable
+
+
+class Vocabulary(Protocol):
+    """What is needed of a model to split texts; `engine.remote.RemoteModel` has it."""
+
+    @property
+    def info(self) -> ModelInfo: ...
+
+    def tokenize(self, documents: Sequence[Document], on_bytes: Callable[[int], object]) -> list[NDArray[np.int32]]: ...
+
+    def pieces(self, tokens: NDArray[np.int32]) -> list[bytes]: ...
+
+
+@dataclass(frozen=True, eq=False)
+class TokenizedDocument:
+    """A document with its tokens (int32, without BOS) and the windows in which they are evaluated."""
+
+    document: Document
+    tokens: NDArray[np.int32]
+    windows: list[Window]
+
+
+@dataclass(frozen=True, eq=False)
+class Tokenization:
+    """The documents as a model reads them.
+
+    Attributes:
+        documents: those that can be scored.
+        batches: which of their windows are evaluated together.
+        distinct_tokens: every token that occurs in them, once, ascending, int32 of shape [n].
+        pieces: the bytes of each of those.
+    """
+
+    documents: list[TokenizedDocument]
+    batches: list[Batch]
+    distinct_tokens: NDArray[np.int32]
+    pieces: list[bytes]
+
+    @cached_property
+    def windows(self) -> list[Window]:
+        """The windows of all documents, in their order; `Batch.at` counts them."""
+        return [window for each in self.documents for window in each.windows]
+
+    @property
+    def n_tokens(self) -> int:
+        """Tokens of all documents, in windows or not."""
+        return sum(len(each.tokens) for each in self.documents)
+
+    @property
+    def n_scored(self) -> int:
+        """Tokens that are scored."""
+        return sum(len(window.targets) for window in self.windows)
+
+    @property
+    def longest(self) -> int:
+        """Tokens in the longest window."""
+        return max(window.n_fed for window in self.windows)
+
+    @cached_property
+    def _windows_before(self) -> NDArray[np.int64]:
+        """How many windows come before each document's own, and at the end how many there are."""
+        return np.cumsum([0, *(len(each.windows) for each in self.documents)])
+
+    def document_of(self, window: int) -> Document:
+        """The document that a window, named by its index, is of."""
+        return self.documents[int(np.searchsorted(self._windows_before, window, side="right")) - 1].document
+
+    def batches_of(self, wanted: Iterable[int]) -> list[Batch]:
+        """The batches without any other windows than the wanted ones; those that are left without one are missing."""
+        some, left = set(wanted), []
+        for batch in self.batches:
+            if at := tuple(i for i in batch.at if i in some):
+                left.append(Batch(self.document_of(at[0]).name, at, tuple(self.windows[i] for i in at)))
+        return left
+
+    def bounds(self, document: TokenizedDocument) -> NDArray[np.uint32] | None:
+        """Which bytes of a document each of its tokens covers, as `text.spans.token_bounds` gives them."""
+        return token_bounds(document.document.text, document.tokens, self.distinct_tokens, self.pieces)
+
+
+def tokenize(
+    documents: Sequence[Document],
+    model: Vocabulary,
+    settings: ResolvedSettings,
+    on_bytes: Callable[[int], object] = lambda n_bytes: None,
+) -> tuple[Tokenization, list[str]]:
+    """A model's tokenization of the documents, and warnings that name those from which nothing can be scored.
+
+    Args:
+        documents: of the corpus.
+        model: whose vocabulary splits them.
+        settings: with all filled in.
+        on_bytes: called with the bytes of text that were split into tokens since the last call.
+
+    Raises:
+        CorpusError: nothing can be scored at all.
+    """
+    kept, too_short, names = [], [], []
+    for document, tokens in zip(documents, model.tokenize(documents, on_bytes), strict=True):
+        windows = cut_windows(
+            tokens,
+            rule=settings.windows,
+            n_ctx=settings.n_ctx,
+            bos=model.info.bos if model.info.add_bos else None,
+            max_windows=settings.max_windows,
+        )
+        if windows:
+            kept.append(TokenizedDocument(document, tokens, windows))
+        else:
+            too_short.append(f"`{printable(document.name)}` ({counted(len(tokens), 'token')})")
+            names.append(document.name)
+    if not kept:
+        raise CorpusError(
+            f"no document is long enough to score: {_some(too_short)}",
+            hint="a document needs at least three tokens; `windows='every'` scores the shortest texts",
+        )
+    distinct_tokens = np.unique(np.concatenate([each.tokens for each in kept]))
+    batches = make_batches(
+        [(each.document.name, each.windows) for each in kept], n_seq_max=settings.n_seq_max, n_ctx=settings.n_ctx
+    )
+    whole = Tokenization(kept, batches, distinct_tokens, model.pieces(distinct_tokens))
+    if not names:
+        return whole, []
+    return whole, [LeftOut(f"Too short to score, left out: {_some(too_short)}.", "document", *names)]
+
+
+def _some(names: list[str], most: int = 5) -> str:
+    """A list for people: the first few names, and how many more there are."""
+    return ", ".join(names[:most]) + (f" and {len(names) - most} more" if len(names) > most else "")

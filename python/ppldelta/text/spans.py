@@ -1,0 +1,44 @@
+"""Where in a document's text each of its tokens lies, in bytes of its UTF-8.
+
+Tokenizers cut one text in different places. By the bytes that tokens cover, records of two tokenizations can be laid
+side by side. The arithmetic is a running sum over the tokens' pieces, which are compared with the text.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+
+def token_bounds(
+    text: bytes, tokens: NDArray[np.int32], distinct_tokens: NDArray[np.int32], pieces: Sequence[bytes]
+) -> NDArray[np.uint32] | None:
+    """The bytes of a text that each of its tokens covers.
+
+    Pieces that follow one another are the text, or a space and the text: SentencePiece vocabularies put a space before
+    a text, and the first token then covers one byte less than its piece has. Any other difference means that the text
+    did not survive its tokenizer: one that normalises, or that has no token for a character. Then nobody can say which
+    bytes a token covers.
+
+    Args:
+        text: the document, UTF-8 as the tokenizer got it, of less than 4 GiB.
+        tokens: all of its tokens, without BOS, int32 of shape [n_tokens].
+        distinct_tokens: ascending, int32 of shape [n]; all of `tokens` are among them.
+        pieces: the bytes of each of these.
+
+    Returns:
+        uint32 of shape [n_tokens + 1]: token ``i`` covers ``text[bounds[i] : bounds[i + 1]]``. None if the pieces are
+        not the text.
+    """
+    which = np.searchsorted(distinct_tokens, tokens)
+    bounds = np.zeros(len(tokens) + 1, np.int64)
+    np.cumsum(np.array([len(piece) for piece in pieces], np.int64)[which], out=bounds[1:])
+    n_added = int(bounds[-1]) - len(text)
+    if n_added not in (0, 1):
+        return None
+    spelt = b"".join([pieces[i] for i in which.tolist()])
+    if spelt[n_added:] != text or spelt[:n_added] not in (b"", b" "):
+        return None
+    return np.maximum(bounds - n_added, 0).astype(np.uint32)

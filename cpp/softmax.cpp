@@ -14,7 +14,8 @@ namespace ppldelta {
 
 namespace {
 
-constexpr size_t n_lanes = 16;
+constexpr size_t n_lanes = 16;     // of a sum: its order of additions, and so its bits
+constexpr size_t n_max_lanes = 64; // GCC unrolls a loop of 16 whole, and then compares one number at a time
 
 // exp(x) for x <= 0 (and NaN). x = n ln 2 + r with |r| <= ln 2 / 2, so exp(x) = 2^n exp(r); ln 2 is split in two
 // parts so that n ln 2 is exact, and exp(r) is its Taylor polynomial of degree 7 (remainder below 1e-8).
@@ -49,25 +50,27 @@ inline __attribute__((always_inline)) float exp_nonpositive(float x) {
 }
 
 inline __attribute__((always_inline)) float max_loop(const float * x, size_t n) {
-    float lanes[n_lanes];
-    std::fill(lanes, lanes + n_lanes, -std::numeric_limits<float>::infinity());
+    float lanes[n_max_lanes];
+    std::fill(lanes, lanes + n_max_lanes, -std::numeric_limits<float>::infinity());
     size_t i = 0;
-    for (; i + n_lanes <= n; i += n_lanes) {
-        for (size_t l = 0; l < n_lanes; l++) {
+    for (; i + n_max_lanes <= n; i += n_max_lanes) {
+        for (size_t l = 0; l < n_max_lanes; l++) {
             lanes[l] = x[i + l] > lanes[l] ? x[i + l] : lanes[l];
         }
     }
-    float max = *std::max_element(lanes, lanes + n_lanes);
+    float max = *std::max_element(lanes, lanes + n_max_lanes);
     for (; i < n; i++) {
         max = x[i] > max ? x[i] : max;
     }
     return max;
 }
 
-inline __attribute__((always_inline)) double sum_exp_loop(const float * x, size_t n, float max) {
+// Meanwhile `next`, as long as x, is fetched from memory: this loop computes, while that of the maximum only reads.
+inline __attribute__((always_inline)) double sum_exp_loop(const float * x, size_t n, float max, const float * next) {
     double lanes[n_lanes] = {};
     size_t i = 0;
     for (; i + n_lanes <= n; i += n_lanes) {
+        __builtin_prefetch(next + i, 0, 2); // to be read, by way of the second-level cache
         for (size_t l = 0; l < n_lanes; l++) {
             lanes[l] += exp_nonpositive(x[i + l] - max);
         }
@@ -91,8 +94,8 @@ __attribute__((target("avx2,fma"))) float max_avx2(const float * x, size_t n) {
     return max_loop(x, n);
 }
 
-__attribute__((target("avx2,fma"))) double sum_exp_avx2(const float * x, size_t n, float max) {
-    return sum_exp_loop(x, n, max);
+__attribute__((target("avx2,fma"))) double sum_exp_avx2(const float * x, size_t n, float max, const float * next) {
+    return sum_exp_loop(x, n, max, next);
 }
 
 const bool has_avx2 = __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma");
@@ -101,8 +104,8 @@ float max_of(const float * x, size_t n) {
     return has_avx2 ? max_avx2(x, n) : max_loop(x, n);
 }
 
-double sum_exp(const float * x, size_t n, float max) {
-    return has_avx2 ? sum_exp_avx2(x, n, max) : sum_exp_loop(x, n, max);
+double sum_exp(const float * x, size_t n, float max, const float * next) {
+    return has_avx2 ? sum_exp_avx2(x, n, max, next) : sum_exp_loop(x, n, max, next);
 }
 
 #else
@@ -111,8 +114,8 @@ float max_of(const float * x, size_t n) {
     return max_loop(x, n);
 }
 
-double sum_exp(const float * x, size_t n, float max) {
-    return sum_exp_loop(x, n, max);
+double sum_exp(const float * x, size_t n, float max, const float * next) {
+    return sum_exp_loop(x, n, max, next);
 }
 
 #endif
@@ -129,17 +132,14 @@ bool softmax_fuses() {
 #endif
 }
 
-double log_softmax_at(const float * logits, size_t n_vocab, size_t target) {
-    const float max = max_of(logits, n_vocab);
-    return static_cast<double>(logits[target]) - max - std::log(sum_exp(logits, n_vocab, max));
-}
-
 void log_softmax_rows(const float * logits, size_t n_vocab, const int32_t * targets, size_t n_rows, int n_threads,
                       float * logp) {
     const auto work = [=](size_t begin, size_t end) {
         for (size_t row = begin; row < end; row++) {
-            logp[row] = static_cast<float>(
-                log_softmax_at(logits + row * n_vocab, n_vocab, static_cast<size_t>(targets[row])));
+            const float * x   = logits + row * n_vocab;
+            const float   max = max_of(x, n_vocab);
+            const double  sum = sum_exp(x, n_vocab, max, row + 1 < end ? x + n_vocab : x);
+            logp[row] = static_cast<float>(static_cast<double>(x[targets[row]]) - max - std::log(sum));
         }
     };
 

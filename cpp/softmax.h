@@ -7,17 +7,15 @@
 
 namespace ppldelta {
 
-// ln softmax(logits)[target] = logits[target] - max - ln(sum_i exp(logits[i] - max)), in nats.
-// The exponentials are float32 (error about 1 ulp), their sum is float64. A row that holds NaN or +inf, or a
-// target whose logit is -inf, gives a result that is not finite: the caller counts those.
-double log_softmax_at(const float * logits, size_t n_vocab, size_t target);
+// ln softmax(row)[target] = row[target] - max - ln(sum_i exp(row[i] - max)), in nats, for n_rows contiguous rows with one
+// target each, spread over up to n_threads threads. The exponentials are float32 (error about 1 ulp), their sum is
+// float64. A row that holds NaN or +inf, or a target whose logit is -inf, gives a result that is not finite: the caller
+// counts those.
+void log_softmax_rows(const float * logits, size_t n_vocab, const int32_t * targets, size_t n_rows, int n_threads,
+                      float * logp);
 
 // Whether this code runs as fused multiply-adds, which round once instead of twice. How wide the vectors are makes
 // no difference.
 bool softmax_fuses();
-
-// The same for n_rows contiguous rows, one target each, spread over up to n_threads threads.
-void log_softmax_rows(const float * logits, size_t n_vocab, const int32_t * targets, size_t n_rows, int n_threads,
-                      float * logp);
 
 } // namespace ppldelta

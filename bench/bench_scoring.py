@@ -1,10 +1,11 @@
 """(a) Scoring one long text: what remains above the forward pass, and what a scored token costs under each rule.
 
 The floor is llama.cpp decoding the same windows with output rows for the same targets (`floor.py`), in the process that
-scores. `llama-bench` has no output rows to speak of and is not built here. Both take turns window
-by window, in a fresh process each round: where a context's memory happens to lie makes it some percent faster or slower
-for as long as it lives. The rules are compared with the text in several windows and in one: in several, `"every"` feeds
-nearly two tokens for each that it scores, as `"perplexity"` always does.
+scores. `llama-bench` has no output rows to speak of and is not built here. Both take turns window by window, in a
+fresh process each round: where memory happens to lie makes one some percent faster or slower for as long as it lives. So
+does which copy of the weights was loaded first, and that turns every round. The rules are compared with the text in
+several windows and in one: in several, `"every"` feeds nearly two tokens for each that it scores, as `"perplexity"`
+always does.
 """
 
 from __future__ import annotations
@@ -65,8 +66,13 @@ class Bench:
         return {name: harness.Run.total(each) for name, each in runs.items()}
 
 
-def score_in_turns(path: str, n_tokens: int, threads: int) -> dict[str, tuple[float, float]]:
-    """Wall and CPU seconds of decoding and of scoring a text, to be called in a fresh process."""
+def score_in_turns(path: str, n_tokens: int, threads: int, floor_first: bool) -> dict[str, tuple[float, float]]:
+    """Wall and CPU seconds of decoding and of scoring a text, to be called in a fresh process.
+
+    Each has a copy of the weights; `floor_first` says which is loaded first.
+    """
+    if floor_first:
+        floor.load(Path(path))
     model = Model(Path(path))
     tokens = model.tokenize(text(n_tokens).encode())[:n_tokens]
     runs = Bench(Path(path), model, tokens, N_CTX, threads).in_turns("perplexity")
@@ -102,7 +108,9 @@ def main() -> None:
     runs = {"decode alone": [], "score": []}
     for i in range(chosen.runs):
         print(f"  run {i + 1}/{chosen.runs}: decode alone and score, window by window", file=sys.stderr, flush=True)
-        costs = harness.call(score_in_turns, path=path, n_tokens=n_tokens, threads=chosen.threads).answer
+        costs = harness.call(
+            score_in_turns, path=path, n_tokens=n_tokens, threads=chosen.threads, floor_first=i % 2 == 1
+        ).answer
         for name, cost in costs.items():
             runs[name].append(harness.Run(*cost))
     what = f"{n_tokens} tokens, n_ctx {N_CTX}"

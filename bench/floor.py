@@ -106,7 +106,8 @@ def _library() -> ctypes.CDLL:
 
 
 @cache
-def _model(path: Path) -> int | None:
+def load(path: Path) -> int | None:
+    """Loads a model, once in a process."""
     return _library().llama_model_load_from_file(str(path).encode(), _library().llama_model_default_params())
 
 
@@ -135,7 +136,7 @@ class Decoder:
         keep: bool = True,
     ) -> None:
         self._lib = _library()
-        model = _model(path)
+        model = load(path)
         parameters = self._lib.llama_context_default_params()
         parameters.n_ctx, parameters.n_seq_max = n_ctx, n_seq
         parameters.n_batch = parameters.n_ubatch = self._n_step = min(n_ubatch, n_ctx)

@@ -104,10 +104,11 @@ def free_port() -> int:
 
 @contextmanager
 def serving(port: int, most_bytes: int | None = None) -> Iterator[subprocess.Popen[bytes]]:
-    """A server on loopback, which may be given little memory."""
+    """A server on loopback that computes on the CPU, whatever else is there. It may be given little memory."""
     environment = {**os.environ, "GOMP_SPINCOUNT": "1000", "GGML_NO_BACKTRACE": "1"}
+    flags = ["-H", "127.0.0.1", "-p", str(port), "-t", "2", "-d", "CPU"]
     server = subprocess.Popen(
-        [sys.executable, "-m", "ppldelta.cli", "rpc-server", "-H", "127.0.0.1", "-p", str(port), "-t", "2"],
+        [sys.executable, "-m", "ppldelta.cli", "rpc-server", *flags],
         stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, env=environment,
     )  # fmt: skip
     if most_bytes:

@@ -8,7 +8,7 @@ are in test_device_runs.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -22,6 +22,7 @@ from ppldelta.engine import devices, kernels, worker
 from ppldelta.engine.loaded import PinnedSource, Weights
 from ppldelta.engine.native import Model, Scorer
 from ppldelta.engine.session import Session
+from ppldelta.errors import ModelError
 from ppldelta.models.source import ModelSource
 from ppldelta.text.windows import Window, cut_windows
 from test_packing import TOLERANCE, alone_and_packed, window
@@ -31,6 +32,9 @@ N_CTX, N_UBATCH = 256, 128
 GPU_TOLERANCE = 0.3, 0.03
 """As `test_packing.TOLERANCE`, on a GPU, whose matrix units keep 10 bits of a float32: not measured yet, but a tenth of
 what a window that sees another one is moved by."""
+
+MESA_22 = "llvmpipe (LLVM 15."
+"""Debian 12's software driver for Vulkan."""
 
 
 def on_device(device: str | None, task: Callable[..., object], *arguments: object) -> object:
@@ -43,18 +47,34 @@ def flags(device: str | None) -> list[str]:
     return ["--rpc", device] if device else []
 
 
+@pytest.fixture(params=tiny_models.ARCHITECTURES)
+def architecture(request: pytest.FixtureRequest, device: str | None) -> str:
+    """Of models whose windows share batches."""
+    if device is None and request.param == "lfm2" and any(MESA_22 in each.description for each in devices.devices()):
+        reason = "Mesa 22.3 follows a null pointer while it executes a batch of 24 windows"
+        request.applymarker(pytest.mark.xfail(raises=ModelError, strict=True, reason=reason))
+    return str(request.param)
+
+
 # --- kernels --------------------------------------------------------------------------------------------------------
 
 
-def products_on_devices(run: int, types: Sequence[str]) -> list[kernels.Product]:
-    """As a task of a worker: what its devices beside the CPU make of weights of some types."""
+SOME_TYPES = ("F32", "F16", "Q8_0", "Q4_K")
+
+
+def products_on_devices(run: int) -> list[kernels.Product]:
+    """As a task of a worker: what its devices beside the CPU make of weights of all types.
+
+    Of some, on Mesa's software driver, which compiles the kernels of each type for minutes.
+    """
     on = [device for device in devices.devices() if device.gpu]
+    types = SOME_TYPES if any("llvmpipe" in device.description for device in on) else kernels.types()
     return [product for type in types for product in kernels.multiply(type, on)]
 
 
 def test_devices_multiply_right(device: str | None) -> None:
-    products = on_device(device, products_on_devices, kernels.types())
-    assert {"F32", "F16", "Q8_0", "Q4_K"} <= {product.kernel.type for product in products}
+    products = on_device(device, products_on_devices)
+    assert set(SOME_TYPES) <= {product.kernel.type for product in products}
     assert [product for product in products if not product.right] == []
 
 
@@ -115,7 +135,6 @@ def neighbour_difference(run: int, path: Path) -> float:
     return float(np.abs(scorer.score(both) - scorer.score(b)).mean())
 
 
-@pytest.mark.parametrize("architecture", tiny_models.ARCHITECTURES)
 def test_packing_changes_rounding_only(device: str | None, architecture: str, tmp_path: Path) -> None:
     path = tiny_models.write(tmp_path / "tiny.gguf", architecture)
     difference = on_device(device, packing_difference, path, 128)
@@ -138,7 +157,6 @@ def rounding(run: int, path: Path) -> list[np.ndarray]:
     return found
 
 
-@pytest.mark.parametrize("architecture", tiny_models.ARCHITECTURES)
 def test_a_rerun_is_the_same_bit_for_bit(device: str | None, architecture: str, tmp_path: Path) -> None:
     path = tiny_models.write(tmp_path / "tiny.gguf", architecture)
     first, *others = on_device(device, rounding, path)

@@ -108,7 +108,7 @@ def test_the_check_of_the_kernels_is_remembered_only_for_this_machine(rpc: str, 
     assert f"+RPC0[{rpc}]" in result.signature or f":RPC0[{rpc}]" in result.signature
     with Store(store) as opened:
         lines = {line for line, _ in opened.notes.trusted(native.release())}
-    assert len(lines) == 1 and "RPC" not in lines.pop()
+    assert lines and not any("RPC" in line for line in lines)
 
 
 def test_a_server_outlives_a_client_that_is_killed(tmp_path: Path) -> None:

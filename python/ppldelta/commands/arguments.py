@@ -7,7 +7,7 @@ import sys
 from collections.abc import Callable
 from dataclasses import fields
 from pathlib import Path
-from typing import TYPE_CHECKING, NoReturn
+from typing import NoReturn
 
 import ppldelta
 from ppldelta.console import terminal
@@ -15,11 +15,6 @@ from ppldelta.engine import rpc
 from ppldelta.reporting.budget import DEFAULT_VIEWS
 from ppldelta.run.settings import INT_MAX, SETTINGS, Settings
 from ppldelta.wording.names import escaped
-
-if TYPE_CHECKING:
-    from _typeshed import SupportsWrite
-
-    _Commands = argparse._SubParsersAction["_Parser"]
 
 PROGRAMS = {
     "perplexity": ("llama-perplexity", "the patched llama-perplexity, with all its own flags"),
@@ -54,13 +49,13 @@ class _Parser(argparse.ArgumentParser):
     def error(self, message: str) -> NoReturn:
         super().error(escaped(message))
 
-    def _print_message(self, message: str, file: SupportsWrite[str] | None = None) -> None:
+    def _print_message(self, message: str, file: object = None) -> None:
         to_stdout = file is sys.stdout
         if message:
             terminal.write(message, sys.stdout if to_stdout else sys.stderr)
 
 
-def _add_score(commands: _Commands, common: _Parser) -> None:
+def _add_score(commands: argparse._SubParsersAction[_Parser], common: _Parser) -> None:
     score = commands.add_parser(
         "score",
         parents=[common],
@@ -118,7 +113,7 @@ def _add_score(commands: _Commands, common: _Parser) -> None:
     score.set_defaults(command="score", wrong_use=score.error)
 
 
-def _add_report(commands: _Commands, common: _Parser) -> None:
+def _add_report(commands: argparse._SubParsersAction[_Parser], common: _Parser) -> None:
     report = commands.add_parser(
         "report",
         parents=[common],
@@ -138,7 +133,7 @@ def _add_report(commands: _Commands, common: _Parser) -> None:
     report.set_defaults(command="report")
 
 
-def _add_verify(commands: _Commands, common: _Parser) -> None:
+def _add_verify(commands: argparse._SubParsersAction[_Parser], common: _Parser) -> None:
     verify = commands.add_parser(
         "verify",
         parents=[common],
@@ -150,7 +145,7 @@ def _add_verify(commands: _Commands, common: _Parser) -> None:
     verify.set_defaults(command="verify")
 
 
-def _add_demo(commands: _Commands, common: _Parser) -> None:
+def _add_demo(commands: argparse._SubParsersAction[_Parser], common: _Parser) -> None:
     show = commands.add_parser(
         "demo",
         parents=[common],
@@ -170,7 +165,7 @@ def _add_demo(commands: _Commands, common: _Parser) -> None:
     show.set_defaults(command="demo")
 
 
-def _add_store(commands: _Commands, common: _Parser) -> None:
+def _add_store(commands: argparse._SubParsersAction[_Parser], common: _Parser) -> None:
     store = commands.add_parser(
         "store",
         parents=[common],
@@ -209,7 +204,7 @@ def _add_store(commands: _Commands, common: _Parser) -> None:
     store.set_defaults(command="store", wrong_use=store.error)
 
 
-def _add_doctor(commands: _Commands, common: _Parser) -> None:
+def _add_doctor(commands: argparse._SubParsersAction[_Parser], common: _Parser) -> None:
     examine = commands.add_parser(
         "doctor",
         parents=[common],

@@ -5,6 +5,7 @@ holds the whole window, an output row for every token. Slow and hungry, which is
 from __future__ import annotations
 
 import ctypes
+from collections.abc import Sequence
 from ctypes import POINTER, c_float, c_int8, c_int32, c_uint8, c_uint32, c_void_p
 from pathlib import Path
 
@@ -57,8 +58,18 @@ def _library() -> ctypes.CDLL:
     return lib
 
 
-def full_logits(path: Path, tokens: NDArray[np.int32], n_ubatch: int) -> NDArray[np.float32]:
-    """Logits after every token of one sequence, float32 of shape [n_tokens, n_vocab]."""
+def full_logits(
+    path: Path, tokens: NDArray[np.int32], n_ubatch: int, steps: Sequence[range] | None = None
+) -> NDArray[np.float32]:
+    """Logits after every token of one sequence, float32 of shape [n_tokens, n_vocab].
+
+    Args:
+        path: the model.
+        tokens: the sequence.
+        n_ubatch: most tokens in a micro-batch.
+        steps: which tokens go into each call of llama.cpp; by default all into one, which llama.cpp cuts. On
+            some devices a row's last digits depend on how many there are.
+    """
     lib = _library()
     model = lib.llama_model_load_from_file(str(path).encode(), lib.llama_model_default_params())
     assert model
@@ -68,16 +79,19 @@ def full_logits(path: Path, tokens: NDArray[np.int32], n_ubatch: int) -> NDArray
     context = lib.llama_init_from_model(model, params)
     assert context
     batch = lib.llama_batch_init(len(tokens), 0, 1)
-    batch.n_tokens = len(tokens)
-    for i, token in enumerate(tokens):
-        batch.token[i] = int(token)
-        batch.pos[i] = i
-        batch.n_seq_id[i] = 1
-        batch.seq_id[i][0] = 0
-        batch.logits[i] = 1
-    assert lib.llama_decode(context, batch) == 0
     n_vocab = lib.llama_vocab_n_tokens(lib.llama_model_get_vocab(model))
-    logits = np.ctypeslib.as_array(lib.llama_get_logits(context), (len(tokens), n_vocab)).copy()
+    parts = []
+    for step in steps or [range(len(tokens))]:
+        batch.n_tokens = len(step)
+        for i, pos in enumerate(step):
+            batch.token[i] = int(tokens[pos])
+            batch.pos[i] = pos
+            batch.n_seq_id[i] = 1
+            batch.seq_id[i][0] = 0
+            batch.logits[i] = 1
+        assert lib.llama_decode(context, batch) == 0
+        parts.append(np.ctypeslib.as_array(lib.llama_get_logits(context), (len(step), n_vocab)).copy())
+    logits = np.concatenate(parts)
     lib.llama_batch_free(batch)
     lib.llama_free(context)
     lib.llama_model_free(model)

@@ -22,9 +22,7 @@ def merge(results: list[Result]) -> Result:
     for result in results:
         mine = names[at : at + len(result.families)]
         at += len(mine)
-        parts.append(
-            _rename_families(result, dict(zip((each.name for each in result.families), mine, strict=True)))
-        )
+        parts.append(_rename_families(result, dict(zip((each.name for each in result.families), mine, strict=True))))
         for warning in result.warnings:
             about.setdefault(warning, []).extend(mine)
         for kind, some in result.left_out.items():

@@ -19,7 +19,7 @@ from ppldelta.errors import ResultError
 from ppldelta.family import Family
 from ppldelta.saved.files import prepare_folder
 from ppldelta.saved.run_file import AGAIN, RUN, Run, SavedFile, damaged, read_run, write_run
-from ppldelta.wording.names import printable
+from ppldelta.wording.names import printable, shown_name
 
 FRAMES: dict[str, dict[str, pl.DataType]] = {
     "tokens": schema.TOKENS,
@@ -153,13 +153,13 @@ def _compare_models(folder: Path, name: str, frame: pl.DataFrame, families: Sequ
     """Raises `ResultError` where a frame holds other models than `run.json` names."""
     named = {(family.name, label) for family in families for label in family.models}
     held = set(frame.select("family", "model").unique().rows())
-    for family, label in sorted(named ^ held, key=str):
-        has, lacks = (RUN, f"{name}.parquet") if (family, label) in named else (f"{name}.parquet", RUN)
-        raise ResultError(
-            f"the files of `{printable(folder)}` do not belong together: `{has}` names the model "
-            f"`{printable(str(label))}` in the family `{printable(str(family))}`, `{lacks}` does not",
-            hint=AGAIN,
-        )
+    for one, other, models in ((RUN, f"{name}.parquet", named - held), (f"{name}.parquet", RUN, held - named)):
+        for family, label in sorted(models, key=str):
+            raise ResultError(
+                f"the files of `{printable(folder)}` do not belong together: `{one}` names the model "
+                f"`{shown_name(str(label))}` in the family `{shown_name(str(family))}`, `{other}` does not",
+                hint=AGAIN,
+            )
 
 
 def _difference(path: Path, expected: SavedFile) -> str | None:

@@ -18,7 +18,7 @@ import loky
 from loky.backend.utils import get_exitcodes_terminated_worker
 
 
-class OneProcess(loky.ProcessPoolExecutor):
+class OneProcess(loky.ProcessPoolExecutor):  # type: ignore[misc]  # loky has no types
     """An executor of one process.
 
     Args:
@@ -29,7 +29,12 @@ class OneProcess(loky.ProcessPoolExecutor):
     """
 
     def __init__(
-        self, *, timeout_s: float, initializer: Callable[..., object], initargs: tuple, env: Mapping[str, str]
+        self,
+        *,
+        timeout_s: float,
+        initializer: Callable[..., object],
+        initargs: tuple[object, ...],
+        env: Mapping[str, str],
     ) -> None:
         super().__init__(max_workers=1, timeout=timeout_s, initializer=initializer, initargs=initargs, env=env)
         self.process: BaseProcess | None = None

@@ -182,7 +182,8 @@ def expected_deviation(
         u = largest / 254
     if gpu:
         u = largest / 12 if type in ("MXFP4", "NVFP4") else u + x / 256
-    return np.sqrt(u**2 @ (weights**2).T / 3)
+    deviation: NDArray[np.float64] = np.sqrt(u**2 @ (weights**2).T / 3)
+    return deviation
 
 
 def errors(

@@ -30,15 +30,15 @@ struct window {
 
 class scorer {
   public:
-    // Keeps `m` alive. Throws std::runtime_error when the context cannot be made, or reads the text in both directions.
+    // Keeps `m` alive. Throws std::runtime_error if the context cannot be made or reads the text in both directions.
     scorer(std::shared_ptr<const model> m, const scorer_params & params);
     scorer(const scorer &) = delete; // llama.cpp knows the address
     scorer & operator=(const scorer &) = delete;
 
     // Feeds the windows side by side, each as a sequence of its own, and hands the rows to `reader`. One window goes in
-    // micro-batch by micro-batch; several go in at once and llama.cpp cuts them, since a recurrent model needs
-    // micro-batches that hold equally many tokens of each. `on_step` is called after each step with the number of tokens in
-    // it. Both may throw; the scorer stays usable.
+    // micro-batch by micro-batch. Several go in at once, and llama.cpp cuts them into micro-batches: a recurrent model
+    // needs the same number of tokens of each window in a micro-batch, and llama.cpp knows that. `on_step` is called
+    // after each step with the number of tokens in it. Both may throw; the scorer stays usable.
     void run(const std::vector<window> & windows, logits_reader & reader, const std::function<void(size_t)> & on_step);
 
     int n_threads() const { return params_.n_threads; }

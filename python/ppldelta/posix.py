@@ -36,9 +36,10 @@ CLOSED_PIPE_STATUS = 128 + signal.SIGPIPE
 
 @contextmanager
 def signals_blocked() -> Iterator[None]:
-    """Signals that the caller may handle wait while the context lasts, so that none leaves a process half started.
+    """Holds back signals that the caller may handle, so that none leaves a process half started.
 
-    A process that is started meanwhile ignores Ctrl-C and the terminal's end from its first instruction on.
+    A process that is started meanwhile is born with these signals blocked: Ctrl-C and the terminal's end never hit it,
+    not even before `leave_signals_to_the_caller`.
     """
     resource_tracker.ensure_running()  # multiprocessing starts it with the first semaphore, and then unblocks them
     before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT, *ENDINGS})

@@ -1,7 +1,7 @@
 """Whether a model file that a worker of another machine finds has the content that the caller knows.
 
-Times of files say nothing across machines, so the worker reads the file: once in its life, and again only where the
-file's stamp has changed.
+Times of files say nothing across machines. That is why the worker reads the file: once in its life, and again only if
+the file's stamp has changed.
 """
 
 from __future__ import annotations

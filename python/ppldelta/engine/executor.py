@@ -18,7 +18,7 @@ import loky
 from loky.backend.utils import get_exitcodes_terminated_worker
 
 
-class OneProcess(loky.ProcessPoolExecutor):  # type: ignore[misc] # loky carries no types
+class OneProcess(loky.ProcessPoolExecutor):  # type: ignore[misc]  # loky has no types
     """An executor of one process.
 
     Args:

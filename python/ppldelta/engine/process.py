@@ -39,8 +39,9 @@ class Board:
         os.close(self._fd)
 
     def _get(self, word: int) -> int:
+        value: int
         (value,) = self._WORD.unpack(posix.read_at(self._fd, self._WORD.size, word * self._WORD.size))
-        return int(value)
+        return value
 
     def _set(self, word: int, value: int) -> None:
         posix.write_at(self._fd, self._WORD.pack(value), word * self._WORD.size)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Sequence, Set
+from collections.abc import Callable, Generator, Iterator, Sequence, Set
 from contextlib import closing
 from dataclasses import dataclass
 from functools import cached_property, partial
@@ -22,9 +22,13 @@ from ppldelta.models.source import ModelSource
 from ppldelta.text.documents import Document
 from ppldelta.text.windows import Batch
 
-# of evaluation: what a dead worker loses, and what the store commits at once; small commits write more than they hold
 _SHARD_S = 2.0
-_SHARD_BYTES = 2**20  # of text to tokenize
+"""Seconds of evaluation in a shard: what a dead worker loses, and what the store commits at once.
+
+A commit of less would write more around the values than the values are.
+"""
+_SHARD_BYTES = 2**20
+"""Bytes of text that are tokenized in one task."""
 
 
 @dataclass(frozen=True)
@@ -32,8 +36,9 @@ class Shard:
     """Some windows that one worker evaluated.
 
     Attributes:
-        windows: for each its index (`Batch.at`); float32 of shape [n_scored] in nats, not finite
-            where the model's logits are not; the seconds that its evaluation took (its part of the shard's).
+        windows: for each its index (`Batch.at`), its log-probabilities and its seconds. The log-probabilities are
+            float32 of shape [n_scored] in nats, not finite where the model's logits are not; the seconds are the
+            window's part of the shard's.
         kernels: what computed them (`native.Build.kernels`).
         trusted: kernels that this worker has checked so far.
     """
@@ -44,16 +49,14 @@ class Shard:
 
 
 class RemoteModel:
-    """A model whose weights are where it is evaluated.
-
-    Nothing of it is loaded before it is asked for.
+    """A model whose weights are where it is evaluated. Nothing is loaded there before it is needed.
 
     Args:
-        session: where that is.
+        session: where it is evaluated.
         model: its label and source.
         n_gpu_layers: layers on the GPU; None for all where there is a GPU.
-        content: the hash of its content, asked for once, before something is asked of another machine; by default its
-            files are read.
+        content: gives the hash of its content. Only workers on other machines need that, and it is asked for once; by
+            default the model's files are read.
     """
 
     def __init__(
@@ -170,7 +173,7 @@ class RemoteModel:
         size: ContextSize,
         on_tokens: Callable[[int], object] = lambda n_tokens: None,
         known: Set[Trust] = frozenset(),
-    ) -> Iterator[Shard]:
+    ) -> Generator[Shard, None, None]:
         """Log-probabilities of each window's targets.
 
         Args:

@@ -7,9 +7,10 @@ By default the executor is one local process. What ends it (an abort of ggml, a 
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, BrokenExecutor, CancelledError, Executor, Future, wait
 from types import TracebackType
+from typing import Any, TypeVar, cast
 
 from ppldelta import posix
 from ppldelta.engine import local, native, worker
@@ -34,6 +35,9 @@ _HINTS = {
 """The next step, by what has ended a worker."""
 
 _runs = itertools.count(1)
+
+T = TypeVar("T")
+"""What a task gives."""
 
 
 class Session:
@@ -64,7 +68,7 @@ class Session:
         self._rpc = rpc
         self._local: LocalWorker | None = None
         self._run = 0
-        self._in_flight: set[Future[Reply]] = set()
+        self._in_flight: set[Future[Reply[Any]]] = set()
 
     def __enter__(self) -> Session:
         if self._foreign is None:
@@ -93,33 +97,38 @@ class Session:
         self._in_flight.clear()
         if not pending or not self._local:
             return
-        self._local.board.run = 0
+        own = self._local
+        own.board.run = 0
         try:
             wait(pending, timeout=_GRACE_S)
         finally:
             if all(future.done() for future in pending):
-                self._begin()
+                self._begin(own)
             else:
                 self._end_local()
 
-    def _own(self) -> None:
-        """Makes sure that there is a local worker, and another one where it has ended while it was idle."""
+    def _own(self) -> LocalWorker:
+        """The local worker: the one that is there, or a new one if there is none or it has ended while it was idle."""
         if self._local and not self._in_flight and self._local.executor.ended:
             self._end_local()
         if self._local is None:
             with posix.signals_blocked():
                 self._local = local.take(self._rpc)
-            self._begin()
+            self._begin(self._local)
+        return self._local
 
-    def _begin(self) -> None:
+    def _begin(self, own: LocalWorker) -> None:
+        """Begins a run, so that the worker does not go on with tasks of the one before."""
         self._run = next(_runs)
-        self._local.board.run = self._run
+        own.board.run = self._run
 
     def _end_local(self) -> None:
+        """Ends the local worker, if there is one, whatever it does."""
         ended, self._local = self._local, None
-        ended.executor.end()
+        if ended:
+            ended.executor.end()
 
-    def _submit(self, task: Callable[..., object], *arguments: object) -> Future[Reply]:
+    def _submit(self, task: Callable[..., T], *arguments: object) -> Future[Reply[T]]:
         """Hands a task to the executor.
 
         Raises:
@@ -133,30 +142,33 @@ class Session:
         self._in_flight.add(future)
         return future
 
-    def _submit_locally(self, task: Callable[..., object], log_level: int, *arguments: object) -> Future[Reply]:
+    def _submit_locally(self, task: Callable[..., T], log_level: int, *arguments: object) -> Future[Reply[T]]:
         """Hands a task to the local worker, and starts another one where an idle one has ended.
 
         Raises:
             BrokenExecutor: the worker has ended while it had something to do.
         """
         while True:
-            self._own()
+            own = self._own()
             try:
                 with posix.signals_blocked():
-                    return self._local.executor.submit(worker.perform, task, self._run, log_level, *arguments)
+                    future: Future[Reply[T]] = own.executor.submit(
+                        worker.perform, task, self._run, log_level, *arguments
+                    )
+                return future
             except BrokenExecutor:
                 if self._in_flight:
                     raise
                 self._end_local()
 
-    def _take(self, future: Future[Reply], label: str, doing: str, names: Sequence[str] = ()) -> object:
+    def _take(self, future: Future[Reply[T]], label: str, doing: str, names: Sequence[str] = ()) -> T:
         """The value of a task that is done.
 
         Args:
             future: the task.
             label: the model's.
             doing: what the worker does, for people.
-            names: the document of each of the caller's items from the first one in flight on.
+            names: for each of the caller's items, from the first one in flight on, the document that it is of.
 
         Raises:
             PpldeltaError: the task raised it, the executor could not run the task, or a worker of another release of
@@ -184,7 +196,7 @@ class Session:
             native.logger.log(level, "%s", text)
         if reply.error:
             raise reply.error
-        return reply.value
+        return cast("T", reply.value)
 
     def _death(self, error: Exception, label: str, doing: str, names: Sequence[str]) -> ModelError:
         signal_name = posix.SIGNAL_NAME.search(f"{error} {error.__cause__}")
@@ -203,7 +215,7 @@ class Session:
             hint=_HINTS.get(signal_name[0] if signal_name else "", _LOGGED),
         )
 
-    def call(self, task: Callable[..., object], *arguments: object, label: str, doing: str) -> object:
+    def call(self, task: Callable[..., T], *arguments: object, label: str, doing: str) -> T:
         """The value of one task, while nothing else is in flight."""
         if self._local:
             self._local.forget_lines()  # the last lines shall be of this model
@@ -216,15 +228,15 @@ class Session:
 
     def stream(
         self,
-        task: Callable[..., object],
+        task: Callable[..., T],
         shards: Iterator[range],
-        arguments: Callable[[range], tuple],
+        arguments: Callable[[range], tuple[object, ...]],
         *,
         label: str,
         doing: str,
         names: Sequence[str],
         on_tokens: Callable[[int], object] | None = None,
-    ) -> Iterator[tuple[range, object]]:
+    ) -> Generator[tuple[range, T], None, None]:
         """Values of a task on shards of items, several in flight, in the order in which they are done.
 
         Args:
@@ -233,10 +245,10 @@ class Session:
             arguments: of the task, for a shard.
             label: the model's.
             doing: what the worker does, for people.
-            names: the document of each item.
+            names: for each item the document that it is of.
             on_tokens: called with the number of tokens that a local worker has evaluated since the last call.
         """
-        waiting: dict[Future[Reply], range] = {}
+        waiting: dict[Future[Reply[T]], range] = {}
         most = _IN_FLIGHT_LOCAL if self.local else _IN_FLIGHT
         if self.local:
             self._own()
@@ -263,8 +275,8 @@ class Session:
                 self.abandon()
 
     def _guarded(
-        self, label: str, doing: str, names: Sequence[str], task: Callable[..., object], *arguments: object
-    ) -> Future[Reply]:
+        self, label: str, doing: str, names: Sequence[str], task: Callable[..., T], *arguments: object
+    ) -> Future[Reply[T]]:
         try:
             return self._submit(task, *arguments)
         except BrokenExecutor as error:

@@ -1,7 +1,8 @@
-"""The check of the kernels that nobody has to call: before a worker evaluates a model, it multiplies with weights of
-each type that the model holds, once for its life, or once for a store that remembers the outcome.
+"""The check of the kernels that nobody has to call.
 
-A kernel that crashes ends the worker there and then, as any other crash does, before time is spent.
+Before a worker evaluates a model, it multiplies with weights of each type that the model holds. It does so once in its
+life, and not at all if a store remembers the outcome. A kernel that crashes ends the worker as any other crash does,
+but before time is spent.
 """
 
 from __future__ import annotations

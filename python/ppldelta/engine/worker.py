@@ -10,6 +10,7 @@ import threading
 import time
 from collections.abc import Callable, Sequence, Set
 from dataclasses import dataclass, field
+from typing import Generic, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,6 +23,9 @@ from ppldelta.engine.trusted import Trust
 from ppldelta.errors import ModelError, PpldeltaError
 from ppldelta.text.windows import Batch
 from ppldelta.wording.names import printable
+
+T = TypeVar("T")
+"""What a task gives."""
 
 
 @dataclass(frozen=True)
@@ -50,7 +54,7 @@ class Scored:
 
 
 @dataclass(frozen=True)
-class Reply:
+class Reply(Generic[T]):
     """What comes back from a task.
 
     Attributes:
@@ -60,7 +64,7 @@ class Reply:
         release: `native.release()` of the process that ran it; empty from a version that does not say it.
     """
 
-    value: object = None
+    value: T | None = None
     error: PpldeltaError | None = None
     log: list[tuple[int, str]] = field(default_factory=list)
     release: str = ""
@@ -70,12 +74,13 @@ _shelf = Shelf(posix.memory_bytes() // 4)
 _one_at_a_time = threading.RLock()  # in an executor of threads; an evaluation has all cores to itself
 
 
-def perform(task: Callable[..., object], run: int, log_level: int, *arguments: object) -> Reply:
+def perform(task: Callable[..., T], run: int, log_level: int, *arguments: object) -> Reply[T]:
     """Runs one of the tasks below; what ppldelta raises on purpose comes back in the reply.
 
     From a local worker the log comes back too, as far as the caller listens to it (`log_level`, as in `logging`).
     """
-    value = error = None
+    value: T | None = None
+    error: PpldeltaError | None = None
     with _one_at_a_time:
         if process.current:
             process.current.board.item = process.Board.NO_ITEM

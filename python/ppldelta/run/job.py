@@ -186,7 +186,7 @@ def _store(store: str | os.PathLike[str] | bool | None) -> AbstractContextManage
         return nullcontext()
     if not isinstance(store, (bool, str, os.PathLike)):
         raise StoreError(f"`store` must be a path, True, or None, got {shown_type(store)}")
-    return Store(None if store is True else store)
+    return Store(None if isinstance(store, bool) else store)
 
 
 def _read(

@@ -1,7 +1,7 @@
 """What the store files windows under.
 
-That is by what is in them, not by where they are: a text that has grown, or of which more windows are asked for, goes
-on with those that are new. Only windows that share a batch depend on the others in it.
+A window is filed by what is in it, not by where it is: of a text that has grown, or of which more windows are asked
+for, only the new windows are evaluated. Only the key of a window that shares a batch depends on others.
 """
 
 from __future__ import annotations

@@ -111,6 +111,7 @@ class Database:
         self.connection.close()
 
     def damaged(self, what: str) -> StoreError:
+        """The error that says in which way the file is damaged."""
         return StoreError(f"the store `{self.shown}` is damaged: {what}", hint=_DAMAGED)
 
     @contextmanager
@@ -184,14 +185,17 @@ class Database:
         deadline = time.monotonic() + _BUSY_S
         while True:
             try:
-                return self.pragma(f"journal_mode = {mode}")
+                row: tuple[bytes] = self.connection.execute(f"PRAGMA journal_mode = {mode}").fetchone()
+                return row[0]
             except sqlite3.OperationalError as error:  # SQLite does not wait for others here
                 if "locked" not in str(error) or time.monotonic() > deadline:
                     raise
                 time.sleep(0.01)
 
-    def pragma(self, statement: str) -> int | bytes:
-        return self.connection.execute(f"PRAGMA {statement}").fetchone()[0]
+    def pragma(self, name: str) -> int:
+        """The value of a pragma that is a number."""
+        row: tuple[int] = self.connection.execute(f"PRAGMA {name}").fetchone()
+        return row[0]
 
 
 def _make_tables(execute: Callable[..., sqlite3.Cursor]) -> None:

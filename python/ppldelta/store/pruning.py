@@ -72,7 +72,8 @@ def prune(
     """
     if [model, older_than_days, max_bytes, everything or None].count(None) != 3:
         raise ValueError("one of `model`, `older_than_days`, `max_bytes`, `everything` says what to remove")
-    doomed, values = "1", ()
+    doomed = "1"
+    values: tuple[bytes | float, ...] = ()
     if model is not None:
         doomed, values = "model = ?", (bytes.fromhex(_one_model(store, model)),)
     elif older_than_days is not None:

@@ -46,7 +46,7 @@ class Key:
 
 def tokens_hash(tokens: ArrayLike) -> str:
     """sha256 over tokens as little-endian int32, as 64 hexadecimal digits: the same on every machine."""
-    return hashlib.sha256(np.ascontiguousarray(tokens, dtype="<i4")).hexdigest()
+    return hashlib.sha256(np.ascontiguousarray(tokens, dtype="<i4").tobytes()).hexdigest()
 
 
 def default_path() -> Path:
@@ -95,7 +95,7 @@ class Store:
                 row = self.database.connection.execute(
                     "SELECT windows, sizes, crc32, logp FROM shards WHERE id = ?", (shard,)
                 ).fetchone()
-                for digest, logp in self._unpacked(*row, next(iter(wanted.values()))) if row else ():
+                for digest, logp in self._unpacked(row, next(iter(wanted.values()))) if row else ():
                     if digest in wanted:
                         found.setdefault(wanted[digest], logp)
             self._touch({(key.model, key.rule, key.engine) for key in found})
@@ -120,7 +120,7 @@ class Store:
         for _, logp, _ in rows:
             if logp.dtype != np.float32 or logp.ndim != 1:
                 raise ValueError(f"`logp` must be float32 of one dimension, not {logp.dtype} of shape {logp.shape}")
-        written: list[tuple[int, dict[bytes, object]]] = []
+        written: list[tuple[int, Iterable[bytes]]] = []
         with self.database.guard("write"), self.database.transaction() as execute:
             for settings in dict.fromkeys((key.model, key.rule, key.engine) for key, _, _ in rows):
                 values = (bytes.fromhex(settings[0]), *settings[1:])
@@ -131,7 +131,7 @@ class Store:
                 )
                 [(at,)] = execute("SELECT id FROM passes WHERE model = ? AND rule = ? AND engine = ?", values)
                 there = self._there(at)
-                fresh = {}
+                fresh: dict[bytes, tuple[bytes, float]] = {}
                 for key, logp, time_s in rows:
                     digest = bytes.fromhex(key.window)
                     if (key.model, key.rule, key.engine) == settings and digest not in there:
@@ -144,11 +144,11 @@ class Store:
                         (at, windows, sizes, _crc32(windows, sizes, logps), sum(s for _, s in fresh.values()), logps),
                     )
                     written.append((at, fresh))
-        for at, fresh in written:
-            self._cached[at].update(fresh)
+        for at, digests in written:
+            self._cached[at].update(digests)
 
     def forget(self) -> None:
-        """To be called where rows were removed through this store's own connection."""
+        """Forgets what rows there are; called after rows were removed through this store's own connection."""
         self._cached.clear()
 
     def close(self) -> None:
@@ -190,20 +190,23 @@ class Store:
             self._cached[at] = {digest for _, digests in self._windows(at) for digest in digests}
         return self._cached[at]
 
-    def _unpacked(
-        self, windows: object, sizes: object, crc32: object, logp: object, key: Key
-    ) -> list[tuple[bytes, NDArray[np.float32]]]:
-        """Digest and values of each window in a row; `key` is one of them.
+    def _unpacked(self, row: tuple[object, ...], key: Key) -> list[tuple[bytes, NDArray[np.float32]]]:
+        """Digest and values of each window in a row of `windows, sizes, crc32, logp`; `key` is one of the windows.
 
         Raises:
-            StoreError: they are not what was written.
+            StoreError: the row is not what was written.
         """
-        whole = isinstance(windows, bytes) and isinstance(sizes, bytes) and isinstance(logp, bytes)
-        if whole and len(logp) % 4 == 0 and _crc32(windows, sizes, logp) == crc32:
-            digests = _digests(windows)
-            ends = np.cumsum(np.frombuffer(sizes, "<u4")) if sizes else [len(logp) // 4]
+        windows, sizes, crc32, logp = row
+        if (
+            isinstance(windows, bytes)
+            and isinstance(sizes, bytes)
+            and isinstance(logp, bytes)
+            and len(logp) % 4 == 0
+            and _crc32(windows, sizes, logp) == crc32
+        ):
+            starts = np.cumsum(np.frombuffer(sizes, "<u4"))[:-1]  # of all but the first
             values = np.frombuffer(logp, "<f4").astype(np.float32)
-            return list(zip(digests, np.split(values, ends[:-1]), strict=True))
+            return list(zip(_digests(windows), np.split(values, starts), strict=True))
         raise StoreError(
             f"the store `{self.database.shown}` is damaged: a row of model {key.model[:12]} does not hold the values "
             "that were written",

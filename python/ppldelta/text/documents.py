@@ -72,7 +72,7 @@ def load_documents(files: Files) -> tuple[list[Document], list[str]]:
     """
     warnings: list[str] = []
     if isinstance(files, Mapping):
-        found = [(name, _encoded(name, text)) for name, text in files.items()]
+        found: _Found = [(name, _encoded(name, text)) for name, text in files.items()]
         where = "the mapping"
     elif isinstance(files, (str, os.PathLike)):
         found = _below_path(files, warnings)

@@ -25,6 +25,17 @@ LOWEST_FIRST = (
     ("commands",),
     ("cli",),
 )
+REPORTING_LOWEST_FIRST = (
+    ("blocks", "budget", "distinct", "family", "folder", "labels", "rows", "units"),
+    ("theme", "hover", "sentences", "tables", "payload"),
+    ("lines", "marks", "plane", "convergence", "ratios"),
+    ("figures", "sizes"),
+    ("family_figures",),
+    ("catalogue",),
+    ("gallery", "page_figures"),
+    ("render",),
+)
+"""The same inside `reporting`, where a module imports only from the lines before its own."""
 RANK = {name: rank for rank, names in enumerate(LOWEST_FIRST) for name in names}
 COMPUTES, SHOWS = {"text", "models", "engine", "store"}, {"analysis", "reporting"}
 THIRD_PARTY: dict[str, set[str]] = {
@@ -55,15 +66,15 @@ def modules() -> list[tuple[str, Path]]:
 
 
 def imports(source: str) -> set[str]:
-    """Dotted names that a module imports; `from ppldelta import x` counts as `ppldelta.x`."""
+    """Dotted names that a module imports; `from ppldelta import x` counts as `ppldelta.x`, of `reporting` likewise."""
     names = set()
     for node in ast.walk(ast.parse(source)):
         if isinstance(node, ast.Import):
             names |= {alias.name for alias in node.names}
         elif isinstance(node, ast.ImportFrom):
             assert node.level == 0, "imports are absolute"
-            if node.module == "ppldelta":
-                names |= {f"ppldelta.{alias.name}" for alias in node.names}
+            if node.module in ("ppldelta", "ppldelta.reporting"):
+                names |= {f"{node.module}.{alias.name}" for alias in node.names}
             elif node.module:
                 names.add(node.module)
     return names
@@ -127,7 +138,23 @@ def is_call_of_a_name(node: ast.AST) -> bool:
     return isinstance(node, ast.Call) and isinstance(node.func, ast.Name)
 
 
-@pytest.mark.parametrize("name", ["figures", "lines", "plane", "ratios", "sizes", "convergence"])
+def test_reporting_is_built_in_layers() -> None:
+    rank = {name: i for i, names in enumerate(REPORTING_LOWEST_FIRST) for name in names}
+    sources = {path.stem: path.read_text() for part, path in modules() if part == "reporting"}
+    assert sources.keys() - {"__init__"} == rank.keys(), "give a new module its line, and take that of one that is gone"
+    for name, source in sources.items():
+        assert reporting_violations(name, source, rank) == []
+    assert reporting_violations("theme", "from ppldelta.reporting import units, hover", rank) == ["hover"]
+    assert reporting_violations("marks", "from ppldelta.reporting.figures import models_plane", rank) == ["figures"]
+
+
+def reporting_violations(name: str, source: str, rank: dict[str, int]) -> list[str]:
+    """Modules of `reporting` that one of them imports although they do not stand below it."""
+    found = {each.split(".")[2] for each in imports(source) if each.startswith("ppldelta.reporting.")}
+    return sorted(each for each in found if rank[each] >= rank[name])
+
+
+@pytest.mark.parametrize("name", ["figures", "lines", "marks", "plane", "ratios", "sizes", "convergence"])
 def test_figures_compute_nothing(name: str) -> None:
     """No aggregation, no NumPy: figures draw what frames hold."""
     source = (PACKAGE / "reporting" / f"{name}.py").read_text()

@@ -60,7 +60,7 @@ def align(tokens: pl.DataFrame, family: str, models: Sequence[str], documents: S
     rows = tokens.filter(pl.col("family") == family)
     places = pl.DataFrame({"document": list(documents)}, schema={"document": pl.String()}).with_row_index("place")
     keys: list[NDArray[np.uint64]] = []
-    columns: list[dict[str, NDArray]] = []
+    columns: list[dict[str, NDArray[np.generic]]] = []
     for label in models:
         part = rows.filter(pl.col("model") == label).select("document", "pos", "token", "logp_ref", "delta")
         key = _keys(part, places)
@@ -98,4 +98,5 @@ def _keys(part: pl.DataFrame, places: pl.DataFrame) -> NDArray[np.uint64]:
         missing = runs.filter(pl.col("place").is_null())["document"][0]
         raise ResultError(f"`documents` lacks `{missing}`, which has token records")
     place = np.repeat(runs["place"].to_numpy().astype(np.uint64), runs["len"].to_numpy())
-    return (place << np.uint64(32)) | part["pos"].to_numpy().astype(np.uint64)
+    keys: NDArray[np.uint64] = (place << np.uint64(32)) | part["pos"].to_numpy().astype(np.uint64)
+    return keys

@@ -28,16 +28,6 @@ def gain_loss_front(gain: ArrayLike, loss: ArrayLike) -> NDArray[np.bool_]:
     return pareto_front(np.negative(np.asarray(gain, dtype=np.float64)), loss)
 
 
-def size_loss_front(size: ArrayLike, loss: ArrayLike) -> NDArray[np.bool_]:
-    """Rows for which none is smaller without more loss; arguments and result as in `gain_loss_front`.
-
-    Args:
-        size: shape (n,), bytes or bits per weight, down is better.
-        loss: shape (n,), any unit, down is better.
-    """
-    return pareto_front(size, loss)
-
-
 def size_delta_front(size: ArrayLike, delta: ArrayLike) -> NDArray[np.bool_]:
     """Rows for which none is smaller without a lower delta; arguments and result as in `gain_loss_front`.
 

@@ -70,7 +70,7 @@ def best_spans(
         return []
     units, place = _units(delta), _places(delta, starts)
     value = _best_ending_at(units, place, longest)
-    spans = []
+    spans: list[Span] = []
     while len(spans) < most:
         last = int(np.argmax(value))
         if value[last] <= 0:

@@ -65,7 +65,7 @@ def token_totals(
         raise PpldeltaError(f"`token` must not be negative, got {token.min()}")
     delta = delta.astype(np.float64)
     n = np.bincount(token)
-    total = np.bincount(token, weights=delta)
+    total = np.asarray(np.bincount(token, weights=delta), np.float64)
     gain = np.bincount(token, weights=np.maximum(delta, 0.0, out=delta))
     loss = np.maximum(gain - total, 0.0)
 

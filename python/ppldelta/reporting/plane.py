@@ -4,17 +4,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import Literal
 
 import plotly.graph_objects as go
 import polars as pl
 
 from ppldelta.reporting import labels
-from ppldelta.reporting.hover import COLUMNS, UNITS
 from ppldelta.reporting.theme import LIGHT, template
+from ppldelta.reporting.units import COLUMNS, UNITS, Unit
 from ppldelta.wording import numbers
-
-Unit = Literal["nats", "bpb"]
 
 Limits = tuple[float, float]
 """Largest gain and largest loss that a plane shows."""

@@ -25,8 +25,8 @@ class AlignedRecords:
         pos: uint32, shape (n_rows,); index of the token in its document.
         token: int32, shape (n_rows,).
         logp_ref: float32, shape (n_rows,), nats.
-        delta: float32, shape (n_models, n_rows), nats; NaN where a model has no such record.
-        starts: bool, shape (n_rows,); True where a row does not follow the row before it in one text.
+        delta: float32, shape (n_models, n_rows), nats; NaN for a model that has no such record.
+        starts: bool, shape (n_rows,); False if a row is the next token of the same text after the row before it.
     """
 
     offsets: NDArray[np.int64]
@@ -74,7 +74,7 @@ def align(tokens: pl.DataFrame, family: str, models: Sequence[str], documents: S
     key = keys[0] if all(each is keys[0] for each in keys) else np.unique(np.concatenate(keys))
     token, logp_ref = np.zeros(len(key), np.int32), np.full(len(key), np.nan, np.float32)
     delta = np.full((len(models), len(key)), np.nan, np.float32)
-    for i in reversed(range(len(models))):  # where several have a row, the first says what is there
+    for i in reversed(range(len(models))):  # backwards, so that the first model that has a row gives token and logp_ref
         at = slice(None) if keys[i] is key else np.searchsorted(key, keys[i])
         delta[i][at] = columns[i]["delta"]
         if "token" in columns[i]:

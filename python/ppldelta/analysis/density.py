@@ -58,10 +58,10 @@ def density_grid(
         x: shape (n_points,), for example the documents' gains; pairs that are not finite are ignored.
         y: shape (n_points,), for example the documents' losses.
         n_grid: points along each axis of the grid, at least 2.
-        coverage: parts of the points that the contours shall hold, each between 0 and 1.
+        coverage: parts of the points that the contours are to hold, each between 0 and 1.
 
     Returns:
-        The density, or None where fewer than 5 distinct points are left: no contour says anything then.
+        The density, or None if fewer than 5 distinct points are left: no contour says anything then.
 
     Raises:
         PpldeltaError: shapes that differ, a negative value, or `n_grid` or `coverage` out of range.
@@ -94,7 +94,7 @@ def density_grid(
 
 
 def _bandwidths(roots: NDArray[np.float64], n_grid: int) -> NDArray[np.float64]:
-    """Bandwidth of each axis; where an axis hardly varies, at least two cells of the grid or of the other axis."""
+    """Bandwidth of each axis: at least two cells of its grid, or of the other axis's if it does not vary at all."""
     n = roots.shape[1]
     sigma = roots.std(axis=1, ddof=1)
     iqr = np.subtract(*np.quantile(roots, [0.75, 0.25], axis=1)) / 1.349

@@ -35,7 +35,7 @@ class TokenTotal:
 def token_totals(
     token: NDArray[np.int32], delta: NDArray[np.float32], *, most: int = MOST
 ) -> tuple[list[TokenTotal], list[TokenTotal]]:
-    """The tokens whose summed delta is largest, and those whose is smallest.
+    """The tokens with the largest summed delta, and those with the smallest.
 
     Args:
         token: shape (n_records,), the token of each record, never negative.

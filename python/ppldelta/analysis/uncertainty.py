@@ -65,7 +65,7 @@ def percentile_interval(
         level: part of the resamples between the ends, between 0 and 1; 0.95 gives the 2.5 and the 97.5 percentile.
 
     Returns:
-        Lower and upper ends, each of shape ``values.shape[1:]``; NaN where a score is NaN.
+        Lower and upper ends, each of shape ``values.shape[1:]``; NaN if a score is NaN.
 
     Raises:
         PpldeltaError: `level` does not lie between 0 and 1.

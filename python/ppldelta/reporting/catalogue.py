@@ -100,7 +100,7 @@ class Description(Generic[Drawn]):
         """The same with the names of switches in braces, into which the page puts the choice of the moment.
 
         Args:
-            category: whose figure it is, where there is one for each category.
+            category: whose figure it is, if there is one for each category.
         """
         values = {switch: f"{{{switch}}}" for switch in self.switches}
         return "/".join([self.name, *(values.get(switch, f"={category}") for switch in self._parts)])

@@ -69,7 +69,7 @@ class Figures(Mapping[str, go.Figure]):
         Args:
             document: its name.
             model: its label.
-            family: its name, where several have such a document and model.
+            family: its name, needed if several have such a document and model.
 
         Raises:
             ResultError: there are no such records.

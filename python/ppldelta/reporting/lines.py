@@ -12,7 +12,7 @@ from ppldelta.wording import numbers
 
 
 def whiskers(row: Row, column: str, color: str) -> dict[str, object]:
-    """The error bar of a value with ``*_low`` and ``*_high``; invisible where there is no interval."""
+    """The error bar of a value with ``*_low`` and ``*_high``; invisible if there is no interval."""
     (low, high), middle = ends(row, column), number(row, column)
     if not (numbers.known(low) and numbers.known(high) and numbers.known(middle)):
         return dict(visible=False)
@@ -30,7 +30,7 @@ def whiskers(row: Row, column: str, color: str) -> dict[str, object]:
 def add_front(
     figure: go.Figure, marks: Iterable[tuple[float, float, str]], front: Sequence[str], *, stepped: bool = False
 ) -> None:
-    """Joins the models of a front from left to right, where there are several.
+    """Joins the models of a front from left to right, if there are several.
 
     Args:
         figure: to draw on.

@@ -208,7 +208,7 @@ def _totals(family: FamilyRecords) -> list[dict[str, list[dict[str, Json]]]]:
 
 
 def _largest_delta(family: FamilyRecords) -> NDArray[np.float64]:
-    """Largest |mean delta| of each document under any model; -1 where there is none."""
+    """Largest |mean delta| of each document under any model; -1 if it has none that is finite."""
     largest = np.full(len(family.documents), -1.0)
     delta = np.abs(family.rows["delta"].to_numpy())
     finite = np.isfinite(delta)
@@ -226,9 +226,9 @@ def _wanted(
     passages: list[list[dict[str, list[Passage]]]],
     n_views: int | Literal["all"],
 ) -> list[tuple[int, int]]:
-    """(family, document) that shall have a token view, what matters most first: where all do not fit, the rest goes.
+    """(family, document) of each token view that is wanted, the most important first: the last are left out if need be.
 
-    Documents of large |delta| and documents of listed passages take turns, so that neither list is without views.
+    Documents of large |delta| and documents of listed passages take turns, so that neither list goes without views.
     """
     shown = [(i, k) for i, family in enumerate(families) for k in np.flatnonzero(np.diff(family.records.offsets) > 0)]
     shown.sort(key=lambda each: (-deltas[each[0]][each[1]], each))
@@ -283,10 +283,9 @@ class _PieceTable:
 def _view_block(family: FamilyRecords, k: int, table: _PieceTable) -> tuple[bytes, NDArray[np.int32]]:
     """One document token by token, and the tokens that are new in the table of pieces.
 
-    Beyond 32 nats `nll_ref` and `delta` stay at their largest step; what is not finite has a number of its own.
-
-    Where the whole text is unknown, `token` holds the scored tokens only, run after run; `start` is a position in the
-    document either way.
+    `nll_ref` and `delta` are whole steps of `NLL_STEP` and `DELTA_STEP`. They end at about 32 nats, and a number of its
+    own stands for a value that is not finite. If the whole text is unknown, `token` holds only the scored tokens, run
+    after run; `start` is a position in the document either way.
     """
     records, rows = family.records, family.records.rows(k)
     text = family.text(k)

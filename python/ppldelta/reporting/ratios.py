@@ -17,8 +17,8 @@ from ppldelta.wording import numbers
 def mean_ratios(models: pl.DataFrame, *, style: Style | None = None) -> go.Figure:
     """Mean ppl_gain (at most 1) and mean ppl_loss (at least 1) of every model, over all documents and by category.
 
-    These are the means over documents of the post that the project grew from: how much smaller the
-    perplexity is where it is smaller, how much larger where it is larger.
+    These are means over documents, as in the post that the project grew from: how much smaller the perplexity is on
+    documents on which it is smaller, and how much larger on the others.
 
     Args:
         models: rows of `schema.MODELS` of one family with weighting "documents"; category null is drawn first.

@@ -9,7 +9,7 @@ Row = Mapping[str, object]
 
 
 def number(row: Row, column: str) -> float | None:
-    """A value of a column of numbers; None where it is null.
+    """A value of a column of numbers; None if it is null.
 
     Raises:
         TypeError: the column holds something else.
@@ -21,7 +21,7 @@ def number(row: Row, column: str) -> float | None:
 
 
 def whole(row: Row, column: str) -> int | None:
-    """A value of a column of whole numbers; None where it is null.
+    """A value of a column of whole numbers; None if it is null.
 
     Raises:
         TypeError: the column holds something else.
@@ -33,12 +33,12 @@ def whole(row: Row, column: str) -> int | None:
 
 
 def text(row: Row, column: str) -> str:
-    """A value of a column of names, "" where it is null."""
+    """A value of a column of names, "" if it is null."""
     value = row[column]
     return "" if value is None else str(value)
 
 
 def ends(row: Row, column: str) -> tuple[float | None, float | None]:
-    """Both ends of a value's interval; None where there is no interval, or the frame has no such columns."""
+    """Both ends of a value's interval; None if there is no interval, or the frame has no such columns."""
     low, high = f"{column}_low", f"{column}_high"
     return (number(row, low), number(row, high)) if low in row and high in row else (None, None)

@@ -100,7 +100,7 @@ def marked(message: str) -> list[Piece]:
 
 
 def _direction(row: Row) -> int:
-    """1 better, -1 worse, 0 if the interval spans 0. If there is none, the sign decides and the text says so."""
+    """1 better, -1 worse, 0 if the interval spans 0. Without an interval the sign decides, and `_amount` says so."""
     low, high = ends(row, "delta")
     if not (numbers.known(low) and numbers.known(high)):
         low = high = number(row, "delta") or 0.0

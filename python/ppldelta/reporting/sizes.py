@@ -33,7 +33,7 @@ def quality_against_size(
     Args:
         models: rows of `schema.MODELS` of one family, category and weighting: one row per model.
         measure: size of the tensors, or bits per weight.
-        reference: is drawn at delta 0 where its size, or its bits per weight, are known.
+        reference: is drawn at delta 0 if its size, or its bits per weight, are known.
         front: models that no smaller one equals (`analysis.front`), joined by a line.
         style: colours; by default in the order of the frame.
     """

@@ -62,7 +62,7 @@ SQUARE = 0.94
 """Height of a plane by its width in the page."""
 
 ROW = 36
-"""Pixels of a row in the table of documents, of which only those in view are in the page."""
+"""Pixels of a row in the table of documents: the script places rows by it, since only those in view exist."""
 
 SYMBOLS = {  # plotly's name: the same mark as an SVG path in a box of 16 × 16, for the key in the page
     "circle": "M8 2.5a5.5 5.5 0 1 0 0 11a5.5 5.5 0 1 0 0-11z",

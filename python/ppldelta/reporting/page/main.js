@@ -121,7 +121,7 @@
     root.dataset.theme = isDark() ? "light" : "dark";
     recolor();
   });
-  const paper = (onPaper) => { // the browser does not wait, so no figure may
+  const paper = (onPaper) => { // the browser prints at once, so every figure is drawn now
     state.onPaper = onPaper;
     for (const canvas of plots.canvases) plots.draw(canvas);
     ppldelta.rows.render();

@@ -20,7 +20,7 @@
     const numbers = [];
     const step = webgl ? 1 : Math.max(1, Math.ceil(block.n * block.gain.length / MOST_WITHOUT_WEBGL));
     figure.data.forEach((trace, i) => {
-      if (trace.type === "contour") trace.visible = trace.visible && only === null; // they are of all documents
+      if (trace.type === "contour") trace.visible = trace.visible && only === null; // contours are those of all documents
       if (trace.meta?.marks !== "documents") return;
       if (!webgl) trace.type = "scatter";
       const m = state.modelNumber(family, trace.meta.model);

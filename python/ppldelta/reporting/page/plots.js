@@ -61,7 +61,7 @@ ppldelta.plots = (() => {
     const ofAll = made.figures[key.slice(0, key.lastIndexOf("/") + 1)];
     const figure = recolored(made.figures[key] ?? ofAll);
     const only = index.families[family]?.categories;
-    if (!made.figures[key] && !(only?.length === 1 && only[0] === state.category)) { // none of this family
+    if (!made.figures[key] && !(only?.length === 1 && only[0] === state.category)) { // the family has none in this category
       figure.data = [];
       figure.layout.annotations = [{ text: "no documents in this category", xref: "paper", yref: "paper", x: 0.5, y: 0.5, showarrow: false }];
     }

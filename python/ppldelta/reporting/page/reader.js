@@ -62,7 +62,7 @@
     return false;
   }
 
-  function escaped(bytes) { // what is text as text, other bytes as \xNN
+  function escaped(bytes) { // bytes that are no text as \xNN
     const text = new TextDecoder("utf-8").decode(Uint8Array.from(bytes));
     return text.includes("\ufffd") ? bytes.map((b) => (b < 0x80 ? String.fromCharCode(b) : `\\x${b.toString(16).padStart(2, "0")}`)).join("") : text;
   }
@@ -145,7 +145,7 @@
   const tell = (unit) => place.detail.replaceChildren(...describe(unit).flatMap((part, i) => (i ? [" · ", part] : [part])));
 
   const unitAt = (t) => shown.units.findIndex((unit) => unit.first <= t && t <= unit.last);
-  // an older result keeps only the scored tokens: there a token's place in the list is not its position
+  // in an older result only the scored tokens are known, so a token's place in the list is not its position
   const tokenAt = (pos) => (shown.complete ? pos : shown.positions.indexOf(pos));
   const positionOf = (t) => (shown.complete ? t : shown.positions[t]);
 

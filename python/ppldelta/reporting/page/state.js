@@ -12,14 +12,14 @@ ppldelta.state = (() => {
     hidden: new Set(), // "family/model number"
     selection: null, // { family, documents: Set of document numbers }
     focus: { family: 0, model: 0 },
-    selectionDrawn: 0, // counts selections: each takes the outlines of those before it off the planes
+    selectionDrawn: 0, // counts selections, so that a new one takes the outlines of older ones off the planes
     open: null, // { family, document }
     dark: false,
     onPaper: false,
 
     isHidden: (family, model) => state.hidden.has(`${family}/${model}`),
     modelNumber: (family, label) => index.families[family].models.indexOf(label),
-    /** Numbers of the family's documents in the category that is shown; null for all of them. */
+    /** The family's number of the category that is shown; null for all categories, -1 if it has none of that name. */
     categoryNumber: (family) => (state.category === null ? null : index.families[family].categories.indexOf(state.category)),
 
     subscribe(listener) { listeners.push(listener); },

@@ -25,7 +25,8 @@ import blocks
 import synthetic
 
 import ppldelta
-from ppldelta.reporting.payload import DELTA_STEP, NLL_STEP, Payload, encode, make_payload
+from ppldelta.reporting.blocks import encode
+from ppldelta.reporting.payload import DELTA_STEP, NLL_STEP, Payload, make_payload
 
 LIMIT_MB = 25
 """Size of the page that is allowed."""

@@ -12,7 +12,7 @@ import pytest
 
 import frames
 from ppldelta.analysis.density import density_grid
-from ppldelta.reporting import figures, hover, labels, theme
+from ppldelta.reporting import figures, hover, labels, theme, units
 from ppldelta.reporting.ratios import mean_ratios
 
 DOCUMENTS, MODELS = frames.make()
@@ -35,7 +35,7 @@ def shown(text: str) -> str:
 
 
 @pytest.mark.parametrize(("unit", "gain", "loss"), UNITS)
-def test_documents_plane_draws_the_rows_of_the_frame(unit: figures.Unit, gain: str, loss: str) -> None:
+def test_documents_plane_draws_the_rows_of_the_frame(unit: units.Unit, gain: str, loss: str) -> None:
     figure = figures.documents_plane(DOCUMENTS, unit=unit)
     symbols = theme.Style.of((), frames.CATEGORIES).symbols
     category = {symbol: name for name, symbol in symbols.items()}
@@ -46,8 +46,8 @@ def test_documents_plane_draws_the_rows_of_the_frame(unit: figures.Unit, gain: s
     }
     assert drawn == set(DOCUMENTS.select("model", "category", gain, loss).rows())
     assert sum(len(trace.x) for trace in figure.data) == DOCUMENTS.height
-    assert hover.UNITS[unit] in figure.layout.xaxis.title.text
-    assert hover.UNITS[unit] in figure.layout.yaxis.title.text
+    assert units.UNITS[unit] in figure.layout.xaxis.title.text
+    assert units.UNITS[unit] in figure.layout.yaxis.title.text
 
 
 def test_documents_plane_shows_every_point_and_names_every_model_once() -> None:
@@ -88,7 +88,7 @@ def test_densities_are_drawn_at_their_levels() -> None:
 
 
 @pytest.mark.parametrize(("unit", "gain", "loss"), UNITS)
-def test_models_plane_draws_means_and_intervals(unit: figures.Unit, gain: str, loss: str) -> None:
+def test_models_plane_draws_means_and_intervals(unit: units.Unit, gain: str, loss: str) -> None:
     figure = figures.models_plane(OVERALL, unit=unit)
     for row in OVERALL.iter_rows(named=True):
         (trace,) = of_model(figure, row["model"])

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from ppldelta.analysis.front import gain_loss_front, pareto_front, size_delta_front, size_loss_front
+from ppldelta.analysis.front import gain_loss_front, pareto_front, size_delta_front
 from ppldelta.errors import PpldeltaError
 
 
@@ -30,7 +30,6 @@ def test_as_the_definition_says(seed: int) -> None:
     assert pareto_front(y, x).tolist() == front.tolist()
     assert pareto_front(np.arctan(x), 3 * y + 1).tolist() == front.tolist(), "only the order counts"
     assert gain_loss_front(-x, y).tolist() == front.tolist()
-    assert size_loss_front(x, y).tolist() == front.tolist()
     assert size_delta_front(x, -y).tolist() == front.tolist()
 
 
@@ -41,7 +40,7 @@ def test_a_finetune_and_a_quant() -> None:
 
 
 def test_a_model_of_unknown_size_is_not_on_the_front() -> None:
-    assert size_loss_front([None, 5, 3], [0.0, 0.1, 0.2]).tolist() == [False, True, True]
+    assert size_delta_front([None, 5, 3], [0.0, -0.1, -0.2]).tolist() == [False, True, True]
 
 
 def test_rows_of_another_length_are_refused() -> None:

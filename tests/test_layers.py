@@ -25,15 +25,20 @@ LOWEST_FIRST = (
     ("commands",),
     ("cli",),
 )
-RANK = {name: rank for rank, names in enumerate(LOWEST_FIRST) for name in names}
 INSIDE: dict[str, tuple[str, ...]] = {
     "engine": (
         *("cpu", "devices", "kernels", "remedies", "native", "content", "loaded", "trusted", "isolated"),
         *("process", "executor", "lost", "rpc", "local", "worker", "session", "remote"),
     ),
     "models": ("source", "identity", "references"),
+    "reporting": (
+        *("blocks", "budget", "distinct", "family", "folder", "labels", "rows"),
+        *("units", "theme", "hover", "sentences", "tables", "payload", "lines"),
+        *("marks", "plane", "convergence", "ratios", "figures", "sizes", "family_figures"),
+        *("catalogue", "gallery", "page_figures", "render"),
+    ),
     "run": (
-        *("plan", "batches", "tokenization", "checks", "keys", "memory", "job"),
+        *("settings", "batches", "tokenization", "checks", "keys", "memory", "job"),
         *("evaluation", "frames", "scoring", "dry_run"),
     ),
     "store": ("database", "notes", "store", "hashes", "pruning"),
@@ -163,7 +168,7 @@ def is_call_of_a_name(node: ast.AST) -> bool:
     return isinstance(node, ast.Call) and isinstance(node.func, ast.Name)
 
 
-@pytest.mark.parametrize("name", ["figures", "lines", "plane", "ratios", "sizes", "convergence"])
+@pytest.mark.parametrize("name", ["figures", "lines", "marks", "plane", "ratios", "sizes", "convergence"])
 def test_figures_compute_nothing(name: str) -> None:
     """They draw what frames hold, without NumPy."""
     assert "numpy" not in imports((PACKAGE / "reporting" / f"{name}.py").read_text())

@@ -16,8 +16,9 @@ from blocks import decode
 from ppldelta import schema
 from ppldelta.analysis.spans import best_spans
 from ppldelta.errors import PpldeltaError, ResultError
+from ppldelta.reporting.blocks import encode
 from ppldelta.reporting.budget import BUDGET
-from ppldelta.reporting.payload import Payload, encode, make_payload
+from ppldelta.reporting.payload import Payload, make_payload
 
 EVIL = "</script><script>alert(1)</script>\u2028\x00"
 MADE = synthetic.make(n_documents=31, n_models=3, rename={"code/00000.txt": EVIL, "model-1": f"m{EVIL}"})

@@ -25,8 +25,8 @@ class AlignedRecords:
         pos: uint32, shape (n_rows,); index of the token in its document.
         token: int32, shape (n_rows,).
         logp_ref: float32, shape (n_rows,), nats.
-        delta: float32, shape (n_models, n_rows), nats; NaN where a model has no such record.
-        starts: bool, shape (n_rows,); True where a row does not follow the row before it in one text.
+        delta: float32, shape (n_models, n_rows), nats; NaN for a model that has no such record.
+        starts: bool, shape (n_rows,); False if a row is the next token of the same text after the row before it.
     """
 
     offsets: NDArray[np.int64]
@@ -60,7 +60,7 @@ def align(tokens: pl.DataFrame, family: str, models: Sequence[str], documents: S
     rows = tokens.filter(pl.col("family") == family)
     places = pl.DataFrame({"document": list(documents)}, schema={"document": pl.String()}).with_row_index("place")
     keys: list[NDArray[np.uint64]] = []
-    columns: list[dict[str, NDArray]] = []
+    columns: list[dict[str, NDArray[np.generic]]] = []
     for label in models:
         part = rows.filter(pl.col("model") == label).select("document", "pos", "token", "logp_ref", "delta")
         key = _keys(part, places)
@@ -74,7 +74,7 @@ def align(tokens: pl.DataFrame, family: str, models: Sequence[str], documents: S
     key = keys[0] if all(each is keys[0] for each in keys) else np.unique(np.concatenate(keys))
     token, logp_ref = np.zeros(len(key), np.int32), np.full(len(key), np.nan, np.float32)
     delta = np.full((len(models), len(key)), np.nan, np.float32)
-    for i in reversed(range(len(models))):  # where several have a row, the first says what is there
+    for i in reversed(range(len(models))):  # backwards, so that the first model that has a row gives token and logp_ref
         at = slice(None) if keys[i] is key else np.searchsorted(key, keys[i])
         delta[i][at] = columns[i]["delta"]
         if "token" in columns[i]:
@@ -98,4 +98,5 @@ def _keys(part: pl.DataFrame, places: pl.DataFrame) -> NDArray[np.uint64]:
         missing = runs.filter(pl.col("place").is_null())["document"][0]
         raise ResultError(f"`documents` lacks `{missing}`, which has token records")
     place = np.repeat(runs["place"].to_numpy().astype(np.uint64), runs["len"].to_numpy())
-    return (place << np.uint64(32)) | part["pos"].to_numpy().astype(np.uint64)
+    keys: NDArray[np.uint64] = (place << np.uint64(32)) | part["pos"].to_numpy().astype(np.uint64)
+    return keys

@@ -11,6 +11,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import ArrayLike, NDArray
 
 from ppldelta.errors import PpldeltaError
 
@@ -31,9 +32,9 @@ class Density:
             one that holds that part of the points.
     """
 
-    x: np.ndarray
-    y: np.ndarray
-    z: np.ndarray
+    x: NDArray[np.float64]
+    y: NDArray[np.float64]
+    z: NDArray[np.float64]
     coverage: tuple[float, ...]
     levels: tuple[float, ...]
 
@@ -45,7 +46,7 @@ class Density:
 
 
 def density_grid(
-    x: np.ndarray, y: np.ndarray, *, n_grid: int = 96, coverage: tuple[float, ...] = (0.5, 0.9)
+    x: ArrayLike, y: ArrayLike, *, n_grid: int = 96, coverage: tuple[float, ...] = (0.5, 0.9)
 ) -> Density | None:
     """Kernel density of points in the quadrant ``x, y >= 0``.
 
@@ -57,10 +58,10 @@ def density_grid(
         x: shape (n_points,), for example the documents' gains; pairs that are not finite are ignored.
         y: shape (n_points,), for example the documents' losses.
         n_grid: points along each axis of the grid, at least 2.
-        coverage: parts of the points that the contours shall hold, each between 0 and 1.
+        coverage: parts of the points that the contours are to hold, each between 0 and 1.
 
     Returns:
-        The density, or None where fewer than 5 distinct points are left: no contour says anything then.
+        The density, or None if fewer than 5 distinct points are left: no contour says anything then.
 
     Raises:
         PpldeltaError: shapes that differ, a negative value, or `n_grid` or `coverage` out of range.
@@ -92,27 +93,31 @@ def density_grid(
     return Density(grids[0] ** 2, grids[1] ** 2, z, tuple(coverage), levels)
 
 
-def _bandwidths(roots: np.ndarray, n_grid: int) -> np.ndarray:
-    """Bandwidth of each axis; where an axis hardly varies, at least two cells of the grid or of the other axis."""
+def _bandwidths(roots: NDArray[np.float64], n_grid: int) -> NDArray[np.float64]:
+    """Bandwidth of each axis: at least two cells of its grid, or of the other axis's if it does not vary at all."""
     n = roots.shape[1]
     sigma = roots.std(axis=1, ddof=1)
     iqr = np.subtract(*np.quantile(roots, [0.75, 0.25], axis=1)) / 1.349
     spread = np.where(iqr > 0, np.minimum(sigma, iqr), sigma)
     # Perfectly correlated points would ask for no width at all.
-    rho_squared = min(float(np.corrcoef(roots)[0, 1]) ** 2, 0.95) if sigma.min() > 0 else 0.0
+    rho_squared = min(float(np.asarray(np.corrcoef(roots))[0, 1]) ** 2, 0.95) if sigma.min() > 0 else 0.0
     h = spread * (1 - rho_squared) ** (5 / 12) * (1 + rho_squared / 2) ** (-1 / 6) * n ** (-1 / 6)
     extent = np.ptp(roots, axis=1)
-    return np.maximum(h, 2 * np.where(extent > 0, extent, extent.max()) / n_grid)
+    width: NDArray[np.float64] = np.maximum(h, 2 * np.where(extent > 0, extent, extent.max()) / n_grid)
+    return width
 
 
-def _kernel(grid: np.ndarray, root: np.ndarray, h: float) -> np.ndarray:
+def _kernel(grid: NDArray[np.float64], root: NDArray[np.float64], h: float) -> NDArray[np.float64]:
     """Gaussian of every point at every place of the grid, reflected at 0; shape (n_grid, n_points)."""
     towards = np.exp(-0.5 * ((grid[:, None] - root) / h) ** 2)
     mirrored = np.exp(-0.5 * ((grid[:, None] + root) / h) ** 2)
-    return (towards + mirrored) / (h * np.sqrt(2 * np.pi))
+    both: NDArray[np.float64] = (towards + mirrored) / (h * np.sqrt(2 * np.pi))
+    return both
 
 
-def _interpolate(z: np.ndarray, grids: list[np.ndarray], roots: np.ndarray) -> np.ndarray:
+def _interpolate(
+    z: NDArray[np.float64], grids: list[NDArray[np.float64]], roots: NDArray[np.float64]
+) -> NDArray[np.float64]:
     """`z` at the points, bilinear between the places of the grid; shape (n_points,)."""
     cells, parts = [], []
     for grid, root in zip(grids, roots, strict=True):
@@ -121,4 +126,7 @@ def _interpolate(z: np.ndarray, grids: list[np.ndarray], roots: np.ndarray) -> n
         cells.append(cell)
         parts.append(place - cell)
     (i, j), (u, v) = cells, parts
-    return (1 - v) * ((1 - u) * z[j, i] + u * z[j, i + 1]) + v * ((1 - u) * z[j + 1, i] + u * z[j + 1, i + 1])
+    value: NDArray[np.float64] = (1 - v) * ((1 - u) * z[j, i] + u * z[j, i + 1]) + v * (
+        (1 - u) * z[j + 1, i] + u * z[j + 1, i + 1]
+    )
+    return value

@@ -1,7 +1,7 @@
 """Pareto fronts: the models that no other one beats in everything at once.
 
-A row is on the front of two costs x and y where no other row has x' <= x and y' <= y with one of them smaller. Rows
-that are equal are on the front together. What shall be large is a cost with its sign turned.
+A row is on the front of two costs x and y if no other row has x' <= x and y' <= y with one of them smaller. Rows that
+are equal are on the front together. A value that is better when it is large becomes a cost by turning its sign.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from ppldelta.errors import PpldeltaError
 
 
 def gain_loss_front(gain: ArrayLike, loss: ArrayLike) -> NDArray[np.bool_]:
-    """Rows for which none has more gain without more loss, or less loss without less gain.
+    """Rows that no other row beats in gain or loss without being worse in the other.
 
     Args:
         gain: shape (n,), any unit, up is better.
@@ -28,18 +28,8 @@ def gain_loss_front(gain: ArrayLike, loss: ArrayLike) -> NDArray[np.bool_]:
     return pareto_front(np.negative(np.asarray(gain, dtype=np.float64)), loss)
 
 
-def size_loss_front(size: ArrayLike, loss: ArrayLike) -> NDArray[np.bool_]:
-    """Rows for which none is smaller without more loss; arguments and result as in `gain_loss_front`.
-
-    Args:
-        size: shape (n,), bytes or bits per weight, down is better.
-        loss: shape (n,), any unit, down is better.
-    """
-    return pareto_front(size, loss)
-
-
 def size_delta_front(size: ArrayLike, delta: ArrayLike) -> NDArray[np.bool_]:
-    """Rows for which none is smaller without a lower delta; arguments and result as in `gain_loss_front`.
+    """Rows that no other row beats in size or delta without being worse in the other; otherwise as `gain_loss_front`.
 
     Args:
         size: shape (n,), bytes or bits per weight, down is better.
@@ -70,7 +60,7 @@ def pareto_front(x: ArrayLike, y: ArrayLike) -> NDArray[np.bool_]:
         return on_front
     order = finite[np.lexsort((y[finite], x[finite]))]
     x, y = x[order], y[order]
-    # the first of each x has its least y; it is beaten where a smaller x had a y as low
+    # the first row of each x has its least y; it is beaten if a smaller x had a y as low
     first = np.flatnonzero(np.diff(x, prepend=-np.inf) > 0)
     group = np.cumsum(np.diff(x, prepend=-np.inf) > 0) - 1
     least = y[first]

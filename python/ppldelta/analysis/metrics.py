@@ -30,7 +30,7 @@ How other tools differ:
   one document. Its --kl-divergence prints ``ln(PPL(Q)/PPL(base))``, our ``-delta``, from a reference rounded to 16
   bits; it has nothing like gain and loss.
 - lm-evaluation-harness's ``bits_per_byte`` divides by the bytes of the whole document and scores each token: our
-  "tokens" weighting with ``windows="every"``. We divide by the bytes of the scored tokens, also where half is scored.
+  "tokens" weighting with ``windows="every"``. We divide by the bytes of the tokens that are scored, also if half are.
 - Its ``word_perplexity`` divides by words and is not given here.
 
 Sums are taken in float64 from the float32 log-probabilities, not from the rounded ``delta`` column, so the
@@ -43,8 +43,9 @@ from collections.abc import Iterator, Mapping
 
 import numpy as np
 import polars as pl
+from numpy.typing import NDArray
 
-from ppldelta.analysis.uncertainty import percentile_interval, resampled_sums
+from ppldelta.analysis.uncertainty import LEVEL, percentile_interval, resampled_sums
 from ppldelta.errors import ResultError
 from ppldelta.schema import DOCUMENTS, INTERVALS, MODELS, WEIGHTINGS
 
@@ -80,7 +81,7 @@ def document_metrics(tokens: pl.DataFrame, pieces: pl.DataFrame, corpus: pl.Data
 
     Returns:
         A frame with exactly `schema.DOCUMENTS`; (family, model) in the order in which `tokens` first has them, then
-        by document name. Bits per byte are null where the scored tokens have no bytes.
+        by document name. Bits per byte are null if the scored tokens have no bytes.
 
     Raises:
         ResultError: a token or a document is missing in `pieces` or `corpus`, or stands there twice.
@@ -112,17 +113,17 @@ def document_metrics(tokens: pl.DataFrame, pieces: pl.DataFrame, corpus: pl.Data
 
 
 def _piece_bytes(pieces: pl.DataFrame) -> pl.Series:
-    """Bytes of one family's tokens, at the token's place; null for tokens that do not occur, and in the last place."""
+    """Number of bytes of each token of a family, indexed by token; null if it does not occur, and in the last place."""
     n_bytes = pieces.select("token", n_bytes=pl.col("piece").bin.size().cast(pl.UInt64()))
-    places = pl.DataFrame({"token": np.arange(pieces["token"].max() + 2, dtype=np.int32)})
+    places = pl.DataFrame({"token": np.arange(pieces["token"].to_numpy().max() + 2, dtype=np.int32)})
     return places.join(n_bytes, on="token", how="left", maintain_order="left")["n_bytes"]
 
 
 def _slice_sums(tokens: pl.DataFrame, n_bytes: pl.Series, family: str) -> pl.DataFrame:
-    """Sums for each document in a slice of one family's records; what belongs together is added up by the caller.
+    """Sums for each document in a slice of one family's records; the caller adds up what a document has in several.
 
     The records of a document usually follow one another, and adding up such runs first is several times faster than
-    grouping by names; where they do not, the second step puts them together all the same.
+    grouping by names; if they do not, the second step adds them up all the same.
     """
     unknown = len(n_bytes) - 1
     places = tokens["token"].cast(pl.UInt32(), strict=False).fill_null(unknown).clip(upper_bound=unknown)
@@ -171,7 +172,7 @@ def _from_sums() -> dict[str, pl.Expr]:
 
 
 def model_metrics(
-    documents: pl.DataFrame, models: pl.DataFrame, *, n_resamples: int = 2000, seed: int = 0, level: float = 0.95
+    documents: pl.DataFrame, models: pl.DataFrame, *, n_resamples: int = 2000, seed: int = 0, level: float = LEVEL
 ) -> pl.DataFrame:
     """Values of each comparison over all documents and over each category.
 
@@ -186,7 +187,7 @@ def model_metrics(
     Returns:
         A frame with exactly `schema.MODELS`: for each (family, model), in the order of `documents`, first all
         documents (category null) and then each category by name, for each the two weightings. Intervals are null
-        where there are fewer than `DOCUMENTS_MIN` documents. A value that is not finite in the documents is NaN here.
+        if there are fewer than `DOCUMENTS_MIN` documents. A value that is not finite in the documents is NaN here.
 
     Raises:
         ResultError: a comparison stands twice in `models`.
@@ -229,11 +230,12 @@ def _category_rows(
             drawn = resampled_sums(flat, n_resamples=n_resamples, seed=seed)
             resampled = _by_name(drawn.reshape(n_resamples, len(frames), -1))
         for weighting, scores_of in (("tokens", _token_scores), ("documents", _document_scores)):
-            values = scores_of(sums)
+            values: dict[str, list[float | None]] = {name: each.tolist() for name, each in scores_of(sums).items()}
             if len(names) >= DOCUMENTS_MIN:
                 scores = scores_of(resampled)
                 for name in INTERVALS:
-                    values[f"{name}_low"], values[f"{name}_high"] = percentile_interval(scores[name], level=level)
+                    low, high = percentile_interval(scores[name], level=level)
+                    values |= {f"{name}_low": low.tolist(), f"{name}_high": high.tolist()}
             else:
                 values |= {f"{name}_{end}": [None] * len(frames) for name in INTERVALS for end in ("low", "high")}
             for i, frame in enumerate(frames):
@@ -245,11 +247,11 @@ def _category_rows(
                     "n_documents": len(names),
                     "n_scored": int(frame["n_scored"].sum()),
                     "n_bytes": int(frame["n_bytes"].sum()),
-                    **{name: None if value[i] is None else float(value[i]) for name, value in values.items()},
+                    **{name: value[i] for name, value in values.items()},
                 }
 
 
-def _statistics(documents: pl.DataFrame) -> np.ndarray:
+def _statistics(documents: pl.DataFrame) -> NDArray[np.float64]:
     """What a resample adds up: a row for each document, its columns as named in `_by_name`."""
     n = pl.col("n_scored")
     ln_ppl = {f"ln_{name}": pl.col(name).log() for name in ("ppl_ref", "ppl_cmp")}
@@ -267,12 +269,12 @@ def _statistics(documents: pl.DataFrame) -> np.ndarray:
     )
 
 
-def _by_name(sums: np.ndarray) -> dict[str, np.ndarray]:
+def _by_name(sums: NDArray[np.float64]) -> dict[str, NDArray[np.float64]]:
     return {name: sums[..., i] for i, name in enumerate(("n_documents", *_SUMS, *_MEANS))}
 
 
-def _token_scores(sums: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
-    """Weighting "tokens": sums over all tokens over all of them."""
+def _token_scores(sums: Mapping[str, NDArray[np.float64]]) -> dict[str, NDArray[np.float64]]:
+    """Weighting "tokens": sums over all tokens, divided by their number or by their bytes."""
     n, n_bytes = sums["n_scored"], sums["n_bytes"]
     bits = 1.0 / (_LN2 * np.where(n_bytes > 0, n_bytes, np.nan))
     gain, loss = sums["nats_gain"] / n, sums["nats_loss"] / n
@@ -291,7 +293,7 @@ def _token_scores(sums: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
     }
 
 
-def _document_scores(sums: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+def _document_scores(sums: Mapping[str, NDArray[np.float64]]) -> dict[str, NDArray[np.float64]]:
     """Weighting "documents": plain means of the documents' values."""
     means = {name: sums[name] / sums["n_documents"] for name in _MEANS}
     return {

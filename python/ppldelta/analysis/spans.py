@@ -1,6 +1,6 @@
-"""The passages that a model predicts best and worst beside the reference, anywhere in the corpus.
+"""The passages that a model predicts best and worst compared with the reference, anywhere in the corpus.
 
-A passage is a row of scored tokens that follow one another in one document. Its value is Σ delta (nats): by how much
+A passage is a run of scored tokens that follow one another in one document. Its value is Σ delta (nats): by how much
 the text of the passage became more probable, as a whole. Long good stretches count more than single lucky tokens.
 
 The sum over tokens i to j is P[j + 1] - P[i] with prefix sums P, so the best passage that ends at j starts where P is
@@ -48,9 +48,9 @@ def best_spans(
     Args:
         delta: shape (n_tokens,), nats, in reading order, document after document. A value that is not finite belongs to
             no passage.
-        starts: shape (n_tokens,), True where a token does not follow the one before it: a document's first, and the
+        starts: shape (n_tokens,), True if a token does not follow the one before it: a document's first, and the
             first after a hole.
-        most: passages wanted; there are fewer where no gain is left.
+        most: passages wanted; there are fewer if no gain is left.
         longest: tokens of a passage at most.
 
     Returns:
@@ -70,7 +70,7 @@ def best_spans(
         return []
     units, place = _units(delta), _places(delta, starts)
     value = _best_ending_at(units, place, longest)
-    spans = []
+    spans: list[Span] = []
     while len(spans) < most:
         last = int(np.argmax(value))
         if value[last] <= 0:
@@ -82,7 +82,7 @@ def best_spans(
 
 
 def _units(delta: NDArray[np.float32]) -> NDArray[np.int64]:
-    """Deltas in whole units; 0 where they are not finite."""
+    """Deltas in whole units; 0 for those that are not finite."""
     scaled = delta.astype(np.float64)
     scaled *= 1 / _UNIT
     np.rint(scaled, out=scaled)
@@ -110,7 +110,7 @@ def _best_ending_at(units: NDArray[np.int64], place: NDArray[np.int32], longest:
     window = 1
     while window < longest:
         step = min(window, longest - window)
-        # where fewer tokens stand before, the window has reached the run's first already
+        # if fewer tokens stand before, the window reached the first of the run already
         np.minimum(lowest[step:], lowest[:-step], out=lowest[step:], where=place[step:] >= step)
         window += step
     after -= lowest
@@ -135,12 +135,12 @@ def _take_out(
     last: int,
     longest: int,
 ) -> None:
-    """Leaves no passage that overlaps the one from `first` to `last`: what follows it becomes a run of its own."""
+    """Takes tokens `first` to `last` out of all passages to come; what follows them becomes a run of its own."""
     rises = np.diff(place[last : last + longest]) > 0
     end = last + 1 + (int(np.argmin(rises)) if not rises.all() else len(rises))
     place[first : last + 1] = -1
     value[first : last + 1] = _NEVER
     if end > last + 1:
         near = slice(last + 1, end)
-        place[near] = np.arange(end - last - 1)  # those further on have more than enough before them either way
+        place[near] = np.arange(end - last - 1)  # tokens further on have `longest` of their run before them either way
         value[near] = _best_ending_at(units[near], place[near], longest)

@@ -35,7 +35,7 @@ class TokenTotal:
 def token_totals(
     token: NDArray[np.int32], delta: NDArray[np.float32], *, most: int = MOST
 ) -> tuple[list[TokenTotal], list[TokenTotal]]:
-    """The tokens whose summed delta is largest, and those whose is smallest.
+    """The tokens with the largest summed delta, and those with the smallest.
 
     Args:
         token: shape (n_records,), the token of each record, never negative.
@@ -65,7 +65,7 @@ def token_totals(
         raise PpldeltaError(f"`token` must not be negative, got {token.min()}")
     delta = delta.astype(np.float64)
     n = np.bincount(token)
-    total = np.bincount(token, weights=delta)
+    total = np.asarray(np.bincount(token, weights=delta), np.float64)
     gain = np.bincount(token, weights=np.maximum(delta, 0.0, out=delta))
     loss = np.maximum(gain - total, 0.0)
 

@@ -9,13 +9,17 @@ and scores are computed from the sums. Percentile intervals: Efron and Tibshiran
 from __future__ import annotations
 
 import numpy as np
+from numpy.typing import NDArray
 
 from ppldelta.errors import PpldeltaError
+
+LEVEL = 0.95
+"""Part of the resamples that lies between the ends of the intervals."""
 
 _CELLS = 1 << 22  # counts held at a time, so that 10 000 documents x 2000 resamples need tens of MB, not hundreds
 
 
-def resampled_sums(statistics: np.ndarray, *, n_resamples: int, seed: int) -> np.ndarray:
+def resampled_sums(statistics: NDArray[np.float64], *, n_resamples: int, seed: int) -> NDArray[np.float64]:
     """Sums of the rows of `statistics` over resamples of the documents, drawn with replacement.
 
     The draws depend on `seed` and the number of documents alone, so two calls with equally many documents draw the
@@ -51,7 +55,9 @@ def resampled_sums(statistics: np.ndarray, *, n_resamples: int, seed: int) -> np
     return sums
 
 
-def percentile_interval(values: np.ndarray, *, level: float) -> tuple[np.ndarray, np.ndarray]:
+def percentile_interval(
+    values: NDArray[np.float64], *, level: float
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """The middle part of resampled scores.
 
     Args:
@@ -59,7 +65,7 @@ def percentile_interval(values: np.ndarray, *, level: float) -> tuple[np.ndarray
         level: part of the resamples between the ends, between 0 and 1; 0.95 gives the 2.5 and the 97.5 percentile.
 
     Returns:
-        Lower and upper ends, each of shape ``values.shape[1:]``; NaN where a score is NaN.
+        Lower and upper ends, each of shape ``values.shape[1:]``; NaN if a score is NaN.
 
     Raises:
         PpldeltaError: `level` does not lie between 0 and 1.

@@ -12,18 +12,21 @@ from __future__ import annotations
 import base64
 import json
 import zlib
-from collections.abc import Iterable
-from typing import Any
+from collections.abc import Iterable, Mapping, Sequence
+from typing import TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ppldelta.errors import PpldeltaError
 
+Json: TypeAlias = "Mapping[str, Json] | Sequence[Json] | str | int | float | bool | None"
+"""What can be written as JSON."""
+
 _DTYPES = {"f64": "<f8", "f32": "<f4", "u32": "<u4", "i32": "<i4", "u16": "<u2", "i16": "<i2", "u8": "<u1"}
 
 
-def pack(fields: Iterable[tuple[str, str, Any]], **more: Any) -> bytes:
+def pack(fields: Iterable[tuple[str, str, object]], **more: Json) -> bytes:
     """A block as compressed bytes.
 
     Args:
@@ -62,11 +65,11 @@ def encoded_size(n_bytes: int) -> int:
     return -(-n_bytes // 3) * 4
 
 
-def _json(value: Any) -> bytes:
+def _json(value: object) -> bytes:
     return json.dumps(value, ensure_ascii=False, allow_nan=False, separators=(",", ":")).encode()
 
 
-def _cast(name: str, values: NDArray, dtype: str) -> NDArray:
+def _cast(name: str, values: NDArray[np.generic], dtype: str) -> NDArray[np.generic]:
     """Values as a flat array of another dtype; whole numbers that would wrap are refused."""
     target = np.dtype(dtype)
     if target.kind in "iu" and values.size:

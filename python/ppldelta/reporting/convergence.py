@@ -8,6 +8,9 @@ from plotly.subplots import make_subplots
 
 from ppldelta.reporting.theme import LIGHT, template
 
+NO_CURVE = pl.DataFrame(schema={"pos": pl.UInt32(), "delta_sum": pl.Float64(), "ppl_ratio": pl.Float64()})
+"""The curve of no document: the page fills in that of the document that is open."""
+
 
 def convergence(curve: pl.DataFrame) -> go.Figure:
     """Running ratio of perplexities (above), and the deltas added up (below), along one document.

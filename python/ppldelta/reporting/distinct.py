@@ -1,4 +1,4 @@
-"""Names for the families of several results: those of one name are told apart by what differs between them."""
+"""Names for the families of several results: if some share a name, what differs between them tells them apart."""
 
 from __future__ import annotations
 
@@ -13,15 +13,16 @@ _SETTINGS = ("windows", "n_ctx", "max_windows")
 
 
 def distinct_names(families: Sequence[Family], folders: Sequence[str | None]) -> list[str]:
-    """A name for each family, all different: its own, and where several share that, what differs in parentheses.
+    """A name for each family, all different.
 
-    Told are the corpus, the reference's folder where it is another model of the same name, and the settings that a user
-    chooses; only where these are all the same, one after the other the rest of the signature, the models compared and
-    the folder of the result; and a number where nothing differs at all.
+    A family keeps its name unless another has the same; then parentheses say what differs: the corpus, the folder of
+    the reference (if one name stands for several models), and the settings that a user chooses. If two families still
+    look alike, the other parts of the signature, the models compared and the folder of the result are added one after
+    the other, until all differ. Families that differ in nothing get a number.
 
     Args:
         families: as `Result.families` has them.
-        folders: where each family's result was loaded from, if it was.
+        folders: from which each family's result was loaded; None for a fresh result.
     """
     names = [family.name for family in families]
     told = list(names)
@@ -42,7 +43,7 @@ def distinct_names(families: Sequence[Family], folders: Sequence[str | None]) ->
 
 
 def _differences(families: list[Family], folders: list[str | None]) -> list[tuple[str, ...]]:
-    """What is to be said of each of several families of one name; the same of two only where nothing differs."""
+    """What the parentheses say of each of several families of one name; two get the same only if nothing differs."""
 
     def setting(key: str) -> list[str | None]:
         values = [family.signature.get(key) for family in families]
@@ -76,7 +77,7 @@ def _differences(families: list[Family], folders: list[str | None]) -> list[tupl
 
 
 def _features(lines: Sequence[str | None]) -> list[str | None]:
-    """Of long lines of kernels, the features that not all have."""
+    """Of each long line of kernels, the features that not all lines have."""
     split = [None if line is None else dict.fromkeys(re.split(r"[\[\],+]+", line)) for line in lines]
     known = [set(features) for features in split if features is not None]
     common = set.intersection(*known) if known else set()
@@ -99,7 +100,7 @@ def _models(family: Family) -> str:
 
 
 def _tails(paths: Sequence[str | None]) -> list[str | None]:
-    """The last parts of paths, as many as make different paths look different."""
+    """The last parts of each path, as many as it takes to make different paths look different."""
     split = [path.replace("\\", "/").rstrip("/").split("/") if path else None for path in paths]
     known = [parts for parts in split if parts]
     for n in range(1, 1 + max(map(len, known), default=0)):

@@ -1,4 +1,4 @@
-"""One family of a report, taken out of the frames once: documents, records, whole texts and the bytes of its tokens."""
+"""What the frames of a result hold of one family: its documents, records, whole texts and the bytes of its tokens."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ class Vocabulary:
         """Takes a family's rows out of a frame with the columns of `schema.PIECES`."""
         rows = pieces.filter(pl.col("family") == family)
         token = rows["token"].to_numpy()
-        places = np.full(int(token.max(initial=-1)) + 2, -1, np.int32)  # the last place: all that is beyond
+        places = np.full(int(token.max(initial=-1)) + 2, -1, np.int32)  # the last place stands for all tokens beyond
         places[token] = np.arange(len(token))
         return cls(family, rows["piece"].to_list(), places)
 
@@ -44,7 +44,7 @@ class Vocabulary:
         return [self.pieces[place] for place in self.places[tokens].tolist()]
 
     def require(self, tokens: NDArray[np.int32]) -> None:
-        """Raises `ResultError` where the bytes of a token are unknown."""
+        """Raises `ResultError` if the bytes of a token are unknown."""
         unknown = self.places[np.clip(tokens, -1, len(self.places) - 1)] < 0
         if unknown.any():
             raise ResultError(
@@ -87,7 +87,7 @@ class FamilyRecords:
         return self._texts.keys() >= set(self.documents)
 
     def text(self, document: int) -> NDArray[np.int32] | None:
-        """All tokens of a document; None where only those that were scored are known.
+        """All tokens of a document; None if only those that were scored are known.
 
         Raises:
             ResultError: the records do not fit the text.
@@ -119,7 +119,7 @@ class FamilyRecords:
         else:
             rows = records.rows(document)
             near = np.arange(max(rows.start, first - _CONTEXT_TOKENS), min(rows.stop, last + 1 + _CONTEXT_TOKENS))
-            near = near[records.pos[near].astype(np.int64) - records.pos[first] == near - first]  # without a hole
+            near = near[records.pos[near].astype(np.int64) - records.pos[first] == near - first]  # up to the first hole
             parts = tuple(
                 records.token[near[chosen]] for chosen in (near < first, (near >= first) & (near <= last), near > last)
             )

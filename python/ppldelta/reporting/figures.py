@@ -1,30 +1,29 @@
-"""Figures: finished frames in, `plotly.graph_objects.Figure` out. Nothing is computed here but the layout.
+"""The planes of documents and models: finished frames in, `plotly.graph_objects.Figure` out.
 
-Each function draws the rows of one family and works alone in a notebook; the page (render.py) sets several
-side by side and takes legend and colours over. Every trace of a model carries ``meta = {"model": …}``.
+Each function draws the rows of one family, computes nothing but the layout, and works alone in a notebook. The page
+sets several figures side by side, with one legend for all; there each trace is known by ``meta = {"model": …}``.
 Names come from files, and plotly reads a little HTML in its texts, so every name goes through `literal`.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
 
 import plotly.graph_objects as go
 import polars as pl
 
-from ppldelta.reporting import hover, labels, lines, plane
-from ppldelta.reporting.hover import COLUMNS, literal
-from ppldelta.reporting.plane import Limits, Unit
-from ppldelta.reporting.theme import LIGHT, Style, template
+from ppldelta.reporting import hover, labels, lines, marks, plane
+from ppldelta.reporting.hover import literal
+from ppldelta.reporting.plane import Limits
+from ppldelta.reporting.rows import Row, ends, number, text
+from ppldelta.reporting.theme import Style, template
+from ppldelta.reporting.units import COLUMNS, Unit
 from ppldelta.wording import numbers
 
 if TYPE_CHECKING:
     from ppldelta.analysis.density import Density
-
-MOST_SVG = 3000
-"""Marks of documents beyond which they are drawn with WebGL."""
 
 MOST_OBSTACLES = 2000
 """Marks that the diagonal's name is kept clear of."""
@@ -35,7 +34,7 @@ def documents_plane(
     *,
     unit: Unit = "nats",
     densities: Mapping[str, Density] | None = None,
-    marks: bool = True,
+    filled: bool = True,
     style: Style | None = None,
 ) -> go.Figure:
     """Gain against loss of every document: one colour per model, one symbol per category.
@@ -44,7 +43,7 @@ def documents_plane(
         documents: rows of `schema.DOCUMENTS` of one family.
         unit: nats per token, or bits per byte.
         densities: model → highest-density regions in the same unit, drawn behind the points.
-        marks: False leaves the traces of the documents empty, for the page, which fills them itself.
+        filled: False leaves the marks of the documents out, for the page, which fills them in itself.
         style: colours and symbols; by default in the order of the frame.
     """
     style = style or Style.of(labels.unique(documents, "model"), labels.unique(documents, "category"))
@@ -57,17 +56,17 @@ def documents_plane(
     for model, density in densities.items():
         for trace in _contours(model, density, style.colors[model], veil):
             figure.add_trace(trace)
-    for trace in document_marks(documents, (gain, loss), marks=marks, style=style, unit=unit):
+    for trace in marks.documents(documents, (gain, loss), filled=filled, style=style, unit=unit):
         figure.add_trace(trace)
     return figure
 
 
-def perplexities(documents: pl.DataFrame, *, marks: bool = True, style: Style | None = None) -> go.Figure:
+def perplexities(documents: pl.DataFrame, *, filled: bool = True, style: Style | None = None) -> go.Figure:
     """Perplexity of the reference (x) against that of the model (y) for every document, with the diagonal.
 
     Args:
         documents: rows of `schema.DOCUMENTS` of one family.
-        marks: False leaves the traces of the documents empty, for the page, which fills them itself.
+        filled: False leaves the marks of the documents out, for the page, which fills them in itself.
         style: colours and symbols; by default in the order of the frame.
     """
     style = style or Style.of(labels.unique(documents, "model"), labels.unique(documents, "category"))
@@ -86,47 +85,9 @@ def perplexities(documents: pl.DataFrame, *, marks: bool = True, style: Style | 
     figure.update_xaxes(title=dict(text="perplexity of the reference"), **axis)
     figure.update_yaxes(title=dict(text="perplexity of the model"), **axis)
     plane.add_better_half(figure, 10 ** (low - 3), 10 ** (high + 3), "model predicts better ↘")
-    for trace in document_marks(documents, names, marks=marks, style=style, unit="nats"):
+    for trace in marks.documents(documents, names, filled=filled, style=style, unit="nats"):
         figure.add_trace(trace)
     return figure
-
-
-def document_marks(
-    documents: pl.DataFrame, names: tuple[str, str], *, marks: bool, style: Style, unit: Unit
-) -> Iterator[go.Scatter | go.Scattergl]:
-    """A trace per model with a mark for each of its documents; WebGL beyond some thousand of them.
-
-    Args:
-        documents: rows of `schema.DOCUMENTS` of one family.
-        names: columns for x and y.
-        marks: whether the marks are in it.
-        style: colours and symbols.
-        unit: of the numbers that a mark says.
-    """
-    many = documents.height > MOST_SVG
-    kind = go.Scattergl if many else go.Scatter
-    for (model,), rows in documents.partition_by("model", maintain_order=True, as_dict=True).items():
-        rows = rows if marks else rows.clear()
-        yield kind(
-            x=rows[names[0]].to_list(),
-            y=rows[names[1]].to_list(),
-            mode="markers",
-            name=literal(model),
-            legendgroup=model,
-            meta={"model": model, "marks": "documents"},
-            marker=dict(
-                color=style.colors[model],
-                symbol=[style.symbols[category] for category in rows["category"]],
-                size=5 if many else 8.5,
-                opacity=0.6 if many else 0.85,
-                line=dict(color=LIGHT["surface"], width=0 if many else 1),
-            ),
-            selected=dict(marker=dict(opacity=1)),
-            unselected=dict(marker=dict(opacity=0.12)),
-            customdata=[hover.document(row, unit) for row in rows.iter_rows(named=True)],
-            hovertemplate="%{customdata}<extra></extra>",
-            hoverlabel=dict(bordercolor=style.colors[model]),
-        )
 
 
 def models_plane(
@@ -151,54 +112,47 @@ def models_plane(
     style = style or Style.of(labels.unique(models, "model"), ())
     reach = reach or plane.limits(models, unit=unit)
     gain, loss = COLUMNS[unit]
-    rows = [row for row in models.iter_rows(named=True) if numbers.known(row[gain]) and numbers.known(row[loss])]
-    points = [(row[gain], row[loss]) for row in rows]
+    placed = [
+        (row, x, y)
+        for row in models.iter_rows(named=True)
+        for x, y in [(number(row, gain), number(row, loss))]
+        if numbers.known(x) and numbers.known(y)
+    ]
+    points = [(x, y) for _, x, y in placed]
     figure = plane.empty(reach, unit, points)
     plane.add_iso_lines(figure, reach)
-    lines.add_front(figure, ((row[gain], row[loss], row["model"]) for row in rows), front)
-    names = labels.shorten([row["model"] for row in rows])
+    lines.add_front(figure, ((x, y, text(row, "model")) for row, x, y in placed), front)
+    names = labels.shorten([text(row, "model") for row, _, _ in placed])
     places = labels.place(
         [(0.0, 0.0), *points],
         ["reference", *names],
-        [(0.0, 0.0, 0.0, 0.0), *(_cross(row, gain, loss) for row in rows)],
+        [(0.0, 0.0, 0.0, 0.0), *(_cross(row, (gain, x), (loss, y)) for row, x, y in placed)],
         reach,
         below_zero=plane.BELOW_ZERO,
     )
     figure.add_trace(
-        go.Scatter(
-            x=[0],
-            y=[0],
-            mode="markers+text" if named else "markers",
-            text=["\N{NO-BREAK SPACE}reference\N{NO-BREAK SPACE}"],
-            textposition=places[0] or "middle right",
-            textfont=dict(color=LIGHT["muted"], size=12),
-            name="reference",
-            showlegend=False,
-            cliponaxis=False,
-            marker=dict(color=LIGHT["surface"], symbol="circle", size=11, line=dict(color=LIGHT["ink"], width=2)),
-            hovertemplate="<b>reference</b><br>gains nothing, loses nothing<extra></extra>",
+        marks.reference(
+            0,
+            says="gains nothing, loses nothing",
+            label="\N{NO-BREAK SPACE}reference\N{NO-BREAK SPACE}",
+            place=places[0] or "middle right",
+            named=named,
         )
     )
-    for row, name, where in zip(rows, names, places[1:], strict=True):
-        color = style.colors[row["model"]]
+    for (row, x, y), name, where in zip(placed, names, places[1:], strict=True):
+        model, color = text(row, "model"), style.colors[text(row, "model")]
         figure.add_trace(
-            go.Scatter(
-                x=[row[gain]],
-                y=[row[loss]],
-                error_x=lines.whiskers(row, gain, color),
-                error_y=lines.whiskers(row, loss, color),
-                mode="markers+text" if named else "markers",
-                text=[literal(name) if where else ""],
-                textposition=where or "top right",
-                textfont=dict(color=LIGHT["ink"], size=12),
-                name=literal(row["model"]),
-                showlegend=not named,
-                cliponaxis=False,
-                meta={"model": row["model"]},
-                marker=dict(color=color, size=12, line=dict(color=LIGHT["surface"], width=1.5)),
-                customdata=[hover.model(row, unit)],
-                hovertemplate="%{customdata}<extra></extra>",
-                hoverlabel=dict(bordercolor=color),
+            marks.model(
+                model,
+                x,
+                y,
+                color=color,
+                says=hover.model(row, unit),
+                label=name if where else "",
+                place=where or "top right",
+                named=named,
+                whiskers_x=lines.whiskers(row, gain, color),
+                whiskers_y=lines.whiskers(row, loss, color),
             )
         )
     return figure
@@ -228,9 +182,10 @@ def _contours(model: str, density: Density, color: str, veil: str) -> list[go.Co
     ]
 
 
-def _cross(row: dict[str, Any], gain: str, loss: str) -> tuple[float, float, float, float]:
-    ends = [(row[f"{column}_low"], row[f"{column}_high"], row[column]) for column in (gain, loss)]
+def _cross(row: Row, gain: tuple[str, float], loss: tuple[str, float]) -> labels.Box:
+    """What the intervals of a mark cover, its columns given with their values; the mark alone if it has none."""
     (left, right), (low, high) = (
-        (a, b) if numbers.known(a) and numbers.known(b) else (middle, middle) for a, b, middle in ends
+        (start, end) if numbers.known(start) and numbers.known(end) else (middle, middle)
+        for (start, end), middle in ((ends(row, column), value) for column, value in (gain, loss))
     )
     return left, low, right, high

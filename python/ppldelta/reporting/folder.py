@@ -1,4 +1,4 @@
-"""The folder form of a report: which of its data files an older report left behind."""
+"""The folder form of a report: removes data files that an older report left behind."""
 
 from __future__ import annotations
 

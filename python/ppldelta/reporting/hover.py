@@ -4,12 +4,10 @@ from __future__ import annotations
 
 import html
 import textwrap
-from typing import Any
 
+from ppldelta.reporting.rows import Row, ends, number, text, whole
+from ppldelta.reporting.units import COLUMNS, UNITS, Unit
 from ppldelta.wording import numbers
-
-UNITS: dict[str, str] = {"nats": "nats per token", "bpb": "bits per byte"}
-COLUMNS: dict[str, tuple[str, str]] = {"nats": ("gain", "loss"), "bpb": ("gain_bpb", "loss_bpb")}
 
 
 def literal(name: str, width: int = 46) -> str:
@@ -18,72 +16,78 @@ def literal(name: str, width: int = 46) -> str:
     return "<br>".join(html.escape(line, quote=False) for line in lines)
 
 
-def document(row: dict[str, Any], unit: str) -> str:
+def document(row: Row, unit: Unit) -> str:
     """A row of `schema.DOCUMENTS`: name, model, category, the numbers of the plane, perplexities, tokens."""
-    category = f" · {literal(row['category'])}" if row["category"] else ""
+    category = f" · {literal(text(row, 'category'))}" if text(row, "category") else ""
     return "<br>".join(
         (
-            f"<b>{literal(row['document'])}</b>",
-            f"{literal(row['model'])}{category}",
+            f"<b>{literal(text(row, 'document'))}</b>",
+            f"{literal(text(row, 'model'))}{category}",
             *_numbers(row, unit),
-            f"{numbers.count(row['n_scored'])} scored tokens",
+            f"{numbers.count(whole(row, 'n_scored'))} scored tokens",
         )
     )
 
 
-def model(row: dict[str, Any], unit: str) -> str:
+def model(row: Row, unit: Unit) -> str:
     """A row of `schema.MODELS`: name, the numbers of the plane with intervals, perplexities, documents, tokens."""
-    scope = f" · {literal(row['category'])}" if row["category"] is not None else ""
+    scope = f" · {literal(text(row, 'category'))}" if row["category"] is not None else ""
+    n_documents, n_scored = (numbers.count(whole(row, column)) for column in ("n_documents", "n_scored"))
     return "<br>".join(
         (
-            f"<b>{literal(row['model'])}</b>{scope}",
+            f"<b>{literal(text(row, 'model'))}</b>{scope}",
             *_numbers(row, unit),
-            f"{numbers.count(row['n_documents'])} documents, {numbers.count(row['n_scored'])} scored tokens",
+            f"{n_documents} documents, {n_scored} scored tokens",
         )
     )
 
 
-def ratio(row: dict[str, Any], column: str) -> str:
+def ratio(row: Row, column: str) -> str:
     """A row of `schema.MODELS` and one of ppl_gain and ppl_loss."""
-    interval = numbers.interval(row[f"{column}_low"], row[f"{column}_high"], 3)
+    interval = numbers.interval(*ends(row, column), 3)
     return "<br>".join(
         (
-            f"<b>{literal(row['model'])}</b>",
-            "all documents" if row["category"] is None else literal(row["category"] or "(no category)"),
-            f"mean {column} <b>{numbers.fixed(row[column], 3)}</b>" + (f" ({interval})" if interval else ""),
-            f"{numbers.count(row['n_documents'])} documents",
+            f"<b>{literal(text(row, 'model'))}</b>",
+            "all documents" if row["category"] is None else literal(text(row, "category") or "(no category)"),
+            f"mean {column} <b>{numbers.fixed(number(row, column), 3)}</b>" + (f" ({interval})" if interval else ""),
+            f"{numbers.count(whole(row, 'n_documents'))} documents",
         )
     )
 
 
-def size(row: dict[str, Any]) -> str:
+def size(row: Row) -> str:
     """A row of `schema.MODELS`: name, delta with its interval, size, bits per weight."""
-    digits = numbers.decimals(row["delta"])
+    delta = number(row, "delta")
+    digits = numbers.decimals(delta)
+    bits = numbers.fixed(number(row, "bits_per_weight"), 2)
     return "<br>".join(
         (
-            f"<b>{literal(row['model'])}</b>",
-            f"delta <b>{numbers.signed(row['delta'], digits)}</b>{_interval(row, 'delta', digits)} {UNITS['nats']}",
-            f"{numbers.size(row['size_bytes'])}, {numbers.fixed(row['bits_per_weight'], 2)} bits per weight",
+            f"<b>{literal(text(row, 'model'))}</b>",
+            f"delta <b>{numbers.signed(delta, digits)}</b>{_interval(row, 'delta', digits)} {UNITS['nats']}",
+            f"{numbers.size(whole(row, 'size_bytes'))}, {bits} bits per weight",
         )
     )
 
 
-def _numbers(row: dict[str, Any], unit: str) -> list[str]:
+def _numbers(row: Row, unit: Unit) -> list[str]:
     gain, loss = COLUMNS[unit]
-    digits = numbers.decimals(row[gain], row[loss])
+    digits = numbers.decimals(number(row, gain), number(row, loss))
     lines = [
-        f"{word} <b>{numbers.fixed(row[column], digits)}</b>{_interval(row, column, digits)}"
+        f"{word} <b>{numbers.fixed(number(row, column), digits)}</b>{_interval(row, column, digits)}"
         for word, column in (("gain", gain), ("loss", loss))
     ]
     if unit == "nats":
-        lines.append(f"delta <b>{numbers.signed(row['delta'], digits)}</b>{_interval(row, 'delta', digits)}")
+        delta = numbers.signed(number(row, "delta"), digits)
+        lines.append(f"delta <b>{delta}</b>{_interval(row, 'delta', digits)}")
     else:
-        lines.append(f"bits per byte {numbers.fixed(row['bpb_ref'], 3)} → {numbers.fixed(row['bpb_cmp'], 3)}")
+        ref, cmp = (numbers.fixed(number(row, f"bpb_{which}"), 3) for which in ("ref", "cmp"))
+        lines.append(f"bits per byte {ref} → {cmp}")
     lines[0] += f" {UNITS[unit]}"
-    lines.append(f"perplexity {numbers.perplexity(row['ppl_ref'])} → {numbers.perplexity(row['ppl_cmp'])}")
+    ref, cmp = (numbers.perplexity(number(row, f"ppl_{which}")) for which in ("ref", "cmp"))
+    lines.append(f"perplexity {ref} → {cmp}")
     return lines
 
 
-def _interval(row: dict[str, Any], column: str, digits: int) -> str:
-    text = numbers.interval(row.get(f"{column}_low"), row.get(f"{column}_high"), digits, sign=column == "delta")
-    return f" ({text})" if text else ""
+def _interval(row: Row, column: str, digits: int) -> str:
+    interval = numbers.interval(*ends(row, column), digits, sign=column == "delta")
+    return f" ({interval})" if interval else ""

@@ -31,7 +31,7 @@ PLACES = (
 
 
 def shorten(names: Sequence[str]) -> list[str]:
-    """Names that fit: what all of them begin and end with is left out, up to a separator, then the middle."""
+    """Names that fit: without what all begin and end with, up to a separator; a long rest loses its middle."""
     if len(names) > 1 and max(map(len, names)) > LONGEST:
         head = _shared(names)
         tail = _shared([name[::-1] for name in names])
@@ -41,7 +41,7 @@ def shorten(names: Sequence[str]) -> list[str]:
 
 
 def crop(name: str) -> str:
-    """The name with its middle left out where it is longer than `LONGEST`: heads and tails tell names apart."""
+    """The name, without its middle if it is longer than `LONGEST`: heads and tails tell names apart."""
     if len(name) <= LONGEST:
         return name
     tail = LONGEST // 2
@@ -58,9 +58,9 @@ def place(
     width: float = 430,
     height: float = 430,
 ) -> list[str | None]:
-    """Picks a plotly `textposition` for each name, one after the other, where it covers least.
+    """Picks a plotly `textposition` for each name, one after the other: the one in which it covers least.
 
-    None where a name would hide too much anywhere: the legend and the hover know it still.
+    A name that would hide too much in every position gets None; the legend and the hover still show it.
 
     Args:
         points: marks, in data units.

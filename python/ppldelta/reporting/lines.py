@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from typing import Any
 
 import plotly.graph_objects as go
 
+from ppldelta.reporting.rows import Row, ends, number
 from ppldelta.reporting.theme import LIGHT
 from ppldelta.wording import numbers
 
 
-def whiskers(row: dict[str, Any], column: str, color: str) -> dict[str, Any]:
-    """The error bar of a value with ``*_low`` and ``*_high``; invisible where there is no interval."""
-    low, high, middle = row[f"{column}_low"], row[f"{column}_high"], row[column]
-    if not (numbers.known(low) and numbers.known(high)):
+def whiskers(row: Row, column: str, color: str) -> dict[str, object]:
+    """The error bar of a value with ``*_low`` and ``*_high``; invisible if there is no interval."""
+    (low, high), middle = ends(row, column), number(row, column)
+    if not (numbers.known(low) and numbers.known(high) and numbers.known(middle)):
         return dict(visible=False)
     return dict(
         type="data",
@@ -27,25 +27,28 @@ def whiskers(row: dict[str, Any], column: str, color: str) -> dict[str, Any]:
     )
 
 
-def add_front(figure: go.Figure, marks: Iterable[tuple[float, float, str]], front: Sequence[str], **line: Any) -> None:
-    """Joins the models of a front from left to right, where there are several.
+def add_front(
+    figure: go.Figure, marks: Iterable[tuple[float, float, str]], front: Sequence[str], *, stepped: bool = False
+) -> None:
+    """Joins the models of a front from left to right, if there are several.
 
     Args:
         figure: to draw on.
         marks: x, y and model of every mark.
         front: the models to join.
-        line: more of plotly's properties of the line.
+        stepped: whether the line goes to the right first and then up, instead of straight.
     """
     steps = sorted(mark for mark in marks if mark[2] in front)
     if len(steps) < 2:
         return
+    shape = dict(shape="hv") if stepped else {}
     figure.add_trace(
         go.Scatter(
             x=[x for x, _, _ in steps],
             y=[y for _, y, _ in steps],
             customdata=[[None, model] for _, _, model in steps],  # family and model, for the page
             mode="lines",
-            line=dict(color=LIGHT["muted"], width=1.5, dash="1px,3px", **line),
+            line=dict(color=LIGHT["muted"], width=1.5, dash="1px,3px", **shape),
             name="front",
             showlegend=False,
             hoverinfo="skip",

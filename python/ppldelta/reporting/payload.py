@@ -9,8 +9,9 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
-from typing import Any, Literal
+from dataclasses import asdict, dataclass
+from functools import partial
+from typing import Literal
 
 import numpy as np
 import polars as pl
@@ -20,11 +21,9 @@ from ppldelta.analysis.spans import best_spans
 from ppldelta.analysis.totals import TokenTotal, token_totals
 from ppldelta.errors import PpldeltaError
 from ppldelta.family import Family
-from ppldelta.reporting.blocks import encode, encoded_size, pack
+from ppldelta.reporting.blocks import Json, encoded_size, pack
 from ppldelta.reporting.budget import BUDGET, DEFAULT_VIEWS
 from ppldelta.reporting.family import FamilyRecords, take_family
-
-__all__ = ["Payload", "encode", "make_payload"]
 
 NLL_STEP = 1 / 2048
 """Nats in a step of a token's `nll_ref`."""
@@ -32,7 +31,23 @@ NLL_STEP = 1 / 2048
 DELTA_STEP = 1 / 1024
 """Nats in a step of a token's `delta`."""
 
-_NLL_NONE, _DELTA_MOST, _DELTA_NONE = 65535, 32767, -32768
+_NLL_NONE, _DELTA_NONE = 65535, -32768  # what stands for a value that is not finite
+_DELTA_MOST = 32767
+
+
+@dataclass(frozen=True)
+class Passage:
+    """A passage as the page lists it: number of its document, positions of its first and last token, summed delta in
+    nats, number of tokens, and its text with what stands around it."""
+
+    document: int
+    start: int
+    end: int
+    sum: float
+    n: int
+    before: str
+    text: str
+    after: str
 
 
 @dataclass(frozen=True)
@@ -43,11 +58,11 @@ class Payload:
         index: to be written as JSON. ``families``: for each its ``name``, ``models``, ``categories``, ``n_documents``,
             ``token_documents`` (the documents that have a token view, by falling |delta| under any model) and
             ``complete`` (whether the texts are there as a whole). ``token_views``: how many documents were ``wanted``
-            and how many are ``included``.
-        blocks: by name, compressed; `encode` makes text of one.
+            and how many are ``included``. ``steps``: how the numbers of token views are written (`_view_block`).
+        blocks: by name, compressed; `blocks.encode` makes text of one.
     """
 
-    index: dict[str, Any]
+    index: dict[str, Json]
     blocks: dict[str, bytes]
 
 
@@ -88,7 +103,8 @@ def make_payload(
     blocks = {}
     for i, (family, listed) in enumerate(zip(chosen, passages, strict=True)):
         blocks[f"f{i}.documents"] = _document_block(family)
-        blocks[f"f{i}.passages"] = pack([("passages", "json", listed)])
+        plain = [{way: list(map(asdict, spans)) for way, spans in by_way.items()} for by_way in listed]
+        blocks[f"f{i}.passages"] = pack([("passages", "json", plain)])
         blocks[f"f{i}.totals"] = pack([("totals", "json", _totals(family))])
 
     deltas = [_largest_delta(family) for family in chosen]
@@ -108,19 +124,20 @@ def make_payload(
         included[i].append(k)
     for i, table in enumerate(tables):
         blocks[f"f{i}.pieces"] = table.block()
-    index = {
+    index: dict[str, Json] = {
         "families": [
             {
                 "name": family.name,
                 "models": family.models,
                 "categories": family.categories,
                 "n_documents": len(family.documents),
-                "token_documents": sorted(included[i], key=lambda k, delta=deltas[i]: (-delta[k], k)),
+                "token_documents": sorted(included[i], key=partial(_by_falling, deltas[i])),
                 "complete": family.complete,
             }
             for i, family in enumerate(chosen)
         ],
         "token_views": {"wanted": len(wanted), "included": sum(map(len, included))},
+        "steps": {"nll": NLL_STEP, "nll_none": _NLL_NONE, "delta": DELTA_STEP, "delta_none": _DELTA_NONE},
     }
     return Payload(index, blocks)
 
@@ -149,30 +166,30 @@ def _document_block(family: FamilyRecords) -> bytes:
     )
 
 
-def _passages(family: FamilyRecords) -> list[dict[str, list[dict[str, Any]]]]:
+def _passages(family: FamilyRecords) -> list[dict[str, list[Passage]]]:
     """For each model its best and worst passages."""
     records = family.records
 
-    def listed(delta: NDArray[np.float32], sign: int) -> list[dict[str, Any]]:
+    def listed(delta: NDArray[np.float32], sign: int) -> list[Passage]:
         return [
-            {
-                "document": records.document(span.first),
-                "start": int(records.pos[span.first]),
-                "end": int(records.pos[span.last]),
-                "sum": round(sign * span.sum, 6),
-                "n": span.last - span.first + 1,
+            Passage(
+                document=records.document(span.first),
+                start=int(records.pos[span.first]),
+                end=int(records.pos[span.last]),
+                sum=round(sign * span.sum, 6),
+                n=span.last - span.first + 1,
                 **family.excerpt(span.first, span.last),
-            }
+            )
             for span in best_spans(sign * delta, records.starts)
         ]
 
     return [{"best": listed(delta, 1), "worst": listed(delta, -1)} for delta in records.delta]
 
 
-def _totals(family: FamilyRecords) -> list[dict[str, list[dict[str, Any]]]]:
+def _totals(family: FamilyRecords) -> list[dict[str, list[dict[str, Json]]]]:
     """For each model the tokens that gained and lost most in sum."""
 
-    def listed(totals: list[TokenTotal]) -> list[dict[str, Any]]:
+    def listed(totals: list[TokenTotal]) -> list[dict[str, Json]]:
         pieces = family.vocabulary[np.array([total.token for total in totals], np.int32)]
         return [
             {
@@ -191,7 +208,7 @@ def _totals(family: FamilyRecords) -> list[dict[str, list[dict[str, Any]]]]:
 
 
 def _largest_delta(family: FamilyRecords) -> NDArray[np.float64]:
-    """Largest |mean delta| of each document under any model; -1 where there is none."""
+    """Largest |mean delta| of each document under any model; -1 if it has none that is finite."""
     largest = np.full(len(family.documents), -1.0)
     delta = np.abs(family.rows["delta"].to_numpy())
     finite = np.isfinite(delta)
@@ -199,12 +216,19 @@ def _largest_delta(family: FamilyRecords) -> NDArray[np.float64]:
     return largest
 
 
-def _wanted(
-    families: list[FamilyRecords], deltas: list[NDArray[np.float64]], passages: list[Any], n_views: int | Literal["all"]
-) -> list[tuple[int, int]]:
-    """(family, document) that shall have a token view, what matters most first: where all do not fit, the rest goes.
+def _by_falling(delta: NDArray[np.float64], k: int) -> tuple[float, int]:
+    return -float(delta[k]), k
 
-    Documents of large |delta| and documents of listed passages take turns, so that neither list is without views.
+
+def _wanted(
+    families: list[FamilyRecords],
+    deltas: list[NDArray[np.float64]],
+    passages: list[list[dict[str, list[Passage]]]],
+    n_views: int | Literal["all"],
+) -> list[tuple[int, int]]:
+    """(family, document) of each token view that is wanted, the most important first: the last are left out if need be.
+
+    Documents of large |delta| and documents of listed passages take turns, so that neither list goes without views.
     """
     shown = [(i, k) for i, family in enumerate(families) for k in np.flatnonzero(np.diff(family.records.offsets) > 0)]
     shown.sort(key=lambda each: (-deltas[each[0]][each[1]], each))
@@ -213,9 +237,9 @@ def _wanted(
     return list(dict.fromkeys(each for turn in turns for each in turn if each is not None))
 
 
-def _of_passages(passages: list[Any]) -> Iterator[tuple[int, int]]:
+def _of_passages(passages: list[list[dict[str, list[Passage]]]]) -> Iterator[tuple[int, int]]:
     """(family, document) of the passages: first the first of each list, then the second of each."""
-    lists = [[(i, span["document"]) for span in spans] for i, by_model in enumerate(passages)
+    lists = [[(i, span.document) for span in spans] for i, by_model in enumerate(passages)
              for model in by_model for spans in model.values()]  # fmt: skip
     return (each for turn in itertools.zip_longest(*lists) for each in turn if each is not None)
 
@@ -259,10 +283,9 @@ class _PieceTable:
 def _view_block(family: FamilyRecords, k: int, table: _PieceTable) -> tuple[bytes, NDArray[np.int32]]:
     """One document token by token, and the tokens that are new in the table of pieces.
 
-    Beyond 32 nats `nll_ref` and `delta` stay at their largest step; what is not finite has a number of its own.
-
-    Where the whole text is unknown, `token` holds the scored tokens only, run after run; `start` is a position in the
-    document either way.
+    `nll_ref` and `delta` are whole steps of `NLL_STEP` and `DELTA_STEP`. They end at about 32 nats, and a number of its
+    own stands for a value that is not finite. If the whole text is unknown, `token` holds only the scored tokens, run
+    after run; `start` is a position in the document either way.
     """
     records, rows = family.records, family.records.rows(k)
     text = family.text(k)

@@ -4,17 +4,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import Literal
 
 import plotly.graph_objects as go
 import polars as pl
 
 from ppldelta.reporting import labels
-from ppldelta.reporting.hover import COLUMNS, UNITS
 from ppldelta.reporting.theme import LIGHT, template
+from ppldelta.reporting.units import COLUMNS, UNITS, Unit
 from ppldelta.wording import numbers
-
-Unit = Literal["nats", "bpb"]
 
 Limits = tuple[float, float]
 """Largest gain and largest loss that a plane shows."""
@@ -26,8 +23,8 @@ BELOW_ZERO = 0.03
 def limits(frame: pl.DataFrame, *, unit: Unit = "nats", regions: Sequence[Limits] = ()) -> Limits:
     """How far the axes of a plane must reach to show all rows of `documents` or `models` with their intervals.
 
-    The shorter axis is at least half as long as the other, so that the diagonal stays readable. `regions` are the
-    ends of contours that shall be whole as well.
+    The shorter axis is at least half as long as the other, so that the diagonal stays readable. `regions` says how
+    far contours reach, which are to be whole as well.
     """
     reach = []
     for i, column in enumerate(COLUMNS[unit]):
@@ -111,7 +108,7 @@ def add_better_half(figure: go.Figure, near: float, far: float, words: str) -> N
 
 
 def add_iso_lines(figure: go.Figure, reach: Limits) -> None:
-    """Adds thin lines of equal gain − loss, their values outside the plot where they leave it."""
+    """Adds thin lines of equal gain − loss, with their values outside the plot, where each line leaves it."""
     x_end, y_end = reach
     step = _nice(max(reach) / 3.5)
     digits = max(0, -math.floor(math.log10(step) + 1e-9))

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Sequence
 
 import plotly.graph_objects as go
 import polars as pl
 
 from ppldelta.reporting import hover, labels
 from ppldelta.reporting.hover import literal
+from ppldelta.reporting.rows import Row, ends, number
 from ppldelta.reporting.theme import LIGHT, Style, template
 from ppldelta.wording import numbers
 
@@ -16,8 +17,8 @@ from ppldelta.wording import numbers
 def mean_ratios(models: pl.DataFrame, *, style: Style | None = None) -> go.Figure:
     """Mean ppl_gain (at most 1) and mean ppl_loss (at least 1) of every model, over all documents and by category.
 
-    These are the means over documents of the post that the project grew from: how much smaller the
-    perplexity is where it is smaller, how much larger where it is larger.
+    These are means over documents, as in the post that the project grew from: how much smaller the perplexity is on
+    documents on which it is smaller, and how much larger on the others.
 
     Args:
         models: rows of `schema.MODELS` of one family with weighting "documents"; category null is drawn first.
@@ -77,18 +78,16 @@ def _ratio_range(models: pl.DataFrame) -> list[float]:
     return [min(values) - room, max(values) + room]
 
 
-def _ratio_trace(
-    model: str, column: str, symbol: str, rows: list[tuple[float, dict[str, Any]]], color: str
-) -> go.Scatter:
-    known = [(y, row) for y, row in rows if numbers.known(row[column])]
-    ends = [
-        [row[f"{column}_{end}"] if numbers.known(row[f"{column}_{end}"]) else row[column] for _, row in known]
-        for end in ("low", "high")
+def _ratio_trace(model: str, column: str, symbol: str, rows: Sequence[tuple[float, Row]], color: str) -> go.Scatter:
+    known = [
+        (x, y, row, low, high)
+        for y, row in rows
+        for x, (low, high) in [(number(row, column), ends(row, column))]
+        if numbers.known(x)
     ]
-    middles = [row[column] for _, row in known]
     return go.Scatter(
-        x=middles,
-        y=[y for y, _ in known],
+        x=[x for x, *_ in known],
+        y=[y for _, y, *_ in known],
         mode="markers",
         name=literal(model),
         legendgroup=model,
@@ -101,10 +100,10 @@ def _ratio_trace(
             color=color,
             thickness=1.5,
             width=0,
-            array=[high - middle for high, middle in zip(ends[1], middles, strict=True)],
-            arrayminus=[middle - low for low, middle in zip(ends[0], middles, strict=True)],
+            array=[high - x if numbers.known(high) else 0.0 for x, _, _, _, high in known],
+            arrayminus=[x - low if numbers.known(low) else 0.0 for x, _, _, low, _ in known],
         ),
-        customdata=[hover.ratio(row, column) for _, row in known],
+        customdata=[hover.ratio(row, column) for _, _, row, _, _ in known],
         hovertemplate="%{customdata}<extra></extra>",
         hoverlabel=dict(bordercolor=color),
     )

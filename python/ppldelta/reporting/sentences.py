@@ -1,7 +1,7 @@
 """What the numbers say, in plain English: one line on what was compared, one sentence for each model.
 
-A sentence claims "better" or "worse" only where the 95 % interval of the mean delta leaves out 0, or says
-that there is no interval. Sentences are lists of `Piece`, not strings, so that the page can set names as code and
+A sentence claims "better" or "worse" only if the interval of the mean delta leaves out 0, or it says that there
+is no interval. Sentences are lists of `Piece`, not strings, so that the page can set names as code and
 escape every part.
 """
 
@@ -9,11 +9,15 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import polars as pl
 
+from ppldelta.analysis.uncertainty import LEVEL
+from ppldelta.reporting.rows import Row, ends, number, text
+from ppldelta.reporting.units import SHORT_UNITS
 from ppldelta.wording import numbers
+
+INTERVAL = f"{100 * LEVEL:g}\N{NO-BREAK SPACE}% interval"
 
 SHOWN = 3
 """Categories named on either side of a sentence; the rest are counted."""
@@ -41,7 +45,7 @@ def corpus(documents: pl.DataFrame) -> str:
     return f"{head} ({', '.join(named)})"
 
 
-def finding(rows: Sequence[dict[str, Any]]) -> list[Piece]:
+def finding(rows: Sequence[Row]) -> list[Piece]:
     """The sentence about one model.
 
     Args:
@@ -49,16 +53,16 @@ def finding(rows: Sequence[dict[str, Any]]) -> list[Piece]:
             category null for all documents.
     """
     overall = next(row for row in rows if row["category"] is None)
-    by_category = [row for row in rows if row["category"] is not None and numbers.known(row["delta"])]
-    name = Piece(overall["model"], "name")
-    if not numbers.known(overall["delta"]):
+    by_category = [row for row in rows if row["category"] is not None and numbers.known(number(row, "delta"))]
+    name = Piece(text(overall, "model"), "name")
+    if not numbers.known(number(overall, "delta")):
         return [name, Piece(" gave numbers that are not finite, so nothing can be said about it.")]
     if len(by_category) < 2:
         verdict = {1: "better than", -1: "worse than", 0: "neither clearly better nor worse than"}[_direction(overall)]
         return [name, Piece(f" predicts the text {verdict} the reference "), *_amount(overall, unit=True), Piece(".")]
 
     better, worse, even = (
-        sorted((row for row in by_category if _direction(row) == way), key=lambda row: -abs(row["delta"]))
+        sorted((row for row in by_category if _direction(row) == way), key=lambda row: -abs(number(row, "delta") or 0))
         for way in (1, -1, 0)
     )
     pieces = [name, Piece(" predicts ")]
@@ -71,14 +75,14 @@ def finding(rows: Sequence[dict[str, Any]]) -> list[Piece]:
     return pieces
 
 
-def _group(rows: Sequence[dict[str, Any]], word: str, *, unit: bool) -> list[Piece]:
+def _group(rows: Sequence[Row], word: str, *, unit: bool) -> list[Piece]:
     """`code better (+0.13)`, or of several `prose (−0.29) and code (−0.11) worse`."""
     pieces: list[Piece] = []
     several = len(rows) > 1
     for i, row in enumerate(rows[:SHOWN]):
         if i:
             pieces.append(Piece(" and " if i == len(rows) - 1 else ", "))
-        pieces.append(Piece(row["category"] or "documents without category", "category"))
+        pieces.append(Piece(text(row, "category") or "documents without category", "category"))
         pieces.append(Piece(" " if several else f" {word} "))
         pieces += _amount(row, unit=unit and i == 0)
     if len(rows) > SHOWN:
@@ -87,31 +91,31 @@ def _group(rows: Sequence[dict[str, Any]], word: str, *, unit: bool) -> list[Pie
     return [*pieces, Piece(f" {word}")] if several else pieces
 
 
-def marked(text: str) -> list[Piece]:
-    """A message with `names` between backticks, as ppldelta writes them, with the names told apart."""
-    parts = text.split("`")
+def marked(message: str) -> list[Piece]:
+    """A message of ppldelta, in which backticks stand around names: its text and its names as pieces of their own."""
+    parts = message.split("`")
     if len(parts) % 2 == 0:
-        return [Piece(text)]
+        return [Piece(message)]
     return [Piece(part, "name" if i % 2 else "text") for i, part in enumerate(parts) if part]
 
 
-def _direction(row: dict[str, Any]) -> int:
-    """1 better, -1 worse, 0 when the interval spans 0. Where there is none, the sign decides and the text says so."""
-    low, high = row["delta_low"], row["delta_high"]
+def _direction(row: Row) -> int:
+    """1 better, -1 worse, 0 if the interval spans 0. Without an interval the sign decides, and `_amount` says so."""
+    low, high = ends(row, "delta")
     if not (numbers.known(low) and numbers.known(high)):
-        low = high = row["delta"]
+        low = high = number(row, "delta") or 0.0
     return 1 if low > 0 else -1 if high < 0 else 0
 
 
-def _amount(row: dict[str, Any], *, unit: bool, bare: bool = False) -> list[Piece]:
-    digits = max(numbers.decimals(row["delta"]) - 1, 2)
-    text = numbers.signed(row["delta"], digits) + (" nats/token" if unit else "")
-    interval = numbers.interval(row["delta_low"], row["delta_high"], digits, sign=True)
+def _amount(row: Row, *, unit: bool, bare: bool = False) -> list[Piece]:
+    delta = number(row, "delta")
+    digits = max(numbers.decimals(delta) - 1, 2)
+    amount = Piece(numbers.signed(delta, digits) + (f" {SHORT_UNITS['nats']}" if unit else ""), "number")
+    interval = numbers.interval(*ends(row, "delta"), digits, sign=True)
     if not interval:
         interval = "too few documents for an interval"
     elif unit:
-        interval = f"95\N{NO-BREAK SPACE}% interval {interval}"
-    number = Piece(text, "number")
+        interval = f"{INTERVAL} {interval}"
     if bare:
-        return [number, Piece(" "), Piece(f"({interval})", "interval")]
-    return [Piece("("), number, Piece(", "), Piece(f"{interval})", "interval")]
+        return [amount, Piece(" "), Piece(f"({interval})", "interval")]
+    return [Piece("("), amount, Piece(", "), Piece(f"{interval})", "interval")]

@@ -9,8 +9,8 @@ import plotly.graph_objects as go
 import polars as pl
 
 from ppldelta.family import ModelFacts
-from ppldelta.reporting import hover, labels, lines
-from ppldelta.reporting.hover import literal
+from ppldelta.reporting import hover, labels, lines, marks
+from ppldelta.reporting.rows import number, text
 from ppldelta.reporting.theme import LIGHT, Style, template
 from ppldelta.wording import numbers
 
@@ -33,7 +33,7 @@ def quality_against_size(
     Args:
         models: rows of `schema.MODELS` of one family, category and weighting: one row per model.
         measure: size of the tensors, or bits per weight.
-        reference: is drawn at delta 0 where its size, or its bits per weight, are known.
+        reference: is drawn at delta 0 if its size, or its bits per weight, are known.
         front: models that no smaller one equals (`analysis.front`), joined by a line.
         style: colours; by default in the order of the frame.
     """
@@ -47,50 +47,35 @@ def quality_against_size(
     figure.update_xaxes(title=dict(text=title), rangemode="tozero")
     figure.update_yaxes(title=dict(text="<b>delta →</b> predicts better, nats per token"))
     figure.add_hline(y=0, line=dict(color=LIGHT["ink"], width=1), layer="below")
-    rows = [row for row in models.iter_rows(named=True) if numbers.known(row[measure]) and numbers.known(row["delta"])]
-    lines.add_front(figure, ((row[measure] * scale, row["delta"], row["model"]) for row in rows), front, shape="hv")
+    placed = [
+        (row, x * scale, y)
+        for row in models.iter_rows(named=True)
+        for x, y in [(number(row, measure), number(row, "delta"))]
+        if numbers.known(x) and numbers.known(y)
+    ]
+    lines.add_front(figure, ((x, y, text(row, "model")) for row, x, y in placed), front, stepped=True)
     of_reference: dict[Measure, float | None] = {}
     if reference is not None:
         of_reference = {"size_bytes": reference.size_bytes, "bits_per_weight": reference.bits_per_weight}
     own = [value * scale for value in [of_reference.get(measure)] if value is not None and numbers.known(value)]
-    largest = max([row[measure] * scale for row in rows] + own, default=1.0)
+    points = [*((x, y) for _, x, y in placed), *((at, 0.0) for at in own)]
+    largest = max((x for x, _ in points), default=1.0)
     for at in own:
+        side = "left" if at > 0.5 * largest else "right"
+        figure.add_trace(marks.reference(at, says="%{x:.3~g}", label="reference", place=f"top {side}"))
+    names = labels.shorten([text(row, "model") for row, _, _ in placed])
+    for (row, x, y), name in zip(placed, names, strict=True):
+        model, color = text(row, "model"), style.colors[text(row, "model")]
         figure.add_trace(
-            go.Scatter(
-                x=[at],
-                y=[0],
-                mode="markers+text",
-                text=["reference"],
-                textposition=f"top {'left' if at > 0.5 * largest else 'right'}",
-                textfont=dict(color=LIGHT["muted"], size=12),
-                name="reference",
-                showlegend=False,
-                cliponaxis=False,
-                marker=dict(color=LIGHT["surface"], size=11, line=dict(color=LIGHT["ink"], width=2)),
-                hovertemplate="<b>reference</b><br>%{x:.3~g}<extra></extra>",
-            )
-        )
-    points = [(row[measure] * scale, row["delta"]) for row in rows]
-    names = labels.shorten([row["model"] for row in rows])
-    for row, (x, y), name in zip(rows, points, names, strict=True):
-        color = style.colors[row["model"]]
-        figure.add_trace(
-            go.Scatter(
-                x=[x],
-                y=[y],
-                error_y=lines.whiskers(row, "delta", color),
-                mode="markers+text",
-                text=[literal(name)],
-                textposition=_side(x, y, [*points, *((at, 0.0) for at in own)]),
-                textfont=dict(color=LIGHT["ink"], size=12),
-                name=literal(row["model"]),
-                showlegend=False,
-                cliponaxis=False,
-                meta={"model": row["model"]},
-                marker=dict(color=color, size=12, line=dict(color=LIGHT["surface"], width=1.5)),
-                customdata=[hover.size(row)],
-                hovertemplate="%{customdata}<extra></extra>",
-                hoverlabel=dict(bordercolor=color),
+            marks.model(
+                model,
+                x,
+                y,
+                color=color,
+                says=hover.size(row),
+                label=name,
+                place=_side(x, y, points),
+                whiskers_y=lines.whiskers(row, "delta", color),
             )
         )
     return figure

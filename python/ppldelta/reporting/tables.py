@@ -2,13 +2,33 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any
 
 import polars as pl
 
+from ppldelta.reporting.rows import Row, ends, number, text, whole
+from ppldelta.reporting.units import SHORT_UNITS
 from ppldelta.wording import numbers
+
+HELP = {
+    "family": "One reference and what is judged against it",
+    "model": "The model that is judged",
+    "document": "Path below the corpus root",
+    "category": "First folder of the document's path",
+    "ppl_ref": "Perplexity of the reference",
+    "ppl_cmp": "Perplexity of the model",
+    "gain": "What the model adds on tokens that it predicts better",
+    "loss": "What the model gives up on tokens that it predicts worse",
+    "delta": "gain − loss: above 0 the model predicts the text better",
+    "bpb_ref": "Bits that the reference needs per byte of text",
+    "bpb_cmp": "Bits that the model needs per byte of text",
+    "n_documents": "Documents that were scored",
+    "n_scored": "Tokens whose probability was compared",
+    "size_bytes": "Size of the model's tensors",
+    "bits_per_weight": "Size of the tensors in bits, by parameters",
+}
+"""What each column means, also in the page's table of documents."""
 
 
 @dataclass(frozen=True)
@@ -29,7 +49,7 @@ class Column:
     title: str
     unit: str
     help: str
-    cell: Callable[[dict[str, Any]], Cell]
+    cell: Callable[[Row], Cell]
     kind: str = "number"
 
 
@@ -41,7 +61,7 @@ class Table:
     rows: list[list[Cell]]
 
 
-def summary(models: pl.DataFrame, colors: dict[tuple[str, str], str]) -> Table:
+def summary(models: pl.DataFrame, colors: Mapping[tuple[str, str], str]) -> Table:
     """One row per model over all documents, every token weighing the same.
 
     Args:
@@ -53,109 +73,86 @@ def summary(models: pl.DataFrame, colors: dict[tuple[str, str], str]) -> Table:
         rows,
         [
             *_names(rows, colors),
-            _perplexity("ppl_ref", "reference", "Perplexity of the reference"),
-            _perplexity("ppl_cmp", "model", "Perplexity of the model"),
-            *_deltas(rows),
-            _bits("bpb_ref", "reference", "Bits that the reference needs per byte of text"),
-            _bits("bpb_cmp", "model", "Bits that the model needs per byte of text"),
-            *_counts(),
-            _column("size", "tensors", "Size of the model's tensors", "size_bytes", numbers.size),
-            _column(
-                "bits",
-                "per weight",
-                "Size of the tensors in bits, by parameters",
-                "bits_per_weight",
-                lambda value: numbers.fixed(value, 2),
-            ),
+            *_values(rows),
+            _column("size", "tensors", "size_bytes", lambda row, name: numbers.size(whole(row, name))),
+            _column("bits", "per weight", "bits_per_weight", lambda row, name: numbers.fixed(number(row, name), 2)),
         ],
     )
 
 
-def by_category(models: pl.DataFrame, colors: dict[tuple[str, str], str]) -> Table:
-    """One row per model and category, every token weighing the same; empty where there is but one category."""
+def by_category(models: pl.DataFrame, colors: Mapping[tuple[str, str], str]) -> Table:
+    """One row per model and category, every token weighing the same; empty if there is but one category."""
     rows = models.filter(pl.col("category").is_not_null(), weighting="tokens")
     if rows["category"].n_unique() < 2:
         rows = rows.clear()
-    return _table(
-        rows,
-        [
-            *_names(rows, colors),
-            Column("category", "", "First folder of the document's path", _category, "name"),
-            _perplexity("ppl_ref", "reference", "Perplexity of the reference"),
-            _perplexity("ppl_cmp", "model", "Perplexity of the model"),
-            *_deltas(rows),
-            _bits("bpb_ref", "reference", "Bits that the reference needs per byte of text"),
-            _bits("bpb_cmp", "model", "Bits that the model needs per byte of text"),
-            *_counts(),
-        ],
-    )
+    category = Column("category", "", HELP["category"], _category, "name")
+    return _table(rows, [*_names(rows, colors), category, *_values(rows)])
 
 
 def _table(rows: pl.DataFrame, columns: list[Column]) -> Table:
     return Table(columns, [[column.cell(row) for column in columns] for row in rows.iter_rows(named=True)])
 
 
-def _names(rows: pl.DataFrame, colors: dict[tuple[str, str], str]) -> list[Column]:
-    model = Column(
-        "model",
-        "",
-        "The model that is judged",
-        lambda row: Cell(row["model"], row["model"], kind="model", color=colors[row["family"], row["model"]]),
-        "model",
-    )
-    family = Column(
-        "family",
-        "",
-        "One reference and what is judged against it",
-        lambda row: Cell(row["family"], row["family"], kind="name"),
-        "name",
-    )
+def _names(rows: pl.DataFrame, colors: Mapping[tuple[str, str], str]) -> list[Column]:
+    def model_cell(row: Row) -> Cell:
+        family, model = text(row, "family"), text(row, "model")
+        return Cell(model, model, kind="model", color=colors[family, model])
+
+    def family_cell(row: Row) -> Cell:
+        return Cell(text(row, "family"), text(row, "family"), kind="name")
+
+    model = Column("model", "", HELP["model"], model_cell, "model")
+    family = Column("family", "", HELP["family"], family_cell, "name")
     return [model, family] if rows["family"].n_unique() > 1 else [model]
 
 
-def _category(row: dict[str, Any]) -> Cell:
-    return Cell(row["category"] or "(none)", row["category"], kind="name")
+def _category(row: Row) -> Cell:
+    return Cell(text(row, "category") or "(none)", text(row, "category"), kind="name")
 
 
-def _column(title: str, unit: str, help: str, name: str, write: Callable[[Any], str]) -> Column:
-    return Column(title, unit, help, lambda row: Cell(write(row[name]), _sortable(row[name])))
+def _values(rows: pl.DataFrame) -> list[Column]:
+    def perplexity(row: Row, name: str) -> str:
+        return numbers.perplexity(number(row, name))
 
+    def bits(row: Row, name: str) -> str:
+        return numbers.fixed(number(row, name), 3)
 
-def _perplexity(name: str, unit: str, help: str) -> Column:
-    return _column("ppl", unit, help, name, numbers.perplexity)
+    def count(row: Row, name: str) -> str:
+        return numbers.count(whole(row, name))
 
-
-def _bits(name: str, unit: str, help: str) -> Column:
-    return _column("bits/byte", unit, help, name, lambda value: numbers.fixed(value, 3))
-
-
-def _counts() -> list[Column]:
     return [
-        _column("docs", "", "Documents that were scored", "n_documents", numbers.count),
-        _column("tokens", "scored", "Tokens whose probability was compared", "n_scored", numbers.count),
+        _column("ppl", "reference", "ppl_ref", perplexity),
+        _column("ppl", "model", "ppl_cmp", perplexity),
+        *_deltas(rows),
+        _column(SHORT_UNITS["bpb"], "reference", "bpb_ref", bits),
+        _column(SHORT_UNITS["bpb"], "model", "bpb_cmp", bits),
+        _column("docs", "", "n_documents", count),
+        _column("tokens", "scored", "n_scored", count),
     ]
+
+
+def _column(title: str, unit: str, name: str, write: Callable[[Row, str], str]) -> Column:
+    return Column(title, unit, HELP[name], lambda row: Cell(write(row, name), _sortable(row, name)))
 
 
 def _deltas(rows: pl.DataFrame) -> list[Column]:
     """Gain, loss and delta with one number of digits for all three, so that they can be subtracted by eye."""
     digits = numbers.decimals(*(value for name in ("gain", "loss", "delta") for value in rows[name]))
 
-    def column(name: str, help: str, write: Callable[[float | None, int], str]) -> Column:
-        def cell(row: dict[str, Any]) -> Cell:
-            note = numbers.interval(row[f"{name}_low"], row[f"{name}_high"], digits, sign=name == "delta")
+    def column(name: str, write: Callable[[float | None, int], str]) -> Column:
+        def cell(row: Row) -> Cell:
+            low, high = ends(row, name)
             kind = "number"
-            if name == "delta" and note:
-                kind = "better" if row["delta_low"] > 0 else "worse" if row["delta_high"] < 0 else "number"
-            return Cell(write(row[name], digits), _sortable(row[name]), note, kind)
+            if name == "delta" and numbers.known(low) and numbers.known(high):
+                kind = "better" if low > 0 else "worse" if high < 0 else "number"
+            note = numbers.interval(low, high, digits, sign=name == "delta")
+            return Cell(write(number(row, name), digits), _sortable(row, name), note, kind)
 
-        return Column(name, "nats/token", help, cell)
+        return Column(name, SHORT_UNITS["nats"], HELP[name], cell)
 
-    return [
-        column("gain", "What the model adds on tokens that it predicts better", numbers.fixed),
-        column("loss", "What the model gives up on tokens that it predicts worse", numbers.fixed),
-        column("delta", "gain − loss: above 0 the model predicts the text better", numbers.signed),
-    ]
+    return [column("gain", numbers.fixed), column("loss", numbers.fixed), column("delta", numbers.signed)]
 
 
-def _sortable(value: Any) -> float | None:
+def _sortable(row: Row, name: str) -> float | None:
+    value = number(row, name)
     return value if numbers.known(value) else None

@@ -1,9 +1,9 @@
-"""Colours, symbols and type of the report, light and dark, said once for figures, page and script.
+"""Colours, symbols and type of the report, light and dark, for figures, page and scripts.
 
-Figures are built in light colours. The page turns them dark by exchanging each colour of `LIGHT` for the
-one of the same role in `DARK`, so every light colour occurs once. The model colours keep 3:1 contrast
-with their background, and their order keeps the first ones far apart for colour-blind readers as well (greedily
-chosen for the largest smallest distance in Oklab under simulated deficiencies; tests/test_figures.py).
+Figures are built in light colours. The page turns them dark by exchanging each light colour for its dark one
+(`DARK_OF_LIGHT`), so no light colour may have two roles. The model colours keep a contrast of 3:1 with their
+background. Their order keeps the first ones far apart for colour-blind readers as well: each next one was chosen to be
+as far as possible from its nearest neighbour in Oklab under simulated deficiencies (tests/test_figures.py).
 """
 
 from __future__ import annotations
@@ -12,6 +12,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 import plotly.graph_objects as go
+
+from ppldelta.reporting.blocks import Json
 
 FONT = 'system-ui, -apple-system, "Segoe UI", Roboto, "Helvetica Neue", "Noto Sans", "Liberation Sans", sans-serif'
 
@@ -45,8 +47,22 @@ MODEL_COLORS = (  # (light, dark), in the order in which models take them
 )
 
 LIGHT = {role: pair[0] for role, pair in CHROME.items()}
-DARK = {role: pair[1] for role, pair in CHROME.items()}
 DARK_OF_LIGHT = {light: dark for light, dark in (*CHROME.values(), *MODEL_COLORS)}
+
+SHADES = (9, 18, 29, 41, 54, 68, 82)
+"""Per cent of the colour behind a token, from the faintest shade to the strongest."""
+
+DELTA_SHADES = (0.05, 0.15, 0.35, 0.75, 1.5, 3, 5)
+"""Nats of |delta| at which each shade begins, the same for all documents."""
+
+SURPRISAL_SHADES = (0.25, 0.5, 1, 2, 4, 7, 10)
+"""Nats of surprisal at which each shade begins."""
+
+SQUARE = 0.94
+"""Height of a plane by its width in the page."""
+
+ROW = 36
+"""Pixels of a row in the table of documents: the script places rows by it, since only those in view exist."""
 
 SYMBOLS = {  # plotly's name: the same mark as an SVG path in a box of 16 × 16, for the key in the page
     "circle": "M8 2.5a5.5 5.5 0 1 0 0 11a5.5 5.5 0 1 0 0-11z",
@@ -75,6 +91,19 @@ class Style:
             colors={model: MODEL_COLORS[i % len(MODEL_COLORS)][0] for i, model in enumerate(models)},
             symbols={category: names[i % len(names)] for i, category in enumerate(categories)},
         )
+
+
+def for_scripts() -> dict[str, Json]:
+    """What the page's scripts need to know of its look."""
+    return {
+        "colors": LIGHT,
+        "dark_of_light": DARK_OF_LIGHT,
+        "n_colors": len(MODEL_COLORS),
+        "delta_shades": DELTA_SHADES,
+        "surprisal_shades": SURPRISAL_SHADES,
+        "square": SQUARE,
+        "row": ROW,
+    }
 
 
 def template() -> go.layout.Template:

@@ -68,7 +68,7 @@ const ppldelta = (() => {
       if (!decoded.has(name)) {
         const element = document.querySelector(`script[data-block="${name}"]`);
         decoded.set(name, (element ? Promise.resolve(element.textContent) : fetched(name)).then(decode)
-          .catch((error) => { decoded.delete(name); throw error; })); // the next one who asks may be luckier
+          .catch((error) => { decoded.delete(name); throw error; })); // a file may be there when it is asked for again
       }
       return decoded.get(name);
     },

@@ -80,7 +80,7 @@
     const noted = titles.map((_, i) => rows.some((cells) => cells[i].querySelector("small"))); // intervals get a column
     const wide = (cells, value, note) => cells.flatMap((cell, i) => (noted[i] ? [value(cell), note(cell)] : [value(cell)]));
     format.saveCsv(button.dataset.file, [
-      wide(titles, (title) => title, (title) => `${title} (95 % interval)`),
+      wide(titles, (title) => title, (title) => `${title} (${index.interval})`),
       ...rows.map((cells) => wide(cells, (cell) => cell.dataset.sort, (cell) => cell.querySelector("small")?.textContent)),
     ]);
   }
@@ -112,11 +112,7 @@
       document.querySelector(".selected").hidden = n === 0;
       document.getElementById("selected").textContent = `${format.count(n)} document${n === 1 ? "" : "s"} selected`;
     }
-    if (has("dark")) plots.drawSome();
-    else if (has("unit", "hidden")) plots.drawSome(["models", "shared", "documents", "perplexities", "small", "ratios", "size", "bits"]);
-    else if (has("category")) plots.drawSome(["models", "shared", "documents", "perplexities", "size", "bits"]);
-    else if (has("weighting")) plots.drawSome(["models", "shared", "small", "size", "bits"]);
-    else if (has("selection")) plots.drawSome(["models", "documents", "perplexities"]);
+    plots.drawAgain((figure) => has("dark", ...figure.follows));
   });
 
   const recolor = () => state.set({ dark: isDark() });
@@ -125,7 +121,7 @@
     root.dataset.theme = isDark() ? "light" : "dark";
     recolor();
   });
-  const paper = (onPaper) => { // the browser does not wait, so no figure may
+  const paper = (onPaper) => { // the browser prints at once, so every figure is drawn now
     state.onPaper = onPaper;
     for (const canvas of plots.canvases) plots.draw(canvas);
     ppldelta.rows.render();

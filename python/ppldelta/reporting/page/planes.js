@@ -6,29 +6,21 @@
   const { state, plots, format, index } = ppldelta;
   const tip = document.getElementById("tip");
   const webgl = (() => { try { return Boolean(document.createElement("canvas").getContext("webgl")); } catch { return false; } })();
-  const MOST_SVG = 6000; // marks that a browser without WebGL draws of each figure
+  const MOST_WITHOUT_WEBGL = 6000; // marks that a browser without it draws of each figure
   const drawnMarks = new WeakMap(); // canvas → for each trace, the document number of each mark
 
-  function value(block, k, m, parts) {
-    // as `state.numbers`, without an object for each of up to 100 000 marks
-    if (parts[0] === "perplexities") {
-      return [Math.exp(block.nll_ref[k]), Math.exp(block.nll_ref[k] - block.gain[m][k] + block.loss[m][k])];
-    }
-    const scale = parts[1] === "bpb" ? block.scale[k] : 1;
-    return [block.gain[m][k] * scale, block.loss[m][k] * scale];
-  }
-
-  function fillMarks(figure, canvas, parts) {
+  /** Draws every document that passes the filters where `place` says: a function (block, document, model) → [x, y]. */
+  const fillMarks = (place) => (figure, canvas) => {
     const family = Number(canvas.dataset.family);
     const block = state.loaded.get(family);
     if (!block) return;
     const only = state.categoryNumber(family);
     const selected = state.selection?.family === family ? state.selection.documents : null;
-    const symbols = index.families[family].symbols;
+    const symbols = index.symbols[family];
     const numbers = [];
-    const step = webgl ? 1 : Math.max(1, Math.ceil(block.n * block.gain.length / MOST_SVG));
+    const step = webgl ? 1 : Math.max(1, Math.ceil(block.n * block.gain.length / MOST_WITHOUT_WEBGL));
     figure.data.forEach((trace, i) => {
-      if (trace.type === "contour") trace.visible = trace.visible && only === null; // they are of all documents
+      if (trace.type === "contour") trace.visible = trace.visible && only === null; // contours are those of all documents
       if (trace.meta?.marks !== "documents") return;
       if (!webgl) trace.type = "scatter";
       const m = state.modelNumber(family, trace.meta.model);
@@ -36,12 +28,12 @@
       for (let k = 0; k < block.n && trace.visible; k++) {
         if (k % step && !selected?.has(k)) continue;
         if (only !== null && block.category[k] !== only) continue;
-        const [a, b] = value(block, k, m, parts);
+        const [a, b] = place(block, k, m);
         if (!Number.isFinite(a) || !Number.isFinite(b)) continue;
         if (selected?.has(k)) chosen.push(marks.length);
         marks.push(k); x.push(a); y.push(b); symbol.push(symbols[block.category[k]]);
       }
-      Object.assign(trace, { x, y, customdata: null, hovertemplate: null, hoverinfo: "none" });
+      Object.assign(trace, { x, y });
       trace.marker.symbol = symbol;
       trace.selectedpoints = selected ? chosen : null;
       numbers[i] = marks;
@@ -52,11 +44,11 @@
     if (step > 1 && !caption.querySelector(".quiet")) {
       caption.append(format.element("span", { class: "quiet" }, ` (this browser has no WebGL: one document in ${step} is drawn)`));
     }
-  }
+  };
 
   const digits = (value) => format.fixed(value, format.decimals(value));
 
-  function fillModels(figure, canvas, parts) { // a ring for what the selected documents alone say
+  function fillSelection(figure, canvas) { // a ring for what the selected documents alone say
     const family = Number(canvas.dataset.family);
     const block = state.loaded.get(family);
     if (state.selection?.family !== family || !block || state.selection.documents.size === 0) return;
@@ -67,8 +59,8 @@
       let gain = 0, loss = 0, weight = 0, n = 0;
       for (const k of state.selection.documents) {
         if ((only !== null && block.category[k] !== only) || !Number.isFinite(block.gain[m][k])) continue;
-        const scale = parts[1] === "bpb" ? block.scale[k] : 1;
-        const w = parts[2] === "documents" ? 1 : parts[1] === "bpb" ? block.n_bytes[k] : block.n_scored[k];
+        const scale = state.scale(block, k);
+        const w = state.weighting === "documents" ? 1 : state.unit === "bpb" ? block.n_bytes[k] : block.n_scored[k];
         gain += w * scale * block.gain[m][k]; loss += w * scale * block.loss[m][k]; weight += w; n++;
       }
       if (!weight) continue;
@@ -76,7 +68,7 @@
         x: [trace.x[0], gain / weight], y: [trace.y[0], loss / weight], type: "scatter", mode: "lines+markers",
         meta: { model: trace.meta.model, selected: true }, visible: trace.visible, showlegend: false, cliponaxis: false,
         line: { color: trace.marker.color, width: 1, dash: "dot" },
-        marker: { color: [trace.marker.color, plots.color("#fffffe")], size: [0.1, 12], line: { color: trace.marker.color, width: 2 } },
+        marker: { color: [trace.marker.color, plots.color("surface")], size: [0.1, trace.marker.size], line: { color: trace.marker.color, width: 2 } },
         text: trace.name, // literal, as Python wrote it: plotly reads a little HTML
         hovertemplate: `<b>%{text}</b><br>${n} selected document${n === 1 ? "" : "s"}<br>gain ${digits(gain / weight)}, loss ${digits(loss / weight)}<extra></extra>`,
       });
@@ -92,7 +84,7 @@
     tip.replaceChildren(
       element("b", {}, block.names[k]),
       element("span", {}, index.families[family].models[m] + (category ? ` · ${category}` : "")),
-      element("span", {}, `gain ${fixed(gain, n)}  loss ${fixed(loss, n)}  delta ${signed(delta, n)} ${state.unit === "bpb" ? "bits/byte" : "nats/token"}`),
+      element("span", {}, `gain ${fixed(gain, n)}  loss ${fixed(loss, n)}  delta ${signed(delta, n)} ${index.units[state.unit]}`),
       element("span", {}, `perplexity ${perplexity(ref)} → ${perplexity(cmp)}`),
       element("span", { class: "quiet" }, `${count(block.n_scored[k])} scored tokens${readable(family, k) ? ", click to read" : ""}`),
     );
@@ -115,7 +107,7 @@
   }
 
   document.addEventListener("firstdraw", ({ target: canvas }) => {
-    if (!/^(documents|perplexities)/.test(canvas.dataset.figure)) return;
+    if (!plots.described(canvas).selectable) return;
     const family = Number(canvas.dataset.family);
     const marked = (point) => drawnMarks.get(canvas)?.[point.curveNumber]?.[point.pointIndex ?? point.pointNumber];
     canvas.on("plotly_hover", ({ points: [point], event }) => {
@@ -140,7 +132,7 @@
   document.getElementById("deselect").addEventListener("click", () => select(0, null));
   document.addEventListener("scroll", ppldelta.hideTip, { capture: true, passive: true });
 
-  plots.fill("documents", fillMarks);
-  plots.fill("perplexities", fillMarks);
-  plots.fill("models", fillModels);
+  plots.fill("deltas", fillMarks((block, k, m) => state.deltas(block, k, m)));
+  plots.fill("perplexities", fillMarks(state.perplexities));
+  plots.fill("selection", fillSelection);
 })();

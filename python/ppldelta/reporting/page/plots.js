@@ -1,14 +1,14 @@
-// Draws the figures that Python made, in the colours of the moment and with what the reader chose. Other panels fill in
-// marks that the page holds as numbers (`fill`) and listen to clicks.
+// Draws the figures that Python made, in the colours of the moment and with what the reader chose. What a figure follows
+// and what is filled into it stands in catalogue.py; the panels that fill something in say how (`fill`).
 ppldelta.plots = (() => {
   "use strict";
 
   const { state, index } = ppldelta;
-  const swap = JSON.parse(document.getElementById("swap").textContent);
+  const { colors, dark_of_light: swap, square } = index.look;
   const coarse = window.matchMedia("(pointer: coarse)");
   const canvases = [...document.querySelectorAll(".canvas")];
   const figures = new Map(); // family → { template, figures by key }
-  const fillers = new Map(); // first part of a figure's key → function (figure, canvas, parts)
+  const fillers = new Map(); // what is filled in → function (figure, canvas)
   const PAPER = 700; // pixels across a sheet, where the browser does not let figures grow and shrink
   const NARROW = 380; // pixels of a plane below which names at the marks would collide
 
@@ -21,7 +21,8 @@ ppldelta.plots = (() => {
     click: (canvas) => Plotly.downloadImage(canvas, { format, scale: 2, width: canvas.clientWidth, height: canvas.clientHeight, filename: canvas.id }),
   });
 
-  const selectable = (canvas) => /^(documents|perplexities)/.test(canvas.dataset.figure);
+  /** What Python says of a canvas's figure: `follows`, `filling` and `selectable`. */
+  const described = (canvas) => index.figures[canvas.dataset.figure.split("/")[0]];
 
   const config = (canvas) => ({
     responsive: true,
@@ -30,7 +31,7 @@ ppldelta.plots = (() => {
     displayModeBar: coarse.matches ? false : "hover",
     modeBarButtons: [[ // a full list: plotly's own may send data away
       save("png", "Save as PNG"), save("svg", "Save as SVG"), "zoom2d", "pan2d",
-      ...(selectable(canvas) ? ["select2d", "lasso2d"] : []), "resetScale2d",
+      ...(described(canvas).selectable ? ["select2d", "lasso2d"] : []), "resetScale2d",
     ]],
     showSendToCloud: false,
     plotlyServerURL: "",
@@ -45,7 +46,8 @@ ppldelta.plots = (() => {
     return value.slice(0, 7) in swap ? swap[value.slice(0, 7)] + value.slice(7) : value;
   }
 
-  const color = (light) => (state.dark && !state.onPaper ? swap[light] ?? light : light);
+  /** The colour that a role of `theme.CHROME` has now. */
+  const color = (role) => (state.dark && !state.onPaper ? swap[colors[role]] : colors[role]);
 
   function keyOf(canvas) {
     const category = state.category === null ? "" : `=${state.category}`;
@@ -59,7 +61,7 @@ ppldelta.plots = (() => {
     const ofAll = made.figures[key.slice(0, key.lastIndexOf("/") + 1)];
     const figure = recolored(made.figures[key] ?? ofAll);
     const only = index.families[family]?.categories;
-    if (!made.figures[key] && !(only?.length === 1 && only[0] === state.category)) { // none of this family
+    if (!made.figures[key] && !(only?.length === 1 && only[0] === state.category)) { // the family has none in this category
       figure.data = [];
       figure.layout.annotations = [{ text: "no documents in this category", xref: "paper", yref: "paper", x: 0.5, y: 0.5, showarrow: false }];
     }
@@ -68,9 +70,9 @@ ppldelta.plots = (() => {
     figure.layout.uirevision = `${key}${state.onPaper}`; // a zoom stays while the same axes are drawn again
     const wide = (figure.layout.height ?? 0) > 0;
     const width = state.onPaper ? (wide ? PAPER : PAPER / 2) - 40 : canvas.clientWidth;
-    if (state.onPaper) Object.assign(figure.layout, { width, height: figure.layout.height ?? width * 0.94 });
+    if (state.onPaper) Object.assign(figure.layout, { width, height: figure.layout.height ?? width * square });
     else figure.layout.autosize = true;
-    figure.layout.dragmode = coarse.matches ? false : selectable(canvas) ? "lasso" : "zoom";
+    figure.layout.dragmode = coarse.matches ? false : described(canvas).selectable ? "lasso" : "zoom";
     for (const trace of figure.data) {
       const { model, family: named } = trace.meta ?? {};
       const of = named === undefined ? Number(family) : index.families.findIndex((each) => each.name === named);
@@ -84,8 +86,7 @@ ppldelta.plots = (() => {
       }
       if (width < NARROW && trace.mode === "markers+text" && model !== undefined) trace.mode = "markers";
     }
-    const parts = key.split("/");
-    fillers.get(parts[0])?.(figure, canvas, parts);
+    fillers.get(described(canvas).filling)?.(figure, canvas);
     return figure;
   }
 
@@ -134,11 +135,9 @@ ppldelta.plots = (() => {
     }));
   }
 
-  /** Has the figures drawn again whose key begins so, or all; those that are out of view when they come into it. */
-  function drawSome(prefixes = null) {
-    for (const canvas of canvases) {
-      if (!prefixes || prefixes.some((prefix) => canvas.dataset.figure.startsWith(prefix))) stale.add(canvas);
-    }
+  /** Has some figures drawn again, or all; those that are out of view when they come into it. */
+  function drawAgain(which = () => true) {
+    for (const canvas of canvases) if (which(described(canvas))) stale.add(canvas);
     return catchUp();
   }
 
@@ -149,5 +148,5 @@ ppldelta.plots = (() => {
     await catchUp();
   }
 
-  return { canvases, draw, drawSome, load, start, color, fill: (prefix, filler) => fillers.set(prefix, filler) };
+  return { canvases, described, draw, drawAgain, load, start, color, fill: (what, filler) => fillers.set(what, filler) };
 })();

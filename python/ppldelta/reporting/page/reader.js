@@ -6,8 +6,8 @@
   const { state, plots, format, index } = ppldelta;
   const { element, fixed, signed, perplexity, count, percent, decimals, visible } = format;
   const place = Object.fromEntries(["text", "strip", "detail", "scale", "document", "whitespace"].map((id) => [id, document.getElementById(id)]));
-  const DELTA = [0.05, 0.15, 0.35, 0.75, 1.5, 3, 5]; // nats where the next shade begins, the same for all documents
-  const SURPRISAL = [0.25, 0.5, 1, 2, 4, 7, 10];
+  const { delta_shades: DELTA, surprisal_shades: SURPRISAL } = index.look; // nats where each shade begins
+  const { nll: NLL_STEP, nll_none: NLL_NONE, delta: DELTA_STEP, delta_none: DELTA_NONE } = index.steps;
   const BLOCK = 300; // tokens after which the next line break begins a block that is drawn only when it is in view
   const MOST_POINTS = 4000;
 
@@ -29,8 +29,9 @@
         at[block.header.complete === false ? i : pos] = i++;
       }
     });
-    const nll = Float32Array.from(block.nll_ref, (value) => (value === 65535 ? NaN : value / 2048));
-    const deltas = index.families[family].models.map((_, m) => Float32Array.from(block.delta.subarray(m * n, (m + 1) * n), (value) => (value === -32768 ? NaN : value / 1024)));
+    const nll = Float32Array.from(block.nll_ref, (value) => (value === NLL_NONE ? NaN : value * NLL_STEP));
+    const inNats = (value) => (value === DELTA_NONE ? NaN : value * DELTA_STEP);
+    const deltas = index.families[family].models.map((_, m) => Float32Array.from(block.delta.subarray(m * n, (m + 1) * n), inNats));
     const bytes = (t) => pieces.bytes.subarray(pieces.offset[block.token[t]], pieces.offset[block.token[t] + 1]);
     return { family, k, n, positions, at, nll, deltas, units: unitsOf(block.token.length, bytes), complete: block.header.complete !== false };
   }
@@ -61,7 +62,7 @@
     return false;
   }
 
-  function escaped(bytes) { // what is text as text, other bytes as \xNN
+  function escaped(bytes) { // bytes that are no text as \xNN
     const text = new TextDecoder("utf-8").decode(Uint8Array.from(bytes));
     return text.includes("\ufffd") ? bytes.map((b) => (b < 0x80 ? String.fromCharCode(b) : `\\x${b.toString(16).padStart(2, "0")}`)).join("") : text;
   }
@@ -112,12 +113,12 @@
     const digits = decimals(gain, loss);
     place.strip.replaceChildren(
       element("code", {}, block.names[k]), ` under `, element("code", {}, index.families[shown.family].models[model]),
-      `: gain ${fixed(gain, digits)}, loss ${fixed(loss, digits)}, delta ${signed(delta, digits)} nats/token; perplexity ${perplexity(ref)} → ${perplexity(cmp)}; ${count(shown.n)} of ${count(block.n_tokens[k])} tokens scored.`,
+      `: gain ${fixed(gain, digits)}, loss ${fixed(loss, digits)}, delta ${signed(delta, digits)} ${index.units.nats}; perplexity ${perplexity(ref)} → ${perplexity(cmp)}; ${count(shown.n)} of ${count(block.n_tokens[k])} tokens scored.`,
     );
     const steps = state.shade === "delta" ? DELTA : SURPRISAL;
     const box = (name, title) => element("i", { class: name, title });
     place.scale.replaceChildren(...(state.shade === "delta"
-      ? [`−${steps.at(-1)}`, ...steps.map((s, i) => box(`l${7 - i}`, `−${steps[6 - i]} nats`)), box("", "about 0"), ...steps.map((s, i) => box(`g${i + 1}`, `+${s} nats`)), `+${steps.at(-1)} nats and more`]
+      ? [`−${steps.at(-1)}`, ...steps.map((_, i) => box(`l${steps.length - i}`, `−${steps.at(-1 - i)} nats`)), box("", "about 0"), ...steps.map((s, i) => box(`g${i + 1}`, `+${s} nats`)), `+${steps.at(-1)} nats and more`]
       : ["0", box("", "about 0"), ...steps.map((s, i) => box(`s${i + 1}`, `${s} nats`)), `${steps.at(-1)} nats and more`]));
   }
 
@@ -144,7 +145,7 @@
   const tell = (unit) => place.detail.replaceChildren(...describe(unit).flatMap((part, i) => (i ? [" · ", part] : [part])));
 
   const unitAt = (t) => shown.units.findIndex((unit) => unit.first <= t && t <= unit.last);
-  // an older result keeps only the scored tokens: there a token's place in the list is not its position
+  // in an older result only the scored tokens are known, so a token's place in the list is not its position
   const tokenAt = (pos) => (shown.complete ? pos : shown.positions.indexOf(pos));
   const positionOf = (t) => (shown.complete ? t : shown.positions[t]);
 
@@ -163,7 +164,7 @@
     shown.current = positionOf(unit.first);
     const { family, k } = shown;
     window.history.replaceState(null, "", `#read=${family}.${k}.${shown.model}.${shown.current}`);
-    plots.drawSome(["convergence"]);
+    drawCurve();
   }
 
   function jump(way) {
@@ -180,9 +181,11 @@
     shown.jumped = next; // several tokens may stand in one unit
   }
 
+  const drawCurve = () => plots.drawAgain((figure) => figure.filling === "curve");
+
   // --- the curve ----------------------------------------------------------------------------------------------------
 
-  plots.fill("convergence", (figure) => {
+  plots.fill("curve", (figure) => {
     if (!shown) return;
     const deltas = shown.deltas[shown.model];
     const step = Math.max(1, Math.ceil(shown.n / MOST_POINTS));
@@ -202,12 +205,12 @@
     if (shown.current !== undefined) {
       figure.layout.shapes = [...(figure.layout.shapes ?? []), {
         type: "line", x0: shown.current, x1: shown.current, xref: "x2", y0: 0, y1: 1, yref: "paper",
-        line: { color: plots.color("#1f5fa8"), width: 1.5 },
+        line: { color: plots.color("accent"), width: 1.5 },
       }];
     }
   });
   document.addEventListener("firstdraw", ({ target: canvas }) => {
-    if (!canvas.dataset.figure.startsWith("convergence")) return;
+    if (plots.described(canvas).filling !== "curve") return;
     canvas.on("plotly_click", ({ points: [point] }) => { if (shown) goTo(unitAt(tokenAt(point.x))); });
   });
 
@@ -298,7 +301,7 @@
       shown.model = state.focus.model;
       const current = place.text.querySelector(".at");
       if (current) tell(shown.units[current.dataset.u]);
-      plots.drawSome(["convergence"]);
+      drawCurve();
     }
     if (what.has("focus") || what.has("shade")) { repaint(); summary(); }
   });

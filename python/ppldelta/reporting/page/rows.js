@@ -7,28 +7,28 @@
   const { element, fixed, signed, perplexity, count, decimals } = format;
   const box = document.getElementById("documents-table");
   const find = document.getElementById("find");
-  const ROW = 36; // pixels; the style sheet gives rows this height
+  const ROW = index.look.row; // pixels
   const several = index.families.length > 1;
   let rows = []; // [family, document, model]
   let digits = 3; // of gain, loss and delta, one number for all rows
   let drawn = ""; // which rows stand in the page
   let sorted = { column: 8, sign: 1 };
 
-  const COLUMNS = [ // title, help, value to sort by and for CSV, how it is shown
-    ["document", "Path below the corpus root", (f, k) => state.loaded.get(f).names[k], null],
-    ["category", "First folder of the path", (f, k) => index.families[f].categories[state.loaded.get(f).category[k]], null],
-    ["model", "The model that is judged", (f, k, m) => index.families[f].models[m], null],
-    ["tokens", "Tokens whose probability was compared", (f, k) => state.loaded.get(f).n_scored[k], count],
-    ["ppl ref", "Perplexity of the reference", (f, k, m) => state.numbers(f, k, m).ref, perplexity],
-    ["ppl model", "Perplexity of the model", (f, k, m) => state.numbers(f, k, m).cmp, perplexity],
-    ["gain", "What the model adds on tokens that it predicts better", (f, k, m) => state.numbers(f, k, m).gain, (value) => fixed(value, digits)],
-    ["loss", "What the model gives up on tokens that it predicts worse", (f, k, m) => state.numbers(f, k, m).loss, (value) => fixed(value, digits)],
-    ["delta", "gain − loss: above 0 the model predicts the text better", (f, k, m) => state.numbers(f, k, m).delta, (value) => signed(value, digits)],
+  const COLUMNS = [ // title, column of `schema.DOCUMENTS`, value to sort by and for CSV, how it is shown
+    ["document", "document", (f, k) => state.loaded.get(f).names[k], null],
+    ["category", "category", (f, k) => index.families[f].categories[state.loaded.get(f).category[k]], null],
+    ["model", "model", (f, k, m) => index.families[f].models[m], null],
+    ["tokens", "n_scored", (f, k) => state.loaded.get(f).n_scored[k], count],
+    ["ppl ref", "ppl_ref", (f, k, m) => state.numbers(f, k, m).ref, perplexity],
+    ["ppl model", "ppl_cmp", (f, k, m) => state.numbers(f, k, m).cmp, perplexity],
+    ["gain", "gain", (f, k, m) => state.numbers(f, k, m).gain, (value) => fixed(value, digits)],
+    ["loss", "loss", (f, k, m) => state.numbers(f, k, m).loss, (value) => fixed(value, digits)],
+    ["delta", "delta", (f, k, m) => state.numbers(f, k, m).delta, (value) => signed(value, digits)],
   ];
 
-  const head = element("tr", {}, ...COLUMNS.map(([title, help, , show], i) => element(
+  const head = element("tr", {}, ...COLUMNS.map(([title, name, , show], i) => element(
     "th", { scope: "col", class: show ? "number" : "name", "aria-sort": "none" },
-    element("button", { type: "button", title: help, "data-column": i }, title),
+    element("button", { type: "button", title: index.columns[name], "data-column": i }, title),
   )));
   const above = element("tr", { "aria-hidden": "true" }), below = element("tr", { "aria-hidden": "true" });
   const body = element("tbody", {});
@@ -86,7 +86,7 @@
             : element("span", { title: "The tokens of this document are not in this file" }, shown);
           return element("th", { scope: "row", class: "document", title: several ? `${family.name}: ${shown}` : shown }, name);
         }
-        if (title === "model") return element("td", { class: `model m${m % ppldelta.index.n_colors}` }, element("i"), shown);
+        if (title === "model") return element("td", { class: `model m${m % index.look.n_colors}` }, element("i"), shown);
         return element("td", { class: show ? "number" : "name" }, shown || (show ? "" : "(none)"));
       });
       const current = open && open.family === f && open.document === k && state.focus.model === m;
@@ -105,7 +105,7 @@
   let typing;
   find.addEventListener("input", () => { clearTimeout(typing); typing = setTimeout(collect, 120); });
   document.getElementById("documents-csv").addEventListener("click", () => {
-    const names = ["family", "document", "category", "model", "n_scored", "ppl_ref", "ppl_cmp", `gain (${state.unit})`, `loss (${state.unit})`, `delta (${state.unit})`];
+    const names = ["family", ...COLUMNS.map(([, name]) => (["gain", "loss", "delta"].includes(name) ? `${name} (${state.unit})` : name))];
     format.saveCsv("documents.csv", [names, ...rows.map((row) => [index.families[row[0]].name, ...COLUMNS.map(([, , value]) => value(...row))])]);
   });
 

@@ -6,21 +6,20 @@ ppldelta.state = (() => {
   const { index } = ppldelta;
   const listeners = [];
   const state = {
-    unit: "nats",
-    weighting: "tokens",
+    ...index.choice, // unit and weighting
     category: null, // null: all
     shade: "delta",
     hidden: new Set(), // "family/model number"
     selection: null, // { family, documents: Set of document numbers }
     focus: { family: 0, model: 0 },
-    selectionDrawn: 0, // counts selections: each takes the outlines of those before it off the planes
+    selectionDrawn: 0, // counts selections, so that a new one takes the outlines of older ones off the planes
     open: null, // { family, document }
     dark: false,
     onPaper: false,
 
     isHidden: (family, model) => state.hidden.has(`${family}/${model}`),
     modelNumber: (family, label) => index.families[family].models.indexOf(label),
-    /** Numbers of the family's documents in the category that is shown; null for all of them. */
+    /** The family's number of the category that is shown; null for all categories, -1 if it has none of that name. */
     categoryNumber: (family) => (state.category === null ? null : index.families[family].categories.indexOf(state.category)),
 
     subscribe(listener) { listeners.push(listener); },
@@ -48,12 +47,26 @@ ppldelta.state = (() => {
   };
   state.loaded = new Map(); // the same, where it is there already
 
-  /** A loaded document's numbers under a model: gain, loss and delta in a unit, both perplexities. */
+  /** What nats per token of a loaded document are in the unit of the moment. */
+  state.scale = (block, k, unit = state.unit) => (unit === "bpb" ? block.scale[k] : 1);
+
+  /** Gain and loss of a loaded document under a model, in the unit of the moment: an array, since there are many. */
+  state.deltas = (block, k, m, unit = state.unit) => {
+    const scale = state.scale(block, k, unit);
+    return [block.gain[m][k] * scale, block.loss[m][k] * scale];
+  };
+
+  /** Perplexities of a loaded document under the reference and under a model. */
+  state.perplexities = (block, k, m) => (
+    [Math.exp(block.nll_ref[k]), Math.exp(block.nll_ref[k] - block.gain[m][k] + block.loss[m][k])]
+  );
+
+  /** A loaded document's numbers under a model by name: gain, loss and delta in a unit, both perplexities. */
   state.numbers = (family, k, m, unit = state.unit) => {
     const block = state.loaded.get(family);
-    const scale = unit === "bpb" ? block.scale[k] : 1;
-    const gain = block.gain[m][k], loss = block.loss[m][k], nll = block.nll_ref[k];
-    return { gain: gain * scale, loss: loss * scale, delta: (gain - loss) * scale, ref: Math.exp(nll), cmp: Math.exp(nll - gain + loss) };
+    const [gain, loss] = state.deltas(block, k, m, unit);
+    const [ref, cmp] = state.perplexities(block, k, m);
+    return { gain, loss, delta: (block.gain[m][k] - block.loss[m][k]) * state.scale(block, k, unit), ref, cmp };
   };
   return state;
 })();

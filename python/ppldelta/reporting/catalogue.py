@@ -1,0 +1,216 @@
+"""The list of figures: `Result.figures`, the page and its scripts follow from it, and a new figure is one entry here.
+
+What a figure is of says who has it. `Result.figures` and the page both have those of a family, and of several families
+their shared one; the page alone has a small one per category, and one of the document that is open.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from itertools import product
+from typing import Generic, Literal, TypeVar
+
+import plotly.graph_objects as go
+import polars as pl
+
+from ppldelta.family import Family
+from ppldelta.reporting.convergence import NO_CURVE, convergence
+from ppldelta.reporting.family_figures import FamilyFigures, shared_plane
+from ppldelta.reporting.units import UNITS, WEIGHTINGS, Choice, Unit, Weighting
+
+Switch = Literal["unit", "weighting", "category"]
+"""A control of the page; there is a figure for every position of those that change what Python draws."""
+
+Section = Literal["models", "documents", "tokens", "categories", "ratios"]
+"""Where in the page a figure stands."""
+
+Filling = Literal["deltas", "perplexities", "selection", "curve"]
+"""What the page's scripts draw into a figure: the documents at their gain and loss, or at both perplexities; what the
+selected documents alone say of each model; or the curve of the document that is open."""
+
+MOST_SMALL_PLANES = 9
+"""Categories that get a plane of their own; beyond that the switch, the table and the ratios have to do."""
+
+Drawn = TypeVar("Drawn")
+
+
+@dataclass(frozen=True)
+class AllFamilies:
+    """What the shared figure draws."""
+
+    families: Sequence[Family]
+    models: pl.DataFrame
+    categories: Sequence[str]
+
+
+def _always(_: object) -> bool:
+    return True
+
+
+@dataclass(frozen=True)
+class Description(Generic[Drawn]):
+    """One figure.
+
+    Attributes:
+        name: of the figure, in `Result.figures` and in the page.
+        section: of the page in which it stands.
+        title: what the page writes above it.
+        label: what it shows, for those who do not see it.
+        draw: makes it of a family (or of all of them) for a choice.
+        switches: the controls of the page that it follows by being another figure.
+        filling: what the scripts draw into it.
+        shown: whether the page has a place for it.
+        of: what one such figure is about.
+    """
+
+    name: str
+    section: Section
+    title: str
+    label: str
+    draw: Callable[[Drawn, Choice], go.Figure]
+    switches: tuple[Switch, ...] = ()
+    filling: Filling | None = None
+    shown: Callable[[Drawn], bool] = _always
+    of: Literal["families", "family", "category", "document"] = "family"
+
+    @property
+    def selectable(self) -> bool:
+        """Whether it shows documents, of which the reader may select some."""
+        return self.filling in ("deltas", "perplexities")
+
+    @property
+    def follows(self) -> tuple[str, ...]:
+        """What a reader may change that has the figure drawn again in the page."""
+        if self.of == "document":
+            return ()
+        filtered = ("category", "selection") if self.selectable else ()
+        return tuple(dict.fromkeys((*self.switches, *filtered, *(["selection"] if self.filling else []), "hidden")))
+
+    def key(self, choice: Choice) -> str:
+        """The name of the figure for one choice, in the page's data."""
+        values = {
+            "unit": choice.unit,
+            "weighting": choice.weighting,
+            "category": "" if choice.category is None else f"={choice.category}",
+        }
+        return "/".join([self.name, *(values[switch] for switch in self._parts)])
+
+    def pattern(self, category: str | None = None) -> str:
+        """The same with the names of switches in braces, into which the page puts the choice of the moment.
+
+        Args:
+            category: whose figure it is, if there is one for each category.
+        """
+        values = {switch: f"{{{switch}}}" for switch in self.switches}
+        return "/".join([self.name, *(values.get(switch, f"={category}") for switch in self._parts)])
+
+    def choices(self, categories: Sequence[str]) -> Iterator[Choice]:
+        """Every choice for which the page needs a figure of its own."""
+        units: Sequence[Unit] = list(UNITS) if "unit" in self.switches else [Choice().unit]
+        weightings: Sequence[Weighting] = list(WEIGHTINGS) if "weighting" in self.switches else [Choice().weighting]
+        scopes: list[str | None] = [] if self.of == "category" else [None]
+        if self.of == "category" or ("category" in self.switches and len(categories) > 1):
+            scopes += categories
+        return (Choice(*each) for each in product(units, weightings, scopes))
+
+    @property
+    def _parts(self) -> tuple[Switch, ...]:
+        return (*self.switches, "category") if self.of == "category" else self.switches
+
+
+def _has_sizes(made: FamilyFigures) -> bool:
+    return made.rows(Choice())["size_bytes"].count() > 0
+
+
+def _bits_differ(made: FamilyFigures) -> bool:
+    """Where all models have as many parameters, bits per weight would say the same as the size."""
+    rows = made.rows(Choice())
+    return _has_sizes(made) and rows["bits_per_weight"].n_unique() > 1 and rows["n_params"].n_unique() > 1
+
+
+FIGURES: tuple[Description[FamilyFigures], ...] = (
+    Description(
+        "models",
+        "models",
+        "Gain and loss",
+        "Gain against loss of each model",
+        lambda made, choice: made.models_plane(choice),
+        switches=("unit", "weighting", "category"),
+        filling="selection",
+    ),
+    Description(
+        "documents",
+        "documents",
+        "Gain and loss",
+        "Gain against loss of every document",
+        lambda made, choice: made.documents_plane(choice.unit),
+        switches=("unit",),
+        filling="deltas",
+    ),
+    Description(
+        "perplexities",
+        "documents",
+        "Perplexity, reference and model",
+        "Perplexity of the reference against that of the model for every document",
+        lambda made, _: made.perplexities(),
+        filling="perplexities",
+    ),
+    Description(
+        "ratios",
+        "ratios",
+        "",
+        "Mean ratios of perplexities of each model",
+        lambda made, _: made.mean_ratios(),
+    ),
+    Description(
+        "size",
+        "models",
+        "Quality against size",
+        "Mean delta of each model against its size",
+        lambda made, choice: made.quality_against("size_bytes", choice),
+        switches=("weighting", "category"),
+        shown=_has_sizes,
+    ),
+    Description(
+        "bits_per_weight",
+        "models",
+        "Quality against bits per weight",
+        "Mean delta of each model against its bits per weight",
+        lambda made, choice: made.quality_against("bits_per_weight", choice),
+        switches=("weighting", "category"),
+        shown=_bits_differ,
+    ),
+    Description(
+        "small",
+        "categories",
+        "",  # the category's name
+        "Gain against loss of each model",
+        lambda made, choice: made.small_plane(choice),
+        switches=("unit", "weighting"),
+        shown=lambda made: 1 < len(made.categories) <= MOST_SMALL_PLANES,
+        of="category",
+    ),
+    Description(
+        "convergence",
+        "tokens",
+        "How the document’s numbers settle",
+        "Running ratio of perplexities and sum of deltas along the document",
+        lambda _, __: convergence(NO_CURVE),
+        filling="curve",
+        of="document",
+    ),
+)
+"""The figures of one family, in the order of `Result.figures`, and within each section in the order of the page."""
+
+SHARED: Description[AllFamilies] = Description(
+    "shared",
+    "models",
+    "Bits per byte",
+    "Gain against loss of the models of all families",
+    lambda all_, choice: shared_plane(all_.families, all_.models, choice),
+    switches=("weighting", "category"),
+    shown=lambda all_: len(all_.families) > 1,
+    of="families",
+)
+"""The figure of several families."""

@@ -25,6 +25,7 @@ LOWEST_FIRST = (
     ("commands",),
     ("cli",),
 )
+RANK = {name: rank for rank, names in enumerate(LOWEST_FIRST) for name in names}
 INSIDE: dict[str, tuple[str, ...]] = {
     "engine": (
         *("cpu", "devices", "kernels", "remedies", "native", "content", "loaded", "trusted", "isolated"),

@@ -174,7 +174,7 @@ def _policy(scripts: Sequence[str], *, folder: bool, webgl: bool) -> str:
 
 
 def _resource(name: str) -> str:
-    return resources.files("ppldelta.reporting").joinpath("page", name).read_text(encoding="utf-8")
+    return resources.files("ppldelta.reporting").joinpath("page").joinpath(name).read_text(encoding="utf-8")
 
 
 def _section(index: int, family: Family, made: FamilyFigures, plots: dict[Section, list[Plot]]) -> FamilySection:

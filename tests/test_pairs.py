@@ -12,7 +12,9 @@ from ppldelta import _core
 N_ROWS = 6
 
 
-def rows(n_vocab: int, scale: float, noise: float) -> tuple[NDArray[np.float32], NDArray[np.float32], NDArray[np.int32]]:
+def rows(
+    n_vocab: int, scale: float, noise: float
+) -> tuple[NDArray[np.float32], NDArray[np.float32], NDArray[np.int32]]:
     """Logits of a reference and of a comparison near it, and targets."""
     rng = np.random.default_rng(n_vocab)
     ref = (rng.standard_normal((N_ROWS, n_vocab)) * scale).astype(np.float32)

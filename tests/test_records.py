@@ -29,8 +29,16 @@ def written(tmp_path_factory: pytest.TempPathFactory) -> Path:
     tool = [sys.executable, "-m", "ppldelta.cli", "perplexity", *common]
     models = {"ref": demo.REFERENCE, "cmp": demo.COMPARISONS[-1]}
     for name, model in models.items():
-        subprocess.run([*tool, "-m", str(model), "--save-all-logits", str(folder / f"{name}.kld")], check=True, timeout=120)
-    ours = ["--kl-divergence", "--kl-divergence-base", str(folder / "ref.kld"), "--signed-deltas", str(folder / "cmp.npy")]
+        subprocess.run(
+            [*tool, "-m", str(model), "--save-all-logits", str(folder / f"{name}.kld")], check=True, timeout=120
+        )
+    ours = [
+        "--kl-divergence",
+        "--kl-divergence-base",
+        str(folder / "ref.kld"),
+        "--signed-deltas",
+        str(folder / "cmp.npy"),
+    ]
     subprocess.run([*tool, "-m", str(models["cmp"]), *ours], check=True, timeout=120)
     return folder
 
@@ -92,7 +100,9 @@ def test_what_is_written_is_read(tmp_path: Path) -> None:
     logp = write_kld(tmp_path / "a.kld", seed=3)
     file = read_kld(tmp_path / "a.kld")
     assert (file.n_ctx, file.n_vocab, file.n_chunks, file.n_scored) == (16, N_VOCAB, 2, 7)
-    assert np.concatenate([file.logp(0), file.logp(1)]) == pytest.approx(np.maximum(logp, logp.max(1)[:, None] - 16), abs=2e-4)
+    assert np.concatenate([file.logp(0), file.logp(1)]) == pytest.approx(
+        np.maximum(logp, logp.max(1)[:, None] - 16), abs=2e-4
+    )
 
 
 @pytest.mark.parametrize("seed", range(300))

@@ -80,7 +80,12 @@ class KldFile:
         offset = _HEADER.itemsize + self.tokens.nbytes + chunk * self.n_scored * dtype.itemsize
         rows = _read(self.path, dtype, self.n_scored, offset)
         step, least = rows["step"].astype(np.float64), rows["least"].astype(np.float64)
-        possible = (step >= 0) & (step <= _RANGE / 65535 * 1.001) & (least <= 1e-6) & (least >= -_RANGE - 2 * np.log(self.n_vocab))
+        possible = (
+            (step >= 0)
+            & (step <= _RANGE / 65535 * 1.001)
+            & (least <= 1e-6)
+            & (least >= -_RANGE - 2 * np.log(self.n_vocab))
+        )
         if not possible.all():
             raise self._impossible(chunk, int(np.argmin(possible)))
         logp = (rows["steps"] * rows["step"][:, None] + rows["least"][:, None]).astype(np.float32)
@@ -124,7 +129,7 @@ def read_kld(path: str | os.PathLike[str]) -> KldFile:
             hint=_AGAIN,
         )
     n_rows = n_chunks * (n_ctx - 1 - n_ctx // 2)
-    wanted = _HEADER.itemsize + 4 * n_ctx * n_chunks + n_rows * _row_dtype(n_vocab).itemsize
+    wanted = _HEADER.itemsize + 4 * n_ctx * n_chunks + n_rows * _row_bytes(n_vocab)
     if (size := path.stat().st_size) != wanted:
         raise RecordsError(
             f"`{shown}` is damaged: {counted(n_chunks, 'chunk')} of {counted(n_ctx, 'token')} take {wanted:,} bytes, and it has "
@@ -135,6 +140,10 @@ def read_kld(path: str | os.PathLike[str]) -> KldFile:
     if tokens.min() < 0 or tokens.max() >= n_vocab:
         raise RecordsError(f"`{shown}` is damaged: it holds tokens that are not in its vocabulary", hint=_AGAIN)
     return KldFile(path, n_ctx, n_vocab, tokens)
+
+
+def _row_bytes(n_vocab: int) -> int:
+    return 2 * (2 * ((n_vocab + 1) // 2) + 4)
 
 
 def _row_dtype(n_vocab: int) -> np.dtype[np.void]:

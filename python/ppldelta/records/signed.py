@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import tokenize
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -43,7 +44,13 @@ def read_records(path: str | os.PathLike[str]) -> NDArray[np.void]:
         records = np.load(path, allow_pickle=False)
     except OSError as error:
         raise RecordsError(f"cannot read `{shown}`: {error.strerror or error}") from error
-    except (ValueError, EOFError) as error:
+    except (
+        ValueError,
+        EOFError,
+        SyntaxError,
+        tokenize.TokenError,
+        MemoryError,
+    ) as error:  # NumPy reads Python in the head
         raise RecordsError(f"`{shown}` is no NumPy file, or a damaged one: {error}", hint=_AGAIN) from error
     if not isinstance(records, np.ndarray) or records.dtype != DTYPE or records.ndim != 1:
         found = f"{records.dtype} of shape {records.shape}" if isinstance(records, np.ndarray) else "several arrays"

@@ -6,7 +6,6 @@
 #include <algorithm>
 #include <stdexcept>
 #include <string>
-#include <utility>
 
 namespace ppldelta {
 
@@ -57,18 +56,57 @@ void logits_block::on_host(const std::function<void(const float *, size_t, size_
     }
 }
 
-void target_reader::read(const logits_block & block) {
-    const auto &         outputs = block.outputs();
-    std::vector<int32_t> targets(outputs.size());
-    std::vector<float>   logp(outputs.size());
-    std::transform(outputs.begin(), outputs.end(), targets.begin(),
-                   [&](const output & o) { return windows_[o.window].targets[o.row]; });
-    block.on_host([&](const float * rows, size_t first, size_t n) {
-        log_softmax_rows(rows, block.n_vocab(), targets.data() + first, n, n_threads_, logp.data() + first);
-    });
-    for (size_t i = 0; i < outputs.size(); i++) {
-        windows_[outputs[i].window].logp[outputs[i].row] = logp[i];
+row_numbers::row_numbers(const std::vector<size_t> & n_rows) : first_(1, 0) {
+    for (const size_t n : n_rows) {
+        first_.push_back(first_.back() + n);
     }
+}
+
+namespace {
+
+// Calls f(rows, number, n) for rows in host memory whose numbers follow one another, the first of them `number`.
+template <typename F> void in_order(const logits_block & block, const row_numbers & numbers, const F & f) {
+    const auto & outputs = block.outputs();
+    block.on_host([&](const float * rows, size_t first, size_t n) {
+        for (size_t begin = 0; begin < n;) {
+            const size_t number = numbers.of(outputs[first + begin]);
+            size_t       end    = begin + 1;
+            while (end < n && numbers.of(outputs[first + end]) == number + (end - begin)) {
+                end++;
+            }
+            f(rows + begin * block.n_vocab(), number, end - begin);
+            begin = end;
+        }
+    });
+}
+
+} // namespace
+
+void target_reader::read(const logits_block & block) {
+    in_order(block, numbers_, [&](const float * rows, size_t number, size_t n) {
+        log_softmax_rows(rows, block.n_vocab(), targets_ + number, n, n_threads_, logp_ + number);
+    });
+}
+
+void keeping_reader::read(const logits_block & block) {
+    kept_.n_vocab = block.n_vocab();
+    kept_.logits.resize(numbers_.count() * block.n_vocab());
+    kept_.values.resize(numbers_.count());
+    in_order(block, numbers_, [&](const float * rows, size_t number, size_t n) {
+        std::copy_n(rows, n * block.n_vocab(), kept_.logits.data() + number * block.n_vocab());
+        describe_rows(rows, block.n_vocab(), targets_ + number, n, n_threads_, kept_.values.data() + number);
+    });
+}
+
+void comparing_reader::read(const logits_block & block) {
+    if (block.n_vocab() != kept_.n_vocab) {
+        throw std::runtime_error("the vocabularies have " + std::to_string(kept_.n_vocab) + " and " +
+                                 std::to_string(block.n_vocab()) + " entries");
+    }
+    in_order(block, numbers_, [&](const float * rows, size_t number, size_t n) {
+        compare_rows(kept_.logits.data() + number * kept_.n_vocab, kept_.values.data() + number, rows, kept_.n_vocab,
+                     targets_ + number, n, n_threads_, values_ + number);
+    });
 }
 
 } // namespace ppldelta

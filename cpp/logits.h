@@ -1,6 +1,8 @@
 // The rows of logits that a micro-batch's graph has left, and what reads them.
 #pragma once
 
+#include "pairs.h"
+
 #include "ggml-backend.h"
 
 #include <cstddef>
@@ -60,22 +62,71 @@ class logits_reader {
     virtual void read(const logits_block & block) = 0;
 };
 
-// A row becomes the log-probability of what really came next.
+// Which row of which window, as one number: windows one after the other, each with its rows.
+class row_numbers {
+  public:
+    // `n_rows` of each window.
+    explicit row_numbers(const std::vector<size_t> & n_rows);
+
+    size_t of(const output & o) const { return first_[o.window] + o.row; }
+    size_t count() const { return first_.back(); }
+
+  private:
+    std::vector<size_t> first_;
+};
+
+// Each row becomes the log-probability of what really came next.
 class target_reader : public logits_reader {
   public:
-    // Of one window: for each of its rows the token that came next, and where its log-probability (nats) goes.
-    struct window {
-        const int32_t * targets;
-        float *         logp;
-    };
-
-    target_reader(std::vector<window> windows, int n_threads) : windows_(std::move(windows)), n_threads_(n_threads) {}
+    // `targets` and `logp` by row number; log-probabilities in nats.
+    target_reader(row_numbers numbers, const int32_t * targets, int n_threads, float * logp) :
+        numbers_(std::move(numbers)), targets_(targets), n_threads_(n_threads), logp_(logp) {}
 
     void read(const logits_block & block) override;
 
   private:
-    std::vector<window> windows_;
-    int                 n_threads_;
+    row_numbers     numbers_;
+    const int32_t * targets_;
+    int             n_threads_;
+    float *         logp_;
+};
+
+// A reference's rows, for comparisons that read the same windows afterwards.
+struct kept_rows {
+    size_t                  n_vocab = 0;
+    std::vector<float>      logits; // by row number
+    std::vector<row_values> values;
+};
+
+// Each row is kept as it is, and described.
+class keeping_reader : public logits_reader {
+  public:
+    keeping_reader(row_numbers numbers, const int32_t * targets, int n_threads, kept_rows & kept) :
+        numbers_(std::move(numbers)), targets_(targets), n_threads_(n_threads), kept_(kept) {}
+
+    void read(const logits_block & block) override;
+
+  private:
+    row_numbers     numbers_;
+    const int32_t * targets_;
+    int             n_threads_;
+    kept_rows &     kept_;
+};
+
+// Each row is compared with the one that was kept for its place; both vocabularies have the same size.
+class comparing_reader : public logits_reader {
+  public:
+    comparing_reader(row_numbers numbers, const int32_t * targets, int n_threads, const kept_rows & kept, pair_values * values) :
+        numbers_(std::move(numbers)), targets_(targets), n_threads_(n_threads), kept_(kept), values_(values) {}
+
+    void read(const logits_block & block) override;
+
+  private:
+    row_numbers       numbers_;
+    const int32_t *   targets_;
+    int               n_threads_;
+    const kept_rows & kept_;
+    pair_values *     values_;
 };
 
 } // namespace ppldelta

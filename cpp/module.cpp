@@ -5,6 +5,7 @@
 #include "kernels.h"
 #include "logits.h"
 #include "model.h"
+#include "pairs.h"
 #include "scorer.h"
 #include "signed-deltas.h"
 #include "softmax.h"
@@ -70,36 +71,93 @@ py::list pieces(const ppldelta::model & model, const array<int32_t> & tokens) {
     return list;
 }
 
-// Windows as tuples (tokens, first_output, targets); an array of log-probabilities for each.
-py::list score(ppldelta::scorer & scorer, const py::list & windows, const py::function & on_step) {
-    std::vector<ppldelta::window>                native;
-    std::vector<ppldelta::target_reader::window> wanted;
-    std::vector<array<int32_t>>                  inputs; // kept alive
-    py::list                                     results;
-    for (const py::handle & item : windows) {
-        const auto window  = py::cast<py::tuple>(item);
-        const auto tokens  = py::cast<array<int32_t>>(window[0]);
-        const auto targets = py::cast<array<int32_t>>(window[2]);
-        array<float> logp(targets.size());
-        native.push_back({ tokens.data(), static_cast<size_t>(tokens.size()), py::cast<size_t>(window[1]) });
-        wanted.push_back({ targets.data(), logp.mutable_data() });
-        inputs.push_back(tokens);
-        inputs.push_back(targets);
-        results.append(logp);
+// What Python hands over as windows, tuples (tokens, first_output, targets), as the scorer and its readers want it.
+struct windows_in {
+    std::vector<array<int32_t>>   tokens; // kept alive
+    std::vector<ppldelta::window> windows;
+    std::vector<size_t>           n_rows;
+    std::vector<int32_t>          targets; // of all windows, one after the other
+
+    explicit windows_in(const py::list & list) {
+        for (const py::handle & item : list) {
+            const auto window = py::cast<py::tuple>(item);
+            const auto own    = py::cast<array<int32_t>>(window[2]);
+            tokens.push_back(py::cast<array<int32_t>>(window[0]));
+            windows.push_back({ tokens.back().data(), static_cast<size_t>(tokens.back().size()), py::cast<size_t>(window[1]) });
+            n_rows.push_back(static_cast<size_t>(own.size()));
+            targets.insert(targets.end(), own.data(), own.data() + own.size());
+        }
     }
-    const auto step = [&on_step](size_t n_tokens) {
+
+    ppldelta::row_numbers numbers() const { return ppldelta::row_numbers(n_rows); }
+
+    // An array for each window.
+    template <typename T> py::list split(const std::vector<T> & values) const {
+        py::list list;
+        size_t   first = 0;
+        for (const size_t n : n_rows) {
+            list.append(array<T>(static_cast<py::ssize_t>(n), values.data() + first));
+            first += n;
+        }
+        return list;
+    }
+};
+
+void run(ppldelta::scorer & scorer, const windows_in & in, ppldelta::logits_reader & reader, const py::function & on_step) {
+    const py::gil_scoped_release release;
+    scorer.run(in.windows, reader, [&on_step](size_t n_tokens) {
         const py::gil_scoped_acquire acquire;
         if (PyErr_CheckSignals() != 0) {
             throw py::error_already_set();
         }
         on_step(n_tokens);
-    };
-    ppldelta::target_reader reader(std::move(wanted), scorer.n_threads());
-    {
-        const py::gil_scoped_release release;
-        scorer.run(native, reader, step);
-    }
-    return results;
+    });
+}
+
+// For each window an array of log-probabilities.
+py::list score(ppldelta::scorer & scorer, const py::list & windows, const py::function & on_step) {
+    const windows_in        in(windows);
+    std::vector<float>      logp(in.targets.size());
+    ppldelta::target_reader reader(in.numbers(), in.targets.data(), scorer.n_threads(), logp.data());
+    run(scorer, in, reader, on_step);
+    return in.split(logp);
+}
+
+// For each window a structured array of what its rows say, and the rows.
+py::tuple keep(ppldelta::scorer & scorer, const py::list & windows, const py::function & on_step) {
+    const windows_in         in(windows);
+    auto                     kept = std::make_unique<ppldelta::kept_rows>();
+    ppldelta::keeping_reader reader(in.numbers(), in.targets.data(), scorer.n_threads(), *kept);
+    run(scorer, in, reader, on_step);
+    const py::list values = in.split(kept->values);
+    return py::make_tuple(values, std::move(kept));
+}
+
+// For each window a structured array of what its rows say, and how far they are from those that were kept.
+py::list compare(ppldelta::scorer & scorer, const py::list & windows, const ppldelta::kept_rows & kept,
+                 const py::function & on_step) {
+    const windows_in                   in(windows);
+    std::vector<ppldelta::pair_values> values(in.targets.size());
+    ppldelta::comparing_reader reader(in.numbers(), in.targets.data(), scorer.n_threads(), kept, values.data());
+    run(scorer, in, reader, on_step);
+    return in.split(values);
+}
+
+// Rows of logits of shape [n_rows, n_vocab] and a target for each.
+array<ppldelta::row_values> describe_rows(const array<float> & logits, const array<int32_t> & targets, int n_threads) {
+    array<ppldelta::row_values> values(targets.size());
+    ppldelta::describe_rows(logits.data(), static_cast<size_t>(logits.shape(1)), targets.data(),
+                            static_cast<size_t>(targets.size()), n_threads, values.mutable_data());
+    return values;
+}
+
+array<ppldelta::pair_values> compare_rows(const array<float> & ref, const array<float> & cmp, const array<int32_t> & targets,
+                                          int n_threads) {
+    const array<ppldelta::row_values> described = describe_rows(ref, targets, n_threads);
+    array<ppldelta::pair_values>      values(targets.size());
+    ppldelta::compare_rows(ref.data(), described.data(), cmp.data(), static_cast<size_t>(cmp.shape(1)), targets.data(),
+                           static_cast<size_t>(targets.size()), n_threads, values.mutable_data());
+    return values;
 }
 
 // Windows as (n_tokens, first_output); for each step (window, begin, end) of what it feeds.
@@ -218,6 +276,10 @@ PYBIND11_MODULE(_core, m) {
     PYBIND11_NUMPY_DTYPE(signed_delta_record, chunk, pos, token, logp_ref, logp_cmp, kld);
     m.attr("record_dtype") = py::dtype::of<signed_delta_record>();
 
+    PYBIND11_NUMPY_DTYPE(ppldelta::row_values, max, logp, logp_top, entropy, rank, top);
+    PYBIND11_NUMPY_DTYPE(ppldelta::pair_values, cmp, kld);
+    py::class_<ppldelta::kept_rows>(m, "KeptRows"); // a reference's logits, for `Scorer.compare` on the same windows
+
     py::class_<ppldelta::model, std::shared_ptr<ppldelta::model>>(m, "Model")
         .def(py::init<const std::string &, int32_t, bool>(), py::arg("path"), py::arg("n_gpu_layers"),
              py::arg("vocab_only"), py::call_guard<py::gil_scoped_release>()) // path: bytes, as the file system has it
@@ -234,7 +296,12 @@ PYBIND11_MODULE(_core, m) {
              }),
              py::arg("model"), py::arg("n_ctx"), py::arg("n_ubatch"), py::arg("n_outputs_max"), py::arg("n_seq_max"),
              py::arg("n_threads"))
-        .def("score", &score, py::arg("windows"), py::arg("on_step"));
+        .def("score", &score, py::arg("windows"), py::arg("on_step"))
+        .def("keep", &keep, py::arg("windows"), py::arg("on_step"))
+        .def("compare", &compare, py::arg("windows"), py::arg("kept"), py::arg("on_step"));
+
+    m.def("describe_rows", &describe_rows, py::arg("logits"), py::arg("targets"), py::arg("n_threads"));
+    m.def("compare_rows", &compare_rows, py::arg("ref"), py::arg("cmp"), py::arg("targets"), py::arg("n_threads"));
 
     m.def("cut", &cut, py::arg("windows"), py::arg("n_tokens"), py::arg("n_outputs"));
     m.def("log_softmax", &log_softmax, py::arg("logits"), py::arg("targets"), py::arg("n_threads"));

@@ -30,7 +30,24 @@ class Scorer:
         windows: list[tuple[NDArray[np.int32], int, NDArray[np.int32]]],  # tokens, first_output, targets
         on_step: Callable[[int], object],
     ) -> list[NDArray[np.float32]]: ...
+    def keep(
+        self, windows: list[tuple[NDArray[np.int32], int, NDArray[np.int32]]], on_step: Callable[[int], object]
+    ) -> tuple[list[NDArray[np.void]], KeptRows]: ...
+    def compare(
+        self,
+        windows: list[tuple[NDArray[np.int32], int, NDArray[np.int32]]],
+        kept: KeptRows,
+        on_step: Callable[[int], object],
+    ) -> list[NDArray[np.void]]: ...
 
+class KeptRows: ...
+
+def describe_rows(
+    logits: NDArray[np.float32], targets: NDArray[np.int32], n_threads: int
+) -> NDArray[np.void]: ...  # max, logp, logp_top, entropy: float32; rank, top: int32
+def compare_rows(
+    ref: NDArray[np.float32], cmp: NDArray[np.float32], targets: NDArray[np.int32], n_threads: int
+) -> NDArray[np.void]: ...  # cmp: as above; kld: float32
 def cut(
     windows: list[tuple[int, int]],  # n_tokens, first_output
     n_tokens: int,

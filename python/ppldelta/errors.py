@@ -43,6 +43,10 @@ class StoreError(PpldeltaError):
     """The store of computed log-probabilities cannot be opened, read or written, or is not one."""
 
 
+class RecordsError(PpldeltaError):
+    """A file of log-probabilities or of token records cannot be read, is something else, or is damaged."""
+
+
 class LeftOut(str):
     """A warning: something that was given is not in the result.
 

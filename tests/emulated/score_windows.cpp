@@ -30,7 +30,8 @@ int main(int argc, char ** argv) try {
         const auto tokens  = read_words(n_tokens);
         const auto targets = read_words(n_tokens - first_output);
         std::vector<float> logp(targets.size());
-        ppldelta::target_reader reader({ { targets.data(), logp.data() } }, scorer.n_threads());
+        ppldelta::target_reader reader(ppldelta::row_numbers({ targets.size() }), targets.data(), scorer.n_threads(),
+                                       logp.data());
         scorer.run({ { tokens.data(), tokens.size(), first_output } }, reader, [](size_t) {});
         std::fwrite(logp.data(), sizeof(float), logp.size(), stdout);
     }

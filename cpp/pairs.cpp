@@ -1,0 +1,217 @@
+// See pairs.h.
+#include "pairs.h"
+
+#include "vector_math.h"
+
+#include <algorithm>
+#include <cmath>
+#include <iterator>
+#include <limits>
+
+namespace ppldelta {
+
+namespace {
+
+constexpr float least = -87.0f; // below it exp_nonpositive clamps: such a token is left out of sums with its logarithm
+
+// Sums over one row, with e = exp(x - max).
+struct row_sums {
+    double exp       = 0.0; // e
+    double exp_log   = 0.0; // e (x - max)
+    size_t n_greater = 0;   // logits above the target's
+};
+
+// Sums over two rows; `difference` is e (x - y) with the e of x.
+struct pair_sums {
+    row_sums x, y;
+    double   difference = 0.0;
+};
+
+template <typename T> PPLDELTA_INLINE T added(const T * lanes) {
+    T sum = 0;
+    for (size_t l = 0; l < n_lanes; l++) {
+        sum += lanes[l];
+    }
+    return sum;
+}
+
+// What a logit adds to the sums of its row; the order of the additions to `exp` is that of log_softmax_rows.
+struct row_lanes {
+    double  exp[n_lanes]       = {};
+    double  exp_log[n_lanes]   = {};
+    int32_t n_greater[n_lanes] = {};
+
+    PPLDELTA_INLINE float add(size_t l, float x, float max, float target) {
+        const float d = x - max;
+        const float e = exp_nonpositive(d);
+        exp[l] += e;
+        exp_log[l] += d < least ? 0.0f : e * d;
+        n_greater[l] += x > target;
+        return e;
+    }
+
+    PPLDELTA_INLINE row_sums sums() const {
+        return { added(exp), added(exp_log), static_cast<size_t>(added(n_greater)) };
+    }
+};
+
+PPLDELTA_INLINE void add_tail(row_sums & sums, float x, float max, float target) {
+    const float d = x - max;
+    const float e = exp_nonpositive(d);
+    sums.exp += e;
+    sums.exp_log += d < least ? 0.0f : e * d;
+    sums.n_greater += x > target;
+}
+
+PPLDELTA_INLINE float difference(float x, float y, float max) {
+    const float d = x - max;
+    return d < least ? 0.0f : exp_nonpositive(d) * (x - y);
+}
+
+PPLDELTA_INLINE row_sums row_loop(const float * x, size_t n, float max, float target) {
+    row_lanes lanes;
+    size_t    i = 0;
+    for (; i + n_lanes <= n; i += n_lanes) {
+        for (size_t l = 0; l < n_lanes; l++) {
+            lanes.add(l, x[i + l], max, target);
+        }
+    }
+    row_sums sums = lanes.sums();
+    for (; i < n; i++) {
+        add_tail(sums, x[i], max, target);
+    }
+    return sums;
+}
+
+PPLDELTA_INLINE pair_sums pair_loop(const float * x, const float * y, size_t n, float max_x, float max_y, float target_y) {
+    double    exp_x[n_lanes] = {};
+    double    differences[n_lanes] = {};
+    row_lanes lanes;
+    size_t    i = 0;
+    for (; i + n_lanes <= n; i += n_lanes) {
+        for (size_t l = 0; l < n_lanes; l++) {
+            const float d = x[i + l] - max_x;
+            const float e = exp_nonpositive(d);
+            exp_x[l] += e;
+            differences[l] += d < least ? 0.0f : e * (x[i + l] - y[i + l]);
+            lanes.add(l, y[i + l], max_y, target_y);
+        }
+    }
+    pair_sums sums;
+    sums.x.exp      = added(exp_x);
+    sums.y          = lanes.sums();
+    sums.difference = added(differences);
+    for (; i < n; i++) {
+        sums.x.exp += exp_nonpositive(x[i] - max_x);
+        sums.difference += difference(x[i], y[i], max_x);
+        add_tail(sums.y, y[i], max_y, target_y);
+    }
+    return sums;
+}
+
+#if defined(PPLDELTA_VECTORS_TWICE) && defined(__x86_64__)
+
+__attribute__((target("avx2,fma"))) row_sums row_avx2(const float * x, size_t n, float max, float target) {
+    return row_loop(x, n, max, target);
+}
+
+__attribute__((target("avx2,fma"))) pair_sums pair_avx2(const float * x, const float * y, size_t n, float max_x,
+                                                        float max_y, float target_y) {
+    return pair_loop(x, y, n, max_x, max_y, target_y);
+}
+
+const bool has_avx2 = __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma");
+
+row_sums sums_of(const float * x, size_t n, float max, float target) {
+    return has_avx2 ? row_avx2(x, n, max, target) : row_loop(x, n, max, target);
+}
+
+pair_sums sums_of(const float * x, const float * y, size_t n, float max_x, float max_y, float target_y) {
+    return has_avx2 ? pair_avx2(x, y, n, max_x, max_y, target_y) : pair_loop(x, y, n, max_x, max_y, target_y);
+}
+
+#else
+
+row_sums sums_of(const float * x, size_t n, float max, float target) {
+    return row_loop(x, n, max, target);
+}
+
+pair_sums sums_of(const float * x, const float * y, size_t n, float max_x, float max_y, float target_y) {
+    return pair_loop(x, y, n, max_x, max_y, target_y);
+}
+
+#endif
+
+// The first of the largest logits; of a row that holds NaN any.
+size_t top_of(const float * x, size_t n) {
+    float lanes[4 * n_lanes];
+    std::fill(std::begin(lanes), std::end(lanes), -std::numeric_limits<float>::infinity());
+    size_t i = 0;
+    for (; i + std::size(lanes) <= n; i += std::size(lanes)) {
+        for (size_t l = 0; l < std::size(lanes); l++) {
+            lanes[l] = x[i + l] > lanes[l] ? x[i + l] : lanes[l];
+        }
+    }
+    float max = *std::max_element(std::begin(lanes), std::end(lanes));
+    for (; i < n; i++) {
+        max = x[i] > max ? x[i] : max;
+    }
+    // a block at a time, since a search that may end at each number is not vectorised
+    constexpr size_t block = 1024;
+    for (size_t begin = 0; begin < n; begin += block) {
+        const size_t end = std::min(begin + block, n);
+        int          n_equal = 0;
+        for (size_t k = begin; k < end; k++) {
+            n_equal += x[k] == max;
+        }
+        if (n_equal > 0) {
+            return static_cast<size_t>(std::find(x + begin, x + end, max) - x);
+        }
+    }
+    return 0;
+}
+
+row_values values_of(const row_sums & sums, size_t top, float max, float target) {
+    const double ln_sum = std::log(sums.exp);
+    return { max,
+             static_cast<float>(static_cast<double>(target) - max - ln_sum),
+             static_cast<float>(-ln_sum),
+             static_cast<float>(ln_sum - sums.exp_log / sums.exp),
+             static_cast<int32_t>(sums.n_greater + 1),
+             static_cast<int32_t>(top) };
+}
+
+} // namespace
+
+void describe_rows(const float * logits, size_t n_vocab, const int32_t * targets, size_t n_rows, int n_threads,
+                   row_values * values) {
+    spread(n_rows, n_vocab, n_threads, [=](size_t begin, size_t end) {
+        for (size_t row = begin; row < end; row++) {
+            const float * x      = logits + row * n_vocab;
+            const size_t  top    = top_of(x, n_vocab);
+            const float   target = x[targets[row]];
+            values[row] = values_of(sums_of(x, n_vocab, x[top], target), top, x[top], target);
+        }
+    });
+}
+
+void compare_rows(const float * ref, const row_values * ref_values, const float * cmp, size_t n_vocab,
+                  const int32_t * targets, size_t n_rows, int n_threads, pair_values * values) {
+    spread(n_rows, n_vocab, n_threads, [=](size_t begin, size_t end) {
+        for (size_t row = begin; row < end; row++) {
+            const float *   x      = ref + row * n_vocab;
+            const float *   y      = cmp + row * n_vocab;
+            const size_t    top    = top_of(y, n_vocab);
+            const float     max_x  = ref_values[row].max;
+            const float     max_y  = y[top];
+            const float     target = y[targets[row]];
+            const pair_sums sums   = sums_of(x, y, n_vocab, max_x, max_y, target);
+            const double divergence = sums.difference / sums.x.exp - (static_cast<double>(max_x) - max_y) -
+                                      (std::log(sums.x.exp) - std::log(sums.y.exp));
+            values[row] = { values_of(sums.y, top, max_y, target),
+                            static_cast<float>(divergence < 0.0 ? 0.0 : divergence) }; // NaN stays
+        }
+    });
+}
+
+} // namespace ppldelta

@@ -1,0 +1,166 @@
+"""llama-perplexity's `.kld` file (`--save-all-logits`): a reference's log-probabilities of every token at every place.
+
+The format, as `perplexity()` and `log_softmax()` of llama.cpp's tools/perplexity/perplexity.cpp write it: `_logits_`, then
+n_ctx, n_vocab and the number of chunks (uint32), all tokens (int32), and for each scored place a row: two float32 (the step
+and the least log-probability), n_vocab uint16 (how many steps above the least), and one more where n_vocab is odd.
+"""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ppldelta.errors import RecordsError
+from ppldelta.wording.names import counted, printable
+
+_MAGIC = b"_logits_"
+_HEADER = np.dtype([("magic", "S8"), ("n_ctx", "<u4"), ("n_vocab", "<i4"), ("n_chunks", "<i4")])
+_RANGE = 16.0
+"""Nats below the most probable token at which the tool cuts off."""
+
+_ROUNDING = 2e-3
+"""How much more than 1 the probabilities of a row may sum up to, beside what was cut off: half a step of 16 nats / 65535
+moves each of them by 1.2e-4 of itself, and the tool's own float32 sums by as much again; this is ten times that."""
+
+_AGAIN = "write the file again with `ppldelta perplexity --save-all-logits FILE`"
+
+
+@dataclass(frozen=True, eq=False)
+class KldFile:
+    """A `.kld` file, of which only the tokens are in memory.
+
+    Attributes:
+        path: the file.
+        n_ctx: tokens in a chunk.
+        n_vocab: entries of the vocabulary.
+        tokens: int32 of shape [n_chunks, n_ctx], without the BOS that may have replaced the first of each chunk.
+    """
+
+    path: Path
+    n_ctx: int
+    n_vocab: int
+    tokens: NDArray[np.int32]
+
+    @property
+    def n_chunks(self) -> int:
+        return len(self.tokens)
+
+    @property
+    def first(self) -> int:
+        """The place in a chunk whose row predicts the first target."""
+        return self.n_ctx // 2
+
+    @property
+    def n_scored(self) -> int:
+        """Scored tokens in a chunk."""
+        return self.n_ctx - 1 - self.first
+
+    @property
+    def targets(self) -> NDArray[np.int32]:
+        """The scored tokens: int32 of shape [n_chunks, n_scored]."""
+        return self.tokens[:, self.first + 1 :]
+
+    def logp(self, chunk: int) -> NDArray[np.float32]:
+        """Log-probabilities of every token at each scored place of a chunk, read from the file.
+
+        Args:
+            chunk: its number, from 0 on.
+
+        Returns:
+            float32 of shape [n_scored, n_vocab], in nats.
+
+        Raises:
+            RecordsError: a row holds what no log-probabilities are, or the file cannot be read.
+        """
+        dtype = _row_dtype(self.n_vocab)
+        offset = _HEADER.itemsize + self.tokens.nbytes + chunk * self.n_scored * dtype.itemsize
+        rows = _read(self.path, dtype, self.n_scored, offset)
+        step, least = rows["step"].astype(np.float64), rows["least"].astype(np.float64)
+        possible = (
+            (step >= 0)
+            & (step <= _RANGE / 65535 * 1.001)
+            & (least <= 1e-6)
+            & (least >= -_RANGE - 2 * np.log(self.n_vocab))
+        )
+        if not possible.all():
+            raise self._impossible(chunk, int(np.argmin(possible)))
+        logp = (rows["steps"] * rows["step"][:, None] + rows["least"][:, None]).astype(np.float32)
+        sums = np.exp(logp, dtype=np.float64).sum(axis=1)
+        cut_off = self.n_vocab * np.exp(logp.max(axis=1).astype(np.float64) - _RANGE)
+        possible = (sums > 1 - _ROUNDING) & (sums < 1 + _ROUNDING + cut_off)
+        if not possible.all():
+            raise self._impossible(chunk, int(np.argmin(possible)))
+        return logp
+
+    def _impossible(self, chunk: int, row: int) -> RecordsError:
+        return RecordsError(
+            f"`{printable(self.path)}` is damaged: what it holds for chunk {chunk}, token {self.first + 1 + row} are no "
+            "log-probabilities",
+            hint=_AGAIN,
+        )
+
+
+def read_kld(path: str | os.PathLike[str]) -> KldFile:
+    """Opens a `.kld` file and reads its tokens; `KldFile.logp` reads the rows of a chunk.
+
+    Args:
+        path: what `llama-perplexity --save-all-logits` (`--kl-divergence-base`) wrote.
+
+    Raises:
+        RecordsError: the file cannot be read, is something else, or is damaged.
+    """
+    path = Path(path)
+    shown = printable(path)
+    [header] = _read(path, _HEADER, 1, 0)
+    if header["magic"] != _MAGIC:
+        raise RecordsError(
+            f"`{shown}` is no file of log-probabilities: it does not begin with `{_MAGIC.decode()}`",
+            hint="name what `ppldelta perplexity --save-all-logits FILE` wrote",
+        )
+    n_ctx, n_vocab, n_chunks = (int(header[name]) for name in ("n_ctx", "n_vocab", "n_chunks"))
+    if not (4 <= n_ctx < 2**31 and n_vocab > 0 and n_chunks > 0):
+        raise RecordsError(
+            f"`{shown}` is damaged: it claims {counted(n_chunks, 'chunk')} of {counted(n_ctx, 'token')} and a vocabulary of "
+            f"{n_vocab:,}",
+            hint=_AGAIN,
+        )
+    n_rows = n_chunks * (n_ctx - 1 - n_ctx // 2)
+    wanted = _HEADER.itemsize + 4 * n_ctx * n_chunks + n_rows * _row_bytes(n_vocab)
+    if (size := path.stat().st_size) != wanted:
+        raise RecordsError(
+            f"`{shown}` is damaged: {counted(n_chunks, 'chunk')} of {counted(n_ctx, 'token')} take {wanted:,} bytes, and it has "
+            f"{size:,}",
+            hint=f"the disk may have been full; {_AGAIN}",
+        )
+    tokens = _read(path, np.dtype("<i4"), n_ctx * n_chunks, _HEADER.itemsize).astype(np.int32).reshape(n_chunks, n_ctx)
+    if tokens.min() < 0 or tokens.max() >= n_vocab:
+        raise RecordsError(f"`{shown}` is damaged: it holds tokens that are not in its vocabulary", hint=_AGAIN)
+    return KldFile(path, n_ctx, n_vocab, tokens)
+
+
+def _row_bytes(n_vocab: int) -> int:
+    return 2 * (2 * ((n_vocab + 1) // 2) + 4)
+
+
+def _row_dtype(n_vocab: int) -> np.dtype[np.void]:
+    padding = 2 * ((n_vocab + 1) // 2) - n_vocab
+    return np.dtype([("step", "<f4"), ("least", "<f4"), ("steps", "<u2", (n_vocab,)), ("padding", "<u2", (padding,))])
+
+
+def _read(path: Path, dtype: np.dtype[np.generic], count: int, offset: int) -> NDArray[np.generic]:
+    """So many items of a file.
+
+    Raises:
+        RecordsError: they are not there.
+    """
+    try:
+        items = np.fromfile(path, dtype, count, offset=offset)
+    except OSError as error:
+        raise RecordsError(f"cannot read `{printable(path)}`: {error.strerror or error}") from error
+    if len(items) < count:
+        raise RecordsError(f"`{printable(path)}` is damaged: it ends too early", hint=_AGAIN)
+    return items

@@ -1,0 +1,117 @@
+"""Records of tokens, as the patched llama-perplexity writes them (`--signed-deltas FILE`), and from two `.kld` files."""
+
+from __future__ import annotations
+
+import os
+import tokenize
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ppldelta.errors import RecordsError
+from ppldelta.records.kld import KldFile
+from ppldelta.wording.names import printable
+
+DTYPE = np.dtype(
+    [("chunk", "<i4"), ("pos", "<i4"), ("token", "<i4"), ("logp_ref", "<f4"), ("logp_cmp", "<f4"), ("kld", "<f4")]
+)
+"""A record: the chunk, the token's place in it (BOS included), the token, log-probabilities and KL divergence in nats."""
+
+_KLD_LEAST = -2e-3
+"""The tool's divergence falls below 0 by what 16 bits lose of the reference."""
+
+_LOGP_MOST = 1e-3
+_AGAIN = "write the file again with `ppldelta perplexity --kl-divergence --signed-deltas FILE`"
+
+
+def read_records(path: str | os.PathLike[str]) -> NDArray[np.void]:
+    """Reads the records of a patched `llama-perplexity --kl-divergence --signed-deltas FILE`.
+
+    Args:
+        path: the file.
+
+    Returns:
+        A structured array of shape [n_scored] and type `DTYPE`.
+
+    Raises:
+        RecordsError: the file cannot be read, is something else, or holds what no log-probabilities are.
+    """
+    path = Path(path)
+    shown = printable(path)
+    try:
+        records = np.load(path, allow_pickle=False)
+    except OSError as error:
+        raise RecordsError(f"cannot read `{shown}`: {error.strerror or error}") from error
+    except (
+        ValueError,
+        EOFError,
+        SyntaxError,
+        tokenize.TokenError,
+        MemoryError,
+    ) as error:  # NumPy reads Python in the head
+        raise RecordsError(f"`{shown}` is no NumPy file, or a damaged one: {error}", hint=_AGAIN) from error
+    if not isinstance(records, np.ndarray) or records.dtype != DTYPE or records.ndim != 1:
+        found = f"{records.dtype} of shape {records.shape}" if isinstance(records, np.ndarray) else "several arrays"
+        raise RecordsError(f"`{shown}` holds no records of tokens: it holds {found}", hint=_AGAIN)
+    if not _possible(records):
+        raise RecordsError(f"`{shown}` is damaged: it holds values that no log-probabilities have", hint=_AGAIN)
+    return records
+
+
+def _possible(records: NDArray[np.void]) -> bool:
+    """Whether chunks and places follow one another, and whether all values are those of probabilities."""
+    logp = np.stack([records["logp_ref"], records["logp_cmp"]])
+    if not (np.isfinite(logp).all() and (logp <= _LOGP_MOST).all()):
+        return False
+    if not ((records["kld"] >= _KLD_LEAST).all() and np.isfinite(records["kld"]).all()):
+        return False
+    if not len(records):
+        return True
+    if min(records["token"].min(), records["pos"].min()) < 0 or records["chunk"][0] != 0:
+        return False
+    step = np.diff(records["chunk"])
+    first = int(records["pos"][0])
+    follows = np.where(step == 0, np.diff(records["pos"]) == 1, records["pos"][1:] == first)
+    return bool(np.isin(step, (0, 1)).all() and follows.all())
+
+
+def compared(ref: KldFile, cmp: KldFile) -> Iterator[NDArray[np.void]]:
+    """Records of two files that were written for the same tokens, a chunk at a time: no model is needed.
+
+    The divergence is summed as the tool does, over what the reference gives a log-probability above -16 nats.
+
+    Args:
+        ref: the reference's.
+        cmp: the comparison's.
+
+    Yields:
+        For each chunk a structured array of shape [n_scored] and type `DTYPE`.
+
+    Raises:
+        RecordsError: the files are not of the same tokens, or one is damaged.
+    """
+    for name in ("n_vocab", "n_ctx", "n_chunks"):
+        if getattr(ref, name) != getattr(cmp, name):
+            raise RecordsError(
+                f"`{printable(ref.path)}` and `{printable(cmp.path)}` do not belong together: {name} is {getattr(ref, name):,} "
+                f"and {getattr(cmp, name):,}",
+                hint="write both with the same text, `-c` and `--chunks`",
+            )
+    differ = np.argwhere(ref.tokens != cmp.tokens)
+    if len(differ):
+        raise RecordsError(
+            f"`{printable(ref.path)}` and `{printable(cmp.path)}` do not belong together: their tokens differ from chunk "
+            f"{differ[0][0]}, token {differ[0][1]} on",
+            hint="write both with the same text, and with models of one tokenizer",
+        )
+    for chunk in range(ref.n_chunks):
+        log_p, log_q = ref.logp(chunk), cmp.logp(chunk)
+        rows, targets = np.arange(ref.n_scored), ref.targets[chunk]
+        records = np.empty(ref.n_scored, DTYPE)
+        records["chunk"], records["pos"], records["token"] = chunk, ref.first + 1 + rows, targets
+        records["logp_ref"], records["logp_cmp"] = log_p[rows, targets], log_q[rows, targets]
+        terms = np.where(log_p > -16, np.exp(log_p) * (log_p - log_q), 0)
+        records["kld"] = terms.sum(axis=1, dtype=np.float64)
+        yield records

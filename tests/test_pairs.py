@@ -1,0 +1,75 @@
+"""What rows of logits say of each other, against SciPy's and NumPy's float64, and in the engine against kept logits."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from llama_ctypes import log_softmax
+from ppldelta import _core
+
+N_ROWS = 6
+
+
+def rows(
+    n_vocab: int, scale: float, noise: float
+) -> tuple[NDArray[np.float32], NDArray[np.float32], NDArray[np.int32]]:
+    """Logits of a reference and of a comparison near it, and targets."""
+    rng = np.random.default_rng(n_vocab)
+    ref = (rng.standard_normal((N_ROWS, n_vocab)) * scale).astype(np.float32)
+    cmp = (ref + rng.standard_normal(ref.shape) * noise).astype(np.float32)
+    return ref, cmp, rng.integers(0, n_vocab, N_ROWS).astype(np.int32)
+
+
+@pytest.mark.parametrize("n_vocab", [1, 2, 15, 17, 63, 64, 1025, 151_936])
+@pytest.mark.parametrize(("scale", "noise"), [(0.1, 0.01), (3.0, 0.1), (20.0, 5.0)])
+def test_pair_values_equal_float64(n_vocab: int, scale: float, noise: float) -> None:
+    ref, cmp, targets = rows(n_vocab, scale, noise)
+    values = _core.compare_rows(ref, cmp, targets, 2)
+    log_p, log_q = log_softmax(ref), log_softmax(cmp)
+    kld = np.sum(np.exp(log_p) * (log_p - log_q), axis=1)
+    assert values["kld"] == pytest.approx(kld, rel=3e-6, abs=1e-7)
+    check_row_values(values["cmp"], cmp, targets)
+    check_row_values(_core.describe_rows(ref, targets, 2), ref, targets)
+
+
+def check_row_values(values: NDArray[np.void], logits: NDArray[np.float32], targets: NDArray[np.int32]) -> None:
+    log_p = log_softmax(logits)
+    assert values["entropy"] == pytest.approx(-np.sum(np.exp(log_p) * log_p, axis=1), rel=1e-6, abs=3e-7)
+    assert values["logp_top"] == pytest.approx(log_p.max(axis=1), rel=1e-6, abs=1e-7)
+    assert np.array_equal(values["top"], logits.argmax(axis=1))
+    at_target = logits[np.arange(N_ROWS), targets]
+    assert np.array_equal(values["rank"], 1 + (logits > at_target[:, None]).sum(axis=1))
+    assert np.array_equal(values["logp"], _core.log_softmax(logits, targets, 1)), "the same bits as without a pair"
+
+
+@pytest.mark.parametrize("n_vocab", [1, 2, 100, 4097])
+def test_a_row_is_at_no_distance_from_itself(n_vocab: int) -> None:
+    ref, _, targets = rows(n_vocab, 7.0, 0.0)
+    values = _core.compare_rows(ref, ref.copy(), targets, 3)
+    assert not values["kld"].any()
+    assert np.array_equal(values["cmp"], _core.describe_rows(ref, targets, 1))
+
+
+def test_masked_logits() -> None:
+    """What both rule out adds nothing; what only the comparison rules out is infinitely far."""
+    ref, cmp, targets = rows(200, 1.0, 0.1)
+    ref[:, 100:] = cmp[:, 100:] = -np.inf
+    targets %= 100
+    kld = _core.compare_rows(ref, cmp, targets, 1)["kld"]
+    short = _core.compare_rows(ref[:, :100].copy(), cmp[:, :100].copy(), targets, 1)["kld"]
+    assert kld == pytest.approx(short, rel=1e-5)
+    cmp[0, :100] = np.where(np.arange(100) == ref[0, :100].argmax(), -np.inf, cmp[0, :100])
+    assert _core.compare_rows(ref, cmp, targets, 1)["kld"][0] == np.inf
+
+
+@pytest.mark.parametrize("bad", [np.nan, np.inf])
+@pytest.mark.parametrize("where", [0, 100, 199])
+@pytest.mark.parametrize("in_ref", [True, False])
+def test_logits_that_are_not_finite_show(bad: float, where: int, in_ref: bool) -> None:
+    ref, cmp, targets = rows(200, 1.0, 0.1)
+    (ref if in_ref else cmp)[0, where] = bad
+    values = _core.compare_rows(ref, cmp, targets, 1)
+    assert not np.isfinite(values["kld"][0])
+    assert np.isfinite(values["kld"][1:]).all()

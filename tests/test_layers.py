@@ -107,7 +107,7 @@ def violations(part: str, source: str, module: str | None = None) -> list[str]:
                 other = rest.split(".")[1]
                 if inside.index(other) >= inside.index(module):
                     found.append(name)
-        elif top not in sys.stdlib_module_names and top not in THIRD_PARTY.get(part, set()):
+        elif top not in {*sys.stdlib_module_names, "_typeshed"} and top not in THIRD_PARTY.get(part, set()):
             found.append(name)
     return found
 

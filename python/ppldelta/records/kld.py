@@ -1,8 +1,9 @@
 """llama-perplexity's `.kld` file (`--save-all-logits`): a reference's log-probabilities of every token at every place.
 
-The format, as `perplexity()` and `log_softmax()` of llama.cpp's tools/perplexity/perplexity.cpp write it: `_logits_`, then
-n_ctx, n_vocab and the number of chunks (uint32), all tokens (int32), and for each scored place a row: two float32 (the step
-and the least log-probability), n_vocab uint16 (how many steps above the least), and one more where n_vocab is odd.
+The format, as `perplexity()` and `log_softmax()` of llama.cpp's tools/perplexity/perplexity.cpp write it: `_logits_`,
+then n_ctx, n_vocab and the number of chunks (uint32), all tokens (int32), and for each scored place a row: two float32
+(the step and the least log-probability), n_vocab uint16 (how many steps above the least), and one more if n_vocab is
+odd.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ from __future__ import annotations
 import os
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,8 +25,8 @@ _RANGE = 16.0
 """Nats below the most probable token at which the tool cuts off."""
 
 _ROUNDING = 2e-3
-"""How much more than 1 the probabilities of a row may sum up to, beside what was cut off: half a step of 16 nats / 65535
-moves each of them by 1.2e-4 of itself, and the tool's own float32 sums by as much again; this is ten times that."""
+"""How much more than 1 a row's probabilities may sum up to, beside what was cut off: half a step of 16 nats / 65535
+moves each by 1.2e-4 of itself, and the tool's own float32 sums by as much again; this is ten times that."""
 
 _AGAIN = "write the file again with `ppldelta perplexity --save-all-logits FILE`"
 
@@ -80,15 +82,11 @@ class KldFile:
         offset = _HEADER.itemsize + self.tokens.nbytes + chunk * self.n_scored * dtype.itemsize
         rows = _read(self.path, dtype, self.n_scored, offset)
         step, least = rows["step"].astype(np.float64), rows["least"].astype(np.float64)
-        possible = (
-            (step >= 0)
-            & (step <= _RANGE / 65535 * 1.001)
-            & (least <= 1e-6)
-            & (least >= -_RANGE - 2 * np.log(self.n_vocab))
-        )
+        lowest = -_RANGE - 2 * np.log(self.n_vocab)
+        possible = (step >= 0) & (step <= _RANGE / 65535 * 1.001) & (least <= 1e-6) & (least >= lowest)
         if not possible.all():
             raise self._impossible(chunk, int(np.argmin(possible)))
-        logp = (rows["steps"] * rows["step"][:, None] + rows["least"][:, None]).astype(np.float32)
+        logp: NDArray[np.float32] = (rows["steps"] * rows["step"][:, None] + rows["least"][:, None]).astype(np.float32)
         sums = np.exp(logp, dtype=np.float64).sum(axis=1)
         cut_off = self.n_vocab * np.exp(logp.max(axis=1).astype(np.float64) - _RANGE)
         possible = (sums > 1 - _ROUNDING) & (sums < 1 + _ROUNDING + cut_off)
@@ -98,8 +96,8 @@ class KldFile:
 
     def _impossible(self, chunk: int, row: int) -> RecordsError:
         return RecordsError(
-            f"`{printable(self.path)}` is damaged: what it holds for chunk {chunk}, token {self.first + 1 + row} are no "
-            "log-probabilities",
+            f"`{printable(self.path)}` is damaged: what it holds for chunk {chunk}, token {self.first + 1 + row} "
+            "are no log-probabilities",
             hint=_AGAIN,
         )
 
@@ -124,16 +122,16 @@ def read_kld(path: str | os.PathLike[str]) -> KldFile:
     n_ctx, n_vocab, n_chunks = (int(header[name]) for name in ("n_ctx", "n_vocab", "n_chunks"))
     if not (4 <= n_ctx < 2**31 and n_vocab > 0 and n_chunks > 0):
         raise RecordsError(
-            f"`{shown}` is damaged: it claims {counted(n_chunks, 'chunk')} of {counted(n_ctx, 'token')} and a vocabulary of "
-            f"{n_vocab:,}",
+            f"`{shown}` is damaged: it claims {counted(n_chunks, 'chunk')} of {counted(n_ctx, 'token')} and a "
+            f"vocabulary of {n_vocab:,}",
             hint=_AGAIN,
         )
     n_rows = n_chunks * (n_ctx - 1 - n_ctx // 2)
     wanted = _HEADER.itemsize + 4 * n_ctx * n_chunks + n_rows * _row_bytes(n_vocab)
     if (size := path.stat().st_size) != wanted:
         raise RecordsError(
-            f"`{shown}` is damaged: {counted(n_chunks, 'chunk')} of {counted(n_ctx, 'token')} take {wanted:,} bytes, and it has "
-            f"{size:,}",
+            f"`{shown}` is damaged: {counted(n_chunks, 'chunk')} of {counted(n_ctx, 'token')} take {wanted:,} bytes, "
+            f"and it has {size:,}",
             hint=f"the disk may have been full; {_AGAIN}",
         )
     tokens = _read(path, np.dtype("<i4"), n_ctx * n_chunks, _HEADER.itemsize).astype(np.int32).reshape(n_chunks, n_ctx)
@@ -151,7 +149,7 @@ def _row_dtype(n_vocab: int) -> np.dtype[np.void]:
     return np.dtype([("step", "<f4"), ("least", "<f4"), ("steps", "<u2", (n_vocab,)), ("padding", "<u2", (padding,))])
 
 
-def _read(path: Path, dtype: np.dtype[np.generic], count: int, offset: int) -> NDArray[np.generic]:
+def _read(path: Path, dtype: np.dtype[Any], count: int, offset: int) -> NDArray[Any]:
     """So many items of a file.
 
     Raises:

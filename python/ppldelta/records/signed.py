@@ -1,4 +1,4 @@
-"""Records of tokens, as the patched llama-perplexity writes them (`--signed-deltas FILE`), and from two `.kld` files."""
+"""Records of tokens: as the patched llama-perplexity writes them (`--signed-deltas FILE`), and of two `.kld` files."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from ppldelta.wording.names import printable
 DTYPE = np.dtype(
     [("chunk", "<i4"), ("pos", "<i4"), ("token", "<i4"), ("logp_ref", "<f4"), ("logp_cmp", "<f4"), ("kld", "<f4")]
 )
-"""A record: the chunk, the token's place in it (BOS included), the token, log-probabilities and KL divergence in nats."""
+"""A record: chunk, the token's place in it (BOS included), the token, log-probabilities and KL divergence in nats."""
 
 _KLD_LEAST = -2e-3
 """The tool's divergence falls below 0 by what 16 bits lose of the reference."""
@@ -95,15 +95,15 @@ def compared(ref: KldFile, cmp: KldFile) -> Iterator[NDArray[np.void]]:
     for name in ("n_vocab", "n_ctx", "n_chunks"):
         if getattr(ref, name) != getattr(cmp, name):
             raise RecordsError(
-                f"`{printable(ref.path)}` and `{printable(cmp.path)}` do not belong together: {name} is {getattr(ref, name):,} "
-                f"and {getattr(cmp, name):,}",
+                f"`{printable(ref.path)}` and `{printable(cmp.path)}` do not belong together: {name} is "
+                f"{getattr(ref, name):,} and {getattr(cmp, name):,}",
                 hint="write both with the same text, `-c` and `--chunks`",
             )
     differ = np.argwhere(ref.tokens != cmp.tokens)
     if len(differ):
         raise RecordsError(
-            f"`{printable(ref.path)}` and `{printable(cmp.path)}` do not belong together: their tokens differ from chunk "
-            f"{differ[0][0]}, token {differ[0][1]} on",
+            f"`{printable(ref.path)}` and `{printable(cmp.path)}` do not belong together: their tokens differ from "
+            f"chunk {differ[0][0]}, token {differ[0][1]} on",
             hint="write both with the same text, and with models of one tokenizer",
         )
     for chunk in range(ref.n_chunks):

@@ -170,7 +170,7 @@ def _difference(path: Path, expected: SavedFile) -> str | None:
     except OSError as error:
         return f"`{name}` cannot be read ({error.strerror})"
     if found != expected.sha256:
-        return f"`{name}` has sha256 {found[:12]}… instead of {expected.sha256[:12]}…"
+        return f"`{name}` has sha256 {found[:12]}… instead of {printable(expected.sha256[:12])}…"
     return None
 
 

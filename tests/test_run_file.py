@@ -18,8 +18,8 @@ from ppldelta.family import ModelFacts
 from ppldelta.saved.run_file import content_hash
 
 VALUES: list[Any] = [
-    None, True, 0, -1, 2**63 - 1, 2**63, 10**400, 0.5, -0.5, 1e308, float("nan"), float("inf"), "", "<b>&\x00", "\ud800",
-    [], [0], ["x"], [None], [["x"]], {}, {"x": 0}, {"x": "x"}, {"x": {"x": []}},
+    None, True, 0, -1, 2**63 - 1, 2**63, 10**400, 0.5, -0.5, 1e308, float("nan"), float("inf"), "", "<b>&\x00",
+    "\ud800", [], [0], ["x"], [None], [["x"]], {}, {"x": 0}, {"x": "x"}, {"x": {"x": []}},
 ]  # fmt: skip
 MAY_BE_MISSING = {"kernels", "causal", "corpus", "n_fed", "left_out"}
 MAY_BE_NULL = {
@@ -157,6 +157,7 @@ def test_an_edited_file_is_read_or_refused_with_one_error(saved: Path, tmp_path:
         (("files", "tokens.parquet", "size_bytes"), None, '`files["tokens.parquet"].size_bytes` must be a'),
         (("files", "../x"), {"sha256": "", "size_bytes": 0}, "`files` must name a result's files, got `../x`"),
         (("files",), None, "`files` is missing"),
+        (("files",), {}, "`files` must name `tokens.parquet`"),
     ],
 )  # fmt: skip
 def test_the_error_says_where_what_was_wanted_and_what_came(

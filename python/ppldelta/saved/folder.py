@@ -122,6 +122,9 @@ def _read_run(folder: Path) -> Run:
     for name in run.files or ():
         if name not in _NAMES:
             raise damaged(folder / RUN, f"`files` must name a result's files, got `{printable(name)}`")
+    for name in _NAMES:
+        if run.files is not None and name not in run.files:
+            raise damaged(folder / RUN, f"`files` must name `{name}`, got no such field")
     return run
 
 
@@ -129,7 +132,7 @@ def _read_frame(folder: Path, name: str, files: Mapping[str, SavedFile] | None) 
     """One of the frames, with exactly the columns that its schema names."""
     path = folder / f"{name}.parquet"
     if files is not None:
-        difference = _difference(path, files[path.name]) if path.name in files else f"`{RUN}` does not name it"
+        difference = _difference(path, files[path.name])
         if difference:
             raise ResultError(f"`{printable(path)}` is not what was saved: {difference}", hint=AGAIN)
     elif name in _ADDED_LATER and not path.exists():
@@ -175,7 +178,7 @@ def _difference(path: Path, expected: SavedFile) -> str | None:
     except OSError as error:
         return f"`{name}` cannot be read ({error.strerror})"
     if found != expected.sha256:
-        return f"`{name}` has sha256 {found[:12]}… instead of {expected.sha256[:12]}…"
+        return f"`{name}` has sha256 {found[:12]}… instead of {printable(expected.sha256[:12])}…"
     return None
 
 

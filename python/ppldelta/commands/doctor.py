@@ -155,7 +155,7 @@ def examine(store: Path | None = None, *, progress: bool = False) -> Examination
     """Looks at this build and this machine, and multiplies with weights of every type on every device.
 
     Args:
-        store: the store's file; by default `engine.store.default_path()`. It is not opened.
+        store: the store's file; by default `store.store.default_path()`. It is not opened.
         progress: whether to show how far it is, on stderr.
     """
     path = (store or default_path()).expanduser()

@@ -66,6 +66,10 @@ def make(
 
     place = np.repeat(np.arange(n_documents), length)
     pos = np.arange(len(text)) - begin[place]
+    n_bytes = np.array([len(piece) for piece in pieces])[text]
+    byte_end = np.cumsum(n_bytes)
+    byte_start = byte_end - n_bytes
+    ends = {"byte_start": byte_start - byte_start[begin][place], "byte_end": byte_end - byte_start[begin][place]}
     middle, hole = length // 2, length * 3 // 4
     scored = (pos > middle[place]) & (pos != hole[place])
     place, pos, token = place[scored], pos[scored].astype(np.uint32), text[scored]
@@ -79,6 +83,7 @@ def make(
         logp_cmp = np.minimum(logp_ref + delta, -1e-6).astype(np.float32)
         document = pl.Series("document", names, dtype=schema.NAMES).gather(place)
         columns = {"pos": pos, "token": token, "logp_ref": logp_ref, "logp_cmp": logp_cmp, "delta": logp_cmp - logp_ref}
+        columns |= {name: values[scored].astype(np.uint32) for name, values in ends.items()}
         frames.append(
             pl.DataFrame({"document": document, **columns})
             .with_columns(family=pl.lit(family, schema.NAMES), model=pl.lit(model, schema.NAMES))

@@ -18,6 +18,7 @@ import frames
 import synthetic
 from ppldelta.reporting.render import render_report
 from ppldelta.result import Result
+from ppldelta.wording import numbers
 
 DOCUMENTS, MODELS = frames.make()
 TOKENS = synthetic.make(n_documents=30, n_models=3, n_tokens=120)
@@ -165,6 +166,18 @@ def test_every_figure_is_drawn_when_it_comes_into_view(page: Any) -> None:
         if canvas.is_visible():  # without tokens there is no curve
             show(page, canvas.get_attribute("id"))
             assert canvas.locator(".main-svg").count() > 0
+
+
+def test_scripts_write_numbers_as_python_does(page: Any) -> None:
+    values = [0.0, -0.0004, 0.31, -1234.5, 99.95, 999.96, 1234567.0, 1e-9]
+    got = page.evaluate(
+        "(values) => values.map((v) => [ppldelta.format.fixed(v, 3), ppldelta.format.signed(v, 2),"
+        " ppldelta.format.perplexity(Math.abs(v)), ppldelta.format.decimals(v)])",
+        values,
+    )
+    for value, each in zip(values, got, strict=True):
+        expected = [numbers.fixed(value, 3), numbers.signed(value, 2), numbers.perplexity(abs(value))]
+        assert each == [*expected, numbers.decimals(value)], value
 
 
 def test_hover_names_the_document(page: Any) -> None:

@@ -68,6 +68,18 @@ def test_a_model_has_one_colour_and_a_category_one_symbol() -> None:
         assert len(pairs) == len({symbol for _, symbol in pairs}) == len(frames.CATEGORIES)
 
 
+def test_the_page_gets_the_same_traces_without_marks() -> None:
+    for whole, bare in (
+        (figures.documents_plane(DOCUMENTS), figures.documents_plane(DOCUMENTS, filled=False)),
+        (figures.perplexities(DOCUMENTS), figures.perplexities(DOCUMENTS, filled=False)),
+    ):
+        assert whole.layout == bare.layout
+        for full, empty in zip(whole.data, bare.data, strict=True):
+            assert full.x and empty.x is None and empty.marker.symbol is None and empty.hovertemplate is None
+            assert full.meta == empty.meta and full.marker.color == empty.marker.color
+            assert full.marker.size == empty.marker.size
+
+
 def test_hover_of_a_document_says_its_numbers() -> None:
     row = DOCUMENTS.row(0, named=True)
     figure = figures.documents_plane(DOCUMENTS)

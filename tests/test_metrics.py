@@ -27,6 +27,8 @@ def tokens_frame(rows: list[tuple]) -> pl.DataFrame:
         .with_columns(
             pos=pl.int_range(pl.len(), dtype=pl.UInt32).over("family", "model", "document"),
             delta=pl.col("logp_cmp") - pl.col("logp_ref"),
+            byte_start=pl.lit(None, pl.UInt32),  # not read
+            byte_end=pl.lit(None, pl.UInt32),
         )
         .select(list(schema.TOKENS))
     )
@@ -268,7 +270,7 @@ def test_small_differences_survive_many_tokens() -> None:
         "logp_cmp": np.full(n, -10.0, np.float32) + step,
         "delta": np.full(n, step, np.float32),
     }
-    tokens = pl.DataFrame(columns, schema=tokens.schema)
+    tokens = pl.DataFrame(columns, schema={name: tokens.schema[name] for name in columns})
     (document,) = documents_of(tokens).to_dicts()
     assert document["gain"] == pytest.approx(float(step), rel=1e-12)
     assert document["ppl_ref"] == pytest.approx(math.exp(10), rel=1e-12)

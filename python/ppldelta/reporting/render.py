@@ -34,6 +34,7 @@ from ppldelta.wording import numbers
 SCRIPTS = (
     "blocks.js",
     "format.js",
+    "characters.js",
     "state.js",
     "plots.js",
     "planes.js",

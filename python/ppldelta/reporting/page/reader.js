@@ -7,13 +7,11 @@
   const { element, fixed, signed, perplexity, count, percent, decimals, visible } = format;
   const place = Object.fromEntries(["text", "strip", "detail", "scale", "document", "whitespace"].map((id) => [id, document.getElementById(id)]));
   const { delta_shades: DELTA, surprisal_shades: SURPRISAL } = index.look; // nats where each shade begins
-  const { nll: NLL_STEP, nll_none: NLL_NONE, delta: DELTA_STEP, delta_none: DELTA_NONE } = index.steps;
   const BLOCK = 300; // tokens after which the next line break begins a block that is drawn only when it is in view
   const MOST_POINTS = 4000;
 
   let shown = null; // the document in view: tokens, units of text, log-probabilities
-  let history = [];
-  let asked = 0;
+  let history = [], asked = 0;
 
   // --- data ---------------------------------------------------------------------------------------------------------
 
@@ -29,42 +27,12 @@
         at[block.header.complete === false ? i : pos] = i++;
       }
     });
-    const nll = Float32Array.from(block.nll_ref, (value) => (value === NLL_NONE ? NaN : value * NLL_STEP));
-    const inNats = (value) => (value === DELTA_NONE ? NaN : value * DELTA_STEP);
-    const deltas = index.families[family].models.map((_, m) => Float32Array.from(block.delta.subarray(m * n, (m + 1) * n), inNats));
+    const { steps } = index;
+    const inNats = (values, none, step) => Float32Array.from(values, (value) => (value === none ? NaN : value * step));
+    const nll = inNats(block.nll_ref, steps.nll_none, steps.nll);
+    const deltas = index.families[family].models.map((_, m) => inNats(block.delta.subarray(m * n, (m + 1) * n), steps.delta_none, steps.delta));
     const bytes = (t) => pieces.bytes.subarray(pieces.offset[block.token[t]], pieces.offset[block.token[t] + 1]);
-    return { family, k, n, positions, at, nll, deltas, units: unitsOf(block.token.length, bytes), complete: block.header.complete !== false };
-  }
-
-  /** Tokens whose bytes together are whole characters: most often one, several where a character is split. */
-  function unitsOf(n, bytes) {
-    const whole = new TextDecoder("utf-8", { fatal: true, ignoreBOM: true });
-    const units = [];
-    let first = 0, pending = [];
-    for (let t = 0; t < n; t++) {
-      pending.push(...bytes(t));
-      if (t + 1 < n && t - first < 7 && unfinished(pending)) continue;
-      let text;
-      try { text = whole.decode(Uint8Array.from(pending)); } catch { text = escaped(pending); }
-      units.push({ first, last: t, text });
-      first = t + 1;
-      pending = [];
-    }
-    return units;
-  }
-
-  function unfinished(bytes) { // whether the last character lacks bytes
-    for (let back = 1; back <= Math.min(3, bytes.length); back++) {
-      const byte = bytes[bytes.length - back];
-      if (byte < 0x80) return false;
-      if (byte >= 0xc0) return back < (byte >= 0xf0 ? 4 : byte >= 0xe0 ? 3 : 2);
-    }
-    return false;
-  }
-
-  function escaped(bytes) { // bytes that are no text as \xNN
-    const text = new TextDecoder("utf-8").decode(Uint8Array.from(bytes));
-    return text.includes("\ufffd") ? bytes.map((b) => (b < 0x80 ? String.fromCharCode(b) : `\\x${b.toString(16).padStart(2, "0")}`)).join("") : text;
+    return { family, k, n, positions, at, nll, deltas, units: ppldelta.characters(block.token.length, bytes), complete: block.header.complete !== false };
   }
 
   // --- text ---------------------------------------------------------------------------------------------------------
@@ -75,14 +43,15 @@
     return found;
   };
 
+  const shades = () => (state.shade === "delta" ? DELTA : SURPRISAL);
+
   function shadeOf(unit) {
     const scored = scoredOf(unit);
     if (!scored.length) return "context";
     const deltas = shown.deltas[shown.model];
     const sum = scored.reduce((total, i) => total + (state.shade === "delta" ? deltas[i] : shown.nll[i] - (state.shade === "cmp" ? deltas[i] : 0)), 0);
     if (!Number.isFinite(sum)) return "unknown";
-    const steps = state.shade === "delta" ? DELTA : SURPRISAL;
-    const level = steps.filter((step) => Math.abs(sum) >= step).length;
+    const level = shades().filter((begin) => Math.abs(sum) >= begin).length;
     return level ? `${state.shade === "delta" ? (sum > 0 ? "g" : "l") : "s"}${level}` : "";
   }
 
@@ -115,7 +84,7 @@
       element("code", {}, block.names[k]), ` under `, element("code", {}, index.families[shown.family].models[model]),
       `: gain ${fixed(gain, digits)}, loss ${fixed(loss, digits)}, delta ${signed(delta, digits)} ${index.units.nats}; perplexity ${perplexity(ref)} → ${perplexity(cmp)}; ${count(shown.n)} of ${count(block.n_tokens[k])} tokens scored.`,
     );
-    const steps = state.shade === "delta" ? DELTA : SURPRISAL;
+    const steps = shades();
     const box = (name, title) => element("i", { class: name, title });
     place.scale.replaceChildren(...(state.shade === "delta"
       ? [`−${steps.at(-1)}`, ...steps.map((_, i) => box(`l${steps.length - i}`, `−${steps.at(-1 - i)} nats`)), box("", "about 0"), ...steps.map((s, i) => box(`g${i + 1}`, `+${s} nats`)), `+${steps.at(-1)} nats and more`]
@@ -181,10 +150,9 @@
     shown.jumped = next; // several tokens may stand in one unit
   }
 
-  const drawCurve = () => plots.drawAgain((figure) => figure.filling === "curve");
-
   // --- the curve ----------------------------------------------------------------------------------------------------
 
+  const drawCurve = () => plots.drawAgain((figure) => figure.filling === "curve");
   plots.fill("curve", (figure) => {
     if (!shown) return;
     const deltas = shown.deltas[shown.model];

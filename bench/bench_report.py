@@ -21,8 +21,7 @@ import polars as pl
 import harness
 
 sys.path.insert(0, str(harness.BENCH.parent / "tests"))
-import blocks
-import synthetic
+from helpers import blocks, synthetic
 
 import ppldelta
 from ppldelta.reporting.blocks import encode

@@ -6,7 +6,7 @@ import numpy as np
 import polars as pl
 import pytest
 
-import synthetic
+from helpers import synthetic
 from ppldelta import schema
 from ppldelta.analysis.aligned import align
 from ppldelta.errors import ResultError

@@ -8,7 +8,7 @@ import zlib
 import numpy as np
 import pytest
 
-from blocks import DTYPES, decode
+from helpers.blocks import DTYPES, decode
 from ppldelta.errors import PpldeltaError
 from ppldelta.reporting.blocks import encode, encoded_size, pack
 

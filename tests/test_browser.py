@@ -14,8 +14,7 @@ from typing import Any
 import polars as pl
 import pytest
 
-import frames
-import synthetic
+from helpers import frames, synthetic
 from ppldelta.reporting.render import render_report
 from ppldelta.result import Result
 from ppldelta.wording import numbers

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 import ppldelta
-from llama_ctypes import log_softmax
+from helpers.llama_ctypes import log_softmax
 from ppldelta import _core, demo
 
 

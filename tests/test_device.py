@@ -14,9 +14,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-import tiny_models
 from conftest import close_idle, llama_perplexity, n_kept
-from llama_ctypes import full_logits
+from helpers import tiny_models
+from helpers.llama_ctypes import full_logits
 from ppldelta import _core, demo
 from ppldelta.engine import devices, kernels, worker
 from ppldelta.engine.loaded import PinnedSource, Weights

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-import facts
+from helpers import facts
 from ppldelta.family import Family, Signature
 from ppldelta.reporting.distinct import distinct_names
 

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 import ppldelta
-from broken_kernels import FIRST, break_in_child
+from helpers.broken_kernels import FIRST, break_in_child
 from ppldelta import cli
 from ppldelta.commands import doctor
 from ppldelta.engine import cpu, isolated, kernels, native, remedies

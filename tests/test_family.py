@@ -7,7 +7,7 @@ import pickle
 
 import pytest
 
-import facts
+from helpers import facts
 from ppldelta.family import Signature
 from ppldelta.saved.strict import Misfit, as_json, read
 

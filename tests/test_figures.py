@@ -10,7 +10,7 @@ import plotly.graph_objects as go
 import polars as pl
 import pytest
 
-import frames
+from helpers import frames
 from ppldelta.analysis.density import density_grid
 from ppldelta.reporting import figures, hover, labels, theme, units
 from ppldelta.reporting.ratios import mean_ratios

@@ -7,7 +7,7 @@ import plotly.graph_objects as go
 import polars as pl
 import pytest
 
-import synthetic
+from helpers import synthetic
 from ppldelta import ResultError
 from ppldelta.result import Result
 

@@ -8,7 +8,7 @@ import gguf
 import numpy as np
 import pytest
 
-from broken_kernels import FIRST, break_in_child
+from helpers.broken_kernels import FIRST, break_in_child
 from ppldelta import _core
 from ppldelta.engine import isolated, kernels
 from ppldelta.engine.devices import devices

@@ -15,7 +15,7 @@ import pytest
 
 import ppldelta
 from conftest import llama_perplexity
-from llama_ctypes import full_logits, log_softmax
+from helpers.llama_ctypes import full_logits, log_softmax
 from ppldelta import _core, demo
 from ppldelta.engine.native import Model, Scorer
 from ppldelta.text.windows import cut_windows

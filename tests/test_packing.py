@@ -14,7 +14,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-import tiny_models
+from helpers import tiny_models
 from ppldelta import demo
 from ppldelta.engine import native
 from ppldelta.engine.native import Model, Scorer

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from llama_ctypes import log_softmax
+from helpers.llama_ctypes import log_softmax
 from ppldelta import _core
 
 N_ROWS = 6

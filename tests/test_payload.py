@@ -10,9 +10,8 @@ import numpy as np
 import polars as pl
 import pytest
 
-import facts
-import synthetic
-from blocks import decode
+from helpers import facts, synthetic
+from helpers.blocks import decode
 from ppldelta import schema
 from ppldelta.analysis.spans import best_spans
 from ppldelta.errors import PpldeltaError, ResultError

@@ -13,8 +13,8 @@ from typing import Any
 import polars as pl
 import pytest
 
-import frames
-from blocks import decode
+from helpers import frames
+from helpers.blocks import decode
 from ppldelta.reporting import sentences, tables
 from ppldelta.reporting.render import SCRIPTS, render_report, script_json
 from ppldelta.wording import numbers

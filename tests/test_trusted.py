@@ -16,7 +16,7 @@ import numpy as np
 import pytest
 
 import ppldelta
-from broken_kernels import crash_in_worker, on
+from helpers.broken_kernels import crash_in_worker, on
 from ppldelta import _core, demo
 from ppldelta.engine import kernels, native, trusted
 from ppldelta.engine.devices import devices

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import polars as pl
 
-import facts
+from helpers import facts
 from ppldelta import schema
 from ppldelta.analysis.metrics import document_metrics, model_metrics
 from ppldelta.family import Signature

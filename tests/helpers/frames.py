@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import polars as pl
 
-import facts
+from helpers import facts
 from ppldelta import schema
 from ppldelta.family import Family
 from ppldelta.reporting.payload import Payload, make_payload

@@ -1,0 +1,1 @@
+"""What tests share: frames and models made for them, and other ways to the same numbers."""

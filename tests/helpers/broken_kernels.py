@@ -51,7 +51,8 @@ def double(type: str) -> None:
 
 def break_in_child(monkeypatch: pytest.MonkeyPatch, call: str) -> None:
     """One of the functions above is called in every process of `isolated` before its check."""
-    monkeypatch.setattr(isolated, "_CHILD", f"from helpers import broken_kernels; broken_kernels.{call}; {isolated._CHILD}")
+    broken = f"from helpers import broken_kernels; broken_kernels.{call}"
+    monkeypatch.setattr(isolated, "_CHILD", f"{broken}; {isolated._CHILD}")
 
 
 def crash_in_worker(run: int, type: str, how: str) -> None:

@@ -127,7 +127,7 @@ def test_an_edited_file_is_read_or_refused_with_one_error(saved: Path, tmp_path:
 
     for value in (None, 0, 2**63 - 1, 1e308, "", "<b>&\x00"):  # drawn are all edits of one value together
         edited = run
-        for place in (place for place, each in loaded if each == value and type(each) is type(value)):
+        for place in reversed([place for place, each in loaded if each == value and type(each) is type(value)]):
             edited = changed(edited, place, value)
         assert edited != run
         put(folder, edited, hashes=True)

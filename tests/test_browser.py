@@ -168,7 +168,7 @@ def test_every_figure_is_drawn_when_it_comes_into_view(page: Any) -> None:
 
 
 def test_scripts_write_numbers_as_python_does(page: Any) -> None:
-    values = [0.0, -0.0004, 0.31, -1234.5, 99.95, 999.96, 1234567.0, 1e-9]
+    values = [0.0, -0.0004, 0.31, -1234.6, 99.95, 999.96, 1234567.0, 1e-9]
     got = page.evaluate(
         "(values) => values.map((v) => [ppldelta.format.fixed(v, 3), ppldelta.format.signed(v, 2),"
         " ppldelta.format.perplexity(Math.abs(v)), ppldelta.format.decimals(v)])",

@@ -12,9 +12,19 @@ from typing import TYPE_CHECKING
 
 from ppldelta import surroundings as surroundings  # before all others: it sees every fork from here on
 from ppldelta._load import __version__  # before all others: they need the extension
-from ppldelta.errors import CorpusError, ModelError, PpldeltaError, ResultError, StoreError, TokenizerMismatchError
+from ppldelta.errors import (
+    CorpusError,
+    ModelError,
+    PpldeltaError,
+    RecordsError,
+    ResultError,
+    StoreError,
+    TokenizerMismatchError,
+)
 
 if TYPE_CHECKING:
+    from ppldelta.records.kld import read_kld
+    from ppldelta.records.signed import read_records
     from ppldelta.result import Result, load, report
     from ppldelta.run.dry_run import Plan, plan
     from ppldelta.run.scoring import score
@@ -25,6 +35,7 @@ __all__ = [
     "ModelError",
     "Plan",
     "PpldeltaError",
+    "RecordsError",
     "Result",
     "ResultError",
     "StoreError",
@@ -32,6 +43,8 @@ __all__ = [
     "__version__",
     "load",
     "plan",
+    "read_kld",
+    "read_records",
     "report",
     "score",
     "verify",
@@ -42,6 +55,8 @@ _HOMES = {
     "Result": "ppldelta.result",
     "load": "ppldelta.result",
     "plan": "ppldelta.run.dry_run",
+    "read_kld": "ppldelta.records.kld",
+    "read_records": "ppldelta.records.signed",
     "report": "ppldelta.result",
     "score": "ppldelta.run.scoring",
     "verify": "ppldelta.saved.folder",

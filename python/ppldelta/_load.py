@@ -13,7 +13,7 @@ from pathlib import Path
 
 
 def hint(reason: str) -> str:
-    """The next step where the extension cannot be loaded, from what the loader said."""
+    """The next step if the extension cannot be loaded, from what the loader said."""
     missing = re.match(r"(\S+?): cannot open shared object file", reason)
     library = missing[1] if missing else ""
     if library == "libcuda.so.1":

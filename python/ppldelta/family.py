@@ -59,7 +59,7 @@ class ModelFacts:
         n_ctx_train: the context that it was trained on, in tokens.
         n_params: parameters.
         size_bytes: of its tensors.
-        bos: token of the beginning of a text; None also where the vocabulary has none.
+        bos: token of the beginning of a text; None also if the vocabulary has none.
         eos: likewise of the end.
         add_bos: whether the vocabulary puts `bos` before every text.
         add_eos: whether it puts `eos` behind.
@@ -104,7 +104,7 @@ class Family:
         signature: what determines the numbers.
         system: what llama.cpp says of the machine.
         devices: that evaluated, each with its description.
-        corpus: folder of the documents; None where they had none.
+        corpus: folder of the documents; None if they had none.
         n_fed: tokens that each model had to evaluate.
     """
 

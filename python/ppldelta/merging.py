@@ -37,7 +37,7 @@ def merge(results: list[Result]) -> Result:
 
 
 def _about(warning: str, families: list[str], names: list[str]) -> str:
-    """A warning, with the families that it is about where it is not about all of them."""
+    """A warning, with the families that it is about if it is not about all of them."""
     some = list(dict.fromkeys(families))
     return warning if len(some) == len(names) else f"{', '.join(f'`{name}`' for name in some)}: {warning}"
 

@@ -77,7 +77,7 @@ def write_at(fd: int, data: bytes, offset: int) -> None:
 
 
 def memory_bytes() -> int:
-    """Memory that this process may use: the machine's, or less where a container limits it."""
+    """Memory that this process may use: the machine's, or less if a container limits it."""
     installed = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     for limit in ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes"):
         try:

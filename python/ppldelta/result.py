@@ -38,14 +38,14 @@ class Result:
         documents: a row per document and model, columns of `schema.DOCUMENTS`.
         models: a row per model, category (null: all documents) and weighting, columns of `schema.MODELS`.
         pieces: the bytes of each token that occurs in the documents, columns of `schema.PIECES`.
-        texts: all tokens of each document, scored or not, columns of `schema.TEXTS`; empty where an older version
+        texts: all tokens of each document, scored or not, columns of `schema.TEXTS`; empty if an older version
             saved the result.
         families: of each its `name`, `ref` and `cmp` (what is known of the models, a `ModelFacts` each), `signature`
             and more (`ppldelta.family.Family`).
         warnings: what the reader of the numbers should know, in sentences.
         folder: where the result was loaded from; None for a fresh one.
         left_out: what of the given is not in the result: "document", "folder" or "comparison" → names. The warnings
-            say why; empty where an older version saved the result.
+            say why; empty if an older version saved the result.
     """
 
     tokens: pl.DataFrame
@@ -71,7 +71,7 @@ class Result:
 
     @property
     def signature(self) -> str:
-        """Versions and settings that determine the numbers; a line per family where they differ."""
+        """Versions and settings that determine the numbers; a line per family if they differ."""
         return "\n".join(dict.fromkeys(str(family.signature) for family in self.families))
 
     @property
@@ -145,7 +145,7 @@ class Result:
         a full disk or an interrupt leaves an older result whole, or a folder that `load` refuses.
 
         Args:
-            folder: is made where it is not there.
+            folder: is made if it is not there.
             tokens: documents that can be read token by token in `report.html`, as in `report`.
 
         Raises:
@@ -225,7 +225,7 @@ def make_result(
 
 
 def load(folder: str | os.PathLike[str]) -> Result:
-    """Reads what `Result.save` wrote, and refuses it where a table or `run.json` is no longer what was saved.
+    """Reads what `Result.save` wrote, and refuses it if a table or `run.json` is no longer what was saved.
 
     A folder of an older version, whose `run.json` holds no hashes, is read as it is. `verify` also looks at the report.
 

@@ -23,7 +23,7 @@ def connected(address: str) -> Iterator[Executor]:
     """The executor of a Dask cluster, for as long as the context lasts.
 
     Args:
-        address: the scheduler's, `tcp://HOST:PORT`, or `tls://…` where Dask's configuration says with which keys.
+        address: the scheduler's, `tcp://HOST:PORT`, or `tls://…` if Dask's configuration says with which keys.
 
     Raises:
         PpldeltaError: Dask is not installed, no scheduler answers at the address, or it has no worker.

@@ -39,9 +39,9 @@ class Examination:
         cpu: the processor's name.
         missing: CPU features that the build needs and the CPU lacks, as ggml names them.
         unused: CPU features that ggml could use and this build does not.
-        devices: of this machine; empty where the backends cannot be started.
+        devices: of this machine; empty if the backends cannot be started.
         store: the store's file.
-        store_bytes: its size; None where there is none yet.
+        store_bytes: its size; None if there is none yet.
         products: of each kernel that did not crash.
         crashes: kernels that ended their process.
         problems: all that is wrong, the gravest first.

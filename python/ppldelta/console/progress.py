@@ -16,7 +16,7 @@ from typing import Any
 from ppldelta.wording.names import shown_name
 
 LINES_S = 10.0
-"""Least seconds between two lines where stderr is no terminal."""
+"""Least seconds between two lines if stderr is no terminal."""
 
 _BRIEF_S = 1.0
 _SHORT_UNITS = {"token": "tok", "byte": "B"}
@@ -65,7 +65,7 @@ def meter(
 
 
 def line(text: str) -> None:
-    """A line on stderr; it is lost where stderr is closed or full."""
+    """A line on stderr; it is lost if stderr is closed or full."""
     with contextlib.suppress(OSError, ValueError, AttributeError):
         print(text, file=sys.stderr, flush=True)
 

@@ -53,12 +53,12 @@ def show(text: str) -> None:
 
 
 def show_path(path: str | os.PathLike[str]) -> None:
-    """A path for stdout: as it is where a program reads it, and fit for a line of a terminal."""
+    """A path for stdout: as it is if a program reads it, and fit for a line of a terminal."""
     write(f"{printable(path) if sys.stdout.isatty() else os.fspath(path)}\n", sys.stdout)
 
 
 def say(text: str) -> None:
-    """Lines for stderr, as `show`; they are lost where stderr is closed or full."""
+    """Lines for stderr, as `show`; they are lost if stderr is closed or full."""
     progress.line(escaped(text))
 
 
@@ -110,7 +110,7 @@ def _flushed(status: int) -> int:
 
 
 def _unwritten(status: int, error: OSError) -> int:
-    """The exit status where stdout cannot be written."""
+    """The exit status if stdout cannot be written."""
     _discard(sys.stdout)
     if isinstance(error, BrokenPipeError):
         return status or posix.CLOSED_PIPE_STATUS

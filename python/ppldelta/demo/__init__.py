@@ -45,7 +45,7 @@ def run(*, store: str | os.PathLike[str] | bool | None = True, progress: bool = 
 
 
 def open_in_browser(path: Path) -> bool:
-    """Opens a file in the user's browser where a person sits in front of one; says whether it did."""
+    """Opens a file in the user's browser if a person sits in front of one; says whether it did."""
     graphical = sys.platform in ("darwin", "win32") or any(
         os.environ.get(name) for name in ("DISPLAY", "WAYLAND_DISPLAY")
     )

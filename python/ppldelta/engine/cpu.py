@@ -63,7 +63,7 @@ def _flags() -> set[str]:
 
 
 def _field(label: str) -> str:
-    """What the system says of the first processor under a label; empty where it says nothing."""
+    """What the system says of the first processor under a label; empty if it says nothing."""
     for line in _lines(_CPUINFO):
         key, _, value = line.partition(":")
         if key.strip() == label:

@@ -30,7 +30,7 @@ class Device:
         description: such as "AMD EPYC" or "NVIDIA H200".
         backend: such as "CPU" or "CUDA".
         gpu: whether it is a GPU; devices of RPC servers count as such.
-        memory_free: bytes; 0 where the backend cannot say.
+        memory_free: bytes; 0 if the backend cannot say.
         memory_total: the same.
         buffer_types: where weights may lie, the preferred first: those before the last lay them out for faster kernels.
         features: name and value of each feature of its kernels, as the backend names them.
@@ -82,7 +82,7 @@ def has_gpu() -> bool:
 
 
 def kernels_of(some: tuple[Device, ...]) -> str:
-    """One line without `|` that is equal where the same kernels compute."""
+    """One line without `|` that is equal if the same kernels compute."""
     softmax = "softmax[FMA]" if _core.softmax_fuses() else "softmax[]"
     return "+".join([*(device.kernels for device in some), softmax])
 

@@ -71,9 +71,9 @@ class Product:
 
     Attributes:
         kernel: what computed them.
-        rms: root mean square of the error, in standard deviations of what rounding explains; NaN where not finite.
+        rms: root mean square of the error, in standard deviations of what rounding explains; NaN if not finite.
         worst: of any element, the same.
-        slowness: time for the batch, in times of F32 on the same device; None where it is not known.
+        slowness: time for the batch, in times of F32 on the same device; None if it is not known.
     """
 
     kernel: Kernel
@@ -132,7 +132,7 @@ def _product(
     vectors: NDArray[np.float32],
     quick: bool,
 ) -> Product | None:
-    """None where llama.cpp would not put such weights there."""
+    """None if llama.cpp would not put such weights there."""
 
     def run(x: NDArray[np.float32], n_repeats: int) -> tuple[NDArray[np.float32], float] | None:
         return _core.multiply(
@@ -160,7 +160,7 @@ def _product(
 
 
 def _time_f32(device: Device, vectors: NDArray[np.float32], n_repeats: int) -> float:
-    """Seconds of a product of F32; 0 where the device has none."""
+    """Seconds of a product of F32; 0 if the device has none."""
     weights = np.zeros(N_ROWS * N_COLUMNS, np.float32).view(np.uint8)
     ran = _core.multiply(
         device.name, device.buffer_types[-1], "f32", weights, vectors, N_ROWS, N_THREADS, n_repeats
@@ -189,7 +189,7 @@ def expected_deviation(
 def errors(
     values: NDArray[np.float32], exact: NDArray[np.float64], deviation: NDArray[np.float64]
 ) -> tuple[float, float]:
-    """Root mean square and maximum of the error in standard deviations; NaN where a value is not finite."""
+    """Root mean square and maximum of the error in standard deviations; NaN if a value is not finite."""
     error = np.abs(values.astype(np.float64) - exact) / deviation
     error[~np.isfinite(error)] = np.nan
     return float(np.sqrt(np.mean(error**2))), float(error.max())

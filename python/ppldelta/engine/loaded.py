@@ -22,9 +22,9 @@ class PinnedSource:
 
     Attributes:
         source: the model, under absolute paths.
-        n_gpu_layers: layers on the GPU; None for all where there is a GPU.
+        n_gpu_layers: layers on the GPU; None for all if there is a GPU.
         sizes: bytes of each of its files, as the caller found them.
-        times_ns: the modification time of each of its files, as the caller found them; empty where `sha256` says more.
+        times_ns: the modification time of each of its files, as the caller found them; empty if `sha256` says more.
         sha256: its content (`models.identity.content_hash`), for a worker that may be another machine; None for one
             that sees the caller's files.
     """

@@ -22,7 +22,7 @@ from ppldelta.wording.names import printable
 IDLE_S = 120.0
 """Seconds after which a local worker that has nothing to do ends, and with it the models that it keeps."""
 
-_ANSWER_S = 10.0  # an idle worker needs less than a millisecond; more where the machine is busy
+_ANSWER_S = 10.0  # an idle worker needs less than a millisecond; more if the machine is busy
 
 
 class LocalWorker:

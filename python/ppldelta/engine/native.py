@@ -91,12 +91,12 @@ class Build:
     idle_because: str = ""
 
     def on_gpu(self, n_gpu_layers: int | None) -> bool:
-        """Whether a model with this setting has layers on a GPU there; None means all where there is one."""
+        """Whether a model with this setting has layers on a GPU there; None means all if there is one."""
         return _on_gpu(self.gpu, n_gpu_layers)
 
     @property
     def release(self) -> str:
-        """Versions in one line; equal where the same code computes."""
+        """Versions in one line; equal if the same code computes."""
         return _release(self.version, self.llama_cpp_commit, self.patches_hash)
 
 
@@ -143,7 +143,7 @@ def connect(rpc: Iterable[str]) -> None:
     """Makes the devices of other machines this process's own, for all models that are loaded afterwards.
 
     Args:
-        rpc: `HOST:PORT` of each `ggml-rpc-server`. Where nothing answers there, ggml ends the process.
+        rpc: `HOST:PORT` of each `ggml-rpc-server`. If nothing answers there, ggml ends the process.
 
     Raises:
         ModelError: this build has no RPC backend, or a server has no devices.
@@ -170,7 +170,7 @@ def _on_gpu(gpu: bool, n_gpu_layers: int | None) -> bool:
 
 @dataclass(frozen=True)
 class ModelInfo:
-    """What a model says of itself. Sizes in bytes; `bos`, `eos` are None where the vocabulary has none.
+    """What a model says of itself. Sizes in bytes; `bos`, `eos` are None if the vocabulary has none.
 
     `causal` models read from left to right; encoders, encoder-decoders and diffusion models do not.
     """
@@ -200,7 +200,7 @@ class Model:
 
     Args:
         path: the GGUF file (of several, the first).
-        n_gpu_layers: layers to put on the GPU; None for all where there is a GPU, else for 0.
+        n_gpu_layers: layers to put on the GPU; None for all if there is a GPU, else for 0.
         vocab_only: leave the weights on disk; such a model tokenizes and has no `Scorer`.
 
     Raises:
@@ -286,7 +286,7 @@ class Scorer:
             on_step: called after every micro-batch with the number of tokens in it; what it raises ends the window.
 
         Returns:
-            float32 of shape [len(window.targets)], in nats; values are not finite where the model's logits are not.
+            float32 of shape [len(window.targets)], in nats; values are not finite if the model's logits are not.
 
         Raises:
             ValueError: the window does not fit the context or the vocabulary.

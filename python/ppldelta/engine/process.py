@@ -68,7 +68,7 @@ class Process:
         native.logger.propagate = False
 
     def step(self, run: int, n_tokens: int) -> None:
-        """After every micro-batch: shows progress, and ends the task where nobody waits for it."""
+        """After every micro-batch: shows progress, and ends the task if nobody waits for it."""
         self.n_fed += n_tokens
         self.board.n_fed = self.n_fed
         self.check(run)

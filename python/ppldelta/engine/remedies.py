@@ -7,13 +7,13 @@ from ppldelta.engine.kernels import Kernel
 
 OFF_WITHOUT_NATIVE = ("AVX512", "AVX512_VBMI", "AVX512_VNNI", "AVX512_BF16")
 ON_WITHOUT_NATIVE = ("AVX", "AVX2", "BMI2", "F16C", "FMA")
-"""Features whose switch (`-DGGML_<name>=`) is off, or on, by default where GGML_NATIVE is off."""
+"""Features whose switch (`-DGGML_<name>=`) is off, or on, by default if GGML_NATIVE is off."""
 
 _LAYOUTS = {"CPU_REPACK": "-DGGML_CPU_REPACK=OFF", "CPU_KLEIDIAI": "-DGGML_CPU_KLEIDIAI=OFF"}
 
 
 def remedy(kernel: Kernel, on: Device) -> str:
-    """The next step where a kernel crashes or is wrong.
+    """The next step if a kernel crashes or is wrong.
 
     Args:
         kernel: which.
@@ -32,7 +32,7 @@ def remedy(kernel: Kernel, on: Device) -> str:
 
 
 def without(missing: list[str]) -> str:
-    """The next step where the build needs features that the CPU lacks."""
+    """The next step if the build needs features that the CPU lacks."""
     return build_with("-DGGML_NATIVE=OFF", *(f"-DGGML_{name}=OFF" for name in missing if name in ON_WITHOUT_NATIVE))
 
 

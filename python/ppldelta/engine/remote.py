@@ -37,7 +37,7 @@ class Shard:
 
     Attributes:
         windows: for each its index (`Batch.at`), its log-probabilities and its seconds. The log-probabilities are
-            float32 of shape [n_scored] in nats, not finite where the model's logits are not; the seconds are the
+            float32 of shape [n_scored] in nats, not finite if the model's logits are not; the seconds are the
             window's part of the shard's.
         kernels: what computed them (`native.Build.kernels`).
         trusted: kernels that this worker has checked so far.
@@ -54,7 +54,7 @@ class RemoteModel:
     Args:
         session: where it is evaluated.
         model: its label and source.
-        n_gpu_layers: layers on the GPU; None for all where there is a GPU.
+        n_gpu_layers: layers on the GPU; None for all if there is a GPU.
         content: gives the hash of its content. Only workers on other machines need that, and it is asked for once; by
             default the model's files are read.
     """
@@ -96,9 +96,9 @@ class RemoteModel:
 
     @property
     def info(self) -> ModelInfo:
-        """What the model says of itself; loads its vocabulary where nothing is loaded yet.
+        """What the model says of itself; loads its vocabulary if nothing is loaded yet.
 
-        Some of it (file type, sizes) is known only where the weights are loaded, as they are after `load`.
+        Some of it (file type, sizes) is known only if the weights are loaded, as they are after `load`.
         """
         return self._describe(Weights.NOT_NEEDED).info
 
@@ -108,7 +108,7 @@ class RemoteModel:
         return self._describe(Weights.NOT_NEEDED).build
 
     def look(self) -> ModelInfo:
-        """What the model says of itself; loads it with its weights where memory allows, since `load` will follow.
+        """What the model says of itself; loads it with its weights if memory allows, since `load` will follow.
 
         Raises:
             ModelError: as `load`.
@@ -116,7 +116,7 @@ class RemoteModel:
         return self._describe(Weights.WHERE_THEY_FIT).info
 
     def load(self) -> ModelInfo:
-        """Loads the weights where they are not there yet.
+        """Loads the weights if they are not there yet.
 
         Raises:
             ModelError: llama.cpp cannot load the file; the message carries its reason.
@@ -142,7 +142,7 @@ class RemoteModel:
 
         Args:
             documents: any.
-            on_bytes: called with the bytes of text that were split since the last call; where the worker is local,
+            on_bytes: called with the bytes of text that were split since the last call; if the worker is local,
                 several times a second, also with 0.
 
         Raises:

@@ -11,7 +11,7 @@ from ppldelta.errors import PpldeltaError
 from ppldelta.wording.names import printable, shown_type
 
 VARIABLE = "PPLDELTA_RPC"
-"""Environment variable that names the servers where the caller names none."""
+"""Environment variable that names the servers if the caller names none."""
 
 WARNING = "llama.cpp calls RPC a proof of concept, fragile and insecure: never run a server on an open network"
 
@@ -43,7 +43,7 @@ def endpoints(rpc: str | Iterable[str] | None) -> tuple[str, ...]:
 
 
 def refuse_unreachable(servers: Iterable[str]) -> None:
-    """Tries each server, since ggml would end the worker where none answers.
+    """Tries each server, since ggml would end the worker if none answers.
 
     Raises:
         PpldeltaError: nothing answers there.

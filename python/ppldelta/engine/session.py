@@ -143,7 +143,7 @@ class Session:
         return future
 
     def _submit_locally(self, task: Callable[..., T], log_level: int, *arguments: object) -> Future[Reply[T]]:
-        """Hands a task to the local worker, and starts another one where an idle one has ended.
+        """Hands a task to the local worker, and starts another one if an idle one has ended.
 
         Raises:
             BrokenExecutor: the worker has ended while it had something to do.

@@ -26,7 +26,7 @@ _here: set[Trust] = set()
 
 
 def check(pinned: PinnedSource, on_gpu: bool, known: Set[Trust]) -> frozenset[Trust]:
-    """Checks the kernels of this process that a model needs, where that was not done before.
+    """Checks the kernels of this process that a model needs, if that was not done before.
 
     Args:
         pinned: the model.

@@ -24,7 +24,7 @@ _SETTLED_NS = 2 * 10**9  # the coarsest clock of a file system, FAT's
 def content_hash(source: ModelSource, on_read: Callable[[int], object] = lambda n_bytes: None) -> str:
     """The key of a model, as 64 hexadecimal digits: sha256 over its files in order.
 
-    Where adapters are applied, it is sha256 over that and the content and the scale of each of them.
+    If adapters are applied, it is sha256 over that and the content and the scale of each of them.
 
     Args:
         source: the model.
@@ -75,7 +75,7 @@ class Stamp:
 
     @classmethod
     def of(cls, source: ModelSource) -> Stamp | None:
-        """None where a file is missing."""
+        """None if a file is missing."""
         try:
             files = [(path.resolve(), path.stat()) for path in source.files]
         except (OSError, RuntimeError):  # the latter for links in a circle

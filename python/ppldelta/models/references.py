@@ -116,7 +116,7 @@ def resolve_many(models: ModelLike | Iterable[ModelLike] | Mapping[str, ModelLik
 
 
 def unique_labels(models: list[LabelledSource]) -> list[LabelledSource]:
-    """Tells models of equal label apart: by their folder where the user chose no label, then by a number."""
+    """Tells models of equal label apart: by their folder if the user chose no label, then by a number."""
     times = Counter(each.label for each in models)
     models = [
         replace(each, label=f"{as_utf8(each.path.resolve().parent.name)}/{each.label}")

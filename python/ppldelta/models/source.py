@@ -55,7 +55,7 @@ class ModelSource:
 
     @property
     def parts(self) -> list[Path]:
-        """The model's own files: `path` alone, or as many as its name says where gguf-split made several."""
+        """The model's own files: `path` alone, or as many as its name says if gguf-split made several."""
         split = _SPLIT.search(self.path.name)
         if not split:
             return [self.path]
@@ -75,7 +75,7 @@ class ModelSource:
 
     @property
     def name(self) -> str:
-        """What the model is called where nobody gives it a label.
+        """What the model is called if nobody gives it a label.
 
         That is its file's name without `.gguf` and without the split's number, then the name and the scale of each
         adapter: `base+lora:0.8`.

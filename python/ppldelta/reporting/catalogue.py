@@ -124,7 +124,7 @@ def _has_sizes(made: FamilyFigures) -> bool:
 
 
 def _bits_differ(made: FamilyFigures) -> bool:
-    """Where all models have as many parameters, bits per weight would say the same as the size."""
+    """If all models have as many parameters, bits per weight would say the same as the size."""
     rows = made.rows(Choice())
     return _has_sizes(made) and rows["bits_per_weight"].n_unique() > 1 and rows["n_params"].n_unique() > 1
 

@@ -67,7 +67,7 @@ def refuse_other_tokens(
 
 
 def other_bos(label: str, info: ModelInfo, reference_label: str, reference_info: ModelInfo) -> list[str]:
-    """A warning where a comparison begins texts in another way than the reference."""
+    """A warning if a comparison begins texts in another way than the reference."""
     if (info.add_bos, info.bos) == (reference_info.add_bos, reference_info.bos):
         return []
     return [
@@ -77,7 +77,7 @@ def other_bos(label: str, info: ModelInfo, reference_label: str, reference_info:
 
 
 def beyond_training(info: ModelInfo, label: str, longest: int) -> list[str]:
-    """A warning where the longest window has more tokens than what the model was trained on."""
+    """A warning if the longest window has more tokens than what the model was trained on."""
     if longest <= info.n_ctx_train:
         return []
     return [
@@ -87,7 +87,7 @@ def beyond_training(info: ModelInfo, label: str, longest: int) -> list[str]:
 
 
 def no_device(settings: Settings, where: Build) -> list[str]:
-    """A warning where a build for GPUs finds none, unless none is wanted."""
+    """A warning if a build for GPUs finds none, unless none is wanted."""
     if where.gpu or settings.n_gpu_layers == 0 or not where.idle:
         return []
     because = f" ({where.idle_because})" if where.idle_because else ""

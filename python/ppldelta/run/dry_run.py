@@ -45,8 +45,8 @@ class PlannedModel:
         n_windows: windows of the job.
         n_stored: windows that the store has already.
         n_fed: tokens that the model would read.
-        load_s: seconds that loading it took; None where nothing is to be evaluated.
-        tokens_per_s: tokens that it read per second in the probe; None as above, or where it failed.
+        load_s: seconds that loading it took; None if nothing is to be evaluated.
+        tokens_per_s: tokens that it read per second in the probe; None as above, or if it failed.
     """
 
     label: str
@@ -60,7 +60,7 @@ class PlannedModel:
 
     @property
     def time_s(self) -> float:
-        """Estimated seconds of loading and evaluating; 0 where there is nothing to do."""
+        """Estimated seconds of loading and evaluating; 0 if there is nothing to do."""
         return (self.load_s or 0.0) + (self.n_fed / self.tokens_per_s if self.tokens_per_s else 0.0)
 
 
@@ -78,7 +78,7 @@ class Plan:
         n_ctx: most tokens that a window may have.
         windows: the rule.
         models: the reference first.
-        store: the file where evaluations are kept; None where they are not.
+        store: the file where evaluations are kept; None if they are not.
         warnings: what the reader of the numbers should know, in sentences.
         left_out: what of the given a run would leave out: "document", "folder" or "comparison" → names.
     """

@@ -90,7 +90,7 @@ class Job:
         settings: the same for all models.
         models: the reference first.
         build: what evaluates them.
-        store: what was evaluated before; None where nothing is kept.
+        store: what was evaluated before; None if nothing is kept.
         warnings: sentences for the reader.
         progress: whether to show how far it is.
     """

@@ -17,7 +17,7 @@ class Memory:
     """Where it is looked up.
 
     Attributes:
-        store: what was found out before; None where nothing is kept.
+        store: what was found out before; None if nothing is kept.
         hashes: content hashes of the run's models.
         progress: whether to show how far the reading of files is.
     """

@@ -55,9 +55,9 @@ def score(
         max_windows: at most this many windows of each document (llama-perplexity's `--chunks`).
         n_ubatch: most tokens in a micro-batch. Its scored tokens (on the CPU at most 128) take n_vocab float32 logits
             each.
-        threads: CPU threads; by default the number of physical cores of the machine that evaluates. Where an executor
+        threads: CPU threads; by default the number of physical cores of the machine that evaluates. If an executor
             has several worker processes on a machine, pass each one's share, or they get in each other's way.
-        n_gpu_layers: layers to put on the GPU; by default all where there is a GPU.
+        n_gpu_layers: layers to put on the GPU; by default all if there is a GPU.
         store: the SQLite file that keeps what was evaluated, window by window, so that no model is ever evaluated
             twice on the same tokens and an interrupted run goes on where it stopped. By default (True) one in the
             user's cache folder, or what the environment variable `PPLDELTA_STORE` names; None for no store.
@@ -70,7 +70,7 @@ def score(
         rpc: `HOST:PORT` of a `ppldelta rpc-server` on another machine, or several, whose devices are used like GPUs of
             this one; by default what the environment variable `PPLDELTA_RPC` names. It goes with the default worker
             only. llama.cpp calls RPC a proof of concept, fragile and insecure: never run a server on an open network.
-        progress: show tokens/s and the time left for each model on stderr: a bar, or where that is no terminal a line
+        progress: show tokens/s and the time left for each model on stderr: a bar, or if that is no terminal a line
             every ten seconds.
 
     Returns:

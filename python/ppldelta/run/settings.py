@@ -30,7 +30,7 @@ with 128, 0.93 s with 256.
 """
 
 N_SEQ_MAX_GPU = 32
-"""Most windows in one batch where layers are on a GPU; with 60 tokens each they fill 7 micro-batches of 256."""
+"""Most windows in one batch if layers are on a GPU; with 60 tokens each they fill 7 micro-batches of 256."""
 
 ALL_LAYERS = -1
 """`n_gpu_layers` for all of them, as in llama.cpp."""

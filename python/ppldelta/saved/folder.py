@@ -49,7 +49,7 @@ def write(
     """Writes a folder: all of it beside the folder's own files first; `run.json` takes its place last.
 
     Args:
-        folder: is made where it is not there.
+        folder: is made if it is not there.
         frames: those of `FRAMES`.
         run: what `run.json` says; hashes of the files are added.
         draw: writes the report to a path.
@@ -103,7 +103,7 @@ def verify(folder: str | os.PathLike[str]) -> list[str]:
         folder: one that `ppldelta score -o` or `Result.save` wrote.
 
     Returns:
-        What differs, in words; empty where everything is as it was saved.
+        What differs, in words; empty if everything is as it was saved.
     """
     folder = Path(folder)
     try:
@@ -153,7 +153,7 @@ def _read_frame(folder: Path, name: str, files: Mapping[str, SavedFile] | None) 
 
 
 def _compare_models(folder: Path, name: str, frame: pl.DataFrame, families: Sequence[Family]) -> None:
-    """Raises `ResultError` where a frame holds other models than `run.json` names."""
+    """Raises `ResultError` if a frame holds other models than `run.json` names."""
     named = {(family.name, label) for family in families for label in family.models}
     held = set(frame.select("family", "model").unique().rows())
     for one, other, models in ((RUN, f"{name}.parquet", named - held), (f"{name}.parquet", RUN, held - named)):

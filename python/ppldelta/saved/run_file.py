@@ -20,7 +20,7 @@ FORMAT = 1
 RUN = "run.json"
 
 AGAIN = "copy the folder again if it is a copy; else score again, which takes from the store what it has"
-"""The next step where a folder is damaged."""
+"""The next step if a folder is damaged."""
 
 
 @dataclass(frozen=True)
@@ -40,7 +40,7 @@ class Run:
         families: as in `Result`, and so are the next two.
         warnings: sentences.
         left_out: kind → names.
-        files: the folder's other files by name; None where an older version saved it.
+        files: the folder's other files by name; None if an older version saved it.
     """
 
     version: str = field(metadata={"key": "ppldelta"})

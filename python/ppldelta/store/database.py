@@ -73,7 +73,7 @@ _REASONS = (
 
 
 class Database:
-    """The open file, which is made where it is missing. To be used from the thread that made it.
+    """The open file, which is made if it is missing. To be used from the thread that made it.
 
     Attributes:
         path: of the file, absolute.
@@ -181,7 +181,7 @@ class Database:
             execute(f"PRAGMA user_version = {SCHEMA}")
 
     def _set_journal_mode(self, mode: str) -> bytes:
-        """Returns the mode that is set, which is another one where the file system cannot share memory."""
+        """Returns the mode that is set, which is another one if the file system cannot share memory."""
         deadline = time.monotonic() + _BUSY_S
         while True:
             try:

@@ -49,7 +49,7 @@ class Hashes:
         """Bytes that are read, of all files together."""
 
     def known(self, source: ModelSource) -> str | None:
-        """The hash; None where a file has to be read for it."""
+        """The hash; None if a file has to be read for it."""
         return self._known.get(source)
 
     def wait(self, source: ModelSource, on_read: Callable[[int], object] = lambda n_bytes: None) -> str:
@@ -75,7 +75,7 @@ class Hashes:
         return self._known[source]
 
     def wait_visibly(self, source: ModelSource, visible: bool = True) -> str:
-        """As `wait`; where that takes long, stderr shows how much of all files was read."""
+        """As `wait`; if that takes long, stderr shows how much of all files was read."""
         with meter(
             "reading the models", self.n_bytes, "byte", initial=self._n_told, brief=True, visible=visible
         ) as shown:

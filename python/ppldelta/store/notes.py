@@ -18,7 +18,7 @@ class Notes:
     """Beside the log-probabilities in the same file (`store.store.Store.notes`).
 
     Raises:
-        StoreError: from all methods, where the file cannot be read or written.
+        StoreError: from all methods, if the file cannot be read or written.
     """
 
     def __init__(self, database: Database) -> None:
@@ -48,7 +48,7 @@ class Notes:
             )
 
     def description(self, model: str, release: str) -> dict[str, object] | None:
-        """What a model said of itself, as `describe` was given it; None where nothing was remembered.
+        """What a model said of itself, as `describe` was given it; None if nothing was remembered.
 
         Args:
             model: sha256 of its content.

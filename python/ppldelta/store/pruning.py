@@ -23,7 +23,7 @@ class StoredModel:
 
     Attributes:
         sha256: the model's content, 64 hexadecimal digits.
-        path: where a file with this content was seen last; None where the store never hashed one.
+        path: where a file with this content was seen last; None if the store never hashed one.
         n_windows: windows, counted once for each way in which they were evaluated.
         n_scored: log-probabilities.
         size_bytes: size of these.
@@ -67,7 +67,7 @@ def prune(
         What was removed, by model.
 
     Raises:
-        StoreError: also where `model` names none or several. Where only making the file smaller fails, the rows
+        StoreError: also where `model` names none or several. If only making the file smaller fails, the rows
             are gone and their space is used again.
     """
     if [model, older_than_days, max_bytes, everything or None].count(None) != 3:

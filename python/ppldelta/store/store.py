@@ -33,7 +33,7 @@ class Key:
     Attributes:
         model: sha256 of the model's content, 64 hexadecimal digits (`models.identity`).
         window: sha256 of the window, 64 hexadecimal digits (`run.keys`): which token is the first to be scored,
-            those that are fed, and the targets; where several windows share a batch, of all that are in it as well.
+            those that are fed, and the targets; if several windows share a batch, of all that are in it as well.
         rule: text that names how texts are cut into windows: the rule, n_ctx, BOS.
         engine: text that names what else the numbers depend on: versions, backend, micro-batch …
     """
@@ -50,13 +50,13 @@ def tokens_hash(tokens: ArrayLike) -> str:
 
 
 def default_path() -> Path:
-    """The store's file where none is named: `$PPLDELTA_STORE`, else `store.sqlite` in the user's cache folder."""
+    """The store's file if none is named: `$PPLDELTA_STORE`, else `store.sqlite` in the user's cache folder."""
     named = os.environ.get("PPLDELTA_STORE")
     return Path(named) if named else platformdirs.user_cache_path("ppldelta", appauthor=False) / "store.sqlite"
 
 
 class Store:
-    """The store in one file, which is made where it is missing. To be used from the thread that made it.
+    """The store in one file, which is made if it is missing. To be used from the thread that made it.
 
     Args:
         path: the SQLite file; by default `default_path()`.
@@ -87,7 +87,7 @@ class Store:
             An array for each key that the store has; the others are missing.
 
         Raises:
-            StoreError: also where a row's values are not those that were written.
+            StoreError: also if a row's values are not those that were written.
         """
         found: dict[Key, NDArray[np.float32]] = {}
         with self.database.guard("read"):
@@ -182,7 +182,7 @@ class Store:
         return [(shard, _digests(windows)) for shard, windows in rows.fetchall()]
 
     def _there(self, at: int) -> set[bytes]:
-        """Digests of all windows of a pass; read again only where another connection has written."""
+        """Digests of all windows of a pass; read again only if another connection has written."""
         if (version := self.database.pragma("data_version")) != self._version:
             self._cached.clear()
             self._version = version

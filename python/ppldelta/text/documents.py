@@ -110,7 +110,7 @@ def load_documents(files: Files) -> tuple[list[Document], list[str]]:
 
 
 def _empty_hint(files: Files) -> str:
-    """The next step where nothing was found."""
+    """The next step if nothing was found."""
     if isinstance(files, Mapping):
         return "a mapping holds a text for each name; give at least one"
     if not isinstance(files, (str, os.PathLike)):

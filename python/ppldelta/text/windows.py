@@ -31,7 +31,7 @@ class Window:
     from which nothing is scored is never fed at the end. ``len(targets) == len(tokens) - first_output >= 1``.
 
     Attributes:
-        tokens: int32, shape (n_fed,), ``n_fed <= n_ctx``; BOS included where the rule puts one.
+        tokens: int32, shape (n_fed,), ``n_fed <= n_ctx``; BOS included if the rule puts one.
         first_output: first row whose logits are needed; all later rows are needed too.
         targets: int32, shape (n_scored,); ``targets[i]`` is scored from row ``first_output + i``.
         pos: uint32, shape (n_scored,); index of each target in the document's own tokens (a BOS is not counted).
@@ -69,7 +69,7 @@ class Batch:
 
 
 def default_n_ctx(n_ctx_train: int) -> int:
-    """Window size where the user names none: ``min(8192, n_ctx_train)`` tokens.
+    """Window size if the user names none: ``min(8192, n_ctx_train)`` tokens.
 
     Args:
         n_ctx_train: the context that the model was trained with, in tokens.
@@ -81,7 +81,7 @@ def default_n_ctx(n_ctx_train: int) -> int:
 
 
 def check_arguments(rule: str, n_ctx: int, max_windows: int | None) -> None:
-    """Raises `PpldeltaError` where `cut_windows` cannot work with these arguments."""
+    """Raises `PpldeltaError` if `cut_windows` cannot work with these arguments."""
     if rule not in RULES:
         raise PpldeltaError(
             f"`windows` must be one of {_listed(RULES)}, got `{rule}`", hint="the default is `perplexity`"
@@ -119,7 +119,7 @@ def cut_windows(
         tokens: the document's own tokens without BOS; integers, shape (n_tokens,).
         rule: one of `RULES`.
         n_ctx: most tokens in a window, at least 4.
-        bos: id of the BOS token where the vocabulary adds one, else None.
+        bos: id of the BOS token if the vocabulary adds one, else None.
         max_windows: keep only the first so many windows (``--chunks``); None keeps all.
 
     Returns:

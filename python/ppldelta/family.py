@@ -1,4 +1,4 @@
-"""What a result says of its models beside their numbers: facts of each model, families of them, and the signature.
+"""What a result says of its models beside their numbers: the facts of each model, the families, and the signature.
 
 These are the contracts between the run, which makes them, the report, which shows them, and `run.json`, which keeps
 them: `saved.run_file` reads exactly these fields. A field with a default is one that older versions did not write.
@@ -17,8 +17,8 @@ class Signature(Mapping[str, str]):
 
     Attributes:
         parts: names and values, which are texts.
-        line: the whole signature as a line, of a result of an older version, which kept nothing else; `parts` is empty
-            then, since the line is not read back.
+        line: the whole signature as one line, if an older version saved the result: it kept nothing else. Then `parts`
+            is empty, since the line is not read back.
     """
 
     parts: tuple[tuple[str, str], ...] = ()
@@ -45,11 +45,11 @@ class Signature(Mapping[str, str]):
 
 @dataclass(frozen=True)
 class ModelFacts:
-    """What is known of a model; None is what is not.
+    """What is known of a model. A field is None if that is not known.
 
     Attributes:
         label: its name in the result.
-        path: of its file, of several the first, where it was evaluated.
+        path: of its file (of several, the first) on the machine that evaluated it.
         sha256: of its content.
         bits_per_weight: bits of tensor data per parameter.
         architecture: as llama.cpp calls it.
@@ -59,10 +59,10 @@ class ModelFacts:
         n_ctx_train: the context that it was trained on, in tokens.
         n_params: parameters.
         size_bytes: of its tensors.
-        bos: token of the beginning of a text; None also if the vocabulary has none.
-        eos: likewise of the end.
+        bos: token for the beginning of a text; None also if the vocabulary has none.
+        eos: likewise for the end.
         add_bos: whether the vocabulary puts `bos` before every text.
-        add_eos: whether it puts `eos` behind.
+        add_eos: whether it puts `eos` behind every text.
         recurrent: whether it keeps a state instead of a cache, or beside it.
         time_s: what its evaluation took in this run, without windows that were in the store.
         causal: whether it reads from left to right.

@@ -1,4 +1,4 @@
-"""Whether a model file that a worker of another machine finds has the content that the caller knows.
+"""The check that a model file on a worker's machine has the content that the caller knows.
 
 Times of files say nothing across machines. That is why the worker reads the file: once in its life, and again only if
 the file's stamp has changed.

@@ -18,7 +18,7 @@ from ppldelta.wording.names import printable
 
 @dataclass(frozen=True)
 class PinnedSource:
-    """A model as the caller found it on disk; a worker loads exactly that or refuses. Equal where all of it is equal.
+    """A model as the caller found it on disk; a worker loads exactly that or refuses.
 
     Attributes:
         source: the model, under absolute paths.

@@ -1,4 +1,4 @@
-"""Hands tasks to an executor, shards of documents or windows in, results as they are done out.
+"""Hands tasks to an executor, each with a shard of documents or of batches, and yields results as they are done.
 
 By default the executor is one local process. What ends it (an abort of ggml, a kill, memory that ran out) becomes a
 `ModelError` that names the model, the document and the last log lines; the next task gets a new process.
@@ -168,7 +168,7 @@ class Session:
             future: the task.
             label: the model's.
             doing: what the worker does, for people.
-            names: for each of the caller's items, from the first one in flight on, the document that it is of.
+            names: the document of each of the caller's items, beginning with the first item that is in flight.
 
         Raises:
             PpldeltaError: the task raised it, the executor could not run the task, or a worker of another release of
@@ -241,11 +241,11 @@ class Session:
 
         Args:
             task: a function of `engine.worker`.
-            shards: which items go together; asked for the next one when it is handed over.
+            shards: which items go together; each shard is asked for only when it is handed over.
             arguments: of the task, for a shard.
             label: the model's.
             doing: what the worker does, for people.
-            names: for each item the document that it is of.
+            names: the document of each item.
             on_tokens: called with the number of tokens that a local worker has evaluated since the last call.
         """
         waiting: dict[Future[Reply[T]], range] = {}

@@ -38,12 +38,12 @@ class Described:
 
 @dataclass(frozen=True)
 class Scored:
-    """Log-probabilities of a shard of windows.
+    """Log-probabilities of a shard.
 
     Attributes:
-        logp: of each window in its order: float32, in nats.
-        time_s: seconds that they took.
-        kernels: what computed them (`native.Build.kernels`); another worker may be another machine.
+        logp: of each window, in the order of the windows: float32, in nats.
+        time_s: seconds that the shard took.
+        kernels: what computed the numbers (`native.Build.kernels`); another worker may be another machine.
         trusted: kernels that the worker has checked so far.
     """
 
@@ -110,7 +110,7 @@ def describe(run: int, pinned: PinnedSource, weights: Weights) -> Described:
 
 
 def tokenize(run: int, pinned: PinnedSource, first: int, texts: Sequence[bytes]) -> list[NDArray[np.int32]]:
-    """Tokens of texts, the first of which bears the number `first` among the caller's documents."""
+    """Tokens of texts; `first` is the number of the first text among the caller's documents."""
     model = _shelf.get(pinned, Weights.NOT_NEEDED).model
     tokens = []
     for item, text in enumerate(texts, first):
@@ -132,9 +132,9 @@ def score(
     batches: Sequence[Batch],
     known: Set[Trust] = frozenset(),
 ) -> Scored:
-    """Log-probabilities of a shard of windows, the first batch of which bears the number `first` among the caller's.
+    """Log-probabilities of a shard; `first` is the number of its first batch among the caller's batches.
 
-    Before its first window the kernels are checked, as far as they are not `known` to be right.
+    Before the first window, those kernels are checked that are not `known` to be right.
 
     Raises:
         ModelError: a kernel is wrong, or llama.cpp fails; the message then names the batch's first document.

@@ -1,6 +1,7 @@
 """A model is its content: a hash over all of its files, so that a renamed copy is the same model.
 
-Hashing reads whole files. That is why a hash is remembered (`store.notes`) for as long as their stamp stays the same.
+Hashing reads whole files. That is why a hash is remembered (`store.notes`) for as long as the stamp of the
+files stays the same.
 """
 
 from __future__ import annotations
@@ -24,7 +25,8 @@ _SETTLED_NS = 2 * 10**9  # the coarsest clock of a file system, FAT's
 def content_hash(source: ModelSource, on_read: Callable[[int], object] = lambda n_bytes: None) -> str:
     """The key of a model, as 64 hexadecimal digits: sha256 over its files in order.
 
-    If adapters are applied, it is sha256 over that and the content and the scale of each of them.
+    The key of a model with adapters is sha256 over the key that it has without them and over the content and the scale
+    of each adapter.
 
     Args:
         source: the model.

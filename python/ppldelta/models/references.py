@@ -47,7 +47,7 @@ def resolve(model: ModelLike, *, label: str | None = None) -> LabelledSource:
 
     Args:
         model: path of a GGUF file; of a model in several files, the first one (`…-00001-of-0000N.gguf`).
-        label: name to show; by default the file's name without `.gguf` and without the split's number.
+        label: name to show; by default `ModelSource.name`.
 
     Returns:
         The model; a `LabelledSource` comes back as it is.

@@ -76,7 +76,7 @@ class KldFile:
             float32 of shape [n_scored, n_vocab], in nats.
 
         Raises:
-            RecordsError: a row holds what no log-probabilities are, or the file cannot be read.
+            RecordsError: the values of a row cannot be log-probabilities, or the file cannot be read.
         """
         dtype = _row_dtype(self.n_vocab)
         offset = _HEADER.itemsize + self.tokens.nbytes + chunk * self.n_scored * dtype.itemsize
@@ -150,7 +150,7 @@ def _row_dtype(n_vocab: int) -> np.dtype[np.void]:
 
 
 def _read(path: Path, dtype: np.dtype[Any], count: int, offset: int) -> NDArray[Any]:
-    """So many items of a file.
+    """Reads `count` items of a file from `offset` (bytes) on.
 
     Raises:
         RecordsError: they are not there.

@@ -36,7 +36,7 @@ def read_records(path: str | os.PathLike[str]) -> NDArray[np.void]:
         A structured array of shape [n_scored] and type `DTYPE`.
 
     Raises:
-        RecordsError: the file cannot be read, is something else, or holds what no log-probabilities are.
+        RecordsError: the file cannot be read, is something else, or holds values that cannot be log-probabilities.
     """
     path = Path(path)
     shown = printable(path)
@@ -44,13 +44,8 @@ def read_records(path: str | os.PathLike[str]) -> NDArray[np.void]:
         records = np.load(path, allow_pickle=False)
     except OSError as error:
         raise RecordsError(f"cannot read `{shown}`: {error.strerror or error}") from error
-    except (
-        ValueError,
-        EOFError,
-        SyntaxError,
-        tokenize.TokenError,
-        MemoryError,
-    ) as error:  # NumPy reads Python in the head
+    except (ValueError, EOFError, SyntaxError, tokenize.TokenError, MemoryError) as error:
+        # the file's head is Python, which NumPy parses: a damaged one can raise any of these
         raise RecordsError(f"`{shown}` is no NumPy file, or a damaged one: {error}", hint=_AGAIN) from error
     if not isinstance(records, np.ndarray) or records.dtype != DTYPE or records.ndim != 1:
         found = f"{records.dtype} of shape {records.shape}" if isinstance(records, np.ndarray) else "several arrays"
@@ -78,7 +73,7 @@ def _possible(records: NDArray[np.void]) -> bool:
 
 
 def compared(ref: KldFile, cmp: KldFile) -> Iterator[NDArray[np.void]]:
-    """Records of two files that were written for the same tokens, a chunk at a time: no model is needed.
+    """Records made from two `.kld` files of the same tokens, a chunk at a time; no model is needed.
 
     The divergence is summed as the tool does, over what the reference gives a log-probability above -16 nats.
 

@@ -1,7 +1,8 @@
 """The list of figures: `Result.figures`, the page and its scripts follow from it, and a new figure is one entry here.
 
-What a figure is of says who has it. `Result.figures` and the page both have those of a family, and of several families
-their shared one; the page alone has a small one per category, and one of the document that is open.
+`Description.of` decides where a figure is found. `Result.figures` and the page have the figures of each family and, if
+there are several families, the one that they share. Only the page has a small figure for each category, and a figure of
+the document that is open.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ from ppldelta.reporting.family_figures import FamilyFigures, shared_plane
 from ppldelta.reporting.units import UNITS, WEIGHTINGS, Choice, Unit, Weighting
 
 Switch = Literal["unit", "weighting", "category"]
-"""A control of the page; there is a figure for every position of those that change what Python draws."""
+"""A control of the page. A figure that follows it by being another one is drawn for each of its positions."""
 
 Section = Literal["models", "documents", "tokens", "categories", "ratios"]
 """Where in the page a figure stands."""
@@ -54,14 +55,14 @@ class Description(Generic[Drawn]):
 
     Attributes:
         name: of the figure, in `Result.figures` and in the page.
-        section: of the page in which it stands.
+        section: the section of the page in which it stands.
         title: what the page writes above it.
         label: what it shows, for those who do not see it.
         draw: makes it of a family (or of all of them) for a choice.
         switches: the controls of the page that it follows by being another figure.
         filling: what the scripts draw into it.
         shown: whether the page has a place for it.
-        of: what one such figure is about.
+        of: what one such figure is about; see the head of this module.
     """
 
     name: str
@@ -81,7 +82,7 @@ class Description(Generic[Drawn]):
 
     @property
     def follows(self) -> tuple[str, ...]:
-        """What a reader may change that has the figure drawn again in the page."""
+        """The changes by a reader after which the page draws the figure again."""
         if self.of == "document":
             return ()
         filtered = ("category", "selection") if self.selectable else ()
@@ -97,7 +98,7 @@ class Description(Generic[Drawn]):
         return "/".join([self.name, *(values[switch] for switch in self._parts)])
 
     def pattern(self, category: str | None = None) -> str:
-        """The same with the names of switches in braces, into which the page puts the choice of the moment.
+        """The same name with switches in braces; the page puts the reader's choice of the moment in their place.
 
         Args:
             category: whose figure it is, if there is one for each category.

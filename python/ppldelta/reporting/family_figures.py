@@ -48,7 +48,7 @@ class FamilyFigures:
         return figures.models_plane(rows, unit=choice.unit, front=front, style=self.style)
 
     def small_plane(self, choice: Choice) -> go.Figure:
-        """The same without names, and with one scale for all categories."""
+        """Gain against loss of every model in one category, without names; all categories have one scale."""
         reach = plane.limits(self.models.filter(weighting=choice.weighting), unit=choice.unit)
         return figures.models_plane(self.rows(choice), unit=choice.unit, reach=reach, named=False, style=self.style)
 
@@ -88,7 +88,7 @@ class FamilyFigures:
 def shared_plane(families: Sequence[Family], models: pl.DataFrame, choice: Choice) -> go.Figure:
     """The models of all families in bits per byte, the unit that compares them; each against its own reference.
 
-    The choice of a unit has no say here.
+    The unit that the reader has chosen makes no difference here.
     """
     joined = {
         f"{family.name}/{model}": {"family": family.name, "model": model}

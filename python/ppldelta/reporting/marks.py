@@ -23,14 +23,14 @@ MOST_SVG = 3000
 def documents(
     frame: pl.DataFrame, columns: tuple[str, str], *, filled: bool, style: Style, unit: Unit
 ) -> Iterator[go.Scatter | go.Scattergl]:
-    """A trace per model with a mark for each of its documents; WebGL beyond some thousand of them.
+    """A trace per model with a mark for each of its documents; drawn with WebGL beyond `MOST_SVG` marks.
 
     Args:
         frame: rows of `schema.DOCUMENTS` of one family.
         columns: for x and y.
         filled: False leaves the marks out, for the page, whose script fills them in and says what each is.
         style: colours and symbols.
-        unit: of the numbers that a mark says.
+        unit: of the numbers in what a mark says when it is pointed at.
     """
     many = frame.height > MOST_SVG
     kind = go.Scattergl if many else go.Scatter
@@ -83,8 +83,8 @@ def model(
         x: where it stands.
         y: likewise.
         color: of the model.
-        says: what it says when it is pointed at (`hover`).
-        label: its name as it stands beside it.
+        says: what the mark says when it is pointed at (`hover`).
+        label: the name that stands beside the mark.
         place: where the label stands, plotly's `textposition`.
         named: False leaves the label out and gives the model a place in the legend.
         whiskers_x: its interval along x (`lines.whiskers`), if it has one.

@@ -42,7 +42,7 @@ def place_figures(
 
     Args:
         descriptions: of the figures.
-        made: what they are drawn of.
+        made: what the figures are drawn from.
         family: the family's number, or "shared".
         categories: of the documents.
     """

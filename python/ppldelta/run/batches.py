@@ -8,10 +8,10 @@ from ppldelta.text.windows import Batch, Window
 
 
 def make_batches(documents: Sequence[tuple[str, Sequence[Window]]], *, n_seq_max: int, n_ctx: int) -> list[Batch]:
-    """The windows of all documents in batches, which are in the order of the first window of each.
+    """Puts the windows of all documents into batches. The batches come in the order of their first windows.
 
     Args:
-        documents: name and windows of each.
+        documents: the name and the windows of each document.
         n_seq_max: most windows in one batch.
         n_ctx: most tokens in one batch.
     """
@@ -27,10 +27,10 @@ def make_batches(documents: Sequence[tuple[str, Sequence[Window]]], *, n_seq_max
 
 
 def shared_batches(lengths: Sequence[Sequence[int]], *, n_seq_max: int, n_ctx: int) -> list[int]:
-    """Which windows are evaluated together: decided from all of them at once, so that every model gets the same.
+    """Says which windows are evaluated together, from all of them at once, so that every model gets the same batches.
 
-    Only documents of one window share: one of several windows fills its micro-batches itself. Those of similar length
-    come together.
+    Only documents of one window share a batch: one of several windows fills its micro-batches itself. Windows of
+    similar length come together.
 
     Args:
         lengths: for each document, the tokens of its windows.
@@ -42,7 +42,7 @@ def shared_batches(lengths: Sequence[Sequence[int]], *, n_seq_max: int, n_ctx: i
     """
     windows = [(length, len(each) == 1 and n_seq_max > 1) for each in lengths for length in each]
     groups = [[i] for i, (_, shares) in enumerate(windows) if not shares]
-    n_tokens = n_ctx + 1  # of the last group: full
+    n_tokens = n_ctx + 1  # as if the last group were full, so that the first window begins a new one
     for i in sorted((i for i, (_, shares) in enumerate(windows) if shares), key=lambda i: windows[i]):
         length, _ = windows[i]
         if n_tokens + length > n_ctx or len(groups[-1]) == n_seq_max:

@@ -1,4 +1,4 @@
-"""What is refused, or said to the reader, of models before any time is spent on evaluating them."""
+"""The checks of models before any time is spent on evaluating them: some refuse a model, others give a warning."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def refuse_other_tokens(
     tokenization: Tokenization,
     on_bytes: Callable[[int], object] = lambda n_bytes: None,
 ) -> None:
-    """Compares how a comparison and the reference split all documents. A longer vocabulary is fine.
+    """Refuses a comparison that splits a document into other tokens than the reference. A longer vocabulary is fine.
 
     Args:
         label: the comparison's.
@@ -77,7 +77,7 @@ def other_bos(label: str, info: ModelInfo, reference_label: str, reference_info:
 
 
 def beyond_training(info: ModelInfo, label: str, longest: int) -> list[str]:
-    """A warning if the longest window has more tokens than what the model was trained on."""
+    """A warning if the longest window has more tokens than the contexts that the model was trained on."""
     if longest <= info.n_ctx_train:
         return []
     return [
@@ -86,20 +86,24 @@ def beyond_training(info: ModelInfo, label: str, longest: int) -> list[str]:
     ]
 
 
-def no_device(settings: Settings, where: Build) -> list[str]:
+def no_device(settings: Settings, build: Build) -> list[str]:
     """A warning if a build for GPUs finds none, unless none is wanted."""
-    if where.gpu or settings.n_gpu_layers == 0 or not where.idle:
+    if build.gpu or settings.n_gpu_layers == 0 or not build.idle:
         return []
-    because = f" ({where.idle_because})" if where.idle_because else ""
+    because = f" ({build.idle_because})" if build.idle_because else ""
     return [
-        f"This build is for {' and '.join(where.idle)}, but finds no device{because}, and evaluates on the CPU. "
+        f"This build is for {' and '.join(build.idle)}, but finds no device{because}, and evaluates on the CPU. "
         "Is the driver installed, and is the device visible (CUDA_VISIBLE_DEVICES, the container's settings)? "
         "`n_gpu_layers=0` (`-ngl 0`) means the CPU without this warning."
     ]
 
 
 def same_content(models: Iterable[tuple[str, str]]) -> list[str]:
-    """A warning for each comparison that is another one under a second name, from label and content of all."""
+    """A warning for each comparison that has the content of an earlier one.
+
+    Args:
+        models: label and sha256 of each comparison.
+    """
     first: dict[str, str] = {}
     return [
         f"`{printable(label)}` has the same content as `{printable(before)}`; one of them is enough."

@@ -46,7 +46,8 @@ class PlannedModel:
         n_stored: windows that the store has already.
         n_fed: tokens that the model would read.
         load_s: seconds that loading it took; None if nothing is to be evaluated.
-        tokens_per_s: tokens that it read per second in the probe; None as above, or if it failed.
+        tokens_per_s: tokens that it read per second in the probe; None if nothing is to be evaluated
+            or the probe failed.
     """
 
     label: str
@@ -70,8 +71,8 @@ class Plan:
 
     Attributes:
         n_documents: documents that can be scored.
-        n_tokens: their tokens.
-        n_windows: windows of them, for one model.
+        n_tokens: tokens of these documents.
+        n_windows: windows of these documents, for one model.
         n_fed: tokens that a model reads, with nothing in the store; of equal windows it reads one.
         n_scored: tokens that are scored, for one model.
         longest: tokens in the longest window.
@@ -152,8 +153,8 @@ def plan(
 ) -> Plan:
     """What `score` would do with the same arguments, and how long that would take; nothing is scored.
 
-    Every check that `score` makes beforehand is made, models that have something to evaluate are loaded and timed. To
-    the store only the hashes of model files are written, and which models split which texts alike.
+    Every check that `score` makes beforehand is made, and models that have something to evaluate are loaded and timed.
+    The store gets only the hashes of model files, and which models split the texts as the reference does.
 
     Returns:
         A `Plan`; `print` shows it.
@@ -240,7 +241,7 @@ def probe(model: Participant, batches: list[Batch], size: ContextSize) -> float:
 
 
 def beginning(batches: list[Batch], n_tokens: int) -> list[Batch]:
-    """The first windows, `n_tokens` in all; of the last one a beginning with its share of scored rows."""
+    """The first windows, `n_tokens` in all. The last one is cut short, and keeps its share of scored rows."""
     some = []
     for batch in batches:
         windows = []
@@ -257,5 +258,5 @@ def _cut(window: Window, n: int) -> Window:
     if n == len(window.tokens):
         return window
     first = window.first_output * n // len(window.tokens)
-    following = np.append(window.tokens[1:], window.targets[-1])  # the targets, also before they are scored
+    following = np.append(window.tokens[1:], window.targets[-1])  # what follows each token, scored or not
     return Window(window.tokens[:n], first, following[first:n], np.arange(first, n, dtype=np.uint32))

@@ -1,4 +1,4 @@
-"""One model on all its windows: from the store what it has already, the rest evaluated and stored."""
+"""One model on all its windows: the store gives what it has already, the rest is evaluated and stored."""
 
 from __future__ import annotations
 
@@ -70,7 +70,7 @@ class Evaluation:
 
 
 def evaluate(participant: Participant, work: Job) -> Evaluation:
-    """Log-probabilities of one model on all its windows: from the store where it has them, else evaluated and stored.
+    """Log-probabilities of one model on all its windows: the store gives what it has, the rest is evaluated and stored.
 
     Raises:
         ModelError: a kernel that the model needs is wrong, llama.cpp fails, its process is ended, or the model's

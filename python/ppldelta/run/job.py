@@ -40,9 +40,9 @@ class Participant:
         model: where it is evaluated.
         sha256: its content.
         tokenization: the documents as it reads them; the reference's own, which today's comparisons share.
-        keys: what the store files each of its windows under.
-        stored: which of them it has.
-        info: what the model says of itself, where the store remembers that; the weights need not be loaded then.
+        keys: under which the store files each of its windows.
+        stored: which of these keys the store has.
+        info: what the model says of itself, if the store remembers that; then the weights need not be loaded.
     """
 
     model: RemoteModel
@@ -69,7 +69,7 @@ class Participant:
         return sum({key: window.n_fed for key, window in zip(self.keys, windows, strict=True)}.values())
 
     def missing(self, known: Container[Key]) -> list[Batch]:
-        """What has to be evaluated: the windows that are not known, of equal ones the first."""
+        """What has to be evaluated: the windows whose keys are not known; of equal windows only the first."""
         first: dict[Key, int] = {}
         for i, key in enumerate(self.keys):
             if key not in known:
@@ -78,7 +78,7 @@ class Participant:
 
     @property
     def todo(self) -> list[Batch]:
-        """What has to be evaluated with what the store has now."""
+        """What has to be evaluated, given what the store had when the job was opened."""
         return self.missing(self.stored)
 
 
@@ -108,7 +108,7 @@ class Job:
         return self.models[0]
 
     def engine(self, kernels: str) -> str:
-        """What the store files windows under that these kernels computed (`Key.engine`)."""
+        """The part `Key.engine` of the keys under which the store files windows that these kernels computed."""
         return engine_of(self.settings, replace(self.build, kernels=kernels))
 
     @property
@@ -159,7 +159,9 @@ def opened(
     store: str | os.PathLike[str] | bool | None,
     progress: bool,
 ) -> Iterator[Job]:
-    """Refuses all that can be refused before the first window is evaluated; what is open is closed at the end.
+    """Makes the job, and refuses all that can be refused before the first window is evaluated.
+
+    The store and the reading of hashes are closed at the end.
 
     Args:
         request: models and settings.
@@ -192,7 +194,7 @@ def _store(store: str | os.PathLike[str] | bool | None) -> AbstractContextManage
 def _read(
     files: Files, request: Request, session: Session, memory: Memory
 ) -> tuple[list[Document], list[RemoteModel], list[str]]:
-    """The documents, the models, of which the reference can be scored, and warnings."""
+    """The documents, the models, and warnings. The reference is known to be scorable, the comparisons not yet."""
     documents, warnings = load_documents(files)
     models = [
         RemoteModel(
@@ -201,8 +203,8 @@ def _read(
         for each in request.models
     ]
     reference = models[0]
-    # A model that was evaluated before needs no weights, as far as is known yet; for another one the vocabulary alone
-    # would take as long to load and then be loaded again.
+    # A reference that was evaluated before may need no weights. For another one it would not help to load the
+    # vocabulary alone: that takes as long, and the weights would be loaded afterwards.
     if not memory.description(memory.hashes.known(reference.source)):
         reference.load()
     checks.refuse_unscorable(reference.info, reference.label)
@@ -228,7 +230,7 @@ def _admit(
 ) -> tuple[list[RemoteModel], list[str]]:
     """The reference and the comparisons that can be judged against it, and warnings, also of those left out.
 
-    What the store knows of a model is not asked again.
+    A comparison is not asked again for what the store knows of it.
 
     Raises:
         ModelError: none of the comparisons can be loaded or scored.

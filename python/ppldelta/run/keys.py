@@ -1,7 +1,7 @@
-"""What the store files windows under.
+"""The keys under which the store files windows.
 
-A window is filed by what is in it, not by where it is: of a text that has grown, or of which more windows are asked
-for, only the new windows are evaluated. Only the key of a window that shares a batch depends on others.
+A window is filed by what is in it, not by where it is: if a text has grown, or if more of its windows are asked for,
+only the new windows are evaluated. Only the key of a window that shares a batch depends on other windows.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ class Keys:
         settings: the same for all models.
         reference: what the reference says of itself.
         build: what evaluates them.
-        batches: all windows.
+        batches: the tokenization's, which hold all its windows.
     """
 
     def __init__(
@@ -37,7 +37,7 @@ class Keys:
         found: dict[int, str] = {}
         for batch in batches:
             own = [_hash(window) for window in batch.windows]
-            # windows that share a batch move one another's last digits, so what is in it belongs to the key
+            # windows that share a batch move one another's last digits, so each key depends on the whole batch
             found |= zip(batch.at, own if len(own) == 1 else [_joined([each, *own]) for each in own], strict=True)
         self._digests = [found[i] for i in range(len(found))]
 
@@ -54,8 +54,8 @@ def engine_of(settings: ResolvedSettings, build: Build) -> str:
 def corpus_hash(documents: Iterable[TokenizedDocument]) -> str:
     """sha256 over texts and the tokens that the reference makes of them, as 64 hexadecimal digits.
 
-    A model that splits these texts into these tokens need not be asked again. The keys of its windows would not show
-    that it does, because the tokens after a document's last window are in no key.
+    The store remembers under this hash which models split these texts into these tokens, so that they need not be asked
+    again. The keys of windows cannot tell that, because the tokens after a document's last window are in no key.
     """
     whole = hashlib.sha256()
     for each in documents:

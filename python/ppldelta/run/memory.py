@@ -14,7 +14,7 @@ from ppldelta.store.store import Key, Store
 
 @dataclass(frozen=True, eq=False)
 class Memory:
-    """Where it is looked up.
+    """What is known of the models of a run without loading them, and where that is looked up.
 
     Attributes:
         store: what was found out before; None if nothing is kept.
@@ -27,13 +27,14 @@ class Memory:
     progress: bool
 
     def sha256(self, source: ModelSource) -> str:
-        """A model's content, for which its files may have to be read."""
+        """The hash of a model's content; its files may have to be read for it."""
         return self.hashes.wait_visibly(source, self.progress)
 
     def description(self, sha256: str | None) -> ModelInfo | None:
-        """What a model of this content says of itself, where the store remembers that.
+        """What a model of this content says of itself; None if the store does not remember it.
 
-        Another development state of the same version may have kept more, which is left out, or less, which does not do.
+        Another development state of the same version may have kept other fields: those that are unknown here are left
+        out, and if one is missing the description is not used.
         """
         known = self.store.notes.description(sha256, native.release()) if self.store and sha256 else None
         names = [each.name for each in fields(ModelInfo)]

@@ -119,7 +119,7 @@ class Settings:
             help="most tokens computed at once; another number moves single tokens a little (default: %(default)s)",
             flags=("-ub", "--ubatch-size"),
             metavar="N",
-            least=4,  # below that a window's last token may come alone, and then threads matter (cpp/scorer.cpp)
+            least=4,  # below that a window's last token may come alone, and then threads matter (cpp/cut.cpp)
             most=2**16,
         ).metadata,
     )
@@ -158,8 +158,8 @@ class Settings:
                 raise PpldeltaError(f"`{each.name}` must be a whole number, got {shown_type(value)}")
         _check_ranges(self)
 
-    def resolve(self, info: ModelInfo, where: Build) -> ResolvedSettings:
-        """What they mean for a reference and for what the evaluating process has.
+    def resolve(self, info: ModelInfo, build: Build) -> ResolvedSettings:
+        """What these settings mean for a reference and for the build of the process that evaluates.
 
         On the CPU each window is evaluated alone: several at once are no faster there. On a GPU short windows share a
         batch, but not those of a recurrent or hybrid model: each sequence would need a state of its own (tens of MB),
@@ -169,9 +169,9 @@ class Settings:
             PpldeltaError: the reference's training context is too short to be a window.
         """
         n_ctx = self.n_ctx if self.n_ctx is not None else default_n_ctx(info.n_ctx_train)
-        on_gpu = where.on_gpu(self.n_gpu_layers)
+        on_gpu = build.on_gpu(self.n_gpu_layers)
         n_seq_max = N_SEQ_MAX_GPU if on_gpu and not info.recurrent else 1
-        by_default = ALL_LAYERS if where.gpu else 0
+        by_default = ALL_LAYERS if build.gpu else 0
         return ResolvedSettings(
             windows=self.windows,
             n_ctx=n_ctx,
@@ -251,23 +251,23 @@ class ResolvedSettings:
         )
 
     def of_each_window(self) -> ResolvedSettings:
-        """The same with the default of what only chooses among windows: a window's numbers do not depend on that."""
+        """The same, but what only chooses windows has its default: the numbers of a window do not depend on it."""
         chosen = {name: getattr(Settings, name) for name, known in SETTINGS.items() if known.decides == "tokens"}
         return replace(self, **chosen)
 
-    def signature(self, where: Build) -> Signature:
+    def signature(self, build: Build) -> Signature:
         """Everything that determines the numbers beside models and documents.
 
         Args:
-            where: what the process that evaluates is built from.
+            build: of the process that evaluates.
         """
-        parts = {"ppldelta": where.version, "llama.cpp": where.llama_cpp_commit, "patches": where.patches_hash}
+        parts = {"ppldelta": build.version, "llama.cpp": build.llama_cpp_commit, "patches": build.patches_hash}
         for each in fields(self):
             if SETTINGS[each.name].decides != "speed":
                 value = getattr(self, each.name)
                 parts[each.name] = "all" if value in (None, ALL_LAYERS) else str(value)
-        parts["backend"] = "+".join(name.split(":")[0] for name in where.devices)
-        parts["kernels"] = where.kernels
+        parts["backend"] = "+".join(name.split(":")[0] for name in build.devices)
+        parts["kernels"] = build.kernels
         return Signature.of(parts)
 
 

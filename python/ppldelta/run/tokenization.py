@@ -82,15 +82,15 @@ class Tokenization:
 
     @cached_property
     def _windows_before(self) -> NDArray[np.int64]:
-        """How many windows come before each document's own, and at the end how many there are."""
+        """For each document the number of windows before its own; the last entry is the number of all windows."""
         return np.cumsum([0, *(len(each.windows) for each in self.documents)])
 
     def document_of(self, window: int) -> Document:
-        """The document that a window, named by its index, is of."""
+        """The document to which the window with this index belongs."""
         return self.documents[int(np.searchsorted(self._windows_before, window, side="right")) - 1].document
 
     def batches_of(self, wanted: Iterable[int]) -> list[Batch]:
-        """The batches without any other windows than the wanted ones; those that are left without one are missing."""
+        """The batches, reduced to the wanted windows; a batch that has none of them is left out."""
         some, left = set(wanted), []
         for batch in self.batches:
             if at := tuple(i for i in batch.at if i in some):
@@ -113,7 +113,7 @@ def tokenize(
     Args:
         documents: of the corpus.
         model: whose vocabulary splits them.
-        settings: with all filled in.
+        settings: resolved for the reference.
         on_bytes: called with the bytes of text that were split into tokens since the last call.
 
     Raises:

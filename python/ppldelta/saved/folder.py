@@ -46,7 +46,7 @@ def write(
     run: Run,
     draw: Callable[[Path], object],
 ) -> Path:
-    """Writes a folder: all of it beside the folder's own files first; `run.json` takes its place last.
+    """Writes a folder. All files are first written beside the ones in place; `run.json` takes its place last.
 
     Args:
         folder: is made if it is not there.

@@ -33,7 +33,7 @@ class SavedFile:
 
 @dataclass(frozen=True)
 class Run:
-    """What `run.json` says, without the format and its own hash, which are there for whoever reads it.
+    """What `run.json` says, but for the format and the file's own hash: `write_run` adds them, `read_run` checks them.
 
     Attributes:
         version: of the ppldelta that saved the result.
@@ -112,7 +112,7 @@ def damaged(path: Path, why: str) -> ResultError:
 
 
 def _check(run: Run) -> None:
-    """What types do not say: whatever is counted on to be there is, and names are unique."""
+    """Checks what types cannot say: each list that must not be empty holds something, and names are unique."""
     if not run.families:
         raise Misfit("`families` must hold at least one family, got []")
     _unique("families", "family", (family.name for family in run.families))

@@ -1,7 +1,7 @@
-"""JSON and frozen dataclasses: reading is strict, and what a class declares is all that there is to say about a file.
+"""Reads JSON into frozen dataclasses, strictly: what a class declares is all that a file may say.
 
-Every field has the type that it is declared with; none is missing but those with a default, which older versions did
-not write; none is there that the class does not declare. A number is finite and not negative.
+Every field must have the type that it is declared with. Only fields with a default may be missing, since older versions
+did not write them, and a field that the class does not declare is refused. Numbers are finite and not negative.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ def parse(text: bytes) -> object:
     """What JSON says.
 
     Raises:
-        Misfit: it is no JSON, or not such that everyone reads the same in it.
+        Misfit: it is no JSON, or different readers could understand different things (a name that stands twice, NaN).
     """
     try:
         return json.loads(text, object_pairs_hook=_object, parse_constant=_constant)
@@ -70,7 +70,7 @@ def read(kind: type[T], value: object, place: str = "") -> T:
 
 
 def as_json(value: object) -> object:
-    """The same for `json.dumps`: what `read` takes back."""
+    """A dataclass as what `json.dumps` takes and `read` reads back."""
     if isinstance(value, Signature):
         return dict(value) if value.line is None else value.line
     if dataclasses.is_dataclass(value) and not isinstance(value, type):

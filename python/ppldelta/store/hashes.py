@@ -1,5 +1,7 @@
-"""Content hashes of the models of a run: those that the store remembers at once, the others from a thread that reads
-the files while the caller loads and tokenizes.
+"""Content hashes of the models of a run.
+
+The store gives those that it remembers at once. For the others a thread reads the files, while the caller loads and
+tokenizes.
 """
 
 from __future__ import annotations

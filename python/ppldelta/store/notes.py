@@ -1,7 +1,7 @@
 """What the store remembers beside log-probabilities, because finding it out takes long.
 
-Of models that is the content hash of their files, what each says of itself, and which texts it splits as a reference
-did; of machines, which kernels were found to multiply right.
+For each model that is the content hash of its files, what it says of itself, and which texts it splits as a reference
+did. For each machine it is which kernels were found to multiply right.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from ppldelta.store.database import COARSE_S, Database
 
 
 class Notes:
-    """Beside the log-probabilities in the same file (`store.store.Store.notes`).
+    """The notes of a store, in the same file as its log-probabilities (`store.store.Store.notes`).
 
     Raises:
         StoreError: from all methods, if the file cannot be read or written.
@@ -25,7 +25,7 @@ class Notes:
         self._database = database
 
     def remembered_hash(self, stamp: Stamp) -> str | None:
-        """The content hash of a model's files; None unless it was remembered and they are unchanged since."""
+        """The content hash of a model's files; None unless it was remembered and the files are unchanged since."""
         now = int(time.time())
         with self._database.guard("read"):
             row = self._database.connection.execute(
@@ -51,7 +51,7 @@ class Notes:
         """What a model said of itself, as `describe` was given it; None if nothing was remembered.
 
         Args:
-            model: sha256 of its content.
+            model: sha256 of the model's content.
             release: the versions of what it was asked with, in a line.
         """
         with self._database.guard("read"):
@@ -64,7 +64,7 @@ class Notes:
             raise self._database.damaged("a row holds something else than what was written") from error
 
     def describe(self, model: str, release: str, info: Mapping[str, object]) -> None:
-        """Remembers what a model says of itself, so that its weights need not be loaded to know it."""
+        """Remembers what a model says of itself, so that it need not be loaded to be asked again."""
         with self._database.guard("write"):
             self._database.connection.execute(
                 "INSERT OR REPLACE INTO models (model, release, info) VALUES (?, ?, ?)",
@@ -76,7 +76,7 @@ class Notes:
 
         Args:
             model: sha256 of its content.
-            corpus: which texts, and into what (`run.keys.corpus_hash`).
+            corpus: stands for the texts and the reference's tokens of them (`run.keys.corpus_hash`).
         """
         with self._database.guard("read"):
             found = self._database.connection.execute(

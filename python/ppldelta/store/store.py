@@ -1,8 +1,8 @@
 """Log-probabilities that were computed once, kept in one SQLite file, so that nothing is ever evaluated twice.
 
-Windows that were done together are one row, committed as soon as they are there: a killed process loses what it was
-doing together and nothing else. Two processes may write at once. Beside them lies what is expensive to find out
-(`store.notes`).
+Windows that one task evaluated are one row, which is committed as soon as they are there: a process that is killed
+loses the task it was at and nothing else. Two processes may write at once. The file also keeps what is expensive to
+find out (`store.notes`).
 """
 
 from __future__ import annotations
@@ -32,8 +32,8 @@ class Key:
 
     Attributes:
         model: sha256 of the model's content, 64 hexadecimal digits (`models.identity`).
-        window: sha256 of the window, 64 hexadecimal digits (`run.keys`): which token is the first to be scored,
-            those that are fed, and the targets; if several windows share a batch, of all that are in it as well.
+        window: sha256 of the window, 64 hexadecimal digits (`run.keys`): of its first scored row, its tokens and its
+            targets; if several windows share a batch, of the whole batch as well.
         rule: text that names how texts are cut into windows: the rule, n_ctx, BOS.
         engine: text that names what else the numbers depend on: versions, backend, micro-batch …
     """
@@ -164,7 +164,7 @@ class Store:
         self.close()
 
     def _shards_of(self, keys: Iterable[Key]) -> Iterator[tuple[dict[bytes, Key], int]]:
-        """For each row that holds some of the keys, these by their digest, and its id."""
+        """For each row that holds windows of these keys: the keys by digest, and the row's id."""
         groups: dict[tuple[str, str, str], dict[bytes, Key]] = defaultdict(dict)
         for key in keys:
             groups[key.model, key.rule, key.engine][bytes.fromhex(key.window)] = key
@@ -177,7 +177,7 @@ class Store:
                     yield here, shard
 
     def _windows(self, at: int) -> list[tuple[int, list[bytes]]]:
-        """Of each row of a pass, its id and the digests of its windows, in the order in which they came."""
+        """The id of each row of a pass and the digests of its windows, in the order in which the rows came."""
         rows = self.database.connection.execute("SELECT id, windows FROM shards WHERE pass = ? ORDER BY id", (at,))
         return [(shard, _digests(windows)) for shard, windows in rows.fetchall()]
 

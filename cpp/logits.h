@@ -45,8 +45,8 @@ class logits_block {
     // float32 [n_vocab, n_rows], where the graph has left it, maybe on a device.
     const ggml_tensor * tensor() const { return logits_; }
 
-    // Calls f(rows, first, n) for consecutive rows in host memory: all at once where they are there already, and else
-    // as many at a time as the staging memory holds.
+    // Calls f(rows, first, n) for consecutive rows in host memory: all at once if they are there already, else as many
+    // at a time as the staging memory holds.
     void on_host(const std::function<void(const float *, size_t, size_t)> & f) const;
 
   private:
@@ -62,7 +62,7 @@ class logits_reader {
     virtual void read(const logits_block & block) = 0;
 };
 
-// Which row of which window, as one number: windows one after the other, each with its rows.
+// Numbers the rows of several windows: first all rows of the first window, then those of the second, and so on.
 class row_numbers {
   public:
     // `n_rows` of each window.
@@ -75,7 +75,7 @@ class row_numbers {
     std::vector<size_t> first_;
 };
 
-// Each row becomes the log-probability of what really came next.
+// Turns each row into the log-probability of the token that really came next.
 class target_reader : public logits_reader {
   public:
     // `targets` and `logp` by row number; log-probabilities in nats.
@@ -98,7 +98,7 @@ struct kept_rows {
     std::vector<row_values> values;
 };
 
-// Each row is kept as it is, and described.
+// Keeps each row as it is, and describes it.
 class keeping_reader : public logits_reader {
   public:
     keeping_reader(row_numbers numbers, const int32_t * targets, int n_threads, kept_rows & kept) :
@@ -113,7 +113,7 @@ class keeping_reader : public logits_reader {
     kept_rows &     kept_;
 };
 
-// Each row is compared with the one that was kept for its place; both vocabularies have the same size.
+// Compares each row with the one that was kept for its place. Throws if the vocabularies differ in size.
 class comparing_reader : public logits_reader {
   public:
     comparing_reader(row_numbers numbers, const int32_t * targets, int n_threads, const kept_rows & kept, pair_values * values) :

@@ -71,7 +71,8 @@ py::list pieces(const ppldelta::model & model, const array<int32_t> & tokens) {
     return list;
 }
 
-// What Python hands over as windows, tuples (tokens, first_output, targets), as the scorer and its readers want it.
+// The windows that Python hands over, tuples (tokens, first_output, targets), in the form that the scorer and its readers
+// take.
 struct windows_in {
     std::vector<array<int32_t>>   tokens; // kept alive
     std::vector<ppldelta::window> windows;
@@ -133,7 +134,7 @@ py::tuple keep(ppldelta::scorer & scorer, const py::list & windows, const py::fu
     return py::make_tuple(values, std::move(kept));
 }
 
-// For each window a structured array of what its rows say, and how far they are from those that were kept.
+// For each window a structured array of what its rows say, and of how far each is from the row that was kept.
 py::list compare(ppldelta::scorer & scorer, const py::list & windows, const ppldelta::kept_rows & kept,
                  const py::function & on_step) {
     const windows_in                   in(windows);
@@ -160,7 +161,7 @@ array<ppldelta::pair_values> compare_rows(const array<float> & ref, const array<
     return values;
 }
 
-// Windows as (n_tokens, first_output); for each step (window, begin, end) of what it feeds.
+// Takes windows as (n_tokens, first_output), and gives for each step the ranges (window, begin, end) that it feeds.
 py::list cut(const std::vector<std::pair<size_t, size_t>> & windows, size_t n_tokens, size_t n_outputs) {
     std::vector<ppldelta::window_shape> shapes;
     for (const auto & [n, first_output] : windows) {

@@ -12,7 +12,7 @@ namespace ppldelta {
 
 namespace {
 
-constexpr float least = -87.0f; // below it exp_nonpositive clamps: such a token is left out of sums with its logarithm
+constexpr float least = -87.0f; // exp_nonpositive clamps below: a token there is left out of sums of e times a logarithm
 
 // Sums over one row, with e = exp(x - max).
 struct row_sums {
@@ -142,7 +142,7 @@ pair_sums sums_of(const float * x, const float * y, size_t n, float max_x, float
 
 #endif
 
-// The first of the largest logits; of a row that holds NaN any.
+// The index of the largest logit, of several the first; of a row that holds NaN, any index.
 size_t top_of(const float * x, size_t n) {
     float lanes[4 * n_lanes];
     std::fill(std::begin(lanes), std::end(lanes), -std::numeric_limits<float>::infinity());

@@ -1,4 +1,4 @@
-// The numerics of lockstep: what one row of logits says, and how far a second one for the same place is from it.
+// The numerics of a pair of models: what one row of logits says, and how far a second row for the same place is from it.
 // Knows neither llama.cpp nor Python. Logarithms are natural; sums are float64 over float32 exponentials.
 #pragma once
 
@@ -13,11 +13,11 @@ struct row_values {
     float   logp;     // ln p(t), bit for bit that of log_softmax_rows
     float   logp_top; // ln of the largest p
     float   entropy;  // -sum p ln p, in nats
-    int32_t rank;     // of t: 1 and how many tokens are more probable
-    int32_t top;      // the most probable token, of several the first
+    int32_t rank;     // of t: 1 + the number of tokens that are more probable
+    int32_t top;      // the most probable token; of several, the first
 };
 
-// For each of n_rows contiguous rows its values, spread over up to n_threads threads. A row that holds NaN or +inf gives
+// Gives the values of each of n_rows contiguous rows, in up to n_threads threads. A row that holds NaN or +inf gives
 // values that are not finite.
 void describe_rows(const float * logits, size_t n_vocab, const int32_t * targets, size_t n_rows, int n_threads,
                    row_values * values);
@@ -28,9 +28,10 @@ struct pair_values {
     float      kld; // in nats
 };
 
-// The same for the rows of a comparison, and their Kullback-Leibler divergence from the reference's rows in nats,
-// sum p_ref (ln p_ref - ln p_cmp) (Kullback and Leibler 1951): not negative, 0 to the last bit where the rows are equal,
-// infinite where the comparison rules out a token that the reference does not. `ref_values` are those of `describe_rows`.
+// Describes the rows of a comparison in the same way, and gives the Kullback-Leibler divergence of each from the
+// reference's row in nats, sum p_ref (ln p_ref - ln p_cmp) (Kullback and Leibler 1951). It is not negative, 0 to the
+// last bit if the rows are equal, and infinite if the comparison rules out a token that the reference does not.
+// `ref_values` are what `describe_rows` gave for `ref`.
 void compare_rows(const float * ref, const row_values * ref_values, const float * cmp, size_t n_vocab,
                   const int32_t * targets, size_t n_rows, int n_threads, pair_values * values);
 

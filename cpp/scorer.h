@@ -1,6 +1,6 @@
 // RAII over llama_context: windows → micro-batches → rows of logits, which a reader gets.
-// Logits are consumed where each micro-batch's graph leaves them, so memory grows neither with n_ctx × n_vocab nor
-// with a second copy of them.
+// The reader sees the rows where each micro-batch's graph leaves them, so that memory neither grows with
+// n_ctx × n_vocab nor holds a second copy.
 #pragma once
 
 #include "logits.h"
@@ -35,10 +35,11 @@ class scorer {
     scorer(const scorer &) = delete; // llama.cpp knows the address
     scorer & operator=(const scorer &) = delete;
 
-    // Feeds the windows side by side, each as a sequence of its own, and hands the rows to `reader`. One window goes in
-    // micro-batch by micro-batch. Several go in at once, and llama.cpp cuts them into micro-batches: a recurrent model
-    // needs the same number of tokens of each window in a micro-batch, and llama.cpp knows that. `on_step` is called
-    // after each step with the number of tokens in it. Both may throw; the scorer stays usable.
+    // Feeds the windows side by side, each as a sequence of its own, and hands the rows to `reader`. A window that is
+    // alone goes in micro-batch by micro-batch. Several windows go in at once, and llama.cpp cuts them into
+    // micro-batches: it knows that a recurrent model needs as many tokens of each window in a micro-batch as of the
+    // others. `on_step` is called after each step with the number of tokens in it. `reader` and `on_step` may throw; the
+    // scorer stays usable.
     void run(const std::vector<window> & windows, logits_reader & reader, const std::function<void(size_t)> & on_step);
 
     int n_threads() const { return params_.n_threads; }
@@ -54,7 +55,7 @@ class scorer {
     std::unique_ptr<llama_context, context_deleter> context_;
     logits_reader *                                 reader_ = nullptr; // of the call of `run`
     std::vector<output>                             outputs_;          // of the step's tokens, by batch index
-    std::exception_ptr                              error_;            // of `read`: none may pass through llama.cpp
+    std::exception_ptr                              error_;            // from `read`: may not pass through llama.cpp
     staging                                         staging_;
 };
 

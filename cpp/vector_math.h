@@ -1,6 +1,6 @@
-// What the loops over rows of logits have in common, written so that compilers vectorise it: fixed-width lanes, no branches,
-// no libm call in a loop, and no -ffast-math, which would lose NaN. Each file that includes it is compiled with the options of
-// CMakeLists.txt (`vector_flags`).
+// What the loops over rows of logits have in common, written so that compilers vectorise the loops: fixed-width lanes,
+// no branches, no libm call in a loop, and no -ffast-math, which would lose NaN. Each file that includes this one is
+// compiled with the options `vector_flags` of CMakeLists.txt.
 #pragma once
 
 #include <algorithm>
@@ -15,7 +15,7 @@
 
 namespace ppldelta {
 
-constexpr size_t n_lanes = 16; // of a sum: its order of additions, and so its bits
+constexpr size_t n_lanes = 16; // of a sum: their number fixes the order of additions, and so the sum's bits
 
 // exp(x) for x <= 0 (and NaN). x = n ln 2 + r with |r| <= ln 2 / 2, so exp(x) = 2^n exp(r); ln 2 is split in two
 // parts so that n ln 2 is exact, and exp(r) is its Taylor polynomial of degree 7 (remainder below 1e-8).

@@ -12,9 +12,8 @@ import ppldelta
 from ppldelta import demo
 from ppldelta.cli import main
 from ppldelta.engine.remote import Shard
-from ppldelta.run import dry_run as planning
 from ppldelta.run.batches import make_batches
-from ppldelta.run.dry_run import beginning
+from ppldelta.run.dry_run import beginning, probe
 from ppldelta.store.store import Store
 from ppldelta.text.windows import Batch, Window, cut_windows
 from ppldelta.wording import numbers
@@ -73,10 +72,10 @@ def test_the_speed_is_that_of_the_model(monkeypatch: pytest.MonkeyPatch) -> None
             yield Shard([(i, None, each.n_fed / 1000) for i, each in enumerate(batches)], "CPU")
 
     model = type("Participant", (), {"model": Slow()})
-    assert planning.probe(model, batches(5000, 3000), None) == pytest.approx(1000)
+    assert probe(model, batches(5000, 3000), None) == pytest.approx(1000)
     assert lengths == [64, 256, 1024]
     lengths.clear()
-    assert planning.probe(model, batches(100, 20), None) == pytest.approx(1000)
+    assert probe(model, batches(100, 20), None) == pytest.approx(1000)
     assert lengths == [64, n_fed(batches(100, 20))], "never more than there is"
 
 

@@ -1,4 +1,4 @@
-"""A module imports only what stands below it in docs/design.md: this reads the imports and holds that."""
+"""No module imports what stands above it, and the two wings of docs/design.md know nothing of each other."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ INSIDE: dict[str, tuple[str, ...]] = {
 }
 """The modules of a part, each of which imports only what stands before it."""
 STRANGERS = {("engine", "store"), ("store", "engine")}
-"""Where models run nobody knows what is kept, and the other way round; `run` knows both."""
+"""Neither knows of the other: where models run, and what is kept. `run` knows both."""
 COMPUTES, SHOWS = {"text", "models", "engine", "store"}, {"analysis", "reporting"}
 THIRD_PARTY: dict[str, set[str]] = {
     "analysis": {"numpy", "polars"},
@@ -92,7 +92,7 @@ def imports(source: str) -> set[str]:
 
 
 def violations(part: str, source: str, module: str | None = None) -> list[str]:
-    """What a module of `part` imports and should not."""
+    """What a module of `part` imports and should not; with `module`, its name, the order inside the part counts too."""
     found = []
     inside = INSIDE.get(part, ())
     for name in sorted(imports(source)):
@@ -115,7 +115,7 @@ def violations(part: str, source: str, module: str | None = None) -> list[str]:
 @pytest.mark.parametrize(
     ("part", "path"), modules(), ids=lambda value: value.stem if isinstance(value, Path) else value
 )
-def test_module_imports_only_what_stands_above_it(part: str, path: Path) -> None:
+def test_no_module_imports_what_stands_above_it(part: str, path: Path) -> None:
     assert part in RANK, f"{path.name}: give the new part a rank"
     if part in INSIDE and path.stem != "__init__":
         assert path.stem in INSIDE[part], f"{path.name}: give the new module a place"
@@ -154,9 +154,9 @@ def test_the_check_sees_one_inside_a_part(part: str, module: str, source: str) -
     assert violations(part, source, module)
 
 
-def test_only_engine_and_what_stands_on_them_load_the_extension() -> None:
+def test_only_three_parts_import_the_extension() -> None:
     users = {part for part, path in modules() if "ppldelta._core" in imports(path.read_text())}
-    assert users <= {"_load", "engine", "result"}
+    assert users == {"_load", "engine", "result"}
 
 
 def test_only_one_module_prints() -> None:
@@ -172,7 +172,7 @@ def is_call_of_a_name(node: ast.AST) -> bool:
 
 @pytest.mark.parametrize("name", ["figures", "lines", "marks", "plane", "ratios", "sizes", "convergence"])
 def test_figures_compute_nothing(name: str) -> None:
-    """They draw what frames hold, without NumPy."""
+    """They draw what frames hold; whatever needs NumPy is computed elsewhere."""
     assert "numpy" not in imports((PACKAGE / "reporting" / f"{name}.py").read_text())
 
 

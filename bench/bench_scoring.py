@@ -1,11 +1,10 @@
 """(a) Scoring one long text: what remains above the forward pass, and what a scored token costs under each rule.
 
 The floor is llama.cpp decoding the same windows with output rows for the same targets (`floor.py`), in the process that
-scores. `llama-bench` has no output rows to speak of and is not built here. Both take turns window by window, in a
-fresh process each round: where memory happens to lie makes one some percent faster or slower for as long as it lives.
-So does which copy of the weights was loaded first, and that turns every round. The rules are compared with the text
-in several windows and in one: in several, `"every"` feeds nearly two tokens for each that it scores, as
-`"perplexity"` always does.
+scores. Both take turns window by window, in a fresh process each round: where memory happens to lie makes a process
+some percent faster or slower. So does which copy of the weights was loaded first, and that turns every round. The rules
+are compared with the text in several windows and in one: in several, `"every"` feeds nearly two tokens for each that it
+scores, as `"perplexity"` always does.
 """
 
 from __future__ import annotations

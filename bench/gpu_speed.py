@@ -17,7 +17,7 @@ from ppldelta.run.batches import shared_batches
 from ppldelta.run.settings import DEFAULT_N_UBATCH, N_SEQ_MAX_GPU
 
 MOST_OVER_FORWARD = 1.03
-"""Issue 3's limit for what scoring costs, over decoding alone with the same output rows."""
+"""The most that scoring may cost, in times of decoding alone with the same output rows."""
 
 
 def _sizes(on: Device) -> tuple[int, list[int], float]:

@@ -4,8 +4,8 @@ For a token v with the records i where v was the token that really came next:
 
     n = number of records      sum = Σ delta      gain = Σ max(delta, 0)      loss = Σ max(-delta, 0)      (nats)
 
-so sum = gain - loss. Sums and not means: a frequent token with a small change matters more to a text than a rare one
-with a large change. Divide by n for the mean.
+so sum = gain - loss. Sums and not means (sum / n): a frequent token with a small change matters more to a text than a
+rare one with a large change.
 """
 
 from __future__ import annotations

@@ -46,7 +46,7 @@ def meter(
         total: units in all.
         unit: `"token"`, `"byte"`, `"model"` or `"type"`.
         initial: units that were done before.
-        brief: whether it is often over at once: it is shown only where it lasts, and leaves nothing behind.
+        brief: whether it is often over at once: it is shown only if it lasts, and leaves nothing behind.
         visible: whether to show anything.
     """
     what = shown_name(what)

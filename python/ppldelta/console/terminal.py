@@ -81,7 +81,7 @@ class LogLines(logging.Handler):
 def guarded(command: Callable[[], int]) -> int:
     """Runs a command of the command line and returns the exit status.
 
-    Within, SIGTERM and SIGHUP raise `Ended`, unless they were ignored from the start as `nohup` does. Where stdout
+    Within, SIGTERM and SIGHUP raise `Ended`, unless they were ignored from the start as `nohup` does. If stdout
     cannot be written, the status is 1 and a line on stderr says why; a closed pipe, such as that of `| head`, is no
     news: 141 without a word, as a shell says it of SIGPIPE. A command that failed keeps its own status.
     """

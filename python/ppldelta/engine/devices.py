@@ -47,7 +47,7 @@ class Device:
 
     @classmethod
     def of(cls, fields: Mapping[str, Any]) -> Device:
-        """From what `_core.devices` says of one."""
+        """A device from what `_core.devices` says of it."""
         features = tuple((name, value) for name, value in fields["features"])
         return cls(**{**fields, "buffer_types": tuple(fields["buffer_types"]), "features": features})
 
@@ -92,7 +92,7 @@ def _shown(name: str, value: str) -> str:
 
 
 def _nvidia_driver() -> str | None:
-    """The version of NVIDIA's kernel module, where it says one (Linux)."""
+    """The version of NVIDIA's kernel module, if it says one (Linux)."""
     try:
         found = re.search(r"\d+\.\d+(\.\d+)?", _NVIDIA_DRIVER.read_text())
     except OSError:

@@ -29,7 +29,7 @@ class Ended(Exception):
     """A process ended before it had said what was wanted.
 
     Args:
-        cause: such as "SIGILL"; "TIMEOUT" where it had to be ended.
+        cause: such as "SIGILL"; "TIMEOUT" if it had to be ended.
         said: the last lines of what it wrote to stderr, on one.
     """
 
@@ -120,7 +120,7 @@ class _Running:
 
 
 def _check(type: str, running: _Running) -> tuple[list[Product], list[Crash]]:
-    """One type: where a kernel ends the process, another one goes on behind it."""
+    """Multiplies with one type: if a kernel ends the process, another process goes on with the kernels after it."""
     products: list[Product] = []
     crashes: list[Crash] = []
     while True:

@@ -96,7 +96,7 @@ class _Collector(logging.Handler):
 
 
 current: Process | None = None
-"""This process, where it is a local worker."""
+"""This process, if it is a local worker."""
 
 
 def start(board: str, stderr: str, parent: int, rpc: tuple[str, ...]) -> None:

@@ -18,7 +18,7 @@ class Notes:
     """The notes of a store, in the same file as its log-probabilities (`store.store.Store.notes`).
 
     Raises:
-        StoreError: from all methods, if the file cannot be read or written.
+        StoreError: raised by all methods if the file cannot be read or written.
     """
 
     def __init__(self, database: Database) -> None:

@@ -67,7 +67,7 @@ def prune(
         What was removed, by model.
 
     Raises:
-        StoreError: also where `model` names none or several. If only making the file smaller fails, the rows
+        StoreError: also if `model` names none or several. If only making the file smaller fails, the rows
             are gone and their space is used again.
     """
     if [model, older_than_days, max_bytes, everything or None].count(None) != 3:

@@ -1,7 +1,7 @@
 """The floor: llama.cpp's forward pass with output rows for the scored targets, and nothing done with the logits.
 
-By another path than the engine's, C structs through ctypes as in tests/helpers/llama_ctypes.py, so that the engine is not
-compared with itself. Same library, micro-batches, KV cache and threads.
+By another path than the engine's, C structs through ctypes as in tests/helpers/llama_ctypes.py, so that the engine is
+not compared with itself. Same library, micro-batches, KV cache and threads.
 """
 
 from __future__ import annotations

@@ -233,7 +233,7 @@ def _finite(value: float) -> float | None:
 
 
 def _free(device: Device) -> int:
-    """Bytes that are free; of the machine's memory ggml says that all is."""
+    """Bytes that are free. ggml says of the machine's memory that all of it is, so the system is asked for that."""
     available = cpu.memory_available() if device.backend == "CPU" else None
     return device.memory_free if available is None else min(available, device.memory_total)
 

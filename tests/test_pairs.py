@@ -1,13 +1,15 @@
-"""What rows of logits say of each other, against SciPy's and NumPy's float64, and in the engine against kept logits."""
+"""What rows of logits say of each other, against NumPy's float64, and the same in the engine: rows kept and compared."""
 
 from __future__ import annotations
+
+from pathlib import Path
 
 import numpy as np
 import pytest
 from numpy.typing import NDArray
 
 from helpers.llama_ctypes import log_softmax
-from ppldelta import _core
+from ppldelta import _core, demo
 
 N_ROWS = 6
 
@@ -73,3 +75,29 @@ def test_logits_that_are_not_finite_show(bad: float, where: int, in_ref: bool) -
     values = _core.compare_rows(ref, cmp, targets, 1)
     assert not np.isfinite(values["kld"][0])
     assert np.isfinite(values["kld"][1:]).all()
+
+
+# --- in the engine ----------------------------------------------------------------------------------------------------
+
+
+def scorer(path: Path, n_seq_max: int) -> _core.Scorer:
+    return _core.Scorer(_core.Model(str(path).encode(), 0, False), 256, 64, 16, n_seq_max, 2)
+
+
+@pytest.mark.parametrize("lengths", [[200], [60, 71]])
+def test_kept_rows_are_compared_with_those_of_the_same_place(lengths: list[int]) -> None:
+    """Two windows share a step, and rows go back to their windows; the log-probabilities are those of scoring."""
+    windows = []
+    for n in lengths:
+        tokens = np.arange(n, dtype=np.int32) % 50 + n
+        windows.append((tokens[:-1], n // 3, tokens[n // 3 + 1 :]))
+    ref, cmp = (scorer(path, len(lengths)) for path in (demo.REFERENCE, demo.COMPARISONS[0]))
+    described, kept = ref.keep(windows, lambda n_tokens: None)
+    compared = cmp.compare(windows, kept, lambda n_tokens: None)
+    logp_ref, logp_cmp = (each.score(windows, lambda n_tokens: None) for each in (ref, cmp))
+    for i, (_, _, targets) in enumerate(windows):
+        assert len(compared[i]) == len(targets)
+        assert np.array_equal(described[i]["logp"], logp_ref[i])
+        assert np.array_equal(compared[i]["cmp"]["logp"], logp_cmp[i])
+        assert (compared[i]["kld"] > 0).all()
+    assert not any(each["kld"].any() for each in ref.compare(windows, kept, lambda n_tokens: None)), "at no distance"

@@ -67,7 +67,7 @@ class RemoteModel:
         n_gpu_layers: int | None = None,
         content: Callable[[], str] | None = None,
     ) -> None:
-        self.named = model
+        self._model = model
         self._session = session
         self._found = PinnedSource.of(model.source, n_gpu_layers)
         self._content = content or partial(content_hash, model.source)
@@ -78,12 +78,12 @@ class RemoteModel:
     @property
     def label(self) -> str:
         """What the user calls the model."""
-        return self.named.label
+        return self._model.label
 
     @property
     def source(self) -> ModelSource:
         """What the model is."""
-        return self.named.source
+        return self._model.source
 
     @cached_property
     def _pinned(self) -> PinnedSource:

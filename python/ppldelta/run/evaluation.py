@@ -43,7 +43,7 @@ class Evaluation:
         """The model's."""
         return self.participant.label
 
-    def entry(self) -> ModelFacts:
+    def facts(self) -> ModelFacts:
         """What the result says of the model."""
         info = self.info
         return ModelFacts(

@@ -54,8 +54,8 @@ def as_result(
     )
     family = Family(
         name=label,
-        ref=ref.entry(),
-        cmp=tuple(each.entry() for each in cmps),
+        ref=ref.facts(),
+        cmp=tuple(each.facts() for each in cmps),
         signature=work.settings.signature(work.build),
         system=work.build.system,
         devices=tuple(work.build.devices),

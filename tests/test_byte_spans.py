@@ -14,6 +14,7 @@ import ppldelta
 from ppldelta import demo
 from ppldelta.engine.native import Model
 from ppldelta.saved import folder as saved
+from ppldelta.saved.run_file import Run
 from ppldelta.text.spans import token_bounds
 
 TEXTS = {
@@ -128,7 +129,7 @@ def test_every_byte_of_a_document_is_scored_once(tmp_path: Path) -> None:
         starts, ends = rows["byte_start"].to_numpy(), rows["byte_end"].to_numpy()
         first = (
             0
-            if result.families[0]["ref"]["add_bos"]
+            if result.families[0].ref.add_bos
             else len(pieces[result.texts.row(named=True, by_predicate=pl.col("document") == name)["tokens"][0]])
         )
         assert np.array_equal(starts, [first, *ends[:-1]])
@@ -151,13 +152,11 @@ def test_where_the_text_is_not_spelt_the_columns_are_null(monkeypatch: pytest.Mo
         assert unknown == ["plain"]
 
 
-def test_a_folder_from_before_the_columns_is_read(
-    demo_result: ppldelta.Result, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_folder_from_before_the_columns_is_read(demo_result: ppldelta.Result, tmp_path: Path) -> None:
     older = {name: columns for name, columns in saved.FRAMES["tokens"].items() if not name.startswith("byte_")}
     frames = {name: getattr(demo_result, name) for name in saved.FRAMES}
     frames["tokens"] = frames["tokens"].select(list(older))
-    run = {"families": demo_result.families, "warnings": []}
+    run = Run(version="0", families=demo_result.families, warnings=[])
     saved.write(tmp_path, frames, run, lambda path: path.write_text("a report"))
     tokens = ppldelta.load(tmp_path).tokens
     assert tokens.columns == demo_result.tokens.columns

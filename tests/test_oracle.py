@@ -94,8 +94,8 @@ def test_logp_equals_numpy_log_softmax_over_full_logits(rule: str, path: str) ->
     for window in windows:
         cut = _core.cut([(len(window.tokens), window.first_output)], N_UBATCH, N_UBATCH)
         steps = [range(begin, end) for [(_, begin, end)] in cut]
-        exact = log_softmax(full_logits(demo.REFERENCE, window.tokens, N_UBATCH, steps))
-        expected = exact[np.arange(window.first_output, len(window.tokens)), window.targets]
+        exact = log_softmax(full_logits(demo.REFERENCE, window.tokens, N_UBATCH, steps, window.first_output))
+        expected = exact[np.arange(len(window.targets)), window.targets]
         assert scorer.score(window) == pytest.approx(expected, abs=2e-5)
 
 

@@ -59,9 +59,9 @@ def _library() -> ctypes.CDLL:
 
 
 def full_logits(
-    path: Path, tokens: NDArray[np.int32], n_ubatch: int, steps: Sequence[range] | None = None
+    path: Path, tokens: NDArray[np.int32], n_ubatch: int, steps: Sequence[range] | None = None, first_output: int = 0
 ) -> NDArray[np.float32]:
-    """Logits after every token of one sequence, float32 of shape [n_tokens, n_vocab].
+    """Logits after every token of one sequence from `first_output` on, float32 of shape [n_rows, n_vocab].
 
     Args:
         path: the model.
@@ -69,6 +69,8 @@ def full_logits(
         n_ubatch: most tokens in a micro-batch.
         steps: which tokens go into each call of llama.cpp; by default all into one, which llama.cpp cuts. On
             some devices a row's last digits depend on how many there are.
+        first_output: the first token after which logits are wanted; on some devices a single row is computed by another
+            kernel than several.
     """
     lib = _library()
     model = lib.llama_model_load_from_file(str(path).encode(), lib.llama_model_default_params())
@@ -88,9 +90,10 @@ def full_logits(
             batch.pos[i] = pos
             batch.n_seq_id[i] = 1
             batch.seq_id[i][0] = 0
-            batch.logits[i] = 1
+            batch.logits[i] = pos >= first_output
         assert lib.llama_decode(context, batch) == 0
-        parts.append(np.ctypeslib.as_array(lib.llama_get_logits(context), (len(step), n_vocab)).copy())
+        if n_rows := max(0, step.stop - max(step.start, first_output)):
+            parts.append(np.ctypeslib.as_array(lib.llama_get_logits(context), (n_rows, n_vocab)).copy())
     logits = np.concatenate(parts)
     lib.llama_batch_free(batch)
     lib.llama_free(context)

@@ -1,4 +1,4 @@
-"""What rows of logits say of each other, against NumPy's float64, and the same in the engine: rows kept and compared."""
+"""What rows of logits say of each other, against NumPy's float64; and rows that the engine kept and compares."""
 
 from __future__ import annotations
 

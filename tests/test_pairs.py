@@ -1,4 +1,4 @@
-"""What rows of logits say of each other, against float64 in NumPy, and the same of rows that the engine has kept."""
+"""What rows of logits say of each other, against NumPy's float64; and rows that the engine kept and compares."""
 
 from __future__ import annotations
 

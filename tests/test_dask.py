@@ -418,7 +418,7 @@ def pretend_kernels(text: str) -> None:
 
 def worker_forgets() -> None:
     """It loads its models anew."""
-    worker._models = type(worker._models)(worker._models.most_bytes)
+    worker._shelf = type(worker._shelf)(worker._shelf.most_bytes)
 
 
 _threads: set[int] = set()

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from ppldelta import _core, demo
 from ppldelta.errors import RecordsError
 from ppldelta.records.kld import read_kld
-from ppldelta.records.signed import DTYPE, compared, read_records
+from ppldelta.records.signed import DTYPE, compare_kld, read_records
 
 N_CTX = 128
 N_VOCAB = 96
@@ -49,7 +49,7 @@ def test_the_record_is_that_of_the_shared_header() -> None:
 
 def test_two_files_give_the_tools_records(written: Path) -> None:
     theirs = read_records(written / "cmp.npy")
-    ours = np.concatenate(list(compared(read_kld(written / "ref.kld"), read_kld(written / "cmp.kld"))))
+    ours = np.concatenate(list(compare_kld(read_kld(written / "ref.kld"), read_kld(written / "cmp.kld"))))
     for name in ("chunk", "pos", "token"):
         assert np.array_equal(ours[name], theirs[name])
     assert np.abs(ours["logp_ref"] - theirs["logp_ref"]).max() < 1e-6, "read from the same file"
@@ -59,7 +59,7 @@ def test_two_files_give_the_tools_records(written: Path) -> None:
 
 def test_a_file_against_itself_is_at_no_distance(written: Path) -> None:
     ref = read_kld(written / "ref.kld")
-    assert all(not records["kld"].any() for records in compared(ref, ref))
+    assert all(not records["kld"].any() for records in compare_kld(ref, ref))
 
 
 def test_probabilities_sum_up_to_one(written: Path) -> None:
@@ -72,9 +72,9 @@ def test_files_of_other_tokens_do_not_belong_together(written: Path, tmp_path: P
     write_kld(tmp_path / "a.kld", seed=0)
     write_kld(tmp_path / "b.kld", seed=1)
     with pytest.raises(RecordsError, match="tokens differ from chunk 0, token 0 on"):
-        next(compared(read_kld(tmp_path / "a.kld"), read_kld(tmp_path / "b.kld")))
+        next(compare_kld(read_kld(tmp_path / "a.kld"), read_kld(tmp_path / "b.kld")))
     with pytest.raises(RecordsError, match="n_vocab is"):
-        next(compared(read_kld(tmp_path / "a.kld"), read_kld(written / "ref.kld")))
+        next(compare_kld(read_kld(tmp_path / "a.kld"), read_kld(written / "ref.kld")))
 
 
 def write_kld(path: Path, *, seed: int) -> NDArray[np.float32]:

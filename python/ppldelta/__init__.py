@@ -24,7 +24,7 @@ from ppldelta.errors import (
 
 if TYPE_CHECKING:
     from ppldelta.records.kld import read_kld
-    from ppldelta.records.signed import read_records
+    from ppldelta.records.signed import compare_kld, read_records
     from ppldelta.result import Result, load, report
     from ppldelta.run.dry_run import Plan, plan
     from ppldelta.run.scoring import score
@@ -41,6 +41,7 @@ __all__ = [
     "StoreError",
     "TokenizerMismatchError",
     "__version__",
+    "compare_kld",
     "load",
     "plan",
     "read_kld",
@@ -53,6 +54,7 @@ __all__ = [
 _HOMES = {
     "Plan": "ppldelta.run.dry_run",
     "Result": "ppldelta.result",
+    "compare_kld": "ppldelta.records.signed",
     "load": "ppldelta.result",
     "plan": "ppldelta.run.dry_run",
     "read_kld": "ppldelta.records.kld",

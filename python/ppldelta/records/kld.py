@@ -21,7 +21,7 @@ from ppldelta.wording.names import counted, printable
 
 _MAGIC = b"_logits_"
 _HEADER = np.dtype([("magic", "S8"), ("n_ctx", "<u4"), ("n_vocab", "<i4"), ("n_chunks", "<i4")])
-_RANGE = 16.0
+RANGE = 16.0
 """Nats below the most probable token at which the tool cuts off."""
 
 _ROUNDING = 2e-3
@@ -82,13 +82,13 @@ class KldFile:
         offset = _HEADER.itemsize + self.tokens.nbytes + chunk * self.n_scored * dtype.itemsize
         rows = _read(self.path, dtype, self.n_scored, offset)
         step, least = rows["step"].astype(np.float64), rows["least"].astype(np.float64)
-        lowest = -_RANGE - 2 * np.log(self.n_vocab)
-        possible = (step >= 0) & (step <= _RANGE / 65535 * 1.001) & (least <= 1e-6) & (least >= lowest)
+        lowest = -RANGE - 2 * np.log(self.n_vocab)
+        possible = (step >= 0) & (step <= RANGE / 65535 * 1.001) & (least <= 1e-6) & (least >= lowest)
         if not possible.all():
             raise self._impossible(chunk, int(np.argmin(possible)))
         logp: NDArray[np.float32] = (rows["steps"] * rows["step"][:, None] + rows["least"][:, None]).astype(np.float32)
         sums = np.exp(logp, dtype=np.float64).sum(axis=1)
-        cut_off = self.n_vocab * np.exp(logp.max(axis=1).astype(np.float64) - _RANGE)
+        cut_off = self.n_vocab * np.exp(logp.max(axis=1).astype(np.float64) - RANGE)
         possible = (sums > 1 - _ROUNDING) & (sums < 1 + _ROUNDING + cut_off)
         if not possible.all():
             raise self._impossible(chunk, int(np.argmin(possible)))

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ppldelta.errors import RecordsError
-from ppldelta.records.kld import KldFile
+from ppldelta.records.kld import RANGE, KldFile, read_kld
 from ppldelta.wording.names import printable
 
 DTYPE = np.dtype(
@@ -23,6 +23,8 @@ _KLD_LEAST = -2e-3
 """The tool's divergence falls below 0 by what 16 bits lose of the reference."""
 
 _LOGP_MOST = 1e-3
+"""A log-probability of the reference is above 0 by what 16 bits lose of it."""
+
 _AGAIN = "write the file again with `ppldelta perplexity --kl-divergence --signed-deltas FILE`"
 
 
@@ -72,13 +74,16 @@ def _possible(records: NDArray[np.void]) -> bool:
     return bool(np.isin(step, (0, 1)).all() and follows.all())
 
 
-def compared(ref: KldFile, cmp: KldFile) -> Iterator[NDArray[np.void]]:
+def compare_kld(
+    ref: KldFile | str | os.PathLike[str], cmp: KldFile | str | os.PathLike[str]
+) -> Iterator[NDArray[np.void]]:
     """Records made from two `.kld` files of the same tokens, a chunk at a time; no model is needed.
 
-    The divergence is summed as the tool does, over what the reference gives a log-probability above -16 nats.
+    The divergence is summed as the tool does, over what the reference gives a log-probability above -16 nats. Memory is
+    needed for a chunk of each file.
 
     Args:
-        ref: the reference's.
+        ref: the reference's, opened or by its path.
         cmp: the comparison's.
 
     Yields:
@@ -87,6 +92,7 @@ def compared(ref: KldFile, cmp: KldFile) -> Iterator[NDArray[np.void]]:
     Raises:
         RecordsError: the files are not of the same tokens, or one is damaged.
     """
+    ref, cmp = (each if isinstance(each, KldFile) else read_kld(each) for each in (ref, cmp))
     for name in ("n_vocab", "n_ctx", "n_chunks"):
         if getattr(ref, name) != getattr(cmp, name):
             raise RecordsError(
@@ -107,6 +113,6 @@ def compared(ref: KldFile, cmp: KldFile) -> Iterator[NDArray[np.void]]:
         records = np.empty(ref.n_scored, DTYPE)
         records["chunk"], records["pos"], records["token"] = chunk, ref.first + 1 + rows, targets
         records["logp_ref"], records["logp_cmp"] = log_p[rows, targets], log_q[rows, targets]
-        terms = np.where(log_p > -16, np.exp(log_p) * (log_p - log_q), 0)
+        terms = np.where(log_p > -RANGE, np.exp(log_p) * (log_p - log_q), 0)
         records["kld"] = terms.sum(axis=1, dtype=np.float64)
         yield records

@@ -35,7 +35,7 @@ _PROBE_S = 0.5
 
 
 @dataclass(frozen=True)
-class PlannedModel:
+class Forecast:
     """What a run would do with one model.
 
     Attributes:
@@ -92,7 +92,7 @@ class Plan:
     longest: int
     n_ctx: int
     windows: str
-    models: list[PlannedModel]
+    models: list[Forecast]
     store: Path | None
     warnings: list[str]
     left_out: dict[str, list[str]]
@@ -204,8 +204,8 @@ def plan(
         )
 
 
-def _unmeasured(model: Participant) -> PlannedModel:
-    return PlannedModel(
+def _unmeasured(model: Participant) -> Forecast:
+    return Forecast(
         label=model.label,
         path=model.source.path,
         size_bytes=model.source.size_bytes,
@@ -215,7 +215,7 @@ def _unmeasured(model: Participant) -> PlannedModel:
     )
 
 
-def _measured(unmeasured: PlannedModel, model: Participant, work: Job) -> PlannedModel:
+def _measured(unmeasured: Forecast, model: Participant, work: Job) -> Forecast:
     """
     Raises:
         ModelError: the model cannot be loaded or evaluated.

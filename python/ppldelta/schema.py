@@ -25,7 +25,17 @@ TOKENS: dict[str, pl.DataType] = {
     "logp_ref": pl.Float32(),  # nats
     "logp_cmp": pl.Float32(),  # nats
     "delta": pl.Float32(),  # nats, logp_cmp - logp_ref
+    # of the models' whole distributions; null unless `kld` was asked for
+    "kld": pl.Float32(),  # nats, Kullback-Leibler divergence of the comparison from the reference, >= 0
+    "same_top": pl.Boolean(),  # whether both find the same token most probable
+    "rank_ref": pl.UInt32(),  # of the token that came next: 1 and how many the reference finds more probable
+    "rank_cmp": pl.UInt32(),
+    "entropy_ref": pl.Float32(),  # nats
+    "entropy_cmp": pl.Float32(),
 }
+
+PAIR = ("kld", "same_top", "rank_ref", "rank_cmp", "entropy_ref", "entropy_cmp")
+"""Columns of `TOKENS` that only a run with `kld` has."""
 
 PIECES: dict[str, pl.DataType] = {
     "family": pl.String(),

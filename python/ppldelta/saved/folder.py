@@ -32,7 +32,7 @@ FRAMES: dict[str, dict[str, pl.DataType]] = {
 _ADDED_LATER = {"texts"}
 """Frames that older folders of the same format lack; they are empty then."""
 
-_COLUMNS_ADDED_LATER = {"tokens": ("byte_start", "byte_end")}
+_COLUMNS_ADDED_LATER = {"tokens": ("byte_start", "byte_end", *schema.PAIR)}
 """Columns that older folders of the same format lack; they are null then."""
 
 _REPORT = "report.html"

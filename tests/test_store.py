@@ -256,7 +256,7 @@ def test_writers_at_once_lose_nothing(path: Path, network: bool, monkeypatch: py
     assert path.read_bytes()[18] == (1 if network else 2), "the header's journal version"
 
 
-_PRETEND_NETWORK = "\nfrom ppldelta.engine import database\ndatabase._on_network = lambda folder: True"
+_PRETEND_NETWORK = "\nfrom ppldelta.store import database\ndatabase._on_network = lambda folder: True"
 
 
 def test_a_store_moved_to_a_network_leaves_wal(store: Store, path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

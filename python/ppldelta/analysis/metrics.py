@@ -268,7 +268,7 @@ def _category_rows(
                     "n_documents": len(names),
                     "n_scored": int(frame["n_scored"].sum()),
                     "n_bytes": int(frame["n_bytes"].sum()),
-                    **{name: value[i] for name, value in values.items() if not _is_absent(name, frame)},
+                    **{name: None if _is_absent(name, frame) else value[i] for name, value in values.items()},
                 }
 
 

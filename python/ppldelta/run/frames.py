@@ -101,7 +101,7 @@ def _pair_columns(cmp: Evaluation) -> list[pl.Series]:
         ]
     values = {name: pairs[name] for name in schema.PAIR if name != "same_top"}
     values["same_top"] = pairs["top_ref"] == pairs["top_cmp"]
-    return [pl.Series(name, np.ascontiguousarray(values[name])) for name in schema.PAIR]
+    return [pl.Series(name, np.ascontiguousarray(values[name])).cast(schema.TOKENS[name]) for name in schema.PAIR]
 
 
 def _byte_columns(tokenization: Tokenization) -> list[pl.Series]:

@@ -13,6 +13,7 @@ from ppldelta.run.settings import SETTINGS, ResolvedSettings, Setting, Settings
 DECIDES = {
     "numbers": "each token's number",
     "tokens": "which tokens are scored",
+    "columns": "which columns there are",
     "speed": "time and memory",
 }
 """What `Setting.decides` means, for people."""
@@ -26,8 +27,10 @@ def arguments() -> dict[str, str]:
     return {name: " ".join(about.split()) for name, about in found}
 
 
-def values(known: Setting) -> str:
+def values(known: Setting, default: object) -> str:
     """What a setting may be."""
+    if default is False:
+        return "`True`, `False`"
     if known.choices:
         return ", ".join(f"`{choice}`" for choice in known.choices)
     return f"at least {known.least}" if known.most is None else f"{known.least} to {known.most}"
@@ -44,12 +47,12 @@ def page() -> str:
     """The page, as it should lie in docs/settings.md."""
     about = arguments()
     asked = [
-        f"| `{each.name}` | {flags(SETTINGS[each.name])} | `{each.default!r}` | {values(SETTINGS[each.name])} "
-        f"| {DECIDES[SETTINGS[each.name].decides]} | {about[each.name]} |"
+        f"| `{each.name}` | {flags(SETTINGS[each.name])} | `{each.default!r}` "
+        f"| {values(SETTINGS[each.name], each.default)} | {DECIDES[SETTINGS[each.name].decides]} | {about[each.name]} |"
         for each in fields(Settings)
     ]
     resolved = [
-        f"| `{each.name}` | {values(SETTINGS[each.name])} | {SETTINGS[each.name].help} |"
+        f"| `{each.name}` | {values(SETTINGS[each.name], each.default)} | {SETTINGS[each.name].help} |"
         for each in fields(ResolvedSettings)
         if "setting" in each.metadata
     ]

@@ -13,7 +13,7 @@ import ppldelta
 
 PACKAGE = Path(ppldelta.__file__).parent
 LOWEST_FIRST = (
-    ("errors", "posix", "surroundings", "schema", "family", "wording", "_core", "_load"),
+    ("errors", "posix", "surroundings", "schema", "pairs", "family", "wording", "_core", "_load"),
     ("text", "models"),
     ("console",),
     ("engine", "store"),
@@ -28,7 +28,8 @@ LOWEST_FIRST = (
 RANK = {name: rank for rank, names in enumerate(LOWEST_FIRST) for name in names}
 INSIDE: dict[str, tuple[str, ...]] = {
     "engine": (
-        *("cpu", "devices", "kernels", "remedies", "native", "content", "loaded", "trusted", "isolated"),
+        *("cpu", "devices", "kernels", "remedies", "kept", "llama_log", "native"),
+        *("content", "loaded", "trusted", "isolated"),
         *("process", "executor", "lost", "rpc", "local", "worker", "session", "remote"),
     ),
     "models": ("source", "identity", "references"),
@@ -40,7 +41,7 @@ INSIDE: dict[str, tuple[str, ...]] = {
     ),
     "run": (
         *("settings", "batches", "tokenization", "checks", "keys", "memory", "job"),
-        *("evaluation", "frames", "scoring", "dry_run"),
+        *("lockstep", "evaluation", "frames", "scoring", "dry_run"),
     ),
     "store": ("database", "notes", "store", "hashes", "pruning"),
 }
@@ -54,6 +55,7 @@ THIRD_PARTY: dict[str, set[str]] = {
     "console": {"tqdm"},
     "engine": {"loky", "numpy"},
     "merging": {"polars"},
+    "pairs": {"numpy"},
     "records": {"numpy"},
     "reporting": {"jinja2", "markupsafe", "numpy", "plotly", "polars"},
     "result": {"polars"},

@@ -29,6 +29,12 @@ def tokens_frame(rows: list[tuple]) -> pl.DataFrame:
             delta=pl.col("logp_cmp") - pl.col("logp_ref"),
             byte_start=pl.lit(None, pl.UInt32),  # not read
             byte_end=pl.lit(None, pl.UInt32),
+            kld=(pl.col("logp_cmp") - pl.col("logp_ref")).abs(),  # any numbers
+            same_top=pl.col("token") % 3 == 0,
+            rank_ref=pl.lit(1, pl.UInt32),  # not read, like all that follow
+            rank_cmp=pl.lit(1, pl.UInt32),
+            entropy_ref=pl.lit(1, pl.Float32),
+            entropy_cmp=pl.lit(1, pl.Float32),
         )
         .select(list(schema.TOKENS))
     )
@@ -96,6 +102,8 @@ def test_documents_by_hand() -> None:
     first, second = documents_of(BY_HAND).to_dicts()
     names = {name: first.pop(name) for name in ("family", "model", "document", "category")}
     assert names == {"family": "f", "model": "m", "document": "a/1", "category": "a"}
+    pair = {name: first.pop(name) for name in list(first) if name.startswith(("kld", "dp_", "same"))}
+    assert len(pair) == 10, "`test_divergence` looks at them"
     assert first == pytest.approx(
         {
             "n_tokens": 100,
@@ -112,6 +120,8 @@ def test_documents_by_hand() -> None:
             "bpb_cmp": 5.5 / LN2 / 6,
             "gain_bpb": 1 / LN2 / 6,
             "loss_bpb": 0.5 / LN2 / 6,
+            "damage": 1.5 / 3,
+            "ppl_ratio": math.exp(-0.5 / 3),
         },
         rel=1e-14,
     )
@@ -270,7 +280,9 @@ def test_small_differences_survive_many_tokens() -> None:
         "logp_cmp": np.full(n, -10.0, np.float32) + step,
         "delta": np.full(n, step, np.float32),
     }
-    tokens = pl.DataFrame(columns, schema={name: tokens.schema[name] for name in columns})
+    tokens = pl.DataFrame(columns, schema={name: tokens.schema[name] for name in columns}).with_columns(
+        pl.lit(None, schema.TOKENS[name]).alias(name) for name in schema.PAIR
+    )
     (document,) = documents_of(tokens).to_dicts()
     assert document["gain"] == pytest.approx(float(step), rel=1e-12)
     assert document["ppl_ref"] == pytest.approx(math.exp(10), rel=1e-12)

@@ -28,7 +28,15 @@ CPU = Build(
 )  # fmt: skip
 GPU = replace(CPU, gpu=True, devices=("CUDA0: Some GPU", "CPU: Some CPU"), kernels="CUDA0[Some GPU]+CPU[FMA]")
 RESOLVED = ResolvedSettings(
-    windows="every", n_ctx=512, max_windows=3, n_ubatch=64, n_outputs_max=32, n_seq_max=2, n_gpu_layers=7, threads=5
+    windows="every",
+    n_ctx=512,
+    max_windows=3,
+    n_ubatch=64,
+    n_outputs_max=32,
+    n_seq_max=2,
+    n_gpu_layers=7,
+    threads=5,
+    kld=False,
 )
 
 
@@ -63,6 +71,9 @@ def test_flags_are_the_settings() -> None:
     for each in fields(Settings):
         known = SETTINGS[each.name]
         assert getattr(options, each.name) == each.default
+        if each.default is False:
+            assert getattr(parser().parse_args([*arguments, *known.flags]), each.name) is True
+            continue
         for flag in known.flags:
             for value in known.choices or (known.least, known.most or 10**9):
                 assert getattr(parser().parse_args([*arguments, flag, str(value)]), each.name) == value
@@ -74,10 +85,10 @@ def test_flags_are_the_settings() -> None:
 
 
 def test_flags_are_those_of_llama_cpp() -> None:
-    """One flag of llama.cpp's bears all names that we give a setting; only the rule of windows is ours alone."""
+    """One flag of llama.cpp's bears all names that we give a setting; that of windows and `--kld` are ours alone."""
     theirs = [set(re.findall(r"(?<![\w-])--?[a-z-]+", line)) for line in llama_perplexity("--help").stdout.splitlines()]
     ours = {name: set(SETTINGS[name].flags) for name in NAMES}
-    assert [name for name, flags in ours.items() if not any(flags <= line for line in theirs)] == ["windows"]
+    assert [name for name, flags in ours.items() if not any(flags <= line for line in theirs)] == ["windows", "kld"]
 
 
 def test_the_page_of_settings_is_current() -> None:
@@ -118,6 +129,7 @@ def test_what_the_scorer_fixes_is_what_they_say() -> None:
         ("n_ubatch", 65537, "`n_ubatch` must lie between 4 and 65536, got 65537"),
         ("threads", 1.5, "`threads` must be a whole number, got 1.5 (float)"),
         ("threads", 0, "`threads` must lie between 1 and 512, got 0"),
+        ("kld", 1, "`kld` must be True or False, got 1 (int)"),
         ("n_gpu_layers", -2, "`n_gpu_layers` must lie between -1 and 2147483647, got -2"),
     ],
 )
@@ -149,7 +161,7 @@ def test_a_training_context_that_is_no_window_is_refused(info: ModelInfo) -> Non
 def test_nothing_asked_for_is_resolved_from_the_model_and_the_build(info: ModelInfo) -> None:
     on_cpu = {
         "windows": "perplexity", "n_ctx": 2048, "max_windows": None, "n_ubatch": 256, "n_outputs_max": 128,
-        "n_seq_max": 1, "kv": "f16", "flash_attn": "auto", "n_gpu_layers": 0, "threads": None,
+        "n_seq_max": 1, "kv": "f16", "flash_attn": "auto", "n_gpu_layers": 0, "threads": None, "kld": False,
     }  # fmt: skip
     on_gpu = on_cpu | {"n_outputs_max": 256, "n_seq_max": N_SEQ_MAX_GPU, "n_gpu_layers": -1}
     assert info.n_ctx_train == 2048

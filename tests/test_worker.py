@@ -26,7 +26,7 @@ import pytest
 import ppldelta
 from conftest import alive, children, n_kept, until
 from ppldelta import demo
-from ppldelta.engine import loaded, local, native, remote
+from ppldelta.engine import llama_log, loaded, local, remote
 from ppldelta.engine.loaded import ContextSize, PinnedSource, Shelf, Weights
 from ppldelta.engine.native import Model, Scorer
 from ppldelta.engine.remote import RemoteModel
@@ -188,7 +188,7 @@ def test_llama_cpps_log_is_in_the_workers_file_at_once_and_comes_back_where_it_i
         RemoteModel(session, resolve(GOOD)).load()
         assert "load_tensors: " in session._local.stderr.read_text()
         assert caplog.messages == []
-        with caplog.at_level(logging.DEBUG, native.logger.name):
+        with caplog.at_level(logging.DEBUG, llama_log.logger.name):
             RemoteModel(session, resolve(OTHER)).load()
         assert any(message.startswith("load_tensors: ") for message in caplog.messages)
 

@@ -97,8 +97,8 @@ def _score(options: argparse.Namespace) -> int:
 
 
 def _left_out(names: dict[str, list[str]], options: argparse.Namespace) -> int:
-    """The exit status if something was left out: a comparison always counts, with `--strict` everything does."""
-    failed = {kind: some for kind, some in names.items() if options.strict or kind == "comparison"}
+    """The exit status if something was left out: comparisons and divergences count, with `--strict` everything does."""
+    failed = {kind: some for kind, some in names.items() if options.strict or kind in ("comparison", "divergence")}
     if not failed:
         return 0
     parts = []

@@ -31,6 +31,10 @@ class ModelError(PpldeltaError):
     """A model cannot be found, read, loaded or evaluated."""
 
 
+class ProcessLostError(ModelError):
+    """A process that evaluated models was ended."""
+
+
 class TokenizerMismatchError(PpldeltaError):
     """Reference and comparison split a document into different tokens, so that nothing lines up."""
 
@@ -51,7 +55,7 @@ class LeftOut(str):
     """A warning: something that was given is not in the result.
 
     Attributes:
-        kind: `"document"`, `"folder"` or `"comparison"`.
+        kind: `"document"`, `"folder"`, `"comparison"`, or `"divergence"` for the KL divergence of one.
         names: what is left out.
     """
 

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Literal
 import polars as pl
 
 from ppldelta import _core, schema
+from ppldelta.analysis.divergence import model_tails
 from ppldelta.analysis.metrics import document_metrics, model_metrics
 from ppldelta.errors import ResultError, names_left_out
 from ppldelta.family import Family
@@ -80,6 +81,8 @@ class Result:
         columns = ["family"] if len(self.families) > 1 else []
         columns += ["model", "n_documents", "n_scored", "ppl_ref", "ppl_cmp", "gain", "loss", "delta"]
         columns += ["gain_bpb", "loss_bpb"]
+        if self.models["kld"].null_count() < len(self.models):
+            columns += ["kld", "kld_p99", "same_top"]
         return self.models.filter(pl.col("category").is_null(), pl.col("weighting") == "tokens").select(columns)
 
     @property
@@ -215,7 +218,7 @@ def make_result(
     return Result(
         tokens,
         documents,
-        model_metrics(documents, facts),
+        model_metrics(documents, facts, model_tails(tokens, documents)),
         pieces,
         texts,
         families,

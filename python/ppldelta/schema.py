@@ -25,7 +25,17 @@ TOKENS: dict[str, pl.DataType] = {
     "logp_ref": pl.Float32(),  # nats
     "logp_cmp": pl.Float32(),  # nats
     "delta": pl.Float32(),  # nats, logp_cmp - logp_ref
+    # of the models' whole distributions; null unless `kld` was asked for
+    "kld": pl.Float32(),  # nats, Kullback-Leibler divergence of the comparison from the reference, >= 0
+    "same_top": pl.Boolean(),  # whether both find the same token most probable
+    "rank_ref": pl.UInt32(),  # of the token that came next: 1 and how many the reference finds more probable
+    "rank_cmp": pl.UInt32(),
+    "entropy_ref": pl.Float32(),  # nats
+    "entropy_cmp": pl.Float32(),
 }
+
+PAIR = ("kld", "same_top", "rank_ref", "rank_cmp", "entropy_ref", "entropy_cmp")
+"""Columns of `TOKENS` that only a run with `kld` has."""
 
 PIECES: dict[str, pl.DataType] = {
     "family": pl.String(),
@@ -62,6 +72,19 @@ _METRICS: dict[str, pl.DataType] = {
     "bpb_cmp": pl.Float64(),
     "gain_bpb": pl.Float64(),
     "loss_bpb": pl.Float64(),
+    "damage": pl.Float64(),  # nats per token, gain + loss
+    "ppl_ratio": pl.Float64(),  # ppl_cmp / ppl_ref
+    "dp_mean": pl.Float64(),  # of p_cmp - p_ref of the token that came next, between -1 and 1
+    "dp_rms": pl.Float64(),
+    # null unless `kld` was asked for
+    "kld": pl.Float64(),  # nats per token
+    "same_top": pl.Float64(),  # part of the tokens
+    "kld_p50": pl.Float64(),  # nats: percentiles over the tokens; null for the weighting "documents"
+    "kld_p90": pl.Float64(),
+    "kld_p95": pl.Float64(),
+    "kld_p99": pl.Float64(),
+    "kld_p999": pl.Float64(),
+    "kld_max": pl.Float64(),
 }
 
 DOCUMENTS: dict[str, pl.DataType] = {
@@ -73,7 +96,9 @@ DOCUMENTS: dict[str, pl.DataType] = {
     **_METRICS,
 }
 
-INTERVALS = ("delta", "gain", "loss", "ppl_gain", "ppl_loss", "gain_bpb", "loss_bpb")
+_TAIL = tuple(name for name in _METRICS if name.startswith("kld_"))
+_LATER = ("damage", "ppl_ratio", "dp_mean", "dp_rms", "kld", "same_top")
+INTERVALS = ("delta", "gain", "loss", "ppl_gain", "ppl_loss", "gain_bpb", "loss_bpb", *_LATER)
 """Metrics of `MODELS` that carry a confidence interval, in columns ``*_low`` and ``*_high``."""
 
 WEIGHTINGS = ("tokens", "documents")
@@ -91,3 +116,10 @@ MODELS: dict[str, pl.DataType] = {
     "bits_per_weight": pl.Float64(),
     "n_params": pl.UInt64(),
 }
+
+ADDED_LATER: dict[str, tuple[str, ...]] = {
+    "tokens": ("byte_start", "byte_end", *PAIR),
+    "documents": (*_LATER, *_TAIL),
+    "models": (*_LATER, *_TAIL, *(f"{name}_{end}" for name in _LATER for end in ("low", "high"))),
+}
+"""Columns that older results lack, by frame; they are null there."""

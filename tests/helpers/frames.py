@@ -150,6 +150,8 @@ def _metrics(chosen: list[dict[str, Any]], weighting: str = "tokens") -> dict[st
         "bpb_cmp": -(logp_ref + delta).sum() * bits,
         "gain_bpb": gain * bits,
         "loss_bpb": loss * bits,
+        "damage": (gain + loss) / n,
+        "ppl_ratio": float(np.exp(d)),
     }
 
 
@@ -157,7 +159,7 @@ def _interval(chosen: list[dict[str, Any]], weighting: str) -> dict[str, Any]:
     rng = np.random.default_rng(1)
     draws = [_metrics([chosen[i] for i in rng.integers(0, len(chosen), len(chosen))], weighting) for _ in range(40)]
     ends = {}
-    for name in schema.INTERVALS:
+    for name in (name for name in schema.INTERVALS if name in draws[0]):
         low, high = np.quantile([draw[name] for draw in draws], [0.025, 0.975])
         ends |= {f"{name}_low": float(low), f"{name}_high": float(high)}
     return {**_metrics(chosen, weighting), **ends}

@@ -87,6 +87,7 @@ def make(
         frames.append(
             pl.DataFrame({"document": document, **columns})
             .with_columns(family=pl.lit(family, schema.NAMES), model=pl.lit(model, schema.NAMES))
+            .with_columns(pl.lit(None, schema.TOKENS[name]).alias(name) for name in schema.PAIR)
             .select(*schema.TOKENS)
         )
     tokens = pl.concat(frames) if frames else pl.DataFrame(schema=schema.TOKENS)

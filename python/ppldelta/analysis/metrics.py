@@ -12,6 +12,15 @@ Per document, over its N scored tokens whose text has B bytes:
     ppl_loss = exp(max(d, 0)) >= 1
     bpb    = -Σ logp / ln 2 / B                    bits per byte (Gao et al. 2020, The Pile, section 3.1)
     gain_bpb = gain N / ln 2 / B                   and the same for loss; gain_bpb - loss_bpb = bpb_ref - bpb_cmp
+    damage = gain + loss = (1/N) Σ |delta|         nats per token: how much changed, in either direction
+    ppl_ratio = ppl_cmp / ppl_ref = exp(d)
+    dp_mean = (1/N) Σ Δp, dp_rms = √((1/N) Σ Δp²)  with Δp = exp(logp_cmp) - exp(logp_ref), between -1 and 1
+
+and of a run with ``kld``, null in others (`divergence`):
+
+    kld    =  (1/N) Σ kld                          nats per token, >= 0 (Kullback and Leibler 1951)
+    same_top                                       part of the tokens where both find the same token most probable
+    kld_p50 … kld_p999, kld_max                    percentiles over the tokens, and the greatest
 
 ``gain`` and ``loss`` keep apart what ``delta`` lets cancel. Nats and perplexity compare models of one tokenizer; only
 bits per byte compare across tokenizers.
@@ -20,7 +29,7 @@ Per model, twice, over all its documents and over those of each category:
 
     weighting "tokens"      the formulas above over all tokens at once: Σ over all tokens / all N or all B
     weighting "documents"   each document counts the same: the plain mean of the documents' values; ppl_ref and
-                            ppl_cmp are exp of the mean of ln ppl (the geometric mean)
+                            ppl_cmp are exp of the mean of ln ppl (the geometric mean), and percentiles are null
 
 Intervals come from a bootstrap over documents (`uncertainty`); the comparisons of a family share their resamples.
 
@@ -28,7 +37,8 @@ How other tools differ:
 
 - llama-perplexity prints exp of the mean over all scored tokens of *one* text: our "tokens" weighting of a corpus of
   one document. Its --kl-divergence prints ``ln(PPL(Q)/PPL(base))``, our ``-delta``, from a reference rounded to 16
-  bits; it has nothing like gain and loss.
+  bits; it has nothing like gain and loss. Of what else it prints, ours are "Mean KLD", its percentiles, "Mean Δp"
+  and "RMS Δp" (in percent there), "Same top p", "Mean PPL(Q)/PPL(base)".
 - lm-evaluation-harness's ``bits_per_byte`` divides by the bytes of the whole document and scores each token: our
   "tokens" weighting with ``windows="every"``. We divide by the bytes of the tokens that are scored, also if half are.
 - Its ``word_perplexity`` divides by words and is not given here.
@@ -39,12 +49,13 @@ identities hold to about 1e-12. A log-probability that is not finite makes the d
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 
 import numpy as np
 import polars as pl
-from numpy.typing import NDArray
 
+from ppldelta.analysis.divergence import PERCENTILES, document_tails
+from ppldelta.analysis.scores import LN2, SUMS, by_name, document_scores, statistics, token_scores
 from ppldelta.analysis.uncertainty import LEVEL, percentile_interval, resampled_sums
 from ppldelta.errors import ResultError
 from ppldelta.schema import DOCUMENTS, INTERVALS, MODELS, WEIGHTINGS
@@ -53,21 +64,7 @@ DOCUMENTS_MIN = 5
 """Documents that an interval needs: resamples of two or three hardly ever leave the range of their own values."""
 
 _SLICE = 1 << 20  # tokens at a time: the float64 columns of one slice, not of 100 million tokens
-_LN2 = float(np.log(2.0))
 _KEYS = ["family", "model", "document"]
-_SUMS = ["n_scored", "n_bytes", "nats_ref", "nats_cmp", "nats_gain", "nats_loss"]
-_MEANS = [
-    "ln_ppl_ref",
-    "ln_ppl_cmp",
-    "gain",
-    "loss",
-    "ppl_gain",
-    "ppl_loss",
-    "bpb_ref",
-    "bpb_cmp",
-    "gain_bpb",
-    "loss_bpb",
-]
 
 
 def document_metrics(tokens: pl.DataFrame, pieces: pl.DataFrame, corpus: pl.DataFrame) -> pl.DataFrame:
@@ -96,7 +93,7 @@ def document_metrics(tokens: pl.DataFrame, pieces: pl.DataFrame, corpus: pl.Data
         for rows in tokens.iter_slices(_SLICE)
         for (family,), part in rows.partition_by("family", as_dict=True, maintain_order=True).items()
     ]
-    sums = pl.concat(parts).group_by(_KEYS, maintain_order=True).agg(pl.col(_SUMS).sum())
+    sums = pl.concat(parts).group_by(_KEYS, maintain_order=True).agg(pl.col("n_kld", *SUMS).sum())
     sums = sums.with_columns(pl.col(_KEYS).cast(pl.String()))
 
     documents = sums.join(corpus, on=["family", "document"], how="left")
@@ -106,6 +103,7 @@ def document_metrics(tokens: pl.DataFrame, pieces: pl.DataFrame, corpus: pl.Data
     order = sums.select("family", "model").unique(maintain_order=True).with_row_index("order")
     return (
         documents.join(order, on=["family", "model"], how="left")
+        .join(document_tails(tokens), on=_KEYS, how="left")
         .sort("order", "document")
         .with_columns(**_from_sums())
         .select(pl.col(name).cast(dtype) for name, dtype in DOCUMENTS.items())
@@ -133,6 +131,7 @@ def _slice_sums(tokens: pl.DataFrame, n_bytes: pl.Series, family: str) -> pl.Dat
         raise ResultError(f"`pieces` lacks token {token} of family `{family}`, which has token records")
     logp_ref, logp_cmp = (pl.col(name).cast(pl.Float64()) for name in ("logp_ref", "logp_cmp"))
     delta = logp_cmp - logp_ref
+    dp = logp_cmp.exp() - logp_ref.exp()
     return (
         tokens.select(
             *_KEYS,
@@ -143,11 +142,16 @@ def _slice_sums(tokens: pl.DataFrame, n_bytes: pl.Series, family: str) -> pl.Dat
             nats_cmp=-logp_cmp,
             nats_gain=delta.clip(lower_bound=0.0),
             nats_loss=(-delta).clip(lower_bound=0.0),
+            sum_dp=dp,
+            sum_dp2=dp**2,
+            n_kld=pl.col("kld").is_not_null().cast(pl.UInt64()),
+            nats_kld=pl.col("kld").cast(pl.Float64()),
+            n_same=pl.col("same_top").cast(pl.Float64()),
         )
         .group_by("run", maintain_order=True)
-        .agg(pl.col(_KEYS).first(), pl.col(_SUMS).sum())
+        .agg(pl.col(_KEYS).first(), pl.col("n_kld", *SUMS).sum())
         .group_by(_KEYS, maintain_order=True)
-        .agg(pl.col(_SUMS).sum())
+        .agg(pl.col("n_kld", *SUMS).sum())
     )
 
 
@@ -155,7 +159,8 @@ def _from_sums() -> dict[str, pl.Expr]:
     """The formulas of a document, as in the head of this file."""
     n, gain, loss = pl.col("n_scored"), pl.col("nats_gain"), pl.col("nats_loss")
     d = (loss - gain) / n
-    bits_per_byte = pl.when(pl.col("n_bytes") > 0).then(1.0 / (_LN2 * pl.col("n_bytes")))
+    bits_per_byte = pl.when(pl.col("n_bytes") > 0).then(1.0 / (LN2 * pl.col("n_bytes")))
+    in_lockstep = pl.when(pl.col("n_kld") == n)
     return {
         "ppl_ref": (pl.col("nats_ref") / n).exp(),
         "ppl_cmp": (pl.col("nats_cmp") / n).exp(),
@@ -168,11 +173,23 @@ def _from_sums() -> dict[str, pl.Expr]:
         "bpb_cmp": pl.col("nats_cmp") * bits_per_byte,
         "gain_bpb": gain * bits_per_byte,
         "loss_bpb": loss * bits_per_byte,
+        "damage": (gain + loss) / n,
+        "ppl_ratio": d.exp(),
+        "dp_mean": pl.col("sum_dp") / n,
+        "dp_rms": (pl.col("sum_dp2") / n).sqrt(),
+        "kld": in_lockstep.then(pl.col("nats_kld") / n),
+        "same_top": in_lockstep.then(pl.col("n_same") / n),
     }
 
 
 def model_metrics(
-    documents: pl.DataFrame, models: pl.DataFrame, *, n_resamples: int = 2000, seed: int = 0, level: float = LEVEL
+    documents: pl.DataFrame,
+    models: pl.DataFrame,
+    tails: pl.DataFrame | None = None,
+    *,
+    n_resamples: int = 2000,
+    seed: int = 0,
+    level: float = LEVEL,
 ) -> pl.DataFrame:
     """Values of each comparison over all documents and over each category.
 
@@ -180,6 +197,7 @@ def model_metrics(
         documents: what `document_metrics` gives, `schema.DOCUMENTS`.
         models: columns ``family, model, size_bytes, bits_per_weight, n_params`` with a row for each comparison; one
             that is missing, or a null in it, gives nulls.
+        tails: what `divergence.model_tails` gives; without it, the percentiles of kld are null.
         n_resamples: resamples of the bootstrap.
         seed: seed of the bootstrap; the same seed gives the same intervals.
         level: part of the resamples between ``*_low`` and ``*_high``.
@@ -202,12 +220,15 @@ def model_metrics(
     ]
     if not rows:
         return pl.DataFrame(schema=MODELS)
+    empty = {name: pl.lit(None, pl.Float64()) for name in PERCENTILES}
     described = models.select("family", "model", "size_bytes", "bits_per_weight", "n_params")
     order = documents.select("family", "model").unique(maintain_order=True).with_row_index("order")
     weighting = pl.col("weighting").cast(pl.Enum(WEIGHTINGS))
+    frame = pl.DataFrame(rows, infer_schema_length=None).with_columns(pl.col("category").cast(pl.String()))
+    keys = ["family", "model", "category", "weighting"]
+    frame = frame.with_columns(**empty) if tails is None else frame.join(tails, on=keys, how="left", nulls_equal=True)
     return (
-        pl.DataFrame(rows, infer_schema_length=None)
-        .join(order, on=["family", "model"], how="left")
+        frame.join(order, on=["family", "model"], how="left")
         .join(described, on=["family", "model"], how="left")
         .sort(pl.col("order"), pl.col("category"), weighting, nulls_last=False)
         .select(pl.col(name).cast(dtype) for name, dtype in MODELS.items())
@@ -223,13 +244,13 @@ def _category_rows(
     for frame in chosen.partition_by("model", maintain_order=True):
         alike.setdefault(tuple(frame["document"]), []).append(frame)
     for names, frames in alike.items():
-        statistics = np.stack([_statistics(frame) for frame in frames], axis=1)  # (documents, models, columns)
-        sums = _by_name(statistics.sum(axis=0))
+        sums_of_documents = np.stack([statistics(frame) for frame in frames], axis=1)  # (documents, models, columns)
+        sums = by_name(sums_of_documents.sum(axis=0))
         if len(names) >= DOCUMENTS_MIN:
-            flat = statistics.reshape(len(names), -1)
+            flat = sums_of_documents.reshape(len(names), -1)
             drawn = resampled_sums(flat, n_resamples=n_resamples, seed=seed)
-            resampled = _by_name(drawn.reshape(n_resamples, len(frames), -1))
-        for weighting, scores_of in (("tokens", _token_scores), ("documents", _document_scores)):
+            resampled = by_name(drawn.reshape(n_resamples, len(frames), -1))
+        for weighting, scores_of in (("tokens", token_scores), ("documents", document_scores)):
             values: dict[str, list[float | None]] = {name: each.tolist() for name, each in scores_of(sums).items()}
             if len(names) >= DOCUMENTS_MIN:
                 scores = scores_of(resampled)
@@ -247,61 +268,14 @@ def _category_rows(
                     "n_documents": len(names),
                     "n_scored": int(frame["n_scored"].sum()),
                     "n_bytes": int(frame["n_bytes"].sum()),
-                    **{name: value[i] for name, value in values.items()},
+                    **{name: None if _is_absent(name, frame) else value[i] for name, value in values.items()},
                 }
 
 
-def _statistics(documents: pl.DataFrame) -> NDArray[np.float64]:
-    """What a resample adds up: a row for each document, its columns as named in `_by_name`."""
-    n = pl.col("n_scored")
-    ln_ppl = {f"ln_{name}": pl.col(name).log() for name in ("ppl_ref", "ppl_cmp")}
-    return (
-        documents.with_columns(**ln_ppl)
-        .with_columns(
-            n_documents=pl.lit(1.0),
-            nats_ref=pl.col("ln_ppl_ref") * n,
-            nats_cmp=pl.col("ln_ppl_cmp") * n,
-            nats_gain=pl.col("gain") * n,
-            nats_loss=pl.col("loss") * n,
-        )
-        .select(pl.col(name).cast(pl.Float64()).fill_null(float("nan")) for name in ("n_documents", *_SUMS, *_MEANS))
-        .to_numpy()
-    )
-
-
-def _by_name(sums: NDArray[np.float64]) -> dict[str, NDArray[np.float64]]:
-    return {name: sums[..., i] for i, name in enumerate(("n_documents", *_SUMS, *_MEANS))}
-
-
-def _token_scores(sums: Mapping[str, NDArray[np.float64]]) -> dict[str, NDArray[np.float64]]:
-    """Weighting "tokens": sums over all tokens, divided by their number or by their bytes."""
-    n, n_bytes = sums["n_scored"], sums["n_bytes"]
-    bits = 1.0 / (_LN2 * np.where(n_bytes > 0, n_bytes, np.nan))
-    gain, loss = sums["nats_gain"] / n, sums["nats_loss"] / n
-    return {
-        "ppl_ref": np.exp(sums["nats_ref"] / n),
-        "ppl_cmp": np.exp(sums["nats_cmp"] / n),
-        "delta": gain - loss,
-        "gain": gain,
-        "loss": loss,
-        "ppl_gain": np.exp(np.minimum(loss - gain, 0.0)),
-        "ppl_loss": np.exp(np.maximum(loss - gain, 0.0)),
-        "bpb_ref": sums["nats_ref"] * bits,
-        "bpb_cmp": sums["nats_cmp"] * bits,
-        "gain_bpb": sums["nats_gain"] * bits,
-        "loss_bpb": sums["nats_loss"] * bits,
-    }
-
-
-def _document_scores(sums: Mapping[str, NDArray[np.float64]]) -> dict[str, NDArray[np.float64]]:
-    """Weighting "documents": plain means of the documents' values."""
-    means = {name: sums[name] / sums["n_documents"] for name in _MEANS}
-    return {
-        "ppl_ref": np.exp(means.pop("ln_ppl_ref")),
-        "ppl_cmp": np.exp(means.pop("ln_ppl_cmp")),
-        "delta": means["gain"] - means["loss"],
-        **means,
-    }
+def _is_absent(name: str, documents: pl.DataFrame) -> bool:
+    """Whether a value is one that only a run with `kld` gives, and these documents are not of one."""
+    column = name.removesuffix("_low").removesuffix("_high")
+    return column in ("kld", "same_top") and documents[column].null_count() > 0
 
 
 def _require_unique(frame: pl.DataFrame, keys: list[str], name: str) -> None:

@@ -224,6 +224,9 @@ def _add_doctor(commands: argparse._SubParsersAction[_Parser], common: _Parser) 
 
 def _add_setting(command: argparse.ArgumentParser, name: str, default: object) -> None:
     known = SETTINGS[name]
+    if isinstance(default, bool):
+        command.add_argument(*known.flags, dest=name, action="store_true", help=known.help)
+        return
     command.add_argument(
         *known.flags,
         dest=name,

@@ -1,16 +1,15 @@
-"""The Python side of the native border: validates, calls `_core`, and forwards llama.cpp's log to `logging`.
+"""The Python side of the native border: validates and calls `_core`.
 
 One `Model` holds the weights; one `Scorer` holds a context of fixed size and turns windows into log-probabilities: one
-window per call, so that a window's numbers never depend on its neighbours, or several where that keeps a GPU busy.
+window per call, so that a window's numbers never depend on its neighbours, or several where that keeps a GPU busy. It
+also keeps a reference's rows of logits and compares those of another model with them.
 """
 
 from __future__ import annotations
 
-import logging
 import os
-from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -19,49 +18,13 @@ from numpy.typing import NDArray
 
 from ppldelta import _core
 from ppldelta.engine.devices import devices, has_gpu, kernels_of
+from ppldelta.engine.kept import KeptRows
+from ppldelta.engine.llama_log import forward_log, guard, unstarted
 from ppldelta.errors import ModelError
 from ppldelta.text.windows import Window
 from ppldelta.wording.names import printable
 
-logger = logging.getLogger("ppldelta.llama_cpp")
-
 _LONGEST_TEXT = 2**31 - 64
-
-# enum ggml_log_level (ggml.h) → logging; llama.cpp's INFO is some hundred lines per model
-_LEVELS = {1: logging.DEBUG, 2: logging.DEBUG, 3: logging.WARNING, 4: logging.ERROR}
-_ALL, _FROM_WARNING = 0, 3
-_errors: deque[str] = deque(maxlen=64)
-_unstarted: list[str] = []  # what those backends said that could not start
-
-
-def forward_log() -> None:
-    """Passes what llama.cpp logged since the last call to the logger `ppldelta.llama_cpp`."""
-    for ggml_level, text in _core.drain_log(_ALL if logger.isEnabledFor(logging.DEBUG) else _FROM_WARNING):
-        level = _LEVELS.get(ggml_level, logging.DEBUG)
-        if level >= logging.ERROR and text.strip():
-            _errors.append(text.strip())
-            if "failed to initialize" in text:
-                _unstarted.append(text.strip().partition(": ")[2])  # without the function's name
-        logger.log(level, "%s", text)
-
-
-def mirror_log(fd: int) -> None:
-    """From now on every line of llama.cpp's log, but those for debugging, is also written to an open file at once."""
-    _core.mirror_log(fd)
-
-
-@contextmanager
-def _guard(what: str, hint: str | None = None) -> Iterator[None]:
-    """Turns a failure of the extension into a `ModelError` with llama.cpp's reason: the first error that it logged."""
-    forward_log()
-    _errors.clear()
-    try:
-        yield
-    except RuntimeError as error:
-        forward_log()
-        raise ModelError(f"{what}: {printable(_errors[0]) if _errors else error}", hint=hint) from None
-    finally:
-        forward_log()
 
 
 @dataclass(frozen=True)
@@ -132,7 +95,7 @@ def build() -> Build:
         kernels=kernels_of(here),
         system=_core.system_info(),
         idle=tuple(_core.idle_backends()),
-        idle_because="; ".join(_unstarted),
+        idle_because="; ".join(unstarted),
     )
 
 
@@ -150,7 +113,7 @@ def connect(rpc: Iterable[str]) -> None:
     """
     for endpoint in rpc:
         if endpoint not in _connected:
-            with _guard(
+            with guard(
                 f"cannot use the devices of `{printable(endpoint)}`",
                 "build without `-DGGML_RPC=OFF` here, and see that the server lists a device when it starts",
             ):
@@ -212,7 +175,7 @@ class Model:
         gpu = on_gpu(None)  # starts the backends: what they say of missing drivers is no reason why a model fails
         if n_gpu_layers is None:
             n_gpu_layers = -1 if gpu else 0
-        with _guard(
+        with guard(
             f"cannot load the model `{printable(path)}`",
             "the file may be truncated (compare its size with the original's), "
             "or made for an architecture that this llama.cpp does not know",
@@ -228,7 +191,7 @@ class Model:
         """
         if len(text) > _LONGEST_TEXT:
             raise ModelError(f"a text of {len(text)} bytes is too long for llama.cpp's tokenizer", hint="split it")
-        with _guard(f"the tokenizer of `{printable(self.path)}` fails"):
+        with guard(f"the tokenizer of `{printable(self.path)}` fails"):
             return self._core.tokenize(text)
 
     def pieces(self, tokens: NDArray[np.int32]) -> list[bytes]:
@@ -272,7 +235,7 @@ class Scorer:
         self.n_seq_max = n_seq_max
         n_ubatch = min(n_ubatch, n_ctx)
         n_outputs_max = min(n_outputs_max or n_ubatch, n_ubatch)
-        with _guard(
+        with guard(
             f"cannot make a context of {n_ctx} tokens for `{printable(model.path)}`",
             "a smaller `n_ctx` or `n_ubatch` needs less memory",
         ):
@@ -306,6 +269,40 @@ class Scorer:
         Raises:
             ValueError: also for more than `n_seq_max` windows, or more than `n_ctx` tokens in all of them.
         """
+        core = self._checked(windows)
+        with self._evaluating():
+            return self._core.score(core, on_step)
+
+    def keep(
+        self, windows: Sequence[Window], on_step: Callable[[int], object] = lambda n_tokens: None
+    ) -> tuple[list[NDArray[np.float32]], KeptRows]:
+        """As `score_together`, to the last bit, and the rows of logits, for `compare` with the same windows."""
+        core = self._checked(windows)
+        with self._evaluating():
+            values, rows = self._core.keep(core, on_step)
+        kept = KeptRows(self.model.info.n_vocab, [window.targets for window in windows], values, rows)
+        return [each["logp"].copy() for each in values], kept
+
+    def compare(
+        self, windows: Sequence[Window], kept: KeptRows, on_step: Callable[[int], object] = lambda n_tokens: None
+    ) -> tuple[list[NDArray[np.float32]], list[NDArray[np.void]]]:
+        """As `score_together`, to the last bit, and how far this model is from another one on the same windows.
+
+        Returns:
+            Of each window the log-probabilities, and a structured array of shape [len(window.targets)] and type
+            `pairs.PAIR`; where logits of one of the models are not finite, `kld` is not.
+
+        Raises:
+            ValueError: also where the rows were kept for other windows or have another length.
+        """
+        core = self._checked(windows)
+        kept.refuse_others(windows, self.model.info.n_vocab)
+        with self._evaluating():
+            found = self._core.compare(core, kept.rows, on_step)
+        return [each["cmp"]["logp"].copy() for each in found], kept.records(found)
+
+    def _checked(self, windows: Sequence[Window]) -> list[tuple[NDArray[np.int32], int, NDArray[np.int32]]]:
+        """The windows as the extension takes them; raises `ValueError` where one does not fit."""
         n_tokens = sum(len(window.tokens) for window in windows)
         if not 0 < len(windows) <= self.n_seq_max:
             raise ValueError(f"{len(windows)} windows in a context for {self.n_seq_max}")
@@ -317,8 +314,10 @@ class Scorer:
                 raise ValueError(f"{len(window.targets)} targets for {n_rows} rows")
             _check_tokens(window.tokens, self.model.info.n_vocab)
             _check_tokens(window.targets, self.model.info.n_vocab)
-        with _guard(f"cannot evaluate `{printable(self.model.path)}`"):
-            return self._core.score([(w.tokens, w.first_output, w.targets) for w in windows], on_step)
+        return [(window.tokens, window.first_output, window.targets) for window in windows]
+
+    def _evaluating(self) -> AbstractContextManager[None]:
+        return guard(f"cannot evaluate `{printable(self.model.path)}`")
 
 
 def _check_tokens(tokens: NDArray[np.int32], n_vocab: int) -> None:

@@ -10,7 +10,7 @@ import threading
 import time
 
 from ppldelta import posix
-from ppldelta.engine import native
+from ppldelta.engine import llama_log
 
 _WATCH_S = 1.0  # between two looks whether the caller is still there
 
@@ -64,8 +64,8 @@ class Process:
         self.parent = parent
         self.n_fed = board.n_fed
         self.log = _Collector()
-        native.logger.addHandler(self.log)
-        native.logger.propagate = False
+        llama_log.logger.addHandler(self.log)
+        llama_log.logger.propagate = False
 
     def step(self, run: int, n_tokens: int) -> None:
         """After every micro-batch: shows progress, and ends the task if nobody waits for it."""
@@ -113,7 +113,7 @@ def start(board: str, stderr: str, parent: int, rpc: tuple[str, ...]) -> None:
     fd = os.open(stderr, os.O_WRONLY | os.O_APPEND)
     os.dup2(fd, 2)
     os.close(fd)
-    native.mirror_log(2)  # the caller reads the end of it after a death
+    llama_log.mirror_log(2)  # the caller reads the end of it after a death
     atexit.register(os._exit, 0)  # whoever waits for the end does not wait for models to be freed
     current = Process(Board(board), parent, rpc)
     threading.Thread(target=_end_with, args=(parent,), daemon=True).start()

@@ -16,6 +16,7 @@ from ppldelta.engine.loaded import ContextSize, PinnedSource, Weights
 from ppldelta.engine.native import Build, ModelInfo
 from ppldelta.engine.session import Session
 from ppldelta.engine.trusted import Trust
+from ppldelta.errors import ModelError
 from ppldelta.models.identity import content_hash
 from ppldelta.models.references import LabelledSource
 from ppldelta.models.source import ModelSource
@@ -27,6 +28,10 @@ _SHARD_S = 2.0
 
 A commit of less would write more around the values than the values are.
 """
+_PAIRED_SHARD_S = 10.0
+"""Seconds of each model in lockstep: making another model's context takes some tenths of one."""
+_FIRST_PAIRED_TOKENS = 2048
+"""In the first shard, before it is known how long that takes."""
 _SHARD_BYTES = 2**20
 """Bytes of text that are tokenized in one task."""
 
@@ -46,6 +51,22 @@ class Shard:
     windows: list[tuple[int, NDArray[np.float32], float]]
     kernels: str
     trusted: frozenset[Trust] = frozenset()
+
+
+@dataclass(frozen=True)
+class PairedShard:
+    """Some windows that one worker evaluated under a reference and its comparisons.
+
+    Attributes:
+        models: what each model gave, the reference first; a comparison's error where it failed.
+        pairs: for each comparison the records of its windows, by index (`Batch.at`), of type `pairs.PAIR`; empty where
+            it failed.
+        infos: what each model says of itself; None where it failed.
+    """
+
+    models: list[Shard | ModelError]
+    pairs: list[dict[int, NDArray[np.void]]]
+    infos: list[ModelInfo | None]
 
 
 class RemoteModel:
@@ -206,15 +227,73 @@ class RemoteModel:
                 if not self._session.local:
                     on_tokens(n_shard)
                 most_tokens = int(n_shard / max(scored.time_s, 1e-6) * _SHARD_S)
-                windows = [each for item in shard for each in zip(batches[item].at, batches[item].windows, strict=True)]
-                yield Shard(
-                    [
-                        (at, logp, scored.time_s * window.n_fed / n_shard)
-                        for (at, window), logp in zip(windows, scored.logp, strict=True)
-                    ],
-                    scored.kernels,
-                    scored.trusted,
+                yield _shard(scored, [batches[item] for item in shard])
+
+    def refuse_too_many_rows(self, n_rows: int, n_vocab: int) -> None:
+        """
+        Raises:
+            ModelError: the worker keeps fewer rows of logits at a time than a batch has.
+        """
+        self._session.call(worker.refuse_too_many_rows, n_rows, n_vocab, label=self.label, doing="evaluating")
+
+    def score_pairs(
+        self,
+        comparisons: Sequence[RemoteModel],
+        batches: Sequence[Batch],
+        size: ContextSize,
+        on_tokens: Callable[[int], object] = lambda n_tokens: None,
+        known: Set[Trust] = frozenset(),
+    ) -> Generator[PairedShard, None, None]:
+        """Evaluates this model and comparisons with it in lockstep; the arguments are as for `score`.
+
+        Where models do not fit into memory together, each shard loads them again, so that one is longer than `score`'s.
+
+        Yields:
+            Shards as they are done.
+
+        Raises:
+            ProcessLostError: the worker's process is ended; by which model is not known.
+            ModelError: this model fails, or a batch has more rows than memory is for.
+        """
+        n_models = 1 + len(comparisons)
+        n_fed = [batch.n_fed for batch in batches]
+        most_tokens = _FIRST_PAIRED_TOKENS
+        done = self._session.stream(
+            worker.score_pairs,
+            _shards(n_fed, lambda: most_tokens),
+            lambda shard: (
+                *(self._pinned, [each._pinned for each in comparisons], size),
+                *(shard.start, batches[shard.start : shard.stop], known),
+            ),
+            label=comparisons[0].label if n_models == 2 else self.label,
+            doing="comparing" if n_models == 2 else "comparing with",
+            names=[batch.document for batch in batches],
+            on_tokens=on_tokens,
+        )
+        with closing(done):
+            for shard, paired in done:
+                n_shard = sum(n_fed[item] for item in shard)
+                if not self._session.local:
+                    on_tokens(n_shard * n_models)
+                most_tokens = int(n_shard / max(paired.time_s / n_models, 1e-6) * _PAIRED_SHARD_S)
+                some = [batches[item] for item in shard]
+                at = [i for batch in some for i in batch.at]
+                yield PairedShard(
+                    [each if isinstance(each, ModelError) else _shard(each, some) for each in paired.models],
+                    [dict(zip(at, records, strict=True)) if records else {} for records in paired.pairs],
+                    paired.infos,
                 )
+
+
+def _shard(scored: worker.Scored, batches: Sequence[Batch]) -> Shard:
+    """What a model gave for these batches; each window's seconds are its part of the whole."""
+    windows = [each for batch in batches for each in zip(batch.at, batch.windows, strict=True)]
+    per_token = scored.time_s / sum(window.n_fed for _, window in windows)
+    return Shard(
+        [(at, logp, per_token * window.n_fed) for (at, window), logp in zip(windows, scored.logp, strict=True)],
+        scored.kernels,
+        scored.trusted,
+    )
 
 
 def _shards(sizes: Sequence[int], most: Callable[[], int]) -> Iterator[range]:

@@ -13,12 +13,12 @@ from types import TracebackType
 from typing import Any, TypeVar, cast
 
 from ppldelta import posix
-from ppldelta.engine import local, native, worker
+from ppldelta.engine import llama_log, local, native, worker
 from ppldelta.engine.local import LocalWorker
 from ppldelta.engine.lost import Watch
 from ppldelta.engine.rpc import refuse_unreachable
 from ppldelta.engine.worker import Reply
-from ppldelta.errors import ModelError, PpldeltaError
+from ppldelta.errors import PpldeltaError, ProcessLostError
 from ppldelta.wording.names import printable, shown_type
 
 _POLL_S = 0.1  # between two looks at the board
@@ -134,7 +134,7 @@ class Session:
         Raises:
             BrokenExecutor: an executor that was handed in is broken, or as `_submit_locally`.
         """
-        log_level = native.logger.getEffectiveLevel()
+        log_level = llama_log.logger.getEffectiveLevel()
         if self._foreign is not None:
             future = self._foreign.submit(worker.perform, task, 0, log_level, *arguments)
         else:
@@ -173,7 +173,7 @@ class Session:
         Raises:
             PpldeltaError: the task raised it, the executor could not run the task, or a worker of another release of
                 ppldelta ran it.
-            ModelError: the process that ran it was ended.
+            ProcessLostError: the process that ran it was ended.
         """
         self._watch.begin()
         try:
@@ -193,12 +193,12 @@ class Session:
                 hint="install the same ppldelta on all machines",
             )
         for level, text in reply.log:
-            native.logger.log(level, "%s", text)
+            llama_log.logger.log(level, "%s", text)
         if reply.error:
             raise reply.error
         return cast("T", reply.value)
 
-    def _death(self, error: Exception, label: str, doing: str, names: Sequence[str]) -> ModelError:
+    def _death(self, error: Exception, label: str, doing: str, names: Sequence[str]) -> ProcessLostError:
         signal_name = posix.SIGNAL_NAME.search(f"{error} {error.__cause__}")
         cause = f"was ended by {signal_name[0]}" if signal_name else "ended unexpectedly"
         if failures := getattr(error, "allowed_failures", 0):  # Dask's, which has tried so many others
@@ -209,7 +209,7 @@ class Session:
             at = f", at `{printable(names[item])}`" if 0 <= item < len(names) else ""
             said = self._local.last_lines()
             self._end_local()
-        return ModelError(
+        return ProcessLostError(
             f"the process that was {doing} `{printable(label)}` {cause}{at}"
             + (f"; its last log lines: {said}" if said else ""),
             hint=_HINTS.get(signal_name[0] if signal_name else "", _LOGGED),

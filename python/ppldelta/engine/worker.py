@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Sequence, Set
+from collections.abc import Callable, Iterator, Sequence, Set
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Generic, TypeVar
 
@@ -16,7 +17,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ppldelta import posix
-from ppldelta.engine import native, process, trusted
+from ppldelta.engine import kept, llama_log, native, process, trusted
+from ppldelta.engine.kept import KeptRows
 from ppldelta.engine.loaded import ContextSize, PinnedSource, Shelf, Weights
 from ppldelta.engine.native import Build, ModelInfo
 from ppldelta.engine.trusted import Trust
@@ -54,6 +56,23 @@ class Scored:
 
 
 @dataclass(frozen=True)
+class Paired:
+    """A shard of windows under a reference and its comparisons.
+
+    Attributes:
+        models: what each model gave, the reference first; the error of a comparison that failed.
+        pairs: records of type `pairs.PAIR` of each window, for each comparison; none where it failed.
+        infos: what each model says of itself; None where it failed.
+        time_s: seconds that all of it took, with loading.
+    """
+
+    models: list[Scored | ModelError]
+    pairs: list[list[NDArray[np.void]]]
+    infos: list[ModelInfo | None]
+    time_s: float
+
+
+@dataclass(frozen=True)
 class Reply(Generic[T]):
     """What comes back from a task.
 
@@ -85,7 +104,7 @@ def perform(task: Callable[..., T], run: int, log_level: int, *arguments: object
         if process.current:
             process.current.board.item = process.Board.NO_ITEM
             process.current.check(run)
-            native.logger.setLevel(log_level)
+            llama_log.logger.setLevel(log_level)
         try:
             if process.current:
                 native.connect(process.current.rpc)
@@ -144,12 +163,96 @@ def score(
     started = time.perf_counter()
     logp = []
     for item, batch in enumerate(batches, first):
-        _show(run, item)
-        try:
+        with _on(batch, run, item):
             logp += scorer.score_together(batch.windows, _on_step(run))
-        except ModelError as error:
-            raise ModelError(f"{error.message} (in `{printable(batch.document)}`)", hint=error.hint) from None
     return Scored(logp, time.perf_counter() - started, native.build().kernels, found)
+
+
+def refuse_too_many_rows(run: int, n_rows: int, n_vocab: int) -> None:
+    """Raises `ModelError` where a batch has more rows than this worker keeps at a time (`kept.BUDGET_BYTES`)."""
+    kept.refuse_too_many(n_rows, n_vocab)
+
+
+def score_pairs(
+    run: int,
+    reference: PinnedSource,
+    comparisons: Sequence[PinnedSource],
+    size: ContextSize,
+    first: int,
+    batches: Sequence[Batch],
+    known: Set[Trust] = frozenset(),
+) -> Paired:
+    """Evaluates a reference and its comparisons in lockstep: a block of batches under each, so that a block of the
+    reference's rows is kept and every comparison is compared with it. Nothing is kept between two tasks.
+
+    A comparison that fails is left out from there on. The arguments are as for `score`.
+
+    Raises:
+        ModelError: the reference fails, or the rows of a single batch take more memory than there is for them.
+    """
+    began = time.perf_counter()
+    models = [reference, *comparisons]
+    passes = [_Pass() for _ in models]
+
+    def attend(i: int, block: range, rows: list[KeptRows]) -> None:
+        """Model i reads a block; the reference fills `rows`, a comparison is compared with them."""
+        mine = passes[i]
+        mine.trusted = trusted.check(models[i], native.on_gpu(models[i].n_gpu_layers), known)
+        loaded = _shelf.get(models[i], Weights.NEEDED)
+        mine.info = loaded.model.info
+        scorer = loaded.scorer(size)
+        started = time.perf_counter()
+        for item in block:
+            with _on(batches[item], run, first + item):
+                if i == 0:
+                    logp, of_batch = scorer.keep(batches[item].windows, _on_step(run))
+                    rows.append(of_batch)
+                else:
+                    of_batch = rows[item - block.start]
+                    logp, pairs = scorer.compare(batches[item].windows, of_batch, _on_step(run))
+                    mine.pairs += pairs
+                mine.logp += logp
+        mine.time_s += time.perf_counter() - started
+
+    n_vocab = _shelf.get(reference, Weights.NEEDED).model.info.n_vocab
+    for block in kept.blocks(batches, n_vocab):
+        rows: list[KeptRows] = []  # the last block's are free by now
+        attend(0, block, rows)
+        for i, mine in enumerate(passes[1:], 1):
+            if mine.error is None:
+                try:
+                    attend(i, block, rows)
+                except ModelError as error:
+                    passes[i] = _Pass(error=error.with_traceback(None))
+    kernels = native.build().kernels
+    return Paired(
+        [mine.error or Scored(mine.logp, mine.time_s, kernels, mine.trusted) for mine in passes],
+        [mine.pairs for mine in passes[1:]],
+        [mine.info for mine in passes],
+        time.perf_counter() - began,
+    )
+
+
+@dataclass
+class _Pass:
+    """What one of several models in lockstep has given so far."""
+
+    logp: list[NDArray[np.float32]] = field(default_factory=list)
+    pairs: list[NDArray[np.void]] = field(default_factory=list)
+    time_s: float = 0.0
+    trusted: frozenset[Trust] = frozenset()
+    info: ModelInfo | None = None
+    error: ModelError | None = None
+
+
+@contextmanager
+def _on(batch: Batch, run: int, item: int) -> Iterator[None]:
+    """While a batch is evaluated: shows which it is, and an error names its first document."""
+    _show(run, item)
+    try:
+        yield
+    except ModelError as error:
+        raise ModelError(f"{error.message} (in `{printable(batch.document)}`)", hint=error.hint) from None
 
 
 def _show(run: int, item: int) -> None:

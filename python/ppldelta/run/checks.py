@@ -112,6 +112,24 @@ def same_content(models: Iterable[tuple[str, str]]) -> list[str]:
     ]
 
 
+def refuse_not_finite(values: NDArray[np.float32], label: str, document: str) -> None:
+    """
+    Args:
+        values: what the model's logits gave for each token of a window.
+        label: the model's.
+        document: the name of the window's document.
+
+    Raises:
+        ModelError: some of the values are not finite.
+    """
+    if n_bad := int(np.count_nonzero(~np.isfinite(values))):
+        raise ModelError(
+            f"`{printable(label)}` gives log-probabilities that are not finite "
+            f"({n_bad} of {counted(len(values), 'token')} in a window of `{printable(document)}`)",
+            hint="the weights hold NaN or overflow in this quantisation; try another file of the model",
+        )
+
+
 def left_out(label: str, failure: ModelError, what: str = "this model is left out") -> LeftOut:
     """A warning about a comparison that failed while the others go on."""
     text = f"{failure.message}; {what}" + (f" (hint: {failure.hint})." if failure.hint else ".")

@@ -146,6 +146,7 @@ def plan(
     n_ubatch: int = DEFAULT_N_UBATCH,
     threads: int | None = None,
     n_gpu_layers: int | None = None,
+    kld: bool = False,
     store: str | os.PathLike[str] | bool | None = True,
     rpc: str | Iterable[str] | None = None,
     executor: Executor | None = None,
@@ -169,6 +170,7 @@ def plan(
         n_ubatch=n_ubatch,
         threads=threads,
         n_gpu_layers=n_gpu_layers,
+        kld=kld,
     )
     request = Request.of(ref, cmp, settings)
     with (

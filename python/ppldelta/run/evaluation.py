@@ -14,9 +14,10 @@ from numpy.typing import NDArray
 from ppldelta.console.progress import meter
 from ppldelta.engine import native
 from ppldelta.engine.native import ModelInfo
-from ppldelta.errors import ModelError
 from ppldelta.family import ModelFacts
+from ppldelta.run.checks import refuse_not_finite
 from ppldelta.run.job import Job, Participant
+from ppldelta.run.lockstep import Lockstep
 from ppldelta.wording.names import as_utf8, counted, printable
 
 
@@ -28,6 +29,7 @@ class Evaluation:
         participant: the model and its windows.
         info: what the model says of itself.
         logp: the log-probabilities, shape [n_scored].
+        pairs: records of the pair with the reference, of type `pairs.PAIR`, where lockstep gave them.
         time_s: seconds that evaluating took; what the store had takes none.
         kernels: how many of the windows were computed by which kernels (`native.Build.kernels`).
     """
@@ -35,6 +37,7 @@ class Evaluation:
     participant: Participant
     info: ModelInfo
     logp: NDArray[np.float32]
+    pairs: NDArray[np.void] | None
     time_s: float
     kernels: dict[str, int]
 
@@ -69,8 +72,9 @@ class Evaluation:
         )
 
 
-def evaluate(participant: Participant, work: Job) -> Evaluation:
-    """Log-probabilities of one model on all its windows: the store gives what it has, the rest is evaluated and stored.
+def evaluate(participant: Participant, work: Job, before: Lockstep) -> Evaluation:
+    """Log-probabilities of one model on all its windows: lockstep and the store give what they have, the rest is
+    evaluated and stored.
 
     Raises:
         ModelError: a kernel that the model needs is wrong, llama.cpp fails, its process is ended, or the model's
@@ -80,9 +84,11 @@ def evaluate(participant: Participant, work: Job) -> Evaluation:
     store, keys = work.store, participant.keys
     known = store.get(keys) if store else {}
     n_known = sum(key in known for key in keys)
+    given = set(keys) & before.logp.keys()
+    known |= {key: before.logp[key] for key in given}
     todo = participant.missing(known)
-    kernels = dict.fromkeys(known, work.build.kernels)
-    time_s = 0.0
+    kernels = dict.fromkeys(known, work.build.kernels) | {key: before.kernels[key] for key in given}
+    time_s = before.times.get(participant.sha256, 0.0)
     n_fed = participant.n_fed
     with meter(
         participant.label,
@@ -93,7 +99,7 @@ def evaluate(participant: Participant, work: Job) -> Evaluation:
     ) as shown:
         if known:
             shown.note(f"{n_known} of {counted(len(keys), 'window')} from the store")
-        info = participant.info
+        info = participant.info or before.infos.get(participant.sha256)
         if todo or info is None:
             info = participant.model.load()
             if store:
@@ -107,7 +113,7 @@ def evaluate(participant: Participant, work: Job) -> Evaluation:
                 engine = work.engine(shard.kernels)
                 rows = []
                 for i, values, window_s in shard.windows:
-                    _refuse_not_finite(values, participant, i)
+                    refuse_not_finite(values, participant.label, participant.tokenization.document_of(i).name)
                     rows.append((dataclasses.replace(keys[i], engine=engine), values, window_s))
                     known[keys[i]] = values
                     kernels[keys[i]] = shard.kernels
@@ -115,7 +121,8 @@ def evaluate(participant: Participant, work: Job) -> Evaluation:
                 if store:
                     store.put_many(rows)
     logp = np.concatenate([known[key] for key in keys])
-    return Evaluation(participant, info, logp, time_s, dict(Counter(kernels[key] for key in keys)))
+    pairs = before.records(participant, work.reference)
+    return Evaluation(participant, info, logp, pairs, time_s, dict(Counter(kernels[key] for key in keys)))
 
 
 def other_kernels(evaluations: Iterable[Evaluation], work: Job) -> list[str]:
@@ -133,22 +140,3 @@ def other_kernels(evaluations: Iterable[Evaluation], work: Job) -> list[str]:
         f"Not all numbers come from the kernels of the signature, {here}: {'; '.join(others)}. What kernels round "
         "differently looks like gain and loss; evaluate all models on machines of one kind."
     ]
-
-
-def _refuse_not_finite(logp: NDArray[np.float32], participant: Participant, window: int) -> None:
-    """
-    Args:
-        logp: of a window.
-        participant: the model.
-        window: the index of the window.
-
-    Raises:
-        ModelError: some of the values are not finite.
-    """
-    if n_bad := int(np.count_nonzero(~np.isfinite(logp))):
-        raise ModelError(
-            f"`{printable(participant.label)}` gives log-probabilities that are not finite "
-            f"({n_bad} of {counted(len(logp), 'token')} in a window of "
-            f"`{printable(participant.tokenization.document_of(window).name)}`)",
-            hint="the weights hold NaN or overflow in this quantisation; try another file of the model",
-        )

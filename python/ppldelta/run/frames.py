@@ -86,10 +86,22 @@ def _token_records(tokenization: Tokenization, ref: Evaluation, cmps: list[Evalu
             pl.lit(cmp.label, dtype=schema.NAMES).alias("model"),
             pl.Series("logp_cmp", cmp.logp),
             pl.Series("delta", cmp.logp - ref.logp),
+            *_pair_columns(cmp),
         )
         for cmp in cmps
     ]
     return pl.concat(frames).select(pl.col(name).cast(dtype) for name, dtype in schema.TOKENS.items())
+
+
+def _pair_columns(cmp: Evaluation) -> list[pl.Series]:
+    """What lockstep says of each token; null where it was not asked for."""
+    if (pairs := cmp.pairs) is None:
+        return [
+            pl.repeat(None, len(cmp.logp), dtype=schema.TOKENS[name], eager=True).alias(name) for name in schema.PAIR
+        ]
+    values = {name: pairs[name] for name in schema.PAIR if name != "same_top"}
+    values["same_top"] = pairs["top_ref"] == pairs["top_cmp"]
+    return [pl.Series(name, np.ascontiguousarray(values[name])).cast(schema.TOKENS[name]) for name in schema.PAIR]
 
 
 def _byte_columns(tokenization: Tokenization) -> list[pl.Series]:

@@ -7,7 +7,7 @@ dry run says is what a run does.
 from __future__ import annotations
 
 import os
-from collections.abc import Container, Iterable, Iterator, Mapping
+from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, replace
 from functools import partial
@@ -20,7 +20,7 @@ from ppldelta.errors import ModelError, StoreError
 from ppldelta.models.references import LabelledSource, ModelLike, resolve, resolve_many, unique_labels
 from ppldelta.models.source import ModelSource
 from ppldelta.run import checks
-from ppldelta.run.keys import Keys, corpus_hash, engine_of
+from ppldelta.run.keys import Keys, corpus_hash, engine_of, pair_keys
 from ppldelta.run.memory import Memory
 from ppldelta.run.settings import ResolvedSettings, Settings
 from ppldelta.run.tokenization import Tokenization, tokenize
@@ -41,7 +41,7 @@ class Participant:
         sha256: its content.
         tokenization: the documents as it reads them; the reference's own, which today's comparisons share.
         keys: under which the store files each of its windows.
-        stored: which of these keys the store has.
+        stored: keys of the windows that need no evaluation; with `kld`, the store has the pair's values of these as well.
         info: what the model says of itself, if the store remembers that; then the weights need not be loaded.
     """
 
@@ -68,10 +68,19 @@ class Participant:
         windows = self.tokenization.windows
         return sum({key: window.n_fed for key, window in zip(self.keys, windows, strict=True)}.values())
 
-    def missing(self, known: Container[Key]) -> list[Batch]:
-        """What has to be evaluated: the windows whose keys are not known; of equal windows only the first."""
+    def pair_keys(self, reference: Participant) -> list[Key]:
+        """Under which the store files each window's comparison with a reference."""
+        return pair_keys(self.keys, reference.sha256)
+
+    def missing(self, known: Container[Key], keys: Sequence[Key] | None = None) -> list[Batch]:
+        """What has to be evaluated: the windows whose keys are not known; of equal windows only the first.
+
+        Args:
+            known: keys.
+            keys: one for each window; by default those of its log-probabilities.
+        """
         first: dict[Key, int] = {}
-        for i, key in enumerate(self.keys):
+        for i, key in enumerate(self.keys if keys is None else keys):
             if key not in known:
                 first.setdefault(key, i)
         return self.tokenization.batches_of(first.values())
@@ -178,6 +187,8 @@ def opened(
         corpus = corpus_hash(tokenization.documents) if kept else ""
         admitted, of_models = _admit(models, tokenization, keys, corpus, memory)
         located, of_content = _locate(admitted, tokenization, keys, corpus, memory)
+        if settings.kld and kept:
+            located = _with_pairs(located, kept)
         warnings += of_plan + of_models + of_content
         yield Job(settings, located, models[0].build, kept, warnings, progress)
 
@@ -274,6 +285,19 @@ def _locate(
             memory.store.notes.note_checked(sha256, corpus)
         located.append(Participant(model, sha256, tokenization, mine, stored, memory.description(sha256)))
     return located, checks.same_content((each.label, each.sha256) for each in located[1:])
+
+
+def _with_pairs(models: list[Participant], store: Store) -> list[Participant]:
+    """The same, where only that is stored which has the pair's values as well: the reference reads with each other."""
+    reference, *comparisons = models
+    of_all = reference.stored
+    found = []
+    for each in comparisons:
+        pairs = store.known(each.pair_keys(reference))
+        windows = {key.window for key in pairs}
+        found.append(replace(each, stored={key for key in each.stored if key.window in windows}))
+        of_all = {key for key in of_all if key.window in windows}
+    return [replace(reference, stored=of_all), *found]
 
 
 def _tokenizing(documents: list[Document], progress: bool) -> AbstractContextManager[Meter]:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 
 import numpy as np
 
@@ -44,6 +45,11 @@ class Keys:
     def of(self, sha256: str) -> list[Key]:
         """The key of each window for the model of this content, 64 hexadecimal digits."""
         return [Key(sha256, digest, self._rule, self._engine) for digest in self._digests]
+
+
+def pair_keys(keys: Sequence[Key], reference: str) -> list[Key]:
+    """The keys under which a comparison's records with a reference are filed; `reference` is the content's sha256."""
+    return [replace(key, reference=reference) for key in keys]
 
 
 def engine_of(settings: ResolvedSettings, build: Build) -> str:

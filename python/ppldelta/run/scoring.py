@@ -1,7 +1,7 @@
 """The main job: documents × models → token records.
 
-One model after the other is evaluated on the same windows, in a process of its own; what the store has already is
-taken from there.
+One model after the other is evaluated on the same windows, in a process of its own, or with `kld` all of them in
+lockstep; what the store has already is taken from there.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ from ppldelta.run import job
 from ppldelta.run.checks import left_out
 from ppldelta.run.evaluation import evaluate, other_kernels
 from ppldelta.run.job import Request
+from ppldelta.run.lockstep import Lockstep, in_lockstep
 from ppldelta.run.settings import DEFAULT_N_UBATCH, Settings
 from ppldelta.text.documents import Files, corpus_path
 
@@ -38,6 +39,7 @@ def score(
     n_ubatch: int = DEFAULT_N_UBATCH,
     threads: int | None = None,
     n_gpu_layers: int | None = None,
+    kld: bool = False,
     store: str | os.PathLike[str] | bool | None = True,
     rpc: str | Iterable[str] | None = None,
     executor: Executor | None = None,
@@ -58,6 +60,10 @@ def score(
         threads: CPU threads; by default the number of physical cores of the machine that evaluates. If an executor
             has several worker processes on a machine, pass each one's share, or they get in each other's way.
         n_gpu_layers: layers to put on the GPU; by default all if there is a GPU.
+        kld: whether to give the KL divergence of each comparison from the reference, and what goes with it: same top
+            token, rank of the token that came next, entropy. Reference and comparisons are then evaluated in lockstep,
+            a block of windows under each, while the reference's logits of the block are in memory (at most a quarter
+            of it, and 4 GiB). A comparison whose vocabulary has another size goes without.
         store: the SQLite file that keeps what was evaluated, window by window, so that no model is ever evaluated
             twice on the same tokens and an interrupted run goes on where it stopped. By default (True) one in the
             user's cache folder, or what the environment variable `PPLDELTA_STORE` names; None for no store.
@@ -92,6 +98,7 @@ def score(
         n_ubatch=n_ubatch,
         threads=threads,
         n_gpu_layers=n_gpu_layers,
+        kld=kld,
     )
     request = Request.of(ref, cmp, settings)
     with Session(executor, endpoints(rpc)) as session:
@@ -101,16 +108,19 @@ def score(
             if progress:
                 line(work.headline)
             reference, *comparisons = work.models
-            evaluation = evaluate(reference, work)
+            before = in_lockstep(work) if settings.kld else Lockstep()
+            evaluation = evaluate(reference, work, before)
             evaluations = []
             failures = []
             for comparison in comparisons:
                 try:
-                    evaluations.append(evaluate(comparison, work))
+                    if comparison.label in before.failures:
+                        raise before.failures[comparison.label]
+                    evaluations.append(evaluate(comparison, work, before))
                 except ModelError as error:
                     failures.append((comparison.label, error))
     if not evaluations:
         raise failures[0][1]
-    warnings = [*work.warnings, *other_kernels([evaluation, *evaluations], work)]
+    warnings = [*work.warnings, *before.warnings, *other_kernels([evaluation, *evaluations], work)]
     warnings += [left_out(*failure) for failure in failures]
     return frames.as_result(work, evaluation, evaluations, corpus_path(files), warnings)

@@ -46,7 +46,7 @@ class Setting:
     Attributes:
         decides: "numbers" if the log-probability of a token depends on it, so that it belongs to the signature and to
             the store's key; "tokens" if it only chooses which windows are evaluated, so that it belongs to the
-            signature; "speed" if it moves time and memory alone.
+            signature; "columns" if it only adds columns to the result; "speed" if it moves time and memory alone.
         help: a sentence for people; what the command line says of its flag.
         flags: of the command line, with llama.cpp's names if it has the flag; none if it cannot be asked for.
         metavar: what the command line's help writes for its value.
@@ -56,7 +56,7 @@ class Setting:
         words: what the command line takes for the default, as llama.cpp does.
     """
 
-    decides: Literal["numbers", "tokens", "speed"]
+    decides: Literal["numbers", "tokens", "columns", "speed"]
     help: str
     flags: tuple[str, ...] = ()
     metavar: str | None = None
@@ -145,6 +145,15 @@ class Settings:
             words=("auto", "all"),
         ).metadata,
     )
+    kld: bool = field(
+        default=False,
+        metadata=Setting(
+            decides="columns",
+            help="evaluate reference and comparisons in lockstep, and give the KL divergence of each comparison, token "
+            "by token",
+            flags=("--kld",),
+        ).metadata,
+    )
 
     def __post_init__(self) -> None:
         for each in fields(self):
@@ -152,6 +161,9 @@ class Settings:
             if known.choices:
                 if not isinstance(value, str):
                     raise PpldeltaError(f"`{each.name}` must be a str, got {shown_type(value)}")
+            elif isinstance(each.default, bool):
+                if not isinstance(value, (bool, np.bool_)):
+                    raise PpldeltaError(f"`{each.name}` must be True or False, got {shown_type(value)}")
             elif value is None and each.default is None:
                 continue
             elif isinstance(value, bool) or not isinstance(value, (int, np.integer)):
@@ -181,6 +193,7 @@ class Settings:
             n_seq_max=min(n_seq_max, n_ctx),  # llama.cpp has an output row for each
             n_gpu_layers=by_default if self.n_gpu_layers is None else self.n_gpu_layers,
             threads=self.threads,
+            kld=bool(self.kld),
         )
 
 
@@ -232,6 +245,7 @@ class ResolvedSettings:
     )
     n_gpu_layers: int
     threads: int | None
+    kld: bool
 
     def __post_init__(self) -> None:
         _check_ranges(self)
@@ -263,7 +277,7 @@ class ResolvedSettings:
         """
         parts = {"ppldelta": build.version, "llama.cpp": build.llama_cpp_commit, "patches": build.patches_hash}
         for each in fields(self):
-            if SETTINGS[each.name].decides != "speed":
+            if SETTINGS[each.name].decides in ("numbers", "tokens"):
                 value = getattr(self, each.name)
                 parts[each.name] = "all" if value in (None, ALL_LAYERS) else str(value)
         parts["backend"] = "+".join(name.split(":")[0] for name in build.devices)
@@ -289,7 +303,7 @@ def _check_ranges(settings: Settings | ResolvedSettings) -> None:
     check_arguments(settings.windows, n_ctx, settings.max_windows)
     for each in fields(settings):
         value, known = getattr(settings, each.name), SETTINGS[each.name]
-        if known.choices or value is None or known.most is None:
+        if known.choices or value is None or isinstance(value, (bool, np.bool_)) or known.most is None:
             continue
         if not known.least <= value <= known.most:
             raise PpldeltaError(f"`{each.name}` must lie between {known.least} and {known.most}, got {value}")

@@ -32,9 +32,6 @@ FRAMES: dict[str, dict[str, pl.DataType]] = {
 _ADDED_LATER = {"texts"}
 """Frames that older folders of the same format lack; they are empty then."""
 
-_COLUMNS_ADDED_LATER = {"tokens": ("byte_start", "byte_end")}
-"""Columns that older folders of the same format lack; they are null then."""
-
 _REPORT = "report.html"
 _NAMES = (*(f"{name}.parquet" for name in FRAMES), _REPORT)
 _BLOCK = 1 << 20
@@ -141,7 +138,7 @@ def _read_frame(folder: Path, name: str, files: Mapping[str, SavedFile] | None) 
         frame = pl.read_parquet(path, glob=False)
     except (OSError, pl.exceptions.PolarsError) as error:
         raise damaged(path, str(error)) from error
-    absent = [column for column in _COLUMNS_ADDED_LATER.get(name, ()) if column not in frame.schema]
+    absent = [column for column in schema.ADDED_LATER.get(name, ()) if column not in frame.schema]
     frame = frame.with_columns(pl.lit(None, dtype=FRAMES[name][column]).alias(column) for column in absent)
     for column, dtype in FRAMES[name].items():
         found = frame.schema.get(column)

@@ -17,7 +17,7 @@ from ppldelta.errors import StoreError
 from ppldelta.wording.names import printable
 
 APPLICATION_ID = 0x70706C64  # "ppld"
-SCHEMA = 4
+SCHEMA = 5
 """What the file's header holds as `application_id` and `user_version`."""
 
 # `id` keeps the order in which rows came; `logp` is last, so that reading the other columns never reads the values.
@@ -33,14 +33,15 @@ TABLES = {
         release TEXT NOT NULL, kernels TEXT NOT NULL, type TEXT NOT NULL,
         PRIMARY KEY (release, kernels, type)) WITHOUT ROWID""",
     "passes": """(
-        id INTEGER PRIMARY KEY, model BLOB NOT NULL, rule TEXT NOT NULL, engine TEXT NOT NULL,
-        used INTEGER NOT NULL, UNIQUE (model, rule, engine))""",
+        id INTEGER PRIMARY KEY, model BLOB NOT NULL, reference BLOB NOT NULL, rule TEXT NOT NULL, engine TEXT NOT NULL,
+        used INTEGER NOT NULL, UNIQUE (model, reference, rule, engine))""",
     "shards": """(
         id INTEGER PRIMARY KEY, pass INTEGER NOT NULL, windows BLOB NOT NULL, sizes BLOB NOT NULL,
         crc32 INTEGER NOT NULL, time_s REAL NOT NULL, logp BLOB NOT NULL)""",
 }
 _INDEX = "CREATE INDEX IF NOT EXISTS shards_of_pass ON shards (pass)"
 _BY_WINDOW = 3  # the first schema of which all tables are still there
+_WITH_PAIRS = 5  # the first schema whose passes may have a reference
 _OLD = ("scores", "shards", "passes")
 """Tables of versions before that, whose rows nothing asks for any more: they were filed by document."""
 
@@ -177,7 +178,15 @@ class Database:
         if (schema := self.pragma("user_version")) < SCHEMA:
             for table in _OLD if schema < _BY_WINDOW else ():
                 execute(f"DROP TABLE IF EXISTS {table}")
+            if _BY_WINDOW <= schema < _WITH_PAIRS:
+                execute("ALTER TABLE passes RENAME TO passes_alone")
             _make_tables(execute)
+            if _BY_WINDOW <= schema < _WITH_PAIRS:
+                execute(
+                    "INSERT INTO passes (id, model, reference, rule, engine, used) "
+                    "SELECT id, model, x'', rule, engine, used FROM passes_alone"
+                )
+                execute("DROP TABLE passes_alone")
             execute(f"PRAGMA user_version = {SCHEMA}")
 
     def _set_journal_mode(self, mode: str) -> bytes:

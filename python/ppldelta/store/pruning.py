@@ -26,7 +26,7 @@ class StoredModel:
         path: where a file with this content was seen last; None if the store never hashed one.
         n_windows: windows, counted once for each way in which they were evaluated.
         n_scored: log-probabilities.
-        size_bytes: size of these.
+        size_bytes: size of these, and of what was computed of the model as a comparison with references.
         time_s: what computing them took.
         last_used: when a run last read or wrote one of them, to the hour.
     """
@@ -75,7 +75,8 @@ def prune(
     doomed = "1"
     values: tuple[bytes | float, ...] = ()
     if model is not None:
-        doomed, values = "model = ?", (bytes.fromhex(_one_model(store, model)),)
+        sha256 = bytes.fromhex(_one_model(store, model))
+        doomed, values = "? IN (model, reference)", (sha256,)
     elif older_than_days is not None:
         doomed, values = "used < ?", (time.time() - 86400 * older_than_days,)
     elif max_bytes is not None:
@@ -83,7 +84,7 @@ def prune(
     database = store.database
     with database.guard("prune"), database.transaction() as execute:
         execute(
-            "CREATE TEMP TABLE doomed AS SELECT id FROM (SELECT shards.id, model, used, "
+            "CREATE TEMP TABLE doomed AS SELECT id FROM (SELECT shards.id, model, reference, used, "
             f"sum(length(windows) + length(logp) + {_ROW_BYTES}) OVER (ORDER BY used DESC, shards.id DESC) AS total "
             f"FROM shards JOIN passes ON passes.id = pass) WHERE {doomed}",
             values,
@@ -112,8 +113,9 @@ def prune(
 def _summary(database: Database, where: str = "") -> list[StoredModel]:
     rows = database.connection.execute(
         "SELECT model, (SELECT path FROM files WHERE sha256 = model ORDER BY seen DESC LIMIT 1), "
-        "sum(length(windows) / 32), sum(length(logp)), sum(time_s), max(used) AS last "
-        f"FROM shards JOIN passes ON passes.id = pass {where} GROUP BY model ORDER BY last DESC, model"
+        "sum(alone * length(windows) / 32), sum(alone * length(logp)), sum(length(logp)), sum(time_s), "
+        "max(used) AS last FROM shards JOIN (SELECT *, length(reference) = 0 AS alone FROM passes) AS passes "
+        f"ON passes.id = pass {where} GROUP BY model ORDER BY last DESC, model"
     )
     try:
         return [
@@ -121,12 +123,12 @@ def _summary(database: Database, where: str = "") -> list[StoredModel]:
                 sha256=model.hex(),
                 path=None if path is None else Path(os.fsdecode(path)),
                 n_windows=n_windows,
-                n_scored=size_bytes // 4,
+                n_scored=logp_bytes // 4,
                 size_bytes=size_bytes,
                 time_s=time_s,
                 last_used=datetime.fromtimestamp(last, timezone.utc),
             )
-            for model, path, n_windows, size_bytes, time_s, last in rows
+            for model, path, n_windows, logp_bytes, size_bytes, time_s, last in rows
         ]
     except (AttributeError, OverflowError, TypeError, ValueError) as error:
         raise database.damaged("a row holds something else than what was written") from error

@@ -1,4 +1,4 @@
-"""Log-probabilities that were computed once, kept in one SQLite file, so that nothing is ever evaluated twice.
+"""Log-probabilities, and what pairs of models say of each token, computed once and kept in one SQLite file.
 
 Windows that one task evaluated are one row, which is committed as soon as they are there: a process that is killed
 loses the task it was at and nothing else. Two processes may write at once. The file also keeps what is expensive to
@@ -16,19 +16,21 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
+from typing import Any
 
 import numpy as np
 import platformdirs
 from numpy.typing import ArrayLike, NDArray
 
 from ppldelta.errors import StoreError
+from ppldelta.pairs import PAIR
 from ppldelta.store.database import COARSE_S, ELSEWHERE, Database
 from ppldelta.store.notes import Notes
 
 
 @dataclass(frozen=True)
 class Key:
-    """What determines a window's log-probabilities; equal keys, equal numbers.
+    """What determines a window's values; equal keys, equal numbers.
 
     Attributes:
         model: sha256 of the model's content, 64 hexadecimal digits (`models.identity`).
@@ -36,12 +38,25 @@ class Key:
             targets; if several windows share a batch, of the whole batch as well.
         rule: text that names how texts are cut into windows: the rule, n_ctx, BOS.
         engine: text that names what else the numbers depend on: versions, backend, micro-batch …
+        reference: sha256 of the reference's content, where the values are those of a pair; empty for a model's own
+            log-probabilities.
     """
 
     model: str
     window: str
     rule: str
     engine: str
+    reference: str = ""
+
+    @property
+    def settings(self) -> tuple[str, str, str, str]:
+        """What it has in common with the model's other windows."""
+        return self.model, self.reference, self.rule, self.engine
+
+    @property
+    def dtype(self) -> np.dtype[np.void] | np.dtype[np.float32]:
+        """Type of a target's value: a log-probability in nats, or the record of a pair."""
+        return PAIR if self.reference else np.dtype("<f4")
 
 
 def tokens_hash(tokens: ArrayLike) -> str:
@@ -77,8 +92,8 @@ class Store:
         self._cached: dict[int, set[bytes]] = {}
         self._version = -1
 
-    def get(self, keys: Iterable[Key]) -> dict[Key, NDArray[np.float32]]:
-        """Reads log-probabilities: float32 of shape [n_scored], in nats, bit for bit as they were put.
+    def get(self, keys: Iterable[Key]) -> dict[Key, NDArray[Any]]:
+        """Reads values of shape [n_scored] and the key's `dtype`, bit for bit as they were put.
 
         Args:
             keys: any number of them.
@@ -89,7 +104,7 @@ class Store:
         Raises:
             StoreError: also if a row's values are not those that were written.
         """
-        found: dict[Key, NDArray[np.float32]] = {}
+        found: dict[Key, NDArray[Any]] = {}
         with self.database.guard("read"):
             for wanted, shard in self._shards_of(keys):
                 row = self.database.connection.execute(
@@ -98,7 +113,7 @@ class Store:
                 for digest, logp in self._unpacked(row, next(iter(wanted.values()))) if row else ():
                     if digest in wanted:
                         found.setdefault(wanted[digest], logp)
-            self._touch({(key.model, key.rule, key.engine) for key in found})
+            self._touch({key.settings for key in found})
         return found
 
     def known(self, keys: Iterable[Key]) -> set[Key]:
@@ -106,39 +121,38 @@ class Store:
         with self.database.guard("read"):
             return {key for wanted, _ in self._shards_of(keys) for key in wanted.values()}
 
-    def put_many(self, rows: Iterable[tuple[Key, NDArray[np.float32], float]]) -> None:
-        """Writes windows' log-probabilities; once this returns, killing the process does not lose them.
+    def put_many(self, rows: Iterable[tuple[Key, NDArray[Any], float]]) -> None:
+        """Writes windows' values; once this returns, killing the process does not lose them.
 
         They become one row, or one for each model and way of evaluating: a commit writes whole pages, so that windows
         which are done together are best written together. What is there already stays.
 
         Args:
-            rows: for each window, what determines its log-probabilities; these, float32 of shape [n_scored] in nats;
-                and the seconds that computing them took.
+            rows: for each window, what determines its values; these, of shape [n_scored] and the key's `dtype`; and the
+                seconds that computing them took.
         """
         rows = list(rows)
-        for _, logp, _ in rows:
-            if logp.dtype != np.float32 or logp.ndim != 1:
-                raise ValueError(f"`logp` must be float32 of one dimension, not {logp.dtype} of shape {logp.shape}")
+        for key, values, _ in rows:
+            if values.dtype != key.dtype or values.ndim != 1:
+                raise ValueError(f"values must be {key.dtype} of one dimension, not {values.dtype} of {values.shape}")
         written: list[tuple[int, Iterable[bytes]]] = []
         with self.database.guard("write"), self.database.transaction() as execute:
-            for settings in dict.fromkeys((key.model, key.rule, key.engine) for key, _, _ in rows):
-                values = (bytes.fromhex(settings[0]), *settings[1:])
+            for settings in dict.fromkeys(key.settings for key, _, _ in rows):
                 execute(
-                    "INSERT INTO passes (model, rule, engine, used) VALUES (?, ?, ?, ?) ON CONFLICT DO UPDATE "
-                    f"SET used = excluded.used WHERE used < excluded.used - {COARSE_S}",
-                    (*values, int(time.time())),
+                    "INSERT INTO passes (model, reference, rule, engine, used) VALUES (?, ?, ?, ?, ?) ON CONFLICT DO "
+                    f"UPDATE SET used = excluded.used WHERE used < excluded.used - {COARSE_S}",
+                    (*_columns(settings), int(time.time())),
                 )
-                [(at,)] = execute("SELECT id FROM passes WHERE model = ? AND rule = ? AND engine = ?", values)
+                [(at,)] = execute(f"SELECT id FROM passes WHERE {_PASS}", _columns(settings))
                 there = self._there(at)
-                fresh: dict[bytes, tuple[bytes, float]] = {}
-                for key, logp, time_s in rows:
+                fresh: dict[bytes, tuple[NDArray[Any], float]] = {}
+                for key, values, time_s in rows:
                     digest = bytes.fromhex(key.window)
-                    if (key.model, key.rule, key.engine) == settings and digest not in there:
-                        fresh.setdefault(digest, (logp.astype("<f4").tobytes(), time_s))
+                    if key.settings == settings and digest not in there:
+                        fresh.setdefault(digest, (values.astype(key.dtype), time_s))
                 if fresh:
-                    windows, logps = b"".join(fresh), b"".join(logp for logp, _ in fresh.values())
-                    sizes = _sizes([len(logp) // 4 for logp, _ in fresh.values()])
+                    windows, logps = b"".join(fresh), b"".join(values.tobytes() for values, _ in fresh.values())
+                    sizes = _sizes([len(values) for values, _ in fresh.values()])
                     execute(
                         "INSERT INTO shards (pass, windows, sizes, crc32, time_s, logp) VALUES (?, ?, ?, ?, ?, ?)",
                         (at, windows, sizes, _crc32(windows, sizes, logps), sum(s for _, s in fresh.values()), logps),
@@ -165,12 +179,12 @@ class Store:
 
     def _shards_of(self, keys: Iterable[Key]) -> Iterator[tuple[dict[bytes, Key], int]]:
         """For each row that holds windows of these keys: the keys by digest, and the row's id."""
-        groups: dict[tuple[str, str, str], dict[bytes, Key]] = defaultdict(dict)
+        groups: dict[tuple[str, str, str, str], dict[bytes, Key]] = defaultdict(dict)
         for key in keys:
-            groups[key.model, key.rule, key.engine][bytes.fromhex(key.window)] = key
-        for (model, *texts), wanted in groups.items():
+            groups[key.settings][bytes.fromhex(key.window)] = key
+        for settings, wanted in groups.items():
             row = self.database.connection.execute(
-                "SELECT id FROM passes WHERE model = ? AND rule = ? AND engine = ?", (bytes.fromhex(model), *texts)
+                f"SELECT id FROM passes WHERE {_PASS}", _columns(settings)
             ).fetchone()
             for shard, digests in self._windows(row[0]) if row else ():
                 if here := {digest: wanted[digest] for digest in digests if digest in wanted}:
@@ -190,7 +204,7 @@ class Store:
             self._cached[at] = {digest for _, digests in self._windows(at) for digest in digests}
         return self._cached[at]
 
-    def _unpacked(self, row: tuple[object, ...], key: Key) -> list[tuple[bytes, NDArray[np.float32]]]:
+    def _unpacked(self, row: tuple[object, ...], key: Key) -> list[tuple[bytes, NDArray[Any]]]:
         """Digest and values of each window in a row of `windows, sizes, crc32, logp`; `key` is one of the windows.
 
         Raises:
@@ -201,11 +215,11 @@ class Store:
             isinstance(windows, bytes)
             and isinstance(sizes, bytes)
             and isinstance(logp, bytes)
-            and len(logp) % 4 == 0
+            and len(logp) % key.dtype.itemsize == 0
             and _crc32(windows, sizes, logp) == crc32
         ):
             starts = np.cumsum(np.frombuffer(sizes, "<u4"))[:-1]  # of all but the first
-            values = np.frombuffer(logp, "<f4").astype(np.float32)
+            values = np.frombuffer(logp, key.dtype).astype(key.dtype.newbyteorder("="))
             return list(zip(_digests(windows), np.split(values, starts), strict=True))
         raise StoreError(
             f"the store `{self.database.shown}` is damaged: a row of model {key.model[:12]} does not hold the values "
@@ -213,14 +227,21 @@ class Store:
             hint=f"remove that model's rows with `ppldelta store prune --model {key.model[:12]}`, or {ELSEWHERE}",
         )
 
-    def _touch(self, passes: Iterable[tuple[str, str, str]]) -> None:
+    def _touch(self, passes: Iterable[tuple[str, str, str, str]]) -> None:
         """Notes that rows were used."""
         now = int(time.time())
-        for model, rule, engine in passes:
+        for settings in passes:
             self.database.connection.execute(
-                f"UPDATE passes SET used = ? WHERE model = ? AND rule = ? AND engine = ? AND used < ? - {COARSE_S}",
-                (now, bytes.fromhex(model), rule, engine, now),
+                f"UPDATE passes SET used = ? WHERE {_PASS} AND used < ? - {COARSE_S}", (now, *_columns(settings), now)
             )
+
+
+_PASS = "model = ? AND reference = ? AND rule = ? AND engine = ?"
+
+
+def _columns(settings: tuple[str, str, str, str]) -> tuple[bytes, bytes, str, str]:
+    """`Key.settings` as the columns that `_PASS` names."""
+    return bytes.fromhex(settings[0]), bytes.fromhex(settings[1]), *settings[2:]
 
 
 def _digests(windows: bytes) -> list[bytes]:

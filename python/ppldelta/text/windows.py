@@ -67,6 +67,11 @@ class Batch:
         """Tokens that the model reads."""
         return sum(window.n_fed for window in self.windows)
 
+    @property
+    def n_scored(self) -> int:
+        """Targets, each of which needs a row of logits."""
+        return sum(len(window.targets) for window in self.windows)
+
 
 def default_n_ctx(n_ctx_train: int) -> int:
     """Window size if the user names none: ``min(8192, n_ctx_train)`` tokens.

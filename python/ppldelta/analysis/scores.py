@@ -1,0 +1,91 @@
+"""Scores of models from sums over documents: what a resample adds up, and the formulas of both weightings.
+
+`metrics` has the formulas in its head; a resample of documents is a sum of their rows (`uncertainty`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import numpy as np
+import polars as pl
+from numpy.typing import NDArray
+
+LN2 = float(np.log(2.0))
+SUMS = [
+    *("n_scored", "n_bytes", "nats_ref", "nats_cmp", "nats_gain", "nats_loss"),
+    *("sum_dp", "sum_dp2", "nats_kld", "n_same"),
+]
+"""Over the tokens of a document."""
+_MEANS = [
+    *("ln_ppl_ref", "ln_ppl_cmp", "gain", "loss", "ppl_gain", "ppl_loss", "bpb_ref", "bpb_cmp"),
+    *("gain_bpb", "loss_bpb", "dp_mean", "dp_rms", "kld", "same_top"),
+]
+_COLUMNS = ("n_documents", *SUMS, *_MEANS)
+
+
+def statistics(documents: pl.DataFrame) -> NDArray[np.float64]:
+    """What a resample adds up: a row for each document, its columns as named in `by_name`; NaN for what is null."""
+    n = pl.col("n_scored")
+    ln_ppl = {f"ln_{name}": pl.col(name).log() for name in ("ppl_ref", "ppl_cmp")}
+    return (
+        documents.with_columns(**ln_ppl)
+        .with_columns(
+            n_documents=pl.lit(1.0),
+            nats_ref=pl.col("ln_ppl_ref") * n,
+            nats_cmp=pl.col("ln_ppl_cmp") * n,
+            nats_gain=pl.col("gain") * n,
+            nats_loss=pl.col("loss") * n,
+            sum_dp=pl.col("dp_mean") * n,
+            sum_dp2=pl.col("dp_rms") ** 2 * n,
+            nats_kld=pl.col("kld") * n,
+            n_same=pl.col("same_top") * n,
+        )
+        .select(pl.col(name).cast(pl.Float64()).fill_null(float("nan")) for name in _COLUMNS)
+        .to_numpy()
+    )
+
+
+def by_name(sums: NDArray[np.float64]) -> dict[str, NDArray[np.float64]]:
+    """The last axis of such rows, or of sums of them, by the name of the column."""
+    return {name: sums[..., i] for i, name in enumerate(_COLUMNS)}
+
+
+def token_scores(sums: Mapping[str, NDArray[np.float64]]) -> dict[str, NDArray[np.float64]]:
+    """Weighting "tokens": sums over all tokens, divided by their number or by their bytes."""
+    n, n_bytes = sums["n_scored"], sums["n_bytes"]
+    bits = 1.0 / (LN2 * np.where(n_bytes > 0, n_bytes, np.nan))
+    gain, loss = sums["nats_gain"] / n, sums["nats_loss"] / n
+    return {
+        "ppl_ref": np.exp(sums["nats_ref"] / n),
+        "ppl_cmp": np.exp(sums["nats_cmp"] / n),
+        "delta": gain - loss,
+        "gain": gain,
+        "loss": loss,
+        "ppl_gain": np.exp(np.minimum(loss - gain, 0.0)),
+        "ppl_loss": np.exp(np.maximum(loss - gain, 0.0)),
+        "bpb_ref": sums["nats_ref"] * bits,
+        "bpb_cmp": sums["nats_cmp"] * bits,
+        "gain_bpb": sums["nats_gain"] * bits,
+        "loss_bpb": sums["nats_loss"] * bits,
+        "damage": gain + loss,
+        "ppl_ratio": np.exp(loss - gain),
+        "dp_mean": sums["sum_dp"] / n,
+        "dp_rms": np.sqrt(sums["sum_dp2"] / n),
+        "kld": sums["nats_kld"] / n,
+        "same_top": sums["n_same"] / n,
+    }
+
+
+def document_scores(sums: Mapping[str, NDArray[np.float64]]) -> dict[str, NDArray[np.float64]]:
+    """Weighting "documents": plain means of the documents' values."""
+    means = {name: sums[name] / sums["n_documents"] for name in _MEANS}
+    ln_ref, ln_cmp = means.pop("ln_ppl_ref"), means.pop("ln_ppl_cmp")
+    return {
+        "ppl_ref": np.exp(ln_ref),
+        "ppl_cmp": np.exp(ln_cmp),
+        "delta": means["gain"] - means["loss"],
+        "damage": means["gain"] + means["loss"],
+        "ppl_ratio": np.exp(means["loss"] - means["gain"]),
+        **means,
+    }

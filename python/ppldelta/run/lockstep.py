@@ -1,0 +1,176 @@
+"""A reference and its comparisons in lockstep: the records of pairs, from the store where it has them, else computed.
+
+One reference and m comparisons cost m + 1 passes. The log-probabilities that come with them are those of a plain run,
+to the last bit, and are stored as its are; `evaluation` goes on from there.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from contextlib import closing
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ppldelta.console.progress import Meter, meter
+from ppldelta.engine import native
+from ppldelta.engine.native import ModelInfo
+from ppldelta.engine.remote import PairedShard, Shard
+from ppldelta.errors import LeftOut, ModelError, ProcessLostError
+from ppldelta.run.checks import refuse_not_finite
+from ppldelta.run.job import Job, Participant
+from ppldelta.store.store import Key
+from ppldelta.text.windows import Batch
+from ppldelta.wording.names import counted, printable
+
+
+@dataclass
+class Lockstep:
+    """What lockstep gave; nothing of it where it was not asked for.
+
+    Attributes:
+        logp: log-probabilities of windows that were evaluated, of any model.
+        kernels: what computed them (`native.Build.kernels`).
+        times: seconds of each model, by its content.
+        infos: what each model says of itself, by its content.
+        pairs: records of pairs, of type `pairs.PAIR`.
+        failures: what a comparison failed with, by its label.
+        warnings: sentences for the reader.
+    """
+
+    logp: dict[Key, NDArray[np.float32]] = field(default_factory=dict)
+    kernels: dict[Key, str] = field(default_factory=dict)
+    times: dict[str, float] = field(default_factory=dict)
+    infos: dict[str, ModelInfo] = field(default_factory=dict)
+    pairs: dict[Key, NDArray[np.void]] = field(default_factory=dict)
+    failures: dict[str, ModelError] = field(default_factory=dict)
+    warnings: list[str] = field(default_factory=list)
+
+    def records(self, comparison: Participant, reference: Participant) -> NDArray[np.void] | None:
+        """Those of all scored tokens in the order of the windows; None where the pair has none."""
+        keys = comparison.pair_keys(reference)
+        return np.concatenate([self.pairs[key] for key in keys]) if self.pairs.keys() >= set(keys) else None
+
+
+def in_lockstep(work: Job) -> Lockstep:
+    """Compares all comparisons of a job with its reference, where the store does not have that.
+
+    A comparison that fails is named in the failures, and the others go on.
+
+    Raises:
+        ModelError: the reference fails, or the rows of one of its windows take more memory than there is for them.
+        StoreError: the store fails; what is in it stays.
+    """
+    found = Lockstep()
+    reference, *comparisons = work.models
+    groups: dict[tuple[int, ...], list[Participant]] = {}  # those that lack the same windows go together
+    for each in comparisons:
+        if not _is_comparable(each, reference, found):
+            continue
+        keys = each.pair_keys(reference)
+        if work.store:
+            found.pairs |= work.store.get(keys)
+        missing = each.missing(found.pairs, keys)
+        groups.setdefault(tuple(i for batch in missing for i in batch.at), []).append(each)
+    for at, group in groups.items():
+        if at:
+            _evaluate(work, reference, group, list(at), found)
+    return found
+
+
+def _is_comparable(comparison: Participant, reference: Participant, found: Lockstep) -> bool:
+    """Whether both have vocabularies of one size; else a warning says that they have not."""
+    n_ref, n_cmp = ((each.info or each.model.info).n_vocab for each in (reference, comparison))
+    if n_ref != n_cmp:
+        text = (
+            f"`{printable(comparison.label)}` has a vocabulary of {n_cmp:,} entries, the reference one of {n_ref:,}, "
+            "which have no KL divergence: it is left out."
+        )
+        found.warnings.append(LeftOut(text, "divergence", comparison.label))
+    return n_ref == n_cmp
+
+
+def _evaluate(
+    work: Job, reference: Participant, comparisons: list[Participant], at: list[int], found: Lockstep
+) -> None:
+    """Evaluates some windows under a reference and comparisons; what a comparison fails with goes into the failures."""
+    batches = reference.tokenization.batches_of(at)
+    n_vocab = (reference.info or reference.model.info).n_vocab
+    reference.model.refuse_too_many_rows(max(batch.n_scored for batch in batches), n_vocab)
+    what = comparisons[0].label if len(comparisons) == 1 else counted(len(comparisons), "comparison")
+    n_tokens = sum(batch.n_fed for batch in batches) * (1 + len(comparisons))
+    try:
+        with meter(f"{reference.label} and {what}", n_tokens, "token", visible=work.progress) as shown:
+            _evaluate_batches(work, [reference, *comparisons], batches, found, shown)
+    except ProcessLostError as error:
+        if len(comparisons) == 1:
+            found.failures[comparisons[0].label] = error
+            return
+        for each in comparisons:  # alone, so that only the one that ends the process is left out
+            keys = each.pair_keys(reference)
+            if left := [i for i in at if keys[i] not in found.pairs]:
+                _evaluate(work, reference, [each], left, found)
+
+
+def _evaluate_batches(
+    work: Job, models: list[Participant], batches: list[Batch], found: Lockstep, shown: Meter
+) -> None:
+    reference, *comparisons = models
+    store = work.store
+    known_right = store.notes.trusted(native.release()) if store else frozenset()
+    shards = reference.model.score_pairs(
+        [each.model for each in comparisons], batches, work.settings.context, shown.update, known_right
+    )
+    with closing(shards):
+        for shard in shards:
+            rows: list[tuple[Key, NDArray[Any], float]] = []
+            for i, model in enumerate(models):
+                if model.label in found.failures:
+                    continue
+                try:
+                    rows += _rows(work, models, i, shard, found)
+                except ModelError as error:
+                    if model is reference:
+                        raise
+                    found.failures[model.label] = error
+            if store:
+                for part in shard.models:
+                    if isinstance(part, Shard) and not part.trusted <= known_right:
+                        store.notes.trust(native.release(), part.trusted)
+                        known_right |= part.trusted
+                store.put_many(rows)
+
+
+def _rows(
+    work: Job, models: list[Participant], i: int, shard: PairedShard, found: Lockstep
+) -> list[tuple[Key, NDArray[Any], float]]:
+    """What model i gave, as rows of the store; it is noted in `found`.
+
+    Raises:
+        ModelError: the model has failed, or its logits are not finite.
+    """
+    model, part, info = models[i], shard.models[i], shard.infos[i]
+    if isinstance(part, ModelError):
+        raise part
+    for at, logp, _ in part.windows:
+        refuse_not_finite(logp, model.label, model.tokenization.document_of(at).name)
+    engine = work.engine(part.kernels)
+    rows: list[tuple[Key, NDArray[Any], float]] = []
+    if info is not None and model.sha256 not in found.infos:
+        found.infos[model.sha256] = info
+        if work.store:
+            work.store.notes.describe(model.sha256, native.release(), dataclasses.asdict(info))
+    for at, logp, time_s in part.windows:
+        found.logp[model.keys[at]] = logp
+        found.kernels[model.keys[at]] = part.kernels
+        found.times[model.sha256] = found.times.get(model.sha256, 0.0) + time_s
+        rows.append((dataclasses.replace(model.keys[at], engine=engine), logp, time_s))
+    if i > 0:
+        keys = model.pair_keys(models[0])
+        for at, records in shard.pairs[i - 1].items():
+            refuse_not_finite(records["kld"], model.label, model.tokenization.document_of(at).name)
+            found.pairs[keys[at]] = records
+            rows.append((dataclasses.replace(keys[at], engine=engine), records, 0.0))
+    return rows

@@ -41,7 +41,7 @@ class Participant:
         sha256: its content.
         tokenization: the documents as it reads them; the reference's own, which today's comparisons share.
         keys: under which the store files each of its windows.
-        stored: keys of the windows that need no evaluation; with `kld`, the store has the pair's values of these as well.
+        stored: keys of the windows that need no evaluation; with `kld`, the pair's values of these are stored as well.
         info: what the model says of itself, if the store remembers that; then the weights need not be loaded.
     """
 

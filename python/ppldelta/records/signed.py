@@ -48,7 +48,7 @@ def read_records(path: str | os.PathLike[str]) -> NDArray[np.void]:
         raise RecordsError(f"cannot read `{shown}`: {error.strerror or error}") from error
     except (ValueError, EOFError, SyntaxError, tokenize.TokenError, MemoryError) as error:
         # the file's head is Python, which NumPy parses: a damaged one can raise any of these
-        raise RecordsError(f"`{shown}` is no NumPy file, or a damaged one: {error}", hint=_AGAIN) from error
+        raise RecordsError(f"`{shown}` is no NumPy file, or a damaged one", hint=_AGAIN) from error
     if not isinstance(records, np.ndarray) or records.dtype != DTYPE or records.ndim != 1:
         found = f"{records.dtype} of shape {records.shape}" if isinstance(records, np.ndarray) else "several arrays"
         raise RecordsError(f"`{shown}` holds no records of tokens: it holds {found}", hint=_AGAIN)

@@ -120,7 +120,7 @@ def _instance(kind: type[DataclassInstance], value: dict[object, object], place:
     found: dict[str, object] = {}
     for name in value.keys() - getattr(kind, "GONE", frozenset()):
         if name not in fields:
-            raise Misfit(f"this version knows no field `{_below(place, name)}`")
+            raise Misfit(f"this version knows no field `{_below(place, name)}`; a newer one may have written it")
     for name, each in fields.items():
         if name in value:
             found[each.name] = _read(types[each.name], value[name], _below(place, name))

@@ -23,6 +23,7 @@ from ppldelta.engine.devices import devices
 from ppldelta.engine.loaded import PinnedSource
 from ppldelta.engine.session import Session
 from ppldelta.models.source import ModelSource
+from ppldelta.store.database import SCHEMA
 from ppldelta.store.pruning import prune
 from ppldelta.store.store import Store
 
@@ -195,7 +196,7 @@ def test_a_store_of_the_third_version_keeps_its_windows(tmp_path: Path, here: Th
     assert again.tokens.equals(first.tokens)
     with closing(sqlite3.connect(path)) as connection:
         assert connection.execute("SELECT * FROM shards").fetchall() == rows
-        assert connection.execute("PRAGMA user_version").fetchone() == (4,)
+        assert connection.execute("PRAGMA user_version").fetchone() == (SCHEMA,)
         assert connection.execute("SELECT count(*) FROM trusted").fetchone() == (0,)
 
 

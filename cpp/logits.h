@@ -55,7 +55,7 @@ class logits_block {
     staging &           stage_;
 };
 
-// What happens to the rows. A reader is called for each micro-batch of a call of `scorer::run`, and may throw.
+// A reader does something with the rows. `scorer::run` calls its reader once for each micro-batch; a reader may throw.
 class logits_reader {
   public:
     virtual ~logits_reader() = default;

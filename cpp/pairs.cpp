@@ -5,8 +5,6 @@
 
 #include <algorithm>
 #include <cmath>
-#include <iterator>
-#include <limits>
 
 namespace ppldelta {
 
@@ -21,10 +19,11 @@ struct row_sums {
     size_t n_greater = 0;   // logits above the target's
 };
 
-// Sums over two rows; `difference` is e (x - y) with the e of x.
+// Sums over a reference's row x and a comparison's row y.
 struct pair_sums {
-    row_sums x, y;
-    double   difference = 0.0;
+    row_sums y;
+    double   exp_x      = 0.0; // e, with that of x
+    double   difference = 0.0; // e (x - y), likewise
 };
 
 template <typename T> PPLDELTA_INLINE T added(const T * lanes) {
@@ -35,19 +34,18 @@ template <typename T> PPLDELTA_INLINE T added(const T * lanes) {
     return sum;
 }
 
-// What a logit adds to the sums of its row; the order of the additions to `exp` is that of log_softmax_rows.
+// The sums of a row, in lanes. `exp` is added up in the same order as in log_softmax_rows, so that it has the same bits.
 struct row_lanes {
     double  exp[n_lanes]       = {};
     double  exp_log[n_lanes]   = {};
     int32_t n_greater[n_lanes] = {};
 
-    PPLDELTA_INLINE float add(size_t l, float x, float max, float target) {
+    PPLDELTA_INLINE void add(size_t l, float x, float max, float target) {
         const float d = x - max;
         const float e = exp_nonpositive(d);
         exp[l] += e;
         exp_log[l] += d < least ? 0.0f : e * d;
         n_greater[l] += x > target;
-        return e;
     }
 
     PPLDELTA_INLINE row_sums sums() const {
@@ -61,11 +59,6 @@ PPLDELTA_INLINE void add_tail(row_sums & sums, float x, float max, float target)
     sums.exp += e;
     sums.exp_log += d < least ? 0.0f : e * d;
     sums.n_greater += x > target;
-}
-
-PPLDELTA_INLINE float difference(float x, float y, float max) {
-    const float d = x - max;
-    return d < least ? 0.0f : exp_nonpositive(d) * (x - y);
 }
 
 PPLDELTA_INLINE row_sums row_loop(const float * x, size_t n, float max, float target) {
@@ -98,12 +91,14 @@ PPLDELTA_INLINE pair_sums pair_loop(const float * x, const float * y, size_t n, 
         }
     }
     pair_sums sums;
-    sums.x.exp      = added(exp_x);
+    sums.exp_x      = added(exp_x);
     sums.y          = lanes.sums();
     sums.difference = added(differences);
     for (; i < n; i++) {
-        sums.x.exp += exp_nonpositive(x[i] - max_x);
-        sums.difference += difference(x[i], y[i], max_x);
+        const float d = x[i] - max_x;
+        const float e = exp_nonpositive(d);
+        sums.exp_x += e;
+        sums.difference += d < least ? 0.0f : e * (x[i] - y[i]);
         add_tail(sums.y, y[i], max_y, target_y);
     }
     return sums;
@@ -119,8 +114,6 @@ __attribute__((target("avx2,fma"))) pair_sums pair_avx2(const float * x, const f
                                                         float max_y, float target_y) {
     return pair_loop(x, y, n, max_x, max_y, target_y);
 }
-
-const bool has_avx2 = __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma");
 
 row_sums sums_of(const float * x, size_t n, float max, float target) {
     return has_avx2 ? row_avx2(x, n, max, target) : row_loop(x, n, max, target);
@@ -144,18 +137,7 @@ pair_sums sums_of(const float * x, const float * y, size_t n, float max_x, float
 
 // The index of the largest logit, of several the first; of a row that holds NaN, any index.
 size_t top_of(const float * x, size_t n) {
-    float lanes[4 * n_lanes];
-    std::fill(std::begin(lanes), std::end(lanes), -std::numeric_limits<float>::infinity());
-    size_t i = 0;
-    for (; i + std::size(lanes) <= n; i += std::size(lanes)) {
-        for (size_t l = 0; l < std::size(lanes); l++) {
-            lanes[l] = x[i + l] > lanes[l] ? x[i + l] : lanes[l];
-        }
-    }
-    float max = *std::max_element(std::begin(lanes), std::end(lanes));
-    for (; i < n; i++) {
-        max = x[i] > max ? x[i] : max;
-    }
+    const float max = max_loop(x, n);
     // a block at a time, since a search that may end at each number is not vectorised
     constexpr size_t block = 1024;
     for (size_t begin = 0; begin < n; begin += block) {
@@ -206,8 +188,8 @@ void compare_rows(const float * ref, const row_values * ref_values, const float 
             const float     max_y  = y[top];
             const float     target = y[targets[row]];
             const pair_sums sums   = sums_of(x, y, n_vocab, max_x, max_y, target);
-            const double divergence = sums.difference / sums.x.exp - (static_cast<double>(max_x) - max_y) -
-                                      (std::log(sums.x.exp) - std::log(sums.y.exp));
+            const double divergence = sums.difference / sums.exp_x - (static_cast<double>(max_x) - max_y) -
+                                      (std::log(sums.exp_x) - std::log(sums.y.exp));
             values[row] = { values_of(sums.y, top, max_y, target),
                             static_cast<float>(divergence < 0.0 ? 0.0 : divergence) }; // NaN stays
         }

@@ -29,8 +29,8 @@ struct pair_values {
 };
 
 // Describes the rows of a comparison in the same way, and gives the Kullback-Leibler divergence of each from the
-// reference's row in nats, sum p_ref (ln p_ref - ln p_cmp) (Kullback and Leibler 1951). It is not negative, 0 to the
-// last bit if the rows are equal, and infinite if the comparison rules out a token that the reference does not.
+// reference's row in nats: sum p_ref (ln p_ref - ln p_cmp) (Kullback and Leibler 1951). The divergence is never negative.
+// It is exactly 0 if the rows are equal, and infinite if the comparison rules out a token that the reference does not.
 // `ref_values` are what `describe_rows` gave for `ref`.
 void compare_rows(const float * ref, const row_values * ref_values, const float * cmp, size_t n_vocab,
                   const int32_t * targets, size_t n_rows, int n_threads, pair_values * values);

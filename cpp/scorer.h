@@ -37,8 +37,8 @@ class scorer {
 
     // Feeds the windows side by side, each as a sequence of its own, and hands the rows to `reader`. A window that is
     // alone goes in micro-batch by micro-batch. Several windows go in at once, and llama.cpp cuts them into
-    // micro-batches: it knows that a recurrent model needs as many tokens of each window in a micro-batch as of the
-    // others. `on_step` is called after each step with the number of tokens in it. `reader` and `on_step` may throw; the
+    // micro-batches. A recurrent model needs the same number of tokens of each window in a micro-batch, and llama.cpp
+    // sees to that. `on_step` is called after each step with the number of tokens in it. `reader` and `on_step` may throw; the
     // scorer stays usable.
     void run(const std::vector<window> & windows, logits_reader & reader, const std::function<void(size_t)> & on_step);
 

@@ -3,31 +3,11 @@
 
 #include "vector_math.h"
 
-#include <algorithm>
 #include <cmath>
-#include <limits>
 
 namespace ppldelta {
 
 namespace {
-
-constexpr size_t n_max_lanes = 64; // GCC unrolls a loop of 16 whole, and then compares one number at a time
-
-PPLDELTA_INLINE float max_loop(const float * x, size_t n) {
-    float lanes[n_max_lanes];
-    std::fill(lanes, lanes + n_max_lanes, -std::numeric_limits<float>::infinity());
-    size_t i = 0;
-    for (; i + n_max_lanes <= n; i += n_max_lanes) {
-        for (size_t l = 0; l < n_max_lanes; l++) {
-            lanes[l] = x[i + l] > lanes[l] ? x[i + l] : lanes[l];
-        }
-    }
-    float max = *std::max_element(lanes, lanes + n_max_lanes);
-    for (; i < n; i++) {
-        max = x[i] > max ? x[i] : max;
-    }
-    return max;
-}
 
 // Meanwhile `next`, as long as x, is fetched from memory: this loop computes, while that of the maximum only reads.
 PPLDELTA_INLINE double sum_exp_loop(const float * x, size_t n, float max, const float * next) {
@@ -61,8 +41,6 @@ __attribute__((target("avx2,fma"))) float max_avx2(const float * x, size_t n) {
 __attribute__((target("avx2,fma"))) double sum_exp_avx2(const float * x, size_t n, float max, const float * next) {
     return sum_exp_loop(x, n, max, next);
 }
-
-const bool has_avx2 = __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma");
 
 float max_of(const float * x, size_t n) {
     return has_avx2 ? max_avx2(x, n) : max_loop(x, n);

@@ -8,9 +8,9 @@
 namespace ppldelta {
 
 // ln softmax(row)[target] = row[target] - max - ln(sum_i exp(row[i] - max)), in nats, for n_rows contiguous rows with one
-// target each, spread over up to n_threads threads. The exponentials are float32 (error about 1 ulp), their sum is
-// float64. A row that holds NaN or +inf, or a target whose logit is -inf, gives a result that is not finite: the caller
-// counts those.
+// target each. Up to n_threads threads share the rows. The exponentials are float32 (error about 1 ulp), and their sum
+// is float64. The result is not finite if a row holds NaN or +inf, or if a target's logit is -inf; the caller counts
+// such results.
 void log_softmax_rows(const float * logits, size_t n_vocab, const int32_t * targets, size_t n_rows, int n_threads,
                       float * logp);
 

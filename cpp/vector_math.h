@@ -7,6 +7,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <cstring>
+#include <limits>
 #include <system_error>
 #include <thread>
 #include <vector>
@@ -47,6 +48,29 @@ PPLDELTA_INLINE float exp_nonpositive(float x) {
     float scale;
     std::memcpy(&scale, &bits, sizeof(scale));
     return p * scale;
+}
+
+#if defined(PPLDELTA_VECTORS_TWICE) && defined(__x86_64__)
+inline const bool has_avx2 = __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma");
+#endif
+
+constexpr size_t n_max_lanes = 64; // GCC unrolls a loop of 16 whole, and then compares one number at a time
+
+// The largest of n numbers; NaN is passed over.
+PPLDELTA_INLINE float max_loop(const float * x, size_t n) {
+    float lanes[n_max_lanes];
+    std::fill(lanes, lanes + n_max_lanes, -std::numeric_limits<float>::infinity());
+    size_t i = 0;
+    for (; i + n_max_lanes <= n; i += n_max_lanes) {
+        for (size_t l = 0; l < n_max_lanes; l++) {
+            lanes[l] = x[i + l] > lanes[l] ? x[i + l] : lanes[l];
+        }
+    }
+    float max = *std::max_element(lanes, lanes + n_max_lanes);
+    for (; i < n; i++) {
+        max = x[i] > max ? x[i] : max;
+    }
+    return max;
 }
 
 // Calls work(begin, end) for consecutive parts of n_rows rows, in up to n_threads threads.

@@ -110,7 +110,7 @@ def _best_ending_at(units: NDArray[np.int64], place: NDArray[np.int32], longest:
     window = 1
     while window < longest:
         step = min(window, longest - window)
-        # if fewer tokens stand before, the window reached the first of the run already
+        # a token with fewer than `step` tokens before it in its run has them all in its window already
         np.minimum(lowest[step:], lowest[:-step], out=lowest[step:], where=place[step:] >= step)
         window += step
     after -= lowest

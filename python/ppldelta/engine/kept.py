@@ -18,7 +18,7 @@ from ppldelta.text.windows import Batch, Window
 from ppldelta.wording import numbers
 
 BUDGET_BYTES = min(posix.memory_bytes() // 4, 4 * 2**30)
-"""Most bytes of rows that are kept at a time: a quarter of this machine's memory, and at most 4 GiB."""
+"""The rows that are kept at a time take at most a quarter of this machine's memory, and never more than 4 GiB."""
 
 
 @dataclass(frozen=True, eq=False)

@@ -1,4 +1,4 @@
-"""A job before anything is evaluated: documents and models that fit together, and what the store has of them already.
+"""A job: documents and models that fit together, and what the store already has of them. Nothing is evaluated here.
 
 Four steps lead there: read → plan → admit → locate. `scoring.score` and `dry_run.plan` both begin here, so that what a
 dry run says is what a run does.

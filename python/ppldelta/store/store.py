@@ -250,7 +250,7 @@ def _digests(windows: bytes) -> list[bytes]:
 
 
 def _sizes(n_scored: list[int]) -> bytes:
-    """Numbers of values as little-endian u32; empty for a single window, whose values are all."""
+    """How many values each window has, as little-endian u32; empty for a single window, which has all of them."""
     return np.array(n_scored, "<u4").tobytes() if len(n_scored) > 1 else b""
 
 

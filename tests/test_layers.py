@@ -21,6 +21,7 @@ LOWEST_FIRST = (
     ("reporting", "records", "saved"),
     ("result", "merging"),
     ("run",),
+    ("studies",),
     ("demo",),
     ("commands",),
     ("cli",),
@@ -44,6 +45,7 @@ INSIDE: dict[str, tuple[str, ...]] = {
         *("lockstep", "evaluation", "frames", "scoring", "dry_run"),
     ),
     "store": ("database", "notes", "store", "hashes", "pruning"),
+    "studies": ("description", "example", "study"),
 }
 """The modules of a part, each of which imports only what stands before it."""
 STRANGERS = {("engine", "store"), ("store", "engine")}
@@ -63,6 +65,7 @@ THIRD_PARTY: dict[str, set[str]] = {
     "saved": {"polars"},
     "schema": {"polars"},
     "store": {"numpy", "platformdirs"},
+    "studies": {"tomli"},
     "text": {"numpy"},
 }
 """What each part may import beside the standard library; parts that are not named import nothing else."""

@@ -19,6 +19,7 @@ from ppldelta.errors import (
     RecordsError,
     ResultError,
     StoreError,
+    StudyError,
     TokenizerMismatchError,
 )
 
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
     from ppldelta.run.dry_run import Plan, plan
     from ppldelta.run.scoring import score
     from ppldelta.saved.folder import verify
+    from ppldelta.studies.study import study
 
 __all__ = [
     "CorpusError",
@@ -39,6 +41,7 @@ __all__ = [
     "Result",
     "ResultError",
     "StoreError",
+    "StudyError",
     "TokenizerMismatchError",
     "__version__",
     "compare_kld",
@@ -48,6 +51,7 @@ __all__ = [
     "read_records",
     "report",
     "score",
+    "study",
     "verify",
 ]
 
@@ -61,6 +65,7 @@ _HOMES = {
     "read_records": "ppldelta.records.signed",
     "report": "ppldelta.result",
     "score": "ppldelta.run.scoring",
+    "study": "ppldelta.studies.study",
     "verify": "ppldelta.saved.folder",
 }
 

@@ -27,6 +27,10 @@ from ppldelta.run.settings import Settings
 from ppldelta.saved.files import prepared_folder
 from ppldelta.store.pruning import StoredModel, prune, summary
 from ppldelta.store.store import Store, default_path
+from ppldelta.studies.description import read as read_study
+from ppldelta.studies.example import example
+from ppldelta.studies.study import plans
+from ppldelta.studies.study import run as run_study
 from ppldelta.wording import numbers
 from ppldelta.wording.names import columns, counted, printable, shown_name
 
@@ -59,7 +63,7 @@ def _run(given: list[str]) -> int:
 
 
 def _interrupted(options: argparse.Namespace, how: str, status: int) -> int:
-    if options.command not in ("score", "demo") or getattr(options, "dry_run", False):
+    if options.command not in ("score", "study", "demo") or getattr(options, "dry_run", False):
         kept = ""  # nothing is evaluated
     elif options.store:
         kept = "; all but the last seconds' work is kept, the same command goes on from there"
@@ -96,9 +100,53 @@ def _score(options: argparse.Namespace) -> int:
     return _left_out(result.left_out, options)
 
 
+def _study(options: argparse.Namespace) -> int:
+    described = read_study(options.study)
+    options.store = described.store
+    progress = not options.quiet
+    where = cluster.connected(options.dask) if options.dask else nullcontext()
+    if options.dry_run:
+        missing: dict[str, list[str]] = {}
+        with where as executor:
+            for plan in plans(described, executor=executor, progress=progress):
+                _warn(plan.warnings)
+                terminal.show(f"{plan}\n")
+                for kind, names in plan.left_out.items():
+                    missing.setdefault(kind, []).extend(names)
+        return _left_out(missing, options)
+    output = options.output or described.output
+    if output is None:
+        raise ppldelta.StudyError(
+            f"`{printable(options.study)}` names no `output`", hint="write one into it, or give `-o OUT`"
+        )
+    with prepared_folder(output):
+        with where as executor:
+            result = run_study(described, executor=executor, progress=progress)
+        folder = result.save(output, tokens=options.tokens)
+    _show(result, folder)
+    return _left_out(result.left_out, options)
+
+
+def _init(options: argparse.Namespace) -> int:
+    shown = printable(options.study)
+    try:
+        with options.study.open("x", encoding="utf-8") as file:
+            file.write(example(options.study.name))
+    except FileExistsError:
+        raise ppldelta.StudyError(f"`{shown}` is there already", hint="name another file") from None
+    except OSError as error:
+        raise ppldelta.StudyError(f"cannot write `{shown}`: {error.strerror}") from error
+    terminal.show(f"{shown} is written; edit it, then run `ppldelta study {shown}`")
+    return 0
+
+
+_FAILURES = ("comparison", "divergence", "family")
+"""Kinds of what is left out (`errors.LeftOut`) that are an error: the user named each."""
+
+
 def _left_out(names: dict[str, list[str]], options: argparse.Namespace) -> int:
-    """The exit status if something was left out: comparisons and divergences count, with `--strict` everything does."""
-    failed = {kind: some for kind, some in names.items() if options.strict or kind in ("comparison", "divergence")}
+    """The exit status if something was left out: `_FAILURES` count, with `--strict` everything does."""
+    failed = {kind: some for kind, some in names.items() if options.strict or kind in _FAILURES}
     if not failed:
         return 0
     parts = []
@@ -217,6 +265,8 @@ def _run_program(name: str, flags: list[str]) -> int:
 
 _COMMANDS = {
     "score": _score,
+    "study": _study,
+    "init": _init,
     "report": _report,
     "verify": _verify,
     "demo": _demo,

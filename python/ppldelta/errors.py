@@ -51,11 +51,15 @@ class RecordsError(PpldeltaError):
     """A file of log-probabilities or of token records cannot be read, is something else, or is damaged."""
 
 
+class StudyError(PpldeltaError):
+    """The description of a study cannot be read, or says what no study has."""
+
+
 class LeftOut(str):
     """A warning: something that was given is not in the result.
 
     Attributes:
-        kind: `"document"`, `"folder"`, `"comparison"`, or `"divergence"` for the KL divergence of one.
+        kind: `"document"`, `"folder"`, `"comparison"`, `"divergence"` for the KL divergence of one, or `"family"`.
         names: what is left out.
     """
 

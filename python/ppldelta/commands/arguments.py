@@ -4,16 +4,15 @@ from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Callable
 from dataclasses import fields
 from pathlib import Path
 from typing import NoReturn
 
 import ppldelta
+from ppldelta.commands import flags
 from ppldelta.console import terminal
 from ppldelta.engine import rpc
-from ppldelta.reporting.budget import DEFAULT_VIEWS
-from ppldelta.run.settings import INT_MAX, SETTINGS, Settings
+from ppldelta.run.settings import Settings
 from ppldelta.wording.names import escaped
 
 PROGRAMS = {
@@ -36,7 +35,11 @@ def parser() -> argparse.ArgumentParser:
     commands = root.add_subparsers(title="commands", metavar="COMMAND", required=True)
     common = _Parser(add_help=False)
     common.add_argument("-v", "--verbose", action="store_true", help="show log lines, llama.cpp's included, on stderr")
-    for add in (_add_score, _add_report, _add_verify, _add_demo, _add_store, _add_doctor):  # as the help lists them
+    as_the_help_lists_them = (
+        *(_add_score, _add_study, _add_init, _add_report, _add_verify),
+        *(_add_demo, _add_store, _add_doctor),
+    )
+    for add in as_the_help_lists_them:
         add(commands, common)
     for name, (_, what) in PROGRAMS.items():
         commands.add_parser(name, help=what, add_help=False)
@@ -89,28 +92,52 @@ def _add_score(commands: argparse._SubParsersAction[_Parser], common: _Parser) -
         help="show what there is to do, what the store has of it, and how long the rest will take; score nothing",
     )
     for each in fields(Settings):
-        _add_setting(score, each.name, each.default)
+        flags.add_setting(score, each.name, each.default)
+    flags.add_dask(score)
     score.add_argument(
         "--rpc",
         metavar="HOST:PORT[,...]",
         help="use the devices of `ppldelta rpc-server` on other machines like GPUs of this one (default: what "
         f"{rpc.VARIABLE} names); {rpc.WARNING}",
     )
-    score.add_argument(
-        "--dask",
-        metavar="ADDRESS",
-        help="evaluate on the workers of the Dask cluster whose scheduler is there, such as tcp://HOST:8786; they need "
-        "the same ppldelta, and the model files under the same paths",
-    )
-    _add_store_flags(score)
-    _add_tokens_flag(score)
-    score.add_argument(
-        "--strict",
-        action="store_true",
-        help="end with status 1 also if a document or a folder was left out, as for a comparison that failed",
-    )
-    score.add_argument("-q", "--quiet", action="store_true", help="show no progress")
+    flags.add_store(score)
+    flags.add_tokens(score)
+    flags.add_strict_and_quiet(score)
     score.set_defaults(command="score", wrong_use=score.error)
+
+
+def _add_study(commands: argparse._SubParsersAction[_Parser], common: _Parser) -> None:
+    study = commands.add_parser(
+        "study",
+        parents=[common],
+        help="compare the models of several families, as a file describes it",
+        description="Runs what a file describes: one corpus, and families of models, each judged against its "
+        "reference. Writes one report. Interrupted, the same command goes on from there.",
+    )
+    study.add_argument("study", metavar="STUDY.toml", type=Path, help="the file; `ppldelta init` writes an example")
+    study.add_argument(
+        "-o", "--output", metavar="OUT", type=Path, help="folder to write (default: the `output` of the file)"
+    )
+    study.add_argument(
+        "--dry-run", action="store_true", help="show what there is to do, family by family; score nothing"
+    )
+    flags.add_dask(study)
+    flags.add_tokens(study)
+    flags.add_strict_and_quiet(study)
+    study.set_defaults(command="study", store=True)
+
+
+def _add_init(commands: argparse._SubParsersAction[_Parser], common: _Parser) -> None:
+    init = commands.add_parser(
+        "init",
+        parents=[common],
+        help="write a commented example for `ppldelta study`",
+        description="Writes a commented example of a file for `ppldelta study`. No file is overwritten.",
+    )
+    init.add_argument(
+        "study", metavar="STUDY.toml", type=Path, nargs="?", default=Path("study.toml"), help="default: %(default)s"
+    )
+    init.set_defaults(command="init")
 
 
 def _add_report(commands: argparse._SubParsersAction[_Parser], common: _Parser) -> None:
@@ -129,7 +156,7 @@ def _add_report(commands: argparse._SubParsersAction[_Parser], common: _Parser) 
         type=Path,
         help="what to write: one file where the name ends in .html, else a folder with an index.html",
     )
-    _add_tokens_flag(report)
+    flags.add_tokens(report)
     report.set_defaults(command="report")
 
 
@@ -160,7 +187,7 @@ def _add_demo(commands: argparse._SubParsersAction[_Parser], common: _Parser) ->
         default=Path("ppldelta-demo"),
         help="folder to write (default: %(default)s)",
     )
-    _add_store_flags(show)
+    flags.add_store(show)
     show.add_argument("--no-open", action="store_true", help="do not open the report in a browser")
     show.set_defaults(command="demo")
 
@@ -187,7 +214,7 @@ def _add_store(commands: argparse._SubParsersAction[_Parser], common: _Parser) -
         "--older-than",
         dest="older_than_days",
         metavar="DAYS",
-        type=_not_negative,
+        type=flags.not_negative,
         help="what no run has used for so many days",
     )
     which.add_argument(
@@ -197,7 +224,7 @@ def _add_store(commands: argparse._SubParsersAction[_Parser], common: _Parser) -
         "--max-size",
         dest="max_mb",
         metavar="MB",
-        type=_not_negative,
+        type=flags.not_negative,
         help="as much as makes the file this small, what was not used for longest first",
     )
     which.add_argument("--all", dest="everything", action="store_true", help="everything")
@@ -220,79 +247,3 @@ def _add_doctor(commands: argparse._SubParsersAction[_Parser], common: _Parser) 
     )
     examine.add_argument("--json", action="store_true", help="write JSON instead of text")
     examine.set_defaults(command="doctor")
-
-
-def _add_setting(command: argparse.ArgumentParser, name: str, default: object) -> None:
-    known = SETTINGS[name]
-    if isinstance(default, bool):
-        command.add_argument(*known.flags, dest=name, action="store_true", help=known.help)
-        return
-    command.add_argument(
-        *known.flags,
-        dest=name,
-        type=str if known.choices else _whole(known.least, known.most or INT_MAX, known.words),
-        choices=known.choices,
-        default=default,
-        metavar=known.metavar,
-        help=known.help,
-    )
-
-
-def _whole(least: int, most: int, default: tuple[str, ...]) -> Callable[[str], int | None]:
-    """A whole number in a range, or what stands for the default, as in llama.cpp."""
-
-    def read(text: str) -> int | None:
-        if text in default:
-            return None
-        try:
-            value = int(text)
-        except ValueError:
-            value = least - 1
-        if not least <= value <= most:
-            others = "".join(f" or `{word}`" for word in default)
-            raise argparse.ArgumentTypeError(f"must be a whole number from {least} to {most}{others}, got `{text}`")
-        return value
-
-    return read
-
-
-def _not_negative(text: str) -> float:
-    """A number of days or megabytes."""
-    try:
-        value = float(text)
-    except ValueError:
-        value = -1.0
-    if not 0 <= value < float("inf"):
-        raise argparse.ArgumentTypeError(f"must be a number that is not negative, got `{text}`")
-    return value
-
-
-def _add_store_flags(command: argparse.ArgumentParser) -> None:
-    where = command.add_mutually_exclusive_group()
-    where.add_argument(
-        "--store",
-        type=Path,
-        default=True,
-        metavar="FILE",
-        help="where evaluations are kept, so that none is made twice (default: what PPLDELTA_STORE names, else a file "
-        "in your cache folder)",
-    )
-    where.add_argument("--no-store", dest="store", action="store_const", const=None, help="keep no evaluations")
-
-
-def _add_tokens_flag(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument(
-        "--tokens",
-        type=_views,
-        default=DEFAULT_VIEWS,
-        metavar="N|all",
-        help="documents that the report shows token by token: the N that changed most and those with a listed passage, "
-        "as far as one file has room (default: %(default)s)",
-    )
-
-
-def _views(text: str) -> int | str:
-    """A number of documents, or `all`."""
-    if text == "all" or (text.isascii() and text.isdigit()):
-        return text if text == "all" else int(text)
-    raise argparse.ArgumentTypeError(f"must be a number of documents or `all`, got `{text}`")

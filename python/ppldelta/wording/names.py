@@ -66,8 +66,9 @@ def shown_name(name: str | os.PathLike[str], most: int = LONGEST_NAME) -> str:
 
 
 def counted(n: int, noun: str) -> str:
-    """A number of things for people: `1 token`, `1,234 tokens`."""
-    return f"{n:,} {noun}{'s' * (n != 1)}"
+    """A number of things for people: `1 token`, `1,234 tokens`, `2 families`."""
+    several = f"{noun[:-1]}ies" if noun.endswith("y") else f"{noun}s"
+    return f"{n:,} {noun if n == 1 else several}"
 
 
 def shown_type(value: object) -> str:

@@ -167,7 +167,8 @@ def _model(text: str) -> LabelledSource:
 
 
 def _report(options: argparse.Namespace) -> int:
-    path = ppldelta.report([ppldelta.load(folder) for folder in options.results], options.output, tokens=options.tokens)
+    results = [ppldelta.load(folder) for folder in options.results]
+    path = ppldelta.report(results, options.output, tokens=options.tokens, same_bytes=options.same_bytes)
     terminal.show_path(path)
     return 0
 

@@ -1,4 +1,8 @@
-"""Several results side by side, for one report."""
+"""Several results side by side, for one report.
+
+Families with different tokenizers score different bytes of one corpus, and then even bits per byte compare different
+texts: where families meet, only the bytes count that all of them scored.
+"""
 
 from __future__ import annotations
 
@@ -6,13 +10,33 @@ from dataclasses import replace
 
 import polars as pl
 
+from ppldelta import schema
+from ppldelta.analysis.common import Common, common_bytes
+from ppldelta.errors import LeftOut, ResultError
 from ppldelta.reporting.distinct import distinct_names
-from ppldelta.result import Result
+from ppldelta.result import Result, make_result
 from ppldelta.saved.folder import FRAMES
+from ppldelta.wording.names import counted, printable
 
 
-def merge(results: list[Result]) -> Result:
-    """One result that holds several: families of one name get different ones, no numbers are put together."""
+def merge(results: list[Result], *, same_bytes: bool = True) -> Result:
+    """One result that holds several: families of one name get different ones, no numbers are put together.
+
+    Args:
+        results: at least one.
+        same_bytes: whether, of several families, only the bytes count that all of them scored. The numbers of documents
+            and models are then those of these bytes, and a warning says how many they are.
+
+    Raises:
+        ResultError: no result is given.
+    """
+    if not results:
+        raise ResultError("no result is given", hint="name at least one saved result")
+    merged = _side_by_side(results)
+    return _on_common_bytes(merged) if same_bytes and len(merged.families) > 1 else merged
+
+
+def _side_by_side(results: list[Result]) -> Result:
     families = [(family, result) for result in results for family in result.families]
     names = distinct_names([family for family, _ in families], [result.folder for _, result in families])
     parts: list[Result] = []
@@ -34,6 +58,43 @@ def merge(results: list[Result]) -> Result:
         folder=None,
         left_out=missing,
     )
+
+
+def _on_common_bytes(result: Result) -> Result:
+    """The same families on the bytes that all of them scored; if there are none, as they are, and a warning says so."""
+    common = common_bytes(result.tokens, result.texts, result.pieces)
+    warnings = _warnings(common)
+    if not common.n_bytes:
+        return replace(result, warnings=[*result.warnings, *map(str, warnings)])
+    there = common.tokens.select("family", "document").unique().with_columns(pl.all().cast(pl.String))
+    corpus = result.documents.select(*schema.CORPUS).unique(maintain_order=True)
+    same = make_result(
+        common.tokens,
+        result.pieces,
+        corpus.join(there, on=["family", "document"], how="semi", maintain_order="left"),
+        result.texts.join(there, on=["family", "document"], how="semi", maintain_order="left"),
+        result.families,
+        warnings,
+    )
+    left_out = {**result.left_out}
+    for kind, names in same.left_out.items():
+        left_out[kind] = list(dict.fromkeys([*left_out.get(kind, []), *names]))
+    return replace(same, warnings=[*result.warnings, *same.warnings], left_out=left_out)
+
+
+def _warnings(common: Common) -> list[str]:
+    """What of the families' texts does not count, in sentences."""
+    if not common.n_bytes:
+        return ["The families have no byte in common that all of them scored: their numbers stand on different texts."]
+    found: list[str] = []
+    if common.missing:
+        names = [printable(name) for name in common.missing]
+        text = f"{counted(len(names), 'document')} left out, since not all families have the same text of it: "
+        found.append(LeftOut(text + ", ".join(names[:5]) + (" …" if len(names) > 5 else ""), "document", *names))
+    if any(n > common.n_bytes for n in common.n_scored.values()):
+        each = ", ".join(f"{n:,} of `{printable(name)}`" for name, n in common.n_scored.items())
+        found.append(f"The families are compared on the {common.n_bytes:,} bytes that all of them scored, of {each}.")
+    return found
 
 
 def _about(warning: str, families: list[str], names: list[str]) -> str:

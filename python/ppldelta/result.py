@@ -16,7 +16,7 @@ import polars as pl
 from ppldelta import _core, schema
 from ppldelta.analysis.divergence import model_tails
 from ppldelta.analysis.metrics import document_metrics, model_metrics
-from ppldelta.errors import ResultError, names_left_out
+from ppldelta.errors import names_left_out
 from ppldelta.family import Family
 from ppldelta.reporting.budget import BUDGET, DEFAULT_VIEWS
 from ppldelta.reporting.payload import make_payload
@@ -252,6 +252,7 @@ def report(
     path: str | os.PathLike[str],
     *,
     tokens: int | Literal["all"] = DEFAULT_VIEWS,
+    same_bytes: bool = True,
 ) -> Path:
     """Writes one report of several results, a family each, and returns the path of its page.
 
@@ -259,6 +260,8 @@ def report(
         results: one or several; families of one name are told apart by what differs, such as corpus or settings.
         path: one file or a folder, as in `Result.report`.
         tokens: documents that can be read token by token, all families together, as in `Result.report`.
+        same_bytes: whether, of several families, only the bytes count that all of them scored; a warning in the report
+            says how many they are. Without it, families with different tokenizers stand on different bytes.
 
     Raises:
         ResultError: no result is given, or a file cannot be written.
@@ -266,8 +269,6 @@ def report(
     """
     need_threads_of_polars()
     results = [results] if isinstance(results, Result) else list(results)
-    if not results:
-        raise ResultError("no result is given", hint="name at least one saved result")
     from ppldelta.merging import merge
 
-    return merge(results).report(path, tokens=tokens)
+    return merge(results, same_bytes=same_bytes).report(path, tokens=tokens)

@@ -157,6 +157,12 @@ def _add_report(commands: argparse._SubParsersAction[_Parser], common: _Parser) 
         help="what to write: one file where the name ends in .html, else a folder with an index.html",
     )
     flags.add_tokens(report)
+    report.add_argument(
+        "--all-bytes",
+        dest="same_bytes",
+        action="store_false",
+        help="of several families, count also the bytes that not all of them scored",
+    )
     report.set_defaults(command="report")
 
 

@@ -37,6 +37,7 @@ RESOLVED = ResolvedSettings(
     n_gpu_layers=7,
     threads=5,
     kld=False,
+    top_k=0,
 )
 
 

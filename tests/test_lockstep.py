@@ -255,3 +255,42 @@ def test_a_store_of_schema_4_is_brought_up_to_date(tmp_path: Path) -> None:
     assert all(each.n_stored == each.n_windows > 0 for each in plan.models)
     result = ppldelta.score(PROSE, cmp=demo.COMPARISONS[0], kld=True, store=path, **QUIET)
     assert result.tokens.select(PLAIN).equals(plain.tokens.select(PLAIN))
+
+
+@pytest.mark.parametrize("room", ["enough", "for one context", "for one model"])
+def test_contexts_stay_through_blocks_and_tasks_where_they_have_room(
+    room: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What stays takes part of the rows' budget, so that the whole never takes more."""
+    from ppldelta.engine import loaded
+    from ppldelta.engine.loaded import ContextSize, PinnedSource, Shelf
+    from ppldelta.models.references import resolve
+
+    made: list[str] = []
+
+    class Counted(Scorer):
+        def __init__(self, model: Model, **size: int) -> None:
+            made.append(model.path.name)
+            super().__init__(model, **size)
+
+    monkeypatch.setattr(loaded, "Scorer", Counted)
+    models = [PinnedSource.of(resolve(path).source, 0) for path in (demo.REFERENCE, *demo.COMPARISONS[:2])]
+    monkeypatch.setattr(worker, "_shelf", Shelf(models[0].size_bytes if room == "for one model" else 2**30))
+    size = ContextSize(n_ctx=128, n_ubatch=128, threads=1, n_outputs_max=128, n_seq_max=1)
+    model = Model(demo.REFERENCE)
+    windows = cut_windows(model.tokenize(PROSE[0].read_bytes()), rule="perplexity", n_ctx=128, bos=model.info.bos)[:4]
+    batches = [Batch("a", (i,), (window,)) for i, window in enumerate(windows)]
+    context_bytes = Scorer(model, n_ctx=128, n_ubatch=128, threads=1, n_outputs_max=128).size_bytes
+    two_windows = 2 * batches[0].n_scored * model.info.n_vocab * 4
+    budget = 2 * context_bytes - 1 + two_windows if room == "for one context" else 8 * context_bytes
+    monkeypatch.setattr(kept, "BUDGET_BYTES", budget)
+    n_blocks = len(list(kept.blocks(batches, model.info.n_vocab)))
+    whole = [worker.score_pairs(0, models[0], models[1:], size, 0, batches) for _ in range(2)]
+    if room == "enough":
+        assert [made.count(each.source.path.name) for each in models] == [1, 1, 1]
+    else:
+        assert [made.count(each.source.path.name) >= 2 * n_blocks for each in models] == [True] * 3
+    assert all(len(pairs) == 4 for each in whole for pairs in each.pairs)
+    assert list(kept.blocks(batches, 100, kept.BUDGET_BYTES - 4 * 100 * batches[0].n_scored)) == [
+        range(i, i + 1) for i in range(4)
+    ], "contexts take part of the budget"

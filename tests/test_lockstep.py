@@ -101,6 +101,7 @@ def test_what_is_stored_is_not_evaluated_again(tmp_path: Path, monkeypatch: pyte
     whole = ppldelta.score(PROSE, cmp=[one, two], kld=True, store=path, **QUIET)
     expected = [2 * n_two, 3 * (n_all - n_two)]  # by `two` alone, and by both
     assert sorted(handed[1:]) == sorted(expected), "each reads what it lacks, and the reference each window once"
+    assert sum(expected) == sum(n_all - each.n_stored for each in plan.models), "as the dry run said"
     assert whole.tokens.equals(ppldelta.score(PROSE, cmp=[one, two], kld=True, store=None, **QUIET).tokens)
     monkeypatch.setattr(worker, "score", None)  # both plain log-probabilities are there as well
     plain = ppldelta.score(PROSE, cmp=[one, two], store=path, **QUIET)

@@ -61,6 +61,7 @@ def today(
                         "nll_cmp": math.log(number(r"Mean PPL\(Q\) +: +([\d.]+)", printed)),
                         "gain": number(r"Gain +: +([\d.]+) nats", printed),
                         "loss": number(r"Loss +: +([\d.]+) nats", printed),
+                        "kld": number(r"Mean +KLD: +(-?[\d.]+)", printed),
                     }
                 )
     total = harness.Run.total(runs)

@@ -31,6 +31,25 @@ def compare(ref: str, comparisons: list[str], files: list[str], threads: int) ->
     ]
 
 
+def in_lockstep(
+    ref: str, comparisons: list[str], file: str, threads: int, settings: dict[str, int | bool]
+) -> dict[str, Any]:
+    """One text under a reference and comparisons: a hash over its log-probabilities, and what `settings` add."""
+    import ppldelta
+
+    tokens = ppldelta.score(
+        file, ref, comparisons, n_ctx=N_CTX, threads=threads, store=None, progress=False, **settings
+    ).tokens
+    digest = hashlib.sha256(tokens["logp_ref"].to_numpy().tobytes() + tokens["logp_cmp"].to_numpy().tobytes())
+    return {
+        "logp": digest.hexdigest(),
+        "n_scored": len(tokens),
+        "n_kld": tokens["kld"].count(),
+        "kld": tokens["kld"].mean(),
+        "n_best": int(tokens["top_tokens_cmp"].list.len().sum()),
+    }
+
+
 def imported() -> None:
     """Nothing but what `ppldelta.score` imports."""
     import ppldelta

@@ -89,12 +89,15 @@ void target_reader::read(const logits_block & block) {
 }
 
 void keeping_reader::read(const logits_block & block) {
-    kept_.n_vocab = block.n_vocab();
-    kept_.logits.resize(numbers_.count() * block.n_vocab());
-    kept_.values.resize(numbers_.count());
+    const size_t n_vocab = block.n_vocab();
+    if (!kept_.logits) {
+        kept_.n_vocab = n_vocab;
+        kept_.logits.reset(new float[numbers_.count() * n_vocab]);
+        kept_.values.resize(numbers_.count());
+    }
     in_order(block, numbers_, [&](const float * rows, size_t number, size_t n) {
-        std::copy_n(rows, n * block.n_vocab(), kept_.logits.data() + number * block.n_vocab());
-        describe_rows(rows, block.n_vocab(), targets_ + number, n, n_threads_, kept_.values.data() + number);
+        describe_rows(rows, n_vocab, targets_ + number, n, n_threads_, kept_.values.data() + number,
+                      { kept_.n_top, tops_ + number * kept_.n_top }, kept_.logits.get() + number * n_vocab);
     });
 }
 
@@ -104,8 +107,9 @@ void comparing_reader::read(const logits_block & block) {
                                  std::to_string(block.n_vocab()) + " entries");
     }
     in_order(block, numbers_, [&](const float * rows, size_t number, size_t n) {
-        compare_rows(kept_.logits.data() + number * kept_.n_vocab, kept_.values.data() + number, rows, kept_.n_vocab,
-                     targets_ + number, n, n_threads_, values_ + number);
+        compare_rows(kept_.logits.get() + number * kept_.n_vocab, kept_.values.data() + number, rows, kept_.n_vocab,
+                     targets_ + number, n, n_threads_, values_ + number,
+                     { kept_.n_top, tops_ + number * kept_.n_top });
     });
 }
 

@@ -93,16 +93,17 @@ class target_reader : public logits_reader {
 
 // A reference's rows, for comparisons that read the same windows afterwards.
 struct kept_rows {
-    size_t                  n_vocab = 0;
-    std::vector<float>      logits; // by row number
-    std::vector<row_values> values;
+    size_t                   n_vocab = 0;
+    std::unique_ptr<float[]> logits; // by row number; a vector would write zeros first
+    std::vector<row_values>  values;
+    size_t                   n_top = 0; // most probable tokens of each row that are asked for
 };
 
 // Keeps each row as it is, and describes it.
 class keeping_reader : public logits_reader {
   public:
-    keeping_reader(row_numbers numbers, const int32_t * targets, int n_threads, kept_rows & kept) :
-        numbers_(std::move(numbers)), targets_(targets), n_threads_(n_threads), kept_(kept) {}
+    keeping_reader(row_numbers numbers, const int32_t * targets, int n_threads, kept_rows & kept, top_token * tops) :
+        numbers_(std::move(numbers)), targets_(targets), n_threads_(n_threads), kept_(kept), tops_(tops) {}
 
     void read(const logits_block & block) override;
 
@@ -111,13 +112,15 @@ class keeping_reader : public logits_reader {
     const int32_t * targets_;
     int             n_threads_;
     kept_rows &     kept_;
+    top_token *     tops_;
 };
 
 // Compares each row with the one that was kept for its place. Throws if the vocabularies differ in size.
 class comparing_reader : public logits_reader {
   public:
-    comparing_reader(row_numbers numbers, const int32_t * targets, int n_threads, const kept_rows & kept, pair_values * values) :
-        numbers_(std::move(numbers)), targets_(targets), n_threads_(n_threads), kept_(kept), values_(values) {}
+    comparing_reader(row_numbers numbers, const int32_t * targets, int n_threads, const kept_rows & kept,
+                     pair_values * values, top_token * tops) :
+        numbers_(std::move(numbers)), targets_(targets), n_threads_(n_threads), kept_(kept), values_(values), tops_(tops) {}
 
     void read(const logits_block & block) override;
 
@@ -127,6 +130,7 @@ class comparing_reader : public logits_reader {
     int               n_threads_;
     const kept_rows & kept_;
     pair_values *     values_;
+    top_token *       tops_;
 };
 
 } // namespace ppldelta

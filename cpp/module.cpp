@@ -1,17 +1,15 @@
-// The extension module ppldelta._core, and the only file that knows pybind11.
-// Python validates and decides; what arrives here is trusted. Long calls release the GIL. Nothing here returns a
-// sentinel: failures are C++ exceptions, which pybind11 turns into Python's RuntimeError.
-#include "cut.h"
+// The extension module ppldelta._core: models, scorers, devices. Beside the files that are named after this one, no file
+// knows pybind11. Python validates and decides; what arrives here is trusted. Long calls release the GIL. Nothing here
+// returns a sentinel: failures are C++ exceptions, which pybind11 turns into Python's RuntimeError.
+#include "module.h"
+
 #include "kernels.h"
 #include "logits.h"
 #include "model.h"
 #include "pairs.h"
 #include "scorer.h"
 #include "signed-deltas.h"
-#include "softmax.h"
 
-#include <pybind11/numpy.h>
-#include <pybind11/pybind11.h>
 #include <pybind11/stl.h>
 
 #include <memory>
@@ -19,11 +17,9 @@
 #include <utility>
 #include <vector>
 
-namespace py = pybind11;
-
 namespace {
 
-template <typename T> using array = py::array_t<T, py::array::c_style | py::array::forcecast>;
+using ppldelta::array;
 
 // Files say what they like, and a fragment of a log line may end inside a character.
 py::object decoded(const std::string & text) {
@@ -102,6 +98,17 @@ struct windows_in {
         }
         return list;
     }
+
+    // An array of shape [n_rows, n_top] for each window.
+    py::list split_tops(const std::vector<ppldelta::top_token> & tops, size_t n_top) const {
+        py::list list;
+        size_t   first = 0;
+        for (const size_t n : n_rows) {
+            list.append(array<ppldelta::top_token>(std::vector<size_t>{ n, n_top }, tops.data() + first * n_top));
+            first += n;
+        }
+        return list;
+    }
 };
 
 void run(ppldelta::scorer & scorer, const windows_in & in, ppldelta::logits_reader & reader, const py::function & on_step) {
@@ -124,77 +131,28 @@ py::list score(ppldelta::scorer & scorer, const py::list & windows, const py::fu
     return in.split(logp);
 }
 
-// For each window a structured array of what its rows say, and the rows.
-py::tuple keep(ppldelta::scorer & scorer, const py::list & windows, const py::function & on_step) {
-    const windows_in         in(windows);
-    auto                     kept = std::make_unique<ppldelta::kept_rows>();
-    ppldelta::keeping_reader reader(in.numbers(), in.targets.data(), scorer.n_threads(), *kept);
+// For each window a structured array of what its rows say, an array of each row's n_top most probable tokens, and the rows.
+py::tuple keep(ppldelta::scorer & scorer, const py::list & windows, size_t n_top, const py::function & on_step) {
+    const windows_in                 in(windows);
+    std::vector<ppldelta::top_token> tops(in.targets.size() * n_top);
+    auto                             kept = std::make_unique<ppldelta::kept_rows>();
+    kept->n_top = n_top;
+    ppldelta::keeping_reader reader(in.numbers(), in.targets.data(), scorer.n_threads(), *kept, tops.data());
     run(scorer, in, reader, on_step);
     const py::list values = in.split(kept->values);
-    return py::make_tuple(values, std::move(kept));
+    return py::make_tuple(values, in.split_tops(tops, n_top), std::move(kept));
 }
 
-// For each window a structured array of what its rows say, and of how far each is from the row that was kept.
-py::list compare(ppldelta::scorer & scorer, const py::list & windows, const ppldelta::kept_rows & kept,
-                 const py::function & on_step) {
+// For each window a structured array of what its rows say, and of how far each is from the row that was kept; and as many
+// of their most probable tokens as were asked for of these.
+py::tuple compare(ppldelta::scorer & scorer, const py::list & windows, const ppldelta::kept_rows & kept,
+                  const py::function & on_step) {
     const windows_in                   in(windows);
     std::vector<ppldelta::pair_values> values(in.targets.size());
-    ppldelta::comparing_reader reader(in.numbers(), in.targets.data(), scorer.n_threads(), kept, values.data());
+    std::vector<ppldelta::top_token>   tops(in.targets.size() * kept.n_top);
+    ppldelta::comparing_reader reader(in.numbers(), in.targets.data(), scorer.n_threads(), kept, values.data(), tops.data());
     run(scorer, in, reader, on_step);
-    return in.split(values);
-}
-
-// Rows of logits of shape [n_rows, n_vocab] and a target for each.
-array<ppldelta::row_values> describe_rows(const array<float> & logits, const array<int32_t> & targets, int n_threads) {
-    array<ppldelta::row_values> values(targets.size());
-    ppldelta::describe_rows(logits.data(), static_cast<size_t>(logits.shape(1)), targets.data(),
-                            static_cast<size_t>(targets.size()), n_threads, values.mutable_data());
-    return values;
-}
-
-array<ppldelta::pair_values> compare_rows(const array<float> & ref, const array<float> & cmp, const array<int32_t> & targets,
-                                          int n_threads) {
-    const array<ppldelta::row_values> described = describe_rows(ref, targets, n_threads);
-    array<ppldelta::pair_values>      values(targets.size());
-    ppldelta::compare_rows(ref.data(), described.data(), cmp.data(), static_cast<size_t>(cmp.shape(1)), targets.data(),
-                           static_cast<size_t>(targets.size()), n_threads, values.mutable_data());
-    return values;
-}
-
-// Takes windows as (n_tokens, first_output), and gives for each step the ranges (window, begin, end) that it feeds.
-py::list cut(const std::vector<std::pair<size_t, size_t>> & windows, size_t n_tokens, size_t n_outputs) {
-    std::vector<ppldelta::window_shape> shapes;
-    for (const auto & [n, first_output] : windows) {
-        shapes.push_back({ n, first_output });
-    }
-    py::list steps;
-    for (const ppldelta::step & step : ppldelta::cut(shapes, n_tokens, n_outputs)) {
-        py::list ranges;
-        for (const ppldelta::token_range & range : step) {
-            ranges.append(py::make_tuple(range.window, range.begin, range.end));
-        }
-        steps.append(ranges);
-    }
-    return steps;
-}
-
-array<float> log_softmax(const array<float> & logits, const array<int32_t> & targets, int n_threads) {
-    array<float> logp(targets.size());
-    float *      out = logp.mutable_data();
-    {
-        const py::gil_scoped_release release;
-        ppldelta::log_softmax_rows(logits.data(), static_cast<size_t>(logits.shape(1)), targets.data(),
-                                   static_cast<size_t>(targets.size()), n_threads, out);
-    }
-    return logp;
-}
-
-py::tuple signed_sums(const array<float> & logp_ref, const array<float> & logp_cmp) {
-    signed_delta_sums sums;
-    for (py::ssize_t i = 0; i < logp_ref.size(); i++) {
-        sums.add(logp_ref.data()[i], logp_cmp.data()[i]);
-    }
-    return py::make_tuple(sums.gain, sums.loss, sums.count);
+    return py::make_tuple(in.split(values), in.split_tops(tops, kept.n_top));
 }
 
 py::list drain_log(int least_level) {
@@ -227,43 +185,6 @@ py::list devices() {
     return list;
 }
 
-py::list tensor_types() {
-    py::list list;
-    for (const auto & type : ppldelta::tensor_types()) {
-        list.append(py::make_tuple(type.name, type.block_size, type.block_bytes));
-    }
-    return list;
-}
-
-array<uint8_t> quantize(const std::string & type, const array<float> & rows) {
-    std::vector<uint8_t> bytes;
-    {
-        const py::gil_scoped_release release;
-        bytes = ppldelta::quantize(type, rows.data(), rows.shape(0), rows.shape(1));
-    }
-    return array<uint8_t>(static_cast<py::ssize_t>(bytes.size()), bytes.data());
-}
-
-array<float> dequantize(const std::string & type, const array<uint8_t> & rows, py::ssize_t n_rows, py::ssize_t n_columns) {
-    array<float> values(std::vector<py::ssize_t>{ n_rows, n_columns });
-    ppldelta::dequantize(type, rows.data(), n_rows, n_columns, values.mutable_data());
-    return values;
-}
-
-py::object multiply(const std::string & device, const std::string & buffer_type, const std::string & type,
-                    const array<uint8_t> & weights, const array<float> & vectors, py::ssize_t n_rows, int n_threads,
-                    int n_repeats) {
-    array<float> products(std::vector<py::ssize_t>{ vectors.shape(0), n_rows });
-    float * out = products.mutable_data();
-    std::optional<double> time_s;
-    {
-        const py::gil_scoped_release release;
-        time_s = ppldelta::multiply({ device, buffer_type, type, n_rows, vectors.shape(1), vectors.shape(0), n_threads,
-                                      n_repeats }, weights.data(), vectors.data(), out);
-    }
-    return time_s ? py::object(py::make_tuple(products, *time_s)) : py::none();
-}
-
 } // namespace
 
 PYBIND11_MODULE(_core, m) {
@@ -279,6 +200,7 @@ PYBIND11_MODULE(_core, m) {
 
     PYBIND11_NUMPY_DTYPE(ppldelta::row_values, max, logp, logp_top, entropy, rank, top);
     PYBIND11_NUMPY_DTYPE(ppldelta::pair_values, cmp, kld);
+    PYBIND11_NUMPY_DTYPE(ppldelta::top_token, token, logp);
     py::class_<ppldelta::kept_rows>(m, "KeptRows"); // a reference's logits, for `Scorer.compare` on the same windows
 
     py::class_<ppldelta::model, std::shared_ptr<ppldelta::model>>(m, "Model")
@@ -298,16 +220,11 @@ PYBIND11_MODULE(_core, m) {
              py::arg("model"), py::arg("n_ctx"), py::arg("n_ubatch"), py::arg("n_outputs_max"), py::arg("n_seq_max"),
              py::arg("n_threads"))
         .def("score", &score, py::arg("windows"), py::arg("on_step"))
-        .def("keep", &keep, py::arg("windows"), py::arg("on_step"))
-        .def("compare", &compare, py::arg("windows"), py::arg("kept"), py::arg("on_step"));
+        .def("keep", &keep, py::arg("windows"), py::arg("n_top"), py::arg("on_step"))
+        .def("compare", &compare, py::arg("windows"), py::arg("kept"), py::arg("on_step"))
+        .def_property_readonly("size_bytes", &ppldelta::scorer::size_bytes);
 
-    m.def("describe_rows", &describe_rows, py::arg("logits"), py::arg("targets"), py::arg("n_threads"));
-    m.def("compare_rows", &compare_rows, py::arg("ref"), py::arg("cmp"), py::arg("targets"), py::arg("n_threads"));
-
-    m.def("cut", &cut, py::arg("windows"), py::arg("n_tokens"), py::arg("n_outputs"));
-    m.def("log_softmax", &log_softmax, py::arg("logits"), py::arg("targets"), py::arg("n_threads"));
-    m.def("softmax_fuses", &ppldelta::softmax_fuses);
-    m.def("signed_sums", &signed_sums, py::arg("logp_ref"), py::arg("logp_cmp"));
+    add_numerics(m);
     m.def("drain_log", &drain_log, py::arg("least_level"));
     m.def("mirror_log", &ppldelta::mirror_log, py::arg("fd"));
     m.def("idle_backends", &ppldelta::idle_backends);
@@ -315,10 +232,5 @@ PYBIND11_MODULE(_core, m) {
     m.def("system_info", &ppldelta::system_info);
     m.def("add_rpc_server", &ppldelta::add_rpc_server, py::arg("endpoint"), py::call_guard<py::gil_scoped_release>());
     m.def("devices", &devices);
-    m.def("tensor_types", &tensor_types);
     m.def("tensor_types_in", &ppldelta::tensor_types_in, py::arg("path"), py::call_guard<py::gil_scoped_release>());
-    m.def("quantize", &quantize, py::arg("type"), py::arg("rows"));
-    m.def("dequantize", &dequantize, py::arg("type"), py::arg("rows"), py::arg("n_rows"), py::arg("n_columns"));
-    m.def("multiply", &multiply, py::arg("device"), py::arg("buffer_type"), py::arg("type"), py::arg("weights"),
-          py::arg("vectors"), py::arg("n_rows"), py::arg("n_threads"), py::arg("n_repeats"));
 }

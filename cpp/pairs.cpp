@@ -1,10 +1,13 @@
 // See pairs.h.
 #include "pairs.h"
 
+#include "top.h"
 #include "vector_math.h"
 
 #include <algorithm>
 #include <cmath>
+#include <limits>
+#include <vector>
 
 namespace ppldelta {
 
@@ -163,27 +166,68 @@ row_values values_of(const row_sums & sums, size_t top, float max, float target)
              static_cast<int32_t>(top) };
 }
 
+// Finds the most probable tokens of one row after another.
+class top_of_rows {
+  public:
+    top_of_rows(const top_tokens & tops, size_t n_vocab) : tops_(tops), n_vocab_(n_vocab), finder_(n_vocab, tops.n) {}
+
+    // The index of the largest logit; the others are remembered for `write`.
+    size_t find(const float * x) {
+        if (tops_.n > 0) {
+            finder_.find(x);
+        }
+        return finder_.found().empty() ? top_of(x, n_vocab_) : finder_.found().front();
+    }
+
+    // Writes those of the row that was looked at last.
+    void write(size_t row, const float * x, float max, double sum_exp) const {
+        const std::vector<uint32_t> & found = finder_.found();
+        const double                  ln_sum = std::log(sum_exp);
+        for (size_t i = 0; i < tops_.n; i++) {
+            top_token & out = tops_.tokens[row * tops_.n + i];
+            if (i < found.size()) {
+                out = { static_cast<int32_t>(found[i]),
+                        static_cast<float>(static_cast<double>(x[found[i]]) - max - ln_sum) };
+            } else {
+                out = { -1, std::numeric_limits<float>::quiet_NaN() };
+            }
+        }
+    }
+
+  private:
+    top_tokens tops_;
+    size_t     n_vocab_;
+    top_finder finder_;
+};
+
 } // namespace
 
 void describe_rows(const float * logits, size_t n_vocab, const int32_t * targets, size_t n_rows, int n_threads,
-                   row_values * values) {
+                   row_values * values, top_tokens tops, float * copies) {
     spread(n_rows, n_vocab, n_threads, [=](size_t begin, size_t end) {
+        top_of_rows best(tops, n_vocab);
         for (size_t row = begin; row < end; row++) {
-            const float * x      = logits + row * n_vocab;
-            const size_t  top    = top_of(x, n_vocab);
-            const float   target = x[targets[row]];
-            values[row] = values_of(sums_of(x, n_vocab, x[top], target), top, x[top], target);
+            const float *  x      = logits + row * n_vocab;
+            const size_t   top    = best.find(x);
+            const float    target = x[targets[row]];
+            const row_sums sums   = sums_of(x, n_vocab, x[top], target);
+            values[row] = values_of(sums, top, x[top], target);
+            best.write(row, x, x[top], sums.exp);
+            if (copies) {
+                std::copy_n(x, n_vocab, copies + row * n_vocab);
+            }
         }
     });
 }
 
 void compare_rows(const float * ref, const row_values * ref_values, const float * cmp, size_t n_vocab,
-                  const int32_t * targets, size_t n_rows, int n_threads, pair_values * values) {
+                  const int32_t * targets, size_t n_rows, int n_threads, pair_values * values, top_tokens tops) {
     spread(n_rows, n_vocab, n_threads, [=](size_t begin, size_t end) {
+        top_of_rows best(tops, n_vocab);
         for (size_t row = begin; row < end; row++) {
             const float *   x      = ref + row * n_vocab;
             const float *   y      = cmp + row * n_vocab;
-            const size_t    top    = top_of(y, n_vocab);
+            const size_t    top    = best.find(y);
             const float     max_x  = ref_values[row].max;
             const float     max_y  = y[top];
             const float     target = y[targets[row]];
@@ -192,6 +236,7 @@ void compare_rows(const float * ref, const row_values * ref_values, const float 
                                       (std::log(sums.exp_x) - std::log(sums.y.exp));
             values[row] = { values_of(sums.y, top, max_y, target),
                             static_cast<float>(divergence < 0.0 ? 0.0 : divergence) }; // NaN stays
+            best.write(row, y, max_y, sums.y.exp);
         }
     });
 }

@@ -17,10 +17,22 @@ struct row_values {
     int32_t top;      // the most probable token; of several, the first
 };
 
-// Gives the values of each of n_rows contiguous rows, in up to n_threads threads. A row that holds NaN or +inf gives
-// values that are not finite.
+// One of the most probable tokens of a row.
+struct top_token {
+    int32_t token;
+    float   logp; // ln p, computed as that of the target is
+};
+
+// The n most probable tokens of each row, n after n, the best first and of equally probable ones the first first.
+struct top_tokens {
+    size_t      n      = 0; // at most n_vocab
+    top_token * tokens = nullptr;
+};
+
+// Gives the values of each of n_rows contiguous rows, in up to n_threads threads, and where `copies` is not null a copy of
+// the rows. A row that holds NaN or +inf gives values that are not finite, and -1 for tokens that it does not have.
 void describe_rows(const float * logits, size_t n_vocab, const int32_t * targets, size_t n_rows, int n_threads,
-                   row_values * values);
+                   row_values * values, top_tokens tops = {}, float * copies = nullptr);
 
 // What a comparison's row says, and how far it is from the reference's.
 struct pair_values {
@@ -33,6 +45,6 @@ struct pair_values {
 // It is exactly 0 if the rows are equal, and infinite if the comparison rules out a token that the reference does not.
 // `ref_values` are what `describe_rows` gave for `ref`.
 void compare_rows(const float * ref, const row_values * ref_values, const float * cmp, size_t n_vocab,
-                  const int32_t * targets, size_t n_rows, int n_threads, pair_values * values);
+                  const int32_t * targets, size_t n_rows, int n_threads, pair_values * values, top_tokens tops = {});
 
 } // namespace ppldelta

@@ -2,6 +2,7 @@
 #include "scorer.h"
 
 #include "cut.h"
+#include "llama-ext.h"
 #include "llama-logits-reader.h"
 
 #include <algorithm>
@@ -107,6 +108,14 @@ void scorer::run(const std::vector<window> & windows, logits_reader & reader,
         llama_synchronize(ctx); // so that progress and interrupts are seen where the time is spent
         on_step(tokens.size());
     }
+}
+
+size_t scorer::size_bytes() const {
+    size_t sum = 0;
+    for (const auto & [type, used] : llama_get_memory_breakdown(context_.get())) {
+        sum += used.context + used.compute;
+    }
+    return sum;
 }
 
 void scorer::read(const ggml_tensor * logits, const int32_t * batch_idxs, size_t n_rows) try {

@@ -44,6 +44,9 @@ class scorer {
 
     int n_threads() const { return params_.n_threads; }
 
+    // Memory of the context beside the model's: the cache of keys and values, what a graph computes in, its outputs.
+    size_t size_bytes() const;
+
   private:
     void read(const ggml_tensor * logits, const int32_t * batch_idxs, size_t n_rows);
 

@@ -41,7 +41,7 @@ INSIDE: dict[str, tuple[str, ...]] = {
         *("catalogue", "gallery", "page_figures", "render"),
     ),
     "run": (
-        *("settings", "batches", "tokenization", "checks", "keys", "memory", "job"),
+        *("settings", "batches", "tokenization", "checks", "keys", "memory", "paired", "job"),
         *("lockstep", "evaluation", "frames", "scoring", "dry_run"),
     ),
     "store": ("database", "notes", "store", "hashes", "pruning"),

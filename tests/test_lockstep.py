@@ -99,7 +99,9 @@ def test_what_is_stored_is_not_evaluated_again(tmp_path: Path, monkeypatch: pyte
     n_all = plan.n_windows
     assert [each.n_stored for each in plan.models] == [0, n_two, 0]
     whole = ppldelta.score(PROSE, cmp=[one, two], kld=True, store=path, **QUIET)
-    assert sorted(handed[1:]) == sorted([2 * (n_all - n_two), 2 * n_all]), "each reads what it lacks"
+    expected = [2 * n_two, 3 * (n_all - n_two)]  # by `two` alone, and by both
+    assert sorted(handed[1:]) == sorted(expected), "each reads what it lacks, and the reference each window once"
+    assert sum(expected) == sum(n_all - each.n_stored for each in plan.models), "as the dry run said"
     assert whole.tokens.equals(ppldelta.score(PROSE, cmp=[one, two], kld=True, store=None, **QUIET).tokens)
     monkeypatch.setattr(worker, "score", None)  # both plain log-probabilities are there as well
     plain = ppldelta.score(PROSE, cmp=[one, two], store=path, **QUIET)
@@ -254,3 +256,42 @@ def test_a_store_of_schema_4_is_brought_up_to_date(tmp_path: Path) -> None:
     assert all(each.n_stored == each.n_windows > 0 for each in plan.models)
     result = ppldelta.score(PROSE, cmp=demo.COMPARISONS[0], kld=True, store=path, **QUIET)
     assert result.tokens.select(PLAIN).equals(plain.tokens.select(PLAIN))
+
+
+@pytest.mark.parametrize("room", ["enough", "for one context", "for one model"])
+def test_contexts_stay_through_blocks_and_tasks_where_they_have_room(
+    room: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What stays takes part of the rows' budget, so that the whole never takes more."""
+    from ppldelta.engine import loaded
+    from ppldelta.engine.loaded import ContextSize, PinnedSource, Shelf
+    from ppldelta.models.references import resolve
+
+    made: list[str] = []
+
+    class Counted(Scorer):
+        def __init__(self, model: Model, **size: int) -> None:
+            made.append(model.path.name)
+            super().__init__(model, **size)
+
+    monkeypatch.setattr(loaded, "Scorer", Counted)
+    models = [PinnedSource.of(resolve(path).source, 0) for path in (demo.REFERENCE, *demo.COMPARISONS[:2])]
+    monkeypatch.setattr(worker, "_shelf", Shelf(models[0].size_bytes if room == "for one model" else 2**30))
+    size = ContextSize(n_ctx=128, n_ubatch=128, threads=1, n_outputs_max=128, n_seq_max=1)
+    model = Model(demo.REFERENCE)
+    windows = cut_windows(model.tokenize(PROSE[0].read_bytes()), rule="perplexity", n_ctx=128, bos=model.info.bos)[:4]
+    batches = [Batch("a", (i,), (window,)) for i, window in enumerate(windows)]
+    context_bytes = Scorer(model, n_ctx=128, n_ubatch=128, threads=1, n_outputs_max=128).size_bytes
+    two_windows = 2 * batches[0].n_scored * model.info.n_vocab * 4
+    budget = 2 * context_bytes - 1 + two_windows if room == "for one context" else 8 * context_bytes
+    monkeypatch.setattr(kept, "BUDGET_BYTES", budget)
+    n_blocks = len(list(kept.blocks(batches, model.info.n_vocab)))
+    whole = [worker.score_pairs(0, models[0], models[1:], size, 0, batches) for _ in range(2)]
+    if room == "enough":
+        assert [made.count(each.source.path.name) for each in models] == [1, 1, 1]
+    else:
+        assert [made.count(each.source.path.name) >= 2 * n_blocks for each in models] == [True] * 3
+    assert all(len(pairs) == 4 for each in whole for pairs in each.pairs)
+    assert list(kept.blocks(batches, 100, kept.BUDGET_BYTES - 4 * 100 * batches[0].n_scored)) == [
+        range(i, i + 1) for i in range(4)
+    ], "contexts take part of the budget"

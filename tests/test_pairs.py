@@ -77,6 +77,50 @@ def test_logits_that_are_not_finite_show(bad: float, where: int, in_ref: bool) -
     assert np.isfinite(values["kld"][1:]).all()
 
 
+# --- the most probable tokens ---------------------------------------------------------------------------------------
+
+
+def best(logits: NDArray[np.float32], k: int) -> NDArray[np.intp]:
+    """Indices of the k largest numbers of each row; of equal ones the first first."""
+    return np.argsort(-logits, axis=1, kind="stable")[:, :k]
+
+
+@pytest.mark.parametrize("n_vocab", [1, 65, 4096, 4097, 151_936])
+@pytest.mark.parametrize("k", [1, 64, 65])
+@pytest.mark.parametrize("what", ["drawn", "few numbers", "equal", "rising", "falling"])
+def test_best_tokens_equal_float64(n_vocab: int, k: int, what: str) -> None:
+    rng = np.random.default_rng(k)
+    logits = {
+        "drawn": lambda: rng.standard_normal((4, n_vocab)) * 5,
+        "few numbers": lambda: rng.integers(0, 9, (4, n_vocab)),
+        "equal": lambda: np.full((4, n_vocab), 3.0),
+        "rising": lambda: np.tile(np.arange(n_vocab), (4, 1)) / 1000,
+        "falling": lambda: -np.tile(np.arange(n_vocab), (4, 1)) / 1000,
+    }[what]().astype(np.float32)
+    k = min(k, n_vocab)
+    tops = _core.top_tokens(logits, k, 2)
+    assert np.array_equal(tops["token"], best(logits, k))
+    expected = np.take_along_axis(log_softmax(logits), best(logits, k), axis=1)
+    assert tops["logp"] == pytest.approx(expected, rel=1e-6, abs=2e-7)
+
+
+def test_best_tokens_of_rows_with_tokens_that_are_ruled_out() -> None:
+    logits, _, _ = rows(200, 1.0, 0.0)
+    logits[:, 5:] = -np.inf
+    tops = _core.top_tokens(logits, 7, 1)
+    assert np.array_equal(tops["token"], best(logits, 7)), "ruled out, and yet first among them"
+    assert np.isneginf(tops["logp"][:, 5:]).all()
+
+
+def test_best_tokens_of_rows_that_are_no_numbers() -> None:
+    logits, _, _ = rows(200, 1.0, 0.0)
+    logits[0], logits[1, 3:] = np.nan, np.nan
+    tops = _core.top_tokens(logits, 7, 1)
+    assert (tops["token"][0] == -1).all() and np.isnan(tops["logp"][:2]).all()
+    assert sorted(tops["token"][1]) == [-1, -1, -1, -1, 0, 1, 2]
+    assert np.array_equal(tops["token"][2:], best(logits[2:], 7))
+
+
 # --- in the engine ----------------------------------------------------------------------------------------------------
 
 
@@ -92,12 +136,18 @@ def test_kept_rows_are_compared_with_those_of_the_same_place(lengths: list[int])
         tokens = np.arange(n, dtype=np.int32) % 50 + n
         windows.append((tokens[:-1], n // 3, tokens[n // 3 + 1 :]))
     ref, cmp = (scorer(path, len(lengths)) for path in (demo.REFERENCE, demo.COMPARISONS[0]))
-    described, kept = ref.keep(windows, lambda n_tokens: None)
-    compared = cmp.compare(windows, kept, lambda n_tokens: None)
+    described, tops_ref, kept = ref.keep(windows, 3, lambda n_tokens: None)
+    compared, tops_cmp = cmp.compare(windows, kept, lambda n_tokens: None)
     logp_ref, logp_cmp = (each.score(windows, lambda n_tokens: None) for each in (ref, cmp))
     for i, (_, _, targets) in enumerate(windows):
         assert len(compared[i]) == len(targets)
         assert np.array_equal(described[i]["logp"], logp_ref[i])
         assert np.array_equal(compared[i]["cmp"]["logp"], logp_cmp[i])
         assert (compared[i]["kld"] > 0).all()
-    assert not any(each["kld"].any() for each in ref.compare(windows, kept, lambda n_tokens: None)), "at no distance"
+        for tops, values in ((tops_ref[i], described[i]), (tops_cmp[i], compared[i]["cmp"])):
+            assert tops.shape == (len(targets), 3)
+            assert np.array_equal(tops["token"][:, 0], values["top"])
+            assert np.array_equal(tops["logp"][:, 0], values["logp_top"])
+    again, tops_again = ref.compare(windows, kept, lambda n_tokens: None)
+    assert not any(each["kld"].any() for each in again), "at no distance"
+    assert all(map(np.array_equal, tops_again, tops_ref))

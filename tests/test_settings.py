@@ -37,6 +37,7 @@ RESOLVED = ResolvedSettings(
     n_gpu_layers=7,
     threads=5,
     kld=False,
+    top_k=0,
 )
 
 
@@ -161,7 +162,7 @@ def test_a_training_context_that_is_no_window_is_refused(info: ModelInfo) -> Non
 def test_nothing_asked_for_is_resolved_from_the_model_and_the_build(info: ModelInfo) -> None:
     on_cpu = {
         "windows": "perplexity", "n_ctx": 2048, "max_windows": None, "n_ubatch": 256, "n_outputs_max": 128,
-        "n_seq_max": 1, "kv": "f16", "flash_attn": "auto", "n_gpu_layers": 0, "threads": None, "kld": False,
+        "n_seq_max": 1, "kv": "f16", "flash_attn": "auto", "n_gpu_layers": 0, "threads": None, "kld": False, "top_k": 0,
     }  # fmt: skip
     on_gpu = on_cpu | {"n_outputs_max": 256, "n_seq_max": N_SEQ_MAX_GPU, "n_gpu_layers": -1}
     assert info.n_ctx_train == 2048

@@ -31,14 +31,19 @@ class Scorer:
         on_step: Callable[[int], object],
     ) -> list[NDArray[np.float32]]: ...
     def keep(
-        self, windows: list[tuple[NDArray[np.int32], int, NDArray[np.int32]]], on_step: Callable[[int], object]
-    ) -> tuple[list[NDArray[np.void]], KeptRows]: ...
+        self,
+        windows: list[tuple[NDArray[np.int32], int, NDArray[np.int32]]],
+        n_top: int,
+        on_step: Callable[[int], object],
+    ) -> tuple[list[NDArray[np.void]], list[NDArray[np.void]], KeptRows]: ...
     def compare(
         self,
         windows: list[tuple[NDArray[np.int32], int, NDArray[np.int32]]],
         kept: KeptRows,
         on_step: Callable[[int], object],
-    ) -> list[NDArray[np.void]]: ...
+    ) -> tuple[list[NDArray[np.void]], list[NDArray[np.void]]]: ...
+    @property
+    def size_bytes(self) -> int: ...
 
 class KeptRows: ...
 
@@ -48,6 +53,9 @@ def describe_rows(
 def compare_rows(
     ref: NDArray[np.float32], cmp: NDArray[np.float32], targets: NDArray[np.int32], n_threads: int
 ) -> NDArray[np.void]: ...  # cmp: as above; kld: float32
+def top_tokens(
+    logits: NDArray[np.float32], n_top: int, n_threads: int
+) -> NDArray[np.void]: ...  # shape [n_rows, n_top]; token: int32; logp: float32
 def cut(
     windows: list[tuple[int, int]],  # n_tokens, first_output
     n_tokens: int,

@@ -5,7 +5,10 @@ The contract between the engine that computes it, the store that keeps it, and t
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
+from numpy.typing import NDArray
 
 PAIR = np.dtype(
     [
@@ -21,3 +24,40 @@ PAIR = np.dtype(
     ]
 )
 """Fields of a record."""
+
+
+def tops(top_k: int) -> np.dtype[np.void]:
+    """Fields of what both models find most probable: the `top_k` best tokens of each, best first.
+
+    Of equally probable ones the first comes first; `top_logp_*` are float32 in nats, and `top_tokens_*` int32.
+    """
+    return np.dtype(
+        [
+            ("top_tokens_ref", "<i4", (top_k,)),
+            ("top_tokens_cmp", "<i4", (top_k,)),
+            ("top_logp_ref", "<f4", (top_k,)),
+            ("top_logp_cmp", "<f4", (top_k,)),
+        ]
+    )
+
+
+def record(top_k: int) -> np.dtype[np.void]:
+    """A record with those fields as well, if there are any."""
+    return np.dtype(PAIR.descr + tops(top_k).descr) if top_k else PAIR
+
+
+def joined(parts: Sequence[NDArray[np.void]]) -> NDArray[np.void]:
+    """Arrays of one length as one that has the fields of all of them."""
+    whole = np.empty(len(parts[0]), np.dtype([field for part in parts for field in part.dtype.descr]))
+    for part in parts:
+        for name in part.dtype.names or ():
+            whole[name] = part[name]
+    return whole
+
+
+def part(records: NDArray[np.void], dtype: np.dtype[np.void]) -> NDArray[np.void]:
+    """Those fields of records that `dtype` has."""
+    some = np.empty(len(records), dtype)
+    for name in dtype.names or ():
+        some[name] = records[name]
+    return some

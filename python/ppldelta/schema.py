@@ -32,10 +32,18 @@ TOKENS: dict[str, pl.DataType] = {
     "rank_cmp": pl.UInt32(),
     "entropy_ref": pl.Float32(),  # nats
     "entropy_cmp": pl.Float32(),
+    # the tokens that each model finds most probable here, the best first, as many as `top_k` says; null without it
+    "top_tokens_ref": pl.List(pl.Int32()),
+    "top_tokens_cmp": pl.List(pl.Int32()),
+    "top_logp_ref": pl.List(pl.Float32()),  # nats
+    "top_logp_cmp": pl.List(pl.Float32()),
 }
 
 PAIR = ("kld", "same_top", "rank_ref", "rank_cmp", "entropy_ref", "entropy_cmp")
 """Columns of `TOKENS` that only a run with `kld` has."""
+
+TOPS = ("top_tokens_ref", "top_tokens_cmp", "top_logp_ref", "top_logp_cmp")
+"""Columns of `TOKENS` that only a run with `top_k` has."""
 
 PIECES: dict[str, pl.DataType] = {
     "family": pl.String(),
@@ -118,7 +126,7 @@ MODELS: dict[str, pl.DataType] = {
 }
 
 ADDED_LATER: dict[str, tuple[str, ...]] = {
-    "tokens": ("byte_start", "byte_end", *PAIR),
+    "tokens": ("byte_start", "byte_end", *PAIR, *TOPS),
     "documents": (*_LATER, *_TAIL),
     "models": (*_LATER, *_TAIL, *(f"{name}_{end}" for name in _LATER for end in ("low", "high"))),
 }

@@ -13,12 +13,13 @@ from numpy.typing import NDArray
 
 from ppldelta import _core, posix
 from ppldelta.errors import ModelError
-from ppldelta.pairs import PAIR
+from ppldelta.pairs import PAIR, record
 from ppldelta.text.windows import Batch, Window
 from ppldelta.wording import numbers
 
 BUDGET_BYTES = min(posix.memory_bytes() // 4, 4 * 2**30)
-"""The rows that are kept at a time take at most a quarter of this machine's memory, and never more than 4 GiB."""
+"""The rows that are kept at a time, and the contexts that stay beside the one in use, take together at most a quarter
+of this machine's memory, and never more than 4 GiB."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -29,12 +30,14 @@ class KeptRows:
         n_vocab: logits in a row.
         targets: of each window.
         values: what the rows of each window say (`_core.describe_rows`).
+        tops: the most probable tokens of each row of each window (`_core.top_tokens`), of shape [n_rows, top_k].
         rows: the extension's.
     """
 
     n_vocab: int
     targets: list[NDArray[np.int32]]
     values: list[NDArray[np.void]]
+    tops: list[NDArray[np.void]]
     rows: _core.KeptRows
 
     def refuse_others(self, windows: Sequence[Window], n_vocab: int) -> None:
@@ -48,13 +51,17 @@ class KeptRows:
         if len(targets) != len(self.targets) or not all(map(np.array_equal, targets, self.targets)):
             raise ValueError("the rows were kept for other windows")
 
-    def records(self, found: Sequence[NDArray[np.void]]) -> list[NDArray[np.void]]:
-        """Of each window records of type `PAIR`, from what `_core.Scorer.compare` found."""
-        records = [np.empty(len(each), PAIR) for each in found]
-        for record, ref, each in zip(records, self.values, found, strict=True):
-            record["kld"] = each["kld"]
+    def records(self, found: Sequence[NDArray[np.void]], tops: Sequence[NDArray[np.void]]) -> list[NDArray[np.void]]:
+        """Of each window records of type `pairs.record`, from what `_core.Scorer.compare` found."""
+        records = [np.empty(len(each), record(of_each.shape[1])) for each, of_each in zip(found, tops, strict=True)]
+        for mine, ref, each in zip(records, self.values, found, strict=True):
+            mine["kld"] = each["kld"]
             for name in ("entropy", "logp_top", "rank", "top"):
-                record[f"{name}_ref"], record[f"{name}_cmp"] = ref[name], each["cmp"][name]
+                mine[f"{name}_ref"], mine[f"{name}_cmp"] = ref[name], each["cmp"][name]
+        for mine, *both in zip(records, self.tops, tops, strict=True):
+            if mine.dtype != PAIR:
+                for name, each in zip(("ref", "cmp"), both, strict=True):
+                    mine[f"top_tokens_{name}"], mine[f"top_logp_{name}"] = each["token"], each["logp"]
         return records
 
 
@@ -71,8 +78,14 @@ def refuse_too_many(n_rows: int, n_vocab: int) -> None:
         )
 
 
-def blocks(batches: Sequence[Batch], n_vocab: int) -> Iterator[range]:
-    """Consecutive batches whose rows are kept together, as many as `BUDGET_BYTES` allow.
+def leaves_room(n_bytes: int, n_rows: int, n_vocab: int) -> bool:
+    """Whether contexts of so many bytes may stay beside the rows: they take a quarter of `BUDGET_BYTES` at most, and
+    the rows of the largest batch, `n_rows`, have room in the rest."""
+    return n_bytes <= BUDGET_BYTES // 4 and n_rows * n_vocab * 4 <= BUDGET_BYTES - n_bytes
+
+
+def blocks(batches: Sequence[Batch], n_vocab: int, n_bytes: int = 0) -> Iterator[range]:
+    """Consecutive batches whose rows are kept together, as many as `BUDGET_BYTES` allow; contexts take `n_bytes` of it.
 
     Raises:
         ModelError: the rows of a single batch take more.
@@ -81,7 +94,7 @@ def blocks(batches: Sequence[Batch], n_vocab: int) -> Iterator[range]:
     n_rows = 0
     for i, batch in enumerate(batches):
         refuse_too_many(batch.n_scored, n_vocab)
-        if (n_rows + batch.n_scored) * n_vocab * 4 > BUDGET_BYTES:
+        if (n_rows + batch.n_scored) * n_vocab * 4 > BUDGET_BYTES - n_bytes:
             yield range(start, i)
             start, n_rows = i, 0
         n_rows += batch.n_scored

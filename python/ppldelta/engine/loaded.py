@@ -125,9 +125,9 @@ class _Loaded:
 class Shelf:
     """The models used last, as many as `most_bytes` of tensors allow, and always the current one.
 
-    Only the current one has a context. Of models of which only the vocabulary is loaded, the last one stays. On a GPU
-    only the current model stays: how much memory the GPU has is not known here, and too little of it may end the
-    process.
+    Only the current one has a context, unless the caller has counted the others' (`beside`). Of models of which only
+    the vocabulary is loaded, the last one stays. On a GPU only the current model stays: how much memory the GPU has is
+    not known here, and too little of it may end the process.
     """
 
     def __init__(self, most_bytes: int) -> None:
@@ -135,15 +135,19 @@ class Shelf:
         self._kept: OrderedDict[PinnedSource, _Loaded] = OrderedDict()
         self._vocabulary: tuple[PinnedSource, _Loaded] | None = None
 
-    def get(self, pinned: PinnedSource, weights: Weights) -> _Loaded:
+    def get(self, pinned: PinnedSource, weights: Weights, *, beside: bool = False) -> _Loaded:
         """A model with its weights, or one that at least tokenizes.
+
+        Args:
+            pinned: the model.
+            weights: whether it needs them.
+            beside: whether the contexts of the other models stay, as long as their weights do.
 
         Raises:
             ModelError: it cannot be loaded, or its files are no longer those that the caller found.
         """
         if pinned in self._kept:
-            for other in self._others(pinned):
-                self._kept[other].drop_scorer()
+            self._drop_scorers(pinned, beside)
             self._kept.move_to_end(pinned)
             return self._kept[pinned]
         if weights is not Weights.NEEDED and self._vocabulary and self._vocabulary[0] == pinned:
@@ -156,8 +160,8 @@ class Shelf:
             loaded = _Loaded(pinned, weights=False)
             self._vocabulary = pinned, loaded
             return loaded
+        self._drop_scorers(pinned, beside)
         for other in self._others(pinned):  # oldest first
-            self._kept[other].drop_scorer()
             if self._kept_bytes + pinned.size_bytes > most_bytes:
                 del self._kept[other]
         loaded = self._kept[pinned] = _Loaded(pinned, weights=True)
@@ -166,6 +170,10 @@ class Shelf:
     @property
     def _kept_bytes(self) -> int:
         return sum(kept.size_bytes for kept in self._kept.values())
+
+    def _drop_scorers(self, pinned: PinnedSource, beside: bool) -> None:
+        for other in () if beside else self._others(pinned):
+            self._kept[other].drop_scorer()
 
     def _others(self, pinned: PinnedSource) -> Iterator[PinnedSource]:
         return (other for other in list(self._kept) if other != pinned)

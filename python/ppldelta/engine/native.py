@@ -55,7 +55,7 @@ class Build:
 
     def on_gpu(self, n_gpu_layers: int | None) -> bool:
         """Whether a model with this setting has layers on a GPU there; None means all if there is one."""
-        return _on_gpu(self.gpu, n_gpu_layers)
+        return self.gpu and n_gpu_layers != 0
 
     @property
     def release(self) -> str:
@@ -124,11 +124,7 @@ def connect(rpc: Iterable[str]) -> None:
 
 def on_gpu(n_gpu_layers: int | None) -> bool:
     """`Build.on_gpu` of this process."""
-    return _on_gpu(has_gpu(), n_gpu_layers)
-
-
-def _on_gpu(gpu: bool, n_gpu_layers: int | None) -> bool:
-    return gpu and n_gpu_layers != 0
+    return has_gpu() and n_gpu_layers != 0
 
 
 @dataclass(frozen=True)
@@ -273,14 +269,19 @@ class Scorer:
         with self._evaluating():
             return self._core.score(core, on_step)
 
+    @property
+    def size_bytes(self) -> int:
+        """Memory of the context beside the weights: keys and values, and what the graph computes in."""
+        return self._core.size_bytes
+
     def keep(
-        self, windows: Sequence[Window], on_step: Callable[[int], object] = lambda n_tokens: None
+        self, windows: Sequence[Window], on_step: Callable[[int], object] = lambda n_tokens: None, top_k: int = 0
     ) -> tuple[list[NDArray[np.float32]], KeptRows]:
-        """As `score_together`, to the last bit, and the rows of logits, for `compare` with the same windows."""
+        """As `score_together`, to the last bit, and the rows with their `top_k` best tokens, for `compare`."""
         core = self._checked(windows)
         with self._evaluating():
-            values, rows = self._core.keep(core, on_step)
-        kept = KeptRows(self.model.info.n_vocab, [window.targets for window in windows], values, rows)
+            values, tops, rows = self._core.keep(core, top_k, on_step)
+        kept = KeptRows(self.model.info.n_vocab, [window.targets for window in windows], values, tops, rows)
         return [each["logp"].copy() for each in values], kept
 
     def compare(
@@ -290,7 +291,8 @@ class Scorer:
 
         Returns:
             Of each window the log-probabilities, and a structured array of shape [len(window.targets)] and type
-            `pairs.PAIR`; where logits of one of the models are not finite, `kld` is not.
+            `pairs.record`, with as many best tokens as the rows were kept with; where logits of one of the models are
+            not finite, `kld` is not.
 
         Raises:
             ValueError: also where the rows were kept for other windows or have another length.
@@ -298,8 +300,8 @@ class Scorer:
         core = self._checked(windows)
         kept.refuse_others(windows, self.model.info.n_vocab)
         with self._evaluating():
-            found = self._core.compare(core, kept.rows, on_step)
-        return [each["cmp"]["logp"].copy() for each in found], kept.records(found)
+            found, tops = self._core.compare(core, kept.rows, on_step)
+        return [each["cmp"]["logp"].copy() for each in found], kept.records(found, tops)
 
     def _checked(self, windows: Sequence[Window]) -> list[tuple[NDArray[np.int32], int, NDArray[np.int32]]]:
         """The windows as the extension takes them; raises `ValueError` where one does not fit."""

@@ -59,8 +59,8 @@ class PairedShard:
 
     Attributes:
         models: what each model gave, the reference first; a comparison's error where it failed.
-        pairs: for each comparison the records of its windows, by index (`Batch.at`), of type `pairs.PAIR`; empty where
-            it failed.
+        pairs: for each comparison the records of its windows, by index (`Batch.at`), of type `pairs.record`; empty
+            where it failed.
         infos: what each model says of itself; None where it failed.
     """
 
@@ -243,10 +243,12 @@ class RemoteModel:
         size: ContextSize,
         on_tokens: Callable[[int], object] = lambda n_tokens: None,
         known: Set[Trust] = frozenset(),
+        top_k: int = 0,
     ) -> Generator[PairedShard, None, None]:
         """Evaluates this model and comparisons with it in lockstep; the arguments are as for `score`.
 
-        Where models do not fit into memory together, each shard loads them again, so that one is longer than `score`'s.
+        The records have the `top_k` best tokens of both, at most as many as the vocabulary has. Where models do not fit
+        into memory together, each shard loads them again, so that one is longer than `score`'s.
 
         Yields:
             Shards as they are done.
@@ -263,7 +265,7 @@ class RemoteModel:
             _shards(n_fed, lambda: most_tokens),
             lambda shard: (
                 *(self._pinned, [each._pinned for each in comparisons], size),
-                *(shard.start, batches[shard.start : shard.stop], known),
+                *(shard.start, batches[shard.start : shard.stop], known, top_k),
             ),
             label=comparisons[0].label if n_models == 2 else self.label,
             doing="comparing" if n_models == 2 else "comparing with",

@@ -61,7 +61,7 @@ class Paired:
 
     Attributes:
         models: what each model gave, the reference first; the error of a comparison that failed.
-        pairs: records of type `pairs.PAIR` of each window, for each comparison; none where it failed.
+        pairs: records of type `pairs.record` of each window, for each comparison; none where it failed.
         infos: what each model says of itself; None where it failed.
         time_s: seconds that all of it took, with loading.
     """
@@ -181,11 +181,14 @@ def score_pairs(
     first: int,
     batches: Sequence[Batch],
     known: Set[Trust] = frozenset(),
+    top_k: int = 0,
 ) -> Paired:
     """Evaluates a reference and its comparisons in lockstep: a block of batches under each, so that a block of the
-    reference's rows is kept and every comparison is compared with it. Nothing is kept between two tasks.
+    reference's rows is kept and every comparison is compared with it. No rows are kept between two tasks; models and
+    their contexts are, where they have room.
 
-    A comparison that fails is left out from there on. The arguments are as for `score`.
+    A comparison that fails is left out from there on. The arguments are as for `score`; `top_k` is how many of the best
+    tokens the records have.
 
     Raises:
         ModelError: the reference fails, or the rows of a single batch take more memory than there is for them.
@@ -198,14 +201,14 @@ def score_pairs(
         """Model i reads a block; the reference fills `rows`, a comparison is compared with them."""
         mine = passes[i]
         mine.trusted = trusted.check(models[i], native.on_gpu(models[i].n_gpu_layers), known)
-        loaded = _shelf.get(models[i], Weights.NEEDED)
+        loaded = _shelf.get(models[i], Weights.NEEDED, beside=beside)
         mine.info = loaded.model.info
         scorer = loaded.scorer(size)
         started = time.perf_counter()
         for item in block:
             with _on(batches[item], run, first + item):
                 if i == 0:
-                    logp, of_batch = scorer.keep(batches[item].windows, _on_step(run))
+                    logp, of_batch = scorer.keep(batches[item].windows, _on_step(run), top_k)
                     rows.append(of_batch)
                 else:
                     of_batch = rows[item - block.start]
@@ -214,8 +217,11 @@ def score_pairs(
                 mine.logp += logp
         mine.time_s += time.perf_counter() - started
 
-    n_vocab = _shelf.get(reference, Weights.NEEDED).model.info.n_vocab
-    for block in kept.blocks(batches, n_vocab):
+    first_loaded = _shelf.get(reference, Weights.NEEDED, beside=True)
+    n_vocab = first_loaded.model.info.n_vocab
+    others_bytes = first_loaded.scorer(size).size_bytes * len(comparisons)  # a comparison's context is as large
+    beside = kept.leaves_room(others_bytes, max(batch.n_scored for batch in batches), n_vocab)
+    for block in kept.blocks(batches, n_vocab, others_bytes if beside else 0):
         rows: list[KeptRows] = []  # the last block's are free by now
         attend(0, block, rows)
         for i, mine in enumerate(passes[1:], 1):

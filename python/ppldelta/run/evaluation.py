@@ -29,7 +29,7 @@ class Evaluation:
         participant: the model and its windows.
         info: what the model says of itself.
         logp: the log-probabilities, shape [n_scored].
-        pairs: records of the pair with the reference, of type `pairs.PAIR`, where lockstep gave them.
+        pairs: records of the pair with the reference, of type `pairs.record`, where lockstep gave them.
         time_s: seconds that evaluating took; what the store had takes none.
         kernels: how many of the windows were computed by which kernels (`native.Build.kernels`).
     """
@@ -123,6 +123,26 @@ def evaluate(participant: Participant, work: Job, before: Lockstep) -> Evaluatio
     logp = np.concatenate([known[key] for key in keys])
     pairs = before.records(participant, work.reference)
     return Evaluation(participant, info, logp, pairs, time_s, dict(Counter(kernels[key] for key in keys)))
+
+
+def pieces_of(reference: Participant, evaluations: Iterable[Evaluation]) -> dict[int, bytes]:
+    """The bytes of every token that occurs in the documents or among the best tokens of a model, ascending.
+
+    Raises:
+        ModelError: the reference, whose vocabulary says that, cannot be loaded.
+    """
+    texts = reference.tokenization
+    pieces = dict(zip(texts.distinct_tokens.tolist(), texts.pieces, strict=True))
+    best = [each.pairs[name].ravel() for each in evaluations if each.pairs is not None for name in _best_in(each.pairs)]
+    if best:
+        others = np.setdiff1d(np.concatenate(best), texts.distinct_tokens)
+        pieces |= zip(others.tolist(), reference.model.pieces(others), strict=True)
+    return dict(sorted(pieces.items()))
+
+
+def _best_in(pairs: NDArray[np.void]) -> list[str]:
+    """The fields of records that hold several tokens each."""
+    return [name for name in pairs.dtype.names or () if name.startswith("top_tokens")]
 
 
 def other_kernels(evaluations: Iterable[Evaluation], work: Job) -> list[str]:

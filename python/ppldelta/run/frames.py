@@ -14,7 +14,12 @@ from ppldelta.run.tokenization import Tokenization
 
 
 def as_result(
-    work: Job, ref: Evaluation, cmps: list[Evaluation], corpus_folder: str | None, warnings: list[str]
+    work: Job,
+    ref: Evaluation,
+    cmps: list[Evaluation],
+    token_pieces: dict[int, bytes],
+    corpus_folder: str | None,
+    warnings: list[str],
 ) -> Result:
     """A result of one family.
 
@@ -22,6 +27,7 @@ def as_result(
         work: what was evaluated.
         ref: the reference's log-probabilities.
         cmps: the comparisons'.
+        token_pieces: the bytes of each token that occurs in any of it.
         corpus_folder: where the documents are, for people.
         warnings: sentences for the reader.
     """
@@ -46,9 +52,9 @@ def as_result(
     )
     pieces = pl.DataFrame(
         {
-            "family": [label] * len(tokenization.pieces),
-            "token": tokenization.distinct_tokens,
-            "piece": tokenization.pieces,
+            "family": [label] * len(token_pieces),
+            "token": list(token_pieces.keys()),
+            "piece": list(token_pieces.values()),
         },
         schema=schema.PIECES,
     )
@@ -87,6 +93,7 @@ def _token_records(tokenization: Tokenization, ref: Evaluation, cmps: list[Evalu
             pl.Series("logp_cmp", cmp.logp),
             pl.Series("delta", cmp.logp - ref.logp),
             *_pair_columns(cmp),
+            *_top_columns(cmp),
         )
         for cmp in cmps
     ]
@@ -102,6 +109,14 @@ def _pair_columns(cmp: Evaluation) -> list[pl.Series]:
     values = {name: pairs[name] for name in schema.PAIR if name != "same_top"}
     values["same_top"] = pairs["top_ref"] == pairs["top_cmp"]
     return [pl.Series(name, np.ascontiguousarray(values[name])).cast(schema.TOKENS[name]) for name in schema.PAIR]
+
+
+def _top_columns(cmp: Evaluation) -> list[pl.Series] | list[pl.Expr]:
+    """The best tokens of both models, as lists; null where they were not asked for."""
+    pairs = cmp.pairs
+    if pairs is None or schema.TOPS[0] not in (pairs.dtype.names or ()):
+        return [pl.lit(None, dtype=schema.TOKENS[name]).alias(name) for name in schema.TOPS]
+    return [pl.Series(name, np.ascontiguousarray(pairs[name])).arr.to_list() for name in schema.TOPS]
 
 
 def _byte_columns(tokenization: Tokenization) -> list[pl.Series]:

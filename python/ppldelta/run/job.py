@@ -22,6 +22,7 @@ from ppldelta.models.source import ModelSource
 from ppldelta.run import checks
 from ppldelta.run.keys import Keys, corpus_hash, engine_of, pair_keys
 from ppldelta.run.memory import Memory
+from ppldelta.run.paired import complete
 from ppldelta.run.settings import ResolvedSettings, Settings
 from ppldelta.run.tokenization import Tokenization, tokenize
 from ppldelta.store.hashes import Hashes
@@ -61,6 +62,11 @@ class Participant:
     def source(self) -> ModelSource:
         """What it is."""
         return self.model.source
+
+    @property
+    def n_vocab(self) -> int:
+        """Entries of its vocabulary, which is loaded if the store does not remember that."""
+        return (self.info or self.model.info).n_vocab
 
     @property
     def n_fed(self) -> int:
@@ -188,7 +194,7 @@ def opened(
         admitted, of_models = _admit(models, tokenization, keys, corpus, memory)
         located, of_content = _locate(admitted, tokenization, keys, corpus, memory)
         if settings.kld and kept:
-            located = _with_pairs(located, kept)
+            located = _with_pairs(located, kept, settings.top_k)
         warnings += of_plan + of_models + of_content
         yield Job(settings, located, models[0].build, kept, warnings, progress)
 
@@ -287,13 +293,19 @@ def _locate(
     return located, checks.same_content((each.label, each.sha256) for each in located[1:])
 
 
-def _with_pairs(models: list[Participant], store: Store) -> list[Participant]:
-    """The same, where only that is stored which has the pair's values as well: the reference reads with each other."""
+def _with_pairs(models: list[Participant], store: Store, top_k: int) -> list[Participant]:
+    """The same, where only that is stored which has the pair's values as well: the reference reads what others read.
+
+    A comparison that has no divergence, since its vocabulary has another size, needs none.
+    """
     reference, *comparisons = models
     of_all = reference.stored
     found = []
     for each in comparisons:
-        pairs = store.known(each.pair_keys(reference))
+        if each.n_vocab != reference.n_vocab:
+            found.append(each)
+            continue
+        pairs = complete(store, each.pair_keys(reference), top_k)
         windows = {key.window for key in pairs}
         found.append(replace(each, stored={key for key in each.stored if key.window in windows}))
         of_all = {key for key in of_all if key.window in windows}

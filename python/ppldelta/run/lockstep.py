@@ -19,6 +19,7 @@ from ppldelta.engine import native
 from ppldelta.engine.native import ModelInfo
 from ppldelta.engine.remote import PairedShard, Shard
 from ppldelta.errors import LeftOut, ModelError, ProcessLostError
+from ppldelta.run import paired
 from ppldelta.run.checks import refuse_not_finite
 from ppldelta.run.job import Job, Participant
 from ppldelta.store.store import Key
@@ -35,7 +36,7 @@ class Lockstep:
         kernels: what computed them (`native.Build.kernels`).
         times: seconds of each model, by its content.
         infos: what each model says of itself, by its content.
-        pairs: records of pairs, of type `pairs.PAIR`.
+        pairs: records of pairs, of type `pairs.record`.
         failures: what a comparison failed with, by its label.
         warnings: sentences for the reader.
     """
@@ -65,24 +66,28 @@ def in_lockstep(work: Job) -> Lockstep:
     """
     found = Lockstep()
     reference, *comparisons = work.models
-    groups: dict[tuple[int, ...], list[Participant]] = {}  # those that lack the same windows go together
+    lacking: dict[int, list[Participant]] = {}  # by window
     for each in comparisons:
         if not _is_comparable(each, reference, found):
             continue
         keys = each.pair_keys(reference)
         if work.store:
-            found.pairs |= work.store.get(keys)
-        missing = each.missing(found.pairs, keys)
-        groups.setdefault(tuple(i for batch in missing for i in batch.at), []).append(each)
-    for at, group in groups.items():
-        if at:
-            _evaluate(work, reference, group, list(at), found)
+            found.pairs |= paired.stored(work.store, keys, work.settings.top_k)
+        for batch in each.missing(found.pairs, keys):
+            for i in batch.at:
+                lacking.setdefault(i, []).append(each)
+    groups: dict[tuple[Participant, ...], list[int]] = {}  # the reference reads each window once
+    for i in sorted(lacking):
+        groups.setdefault(tuple(lacking[i]), []).append(i)
+    for group, at in groups.items():
+        if going := [each for each in group if each.label not in found.failures]:
+            _evaluate(work, reference, going, at, found)
     return found
 
 
 def _is_comparable(comparison: Participant, reference: Participant, found: Lockstep) -> bool:
     """Whether both have vocabularies of one size; else a warning says that they have not."""
-    n_ref, n_cmp = ((each.info or each.model.info).n_vocab for each in (reference, comparison))
+    n_ref, n_cmp = reference.n_vocab, comparison.n_vocab
     if n_ref != n_cmp:
         text = (
             f"`{printable(comparison.label)}` has a vocabulary of {n_cmp:,} entries, the reference one of {n_ref:,}, "
@@ -97,8 +102,7 @@ def _evaluate(
 ) -> None:
     """Evaluates some windows under a reference and comparisons; what a comparison fails with goes into the failures."""
     batches = reference.tokenization.batches_of(at)
-    n_vocab = (reference.info or reference.model.info).n_vocab
-    reference.model.refuse_too_many_rows(max(batch.n_scored for batch in batches), n_vocab)
+    reference.model.refuse_too_many_rows(max(batch.n_scored for batch in batches), reference.n_vocab)
     what = comparisons[0].label if len(comparisons) == 1 else counted(len(comparisons), "comparison")
     n_tokens = sum(batch.n_fed for batch in batches) * (1 + len(comparisons))
     try:
@@ -120,8 +124,9 @@ def _evaluate_batches(
     reference, *comparisons = models
     store = work.store
     known_right = store.notes.trusted(native.release()) if store else frozenset()
+    context, top_k = work.settings.context, work.settings.top_k
     shards = reference.model.score_pairs(
-        [each.model for each in comparisons], batches, work.settings.context, shown.update, known_right
+        [each.model for each in comparisons], batches, context, shown.update, known_right, top_k
     )
     with closing(shards):
         for shard in shards:
@@ -172,5 +177,5 @@ def _rows(
         for at, records in shard.pairs[i - 1].items():
             refuse_not_finite(records["kld"], model.label, model.tokenization.document_of(at).name)
             found.pairs[keys[at]] = records
-            rows.append((dataclasses.replace(keys[at], engine=engine), records, 0.0))
+            rows += paired.rows(dataclasses.replace(keys[at], engine=engine), records)
     return rows

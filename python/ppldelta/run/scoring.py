@@ -18,7 +18,7 @@ from ppldelta.errors import ModelError
 from ppldelta.models.references import ModelLike
 from ppldelta.run import job
 from ppldelta.run.checks import left_out
-from ppldelta.run.evaluation import evaluate, other_kernels
+from ppldelta.run.evaluation import evaluate, other_kernels, pieces_of
 from ppldelta.run.job import Request
 from ppldelta.run.lockstep import Lockstep, in_lockstep
 from ppldelta.run.settings import DEFAULT_N_UBATCH, Settings
@@ -40,6 +40,7 @@ def score(
     threads: int | None = None,
     n_gpu_layers: int | None = None,
     kld: bool = False,
+    top_k: int = 0,
     store: str | os.PathLike[str] | bool | None = True,
     rpc: str | Iterable[str] | None = None,
     executor: Executor | None = None,
@@ -64,6 +65,8 @@ def score(
             token, rank of the token that came next, entropy. Reference and comparisons are then evaluated in lockstep,
             a block of windows under each, while the reference's logits of the block are in memory (at most a quarter
             of it, and 4 GiB). A comparison whose vocabulary has another size goes without.
+        top_k: how many of the tokens that each model finds most probable at each place are kept, with their
+            log-probabilities: at most 100. Any number but 0 implies `kld`.
         store: the SQLite file that keeps what was evaluated, window by window, so that no model is ever evaluated
             twice on the same tokens and an interrupted run goes on where it stopped. By default (True) one in the
             user's cache folder, or what the environment variable `PPLDELTA_STORE` names; None for no store.
@@ -99,6 +102,7 @@ def score(
         threads=threads,
         n_gpu_layers=n_gpu_layers,
         kld=kld,
+        top_k=top_k,
     )
     request = Request.of(ref, cmp, settings)
     with Session(executor, endpoints(rpc)) as session:
@@ -108,7 +112,7 @@ def score(
             if progress:
                 line(work.headline)
             reference, *comparisons = work.models
-            before = in_lockstep(work) if settings.kld else Lockstep()
+            before = in_lockstep(work) if work.settings.kld else Lockstep()
             evaluation = evaluate(reference, work, before)
             evaluations = []
             failures = []
@@ -119,8 +123,9 @@ def score(
                     evaluations.append(evaluate(comparison, work, before))
                 except ModelError as error:
                     failures.append((comparison.label, error))
+            pieces = pieces_of(reference, evaluations)
     if not evaluations:
         raise failures[0][1]
     warnings = [*work.warnings, *before.warnings, *other_kernels([evaluation, *evaluations], work)]
     warnings += [left_out(*failure) for failure in failures]
-    return frames.as_result(work, evaluation, evaluations, corpus_path(files), warnings)
+    return frames.as_result(work, evaluation, evaluations, pieces, corpus_path(files), warnings)

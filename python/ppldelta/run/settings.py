@@ -154,6 +154,17 @@ class Settings:
             flags=("--kld",),
         ).metadata,
     )
+    top_k: int = field(
+        default=0,
+        metadata=Setting(
+            decides="columns",
+            help="keep the K tokens that each model finds most probable at each place, and their log-probabilities; "
+            "implies `kld` (default: %(default)s)",
+            flags=("--top-k",),
+            metavar="K",
+            most=100,
+        ).metadata,
+    )
 
     def __post_init__(self) -> None:
         for each in fields(self):
@@ -193,7 +204,8 @@ class Settings:
             n_seq_max=min(n_seq_max, n_ctx),  # llama.cpp has an output row for each
             n_gpu_layers=by_default if self.n_gpu_layers is None else self.n_gpu_layers,
             threads=self.threads,
-            kld=bool(self.kld),
+            kld=bool(self.kld or self.top_k),
+            top_k=min(int(self.top_k), info.n_vocab),
         )
 
 
@@ -246,6 +258,7 @@ class ResolvedSettings:
     n_gpu_layers: int
     threads: int | None
     kld: bool
+    top_k: int
 
     def __post_init__(self) -> None:
         _check_ranges(self)

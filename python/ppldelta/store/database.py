@@ -17,7 +17,7 @@ from ppldelta.errors import StoreError
 from ppldelta.wording.names import printable
 
 APPLICATION_ID = 0x70706C64  # "ppld"
-SCHEMA = 5
+SCHEMA = 6
 """What the file's header holds as `application_id` and `user_version`."""
 
 # `id` keeps the order in which rows came; `logp` is last, so that reading the other columns never reads the values.
@@ -34,7 +34,7 @@ TABLES = {
         PRIMARY KEY (release, kernels, type)) WITHOUT ROWID""",
     "passes": """(
         id INTEGER PRIMARY KEY, model BLOB NOT NULL, reference BLOB NOT NULL, rule TEXT NOT NULL, engine TEXT NOT NULL,
-        used INTEGER NOT NULL, UNIQUE (model, reference, rule, engine))""",
+        top_k INTEGER NOT NULL, used INTEGER NOT NULL, UNIQUE (model, reference, rule, engine, top_k))""",
     "shards": """(
         id INTEGER PRIMARY KEY, pass INTEGER NOT NULL, windows BLOB NOT NULL, sizes BLOB NOT NULL,
         crc32 INTEGER NOT NULL, time_s REAL NOT NULL, logp BLOB NOT NULL)""",
@@ -42,6 +42,7 @@ TABLES = {
 _INDEX = "CREATE INDEX IF NOT EXISTS shards_of_pass ON shards (pass)"
 _BY_WINDOW = 3  # the first schema of which all tables are still there
 _WITH_PAIRS = 5  # the first schema whose passes may have a reference
+_WITH_TOPS = 6  # the first one that may hold best tokens
 _OLD = ("scores", "shards", "passes")
 """Tables of versions before that, whose rows nothing asks for any more: they were filed by document."""
 
@@ -178,15 +179,16 @@ class Database:
         if (schema := self.pragma("user_version")) < SCHEMA:
             for table in _OLD if schema < _BY_WINDOW else ():
                 execute(f"DROP TABLE IF EXISTS {table}")
-            if _BY_WINDOW <= schema < _WITH_PAIRS:
-                execute("ALTER TABLE passes RENAME TO passes_alone")
+            if _BY_WINDOW <= schema < _WITH_TOPS:
+                execute("ALTER TABLE passes RENAME TO passes_before")
             _make_tables(execute)
-            if _BY_WINDOW <= schema < _WITH_PAIRS:
+            if _BY_WINDOW <= schema < _WITH_TOPS:
+                reference = "x''" if schema < _WITH_PAIRS else "reference"
                 execute(
-                    "INSERT INTO passes (id, model, reference, rule, engine, used) "
-                    "SELECT id, model, x'', rule, engine, used FROM passes_alone"
+                    "INSERT INTO passes (id, model, reference, rule, engine, top_k, used) "
+                    f"SELECT id, model, {reference}, rule, engine, 0, used FROM passes_before"
                 )
-                execute("DROP TABLE passes_alone")
+                execute("DROP TABLE passes_before")
             execute(f"PRAGMA user_version = {SCHEMA}")
 
     def _set_journal_mode(self, mode: str) -> bytes:

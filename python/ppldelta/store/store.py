@@ -23,7 +23,7 @@ import platformdirs
 from numpy.typing import ArrayLike, NDArray
 
 from ppldelta.errors import StoreError
-from ppldelta.pairs import PAIR
+from ppldelta.pairs import PAIR, tops
 from ppldelta.store.database import COARSE_S, ELSEWHERE, Database
 from ppldelta.store.notes import Notes
 
@@ -40,6 +40,7 @@ class Key:
         engine: text that names what else the numbers depend on: versions, backend, micro-batch …
         reference: sha256 of the reference's content, where the values are those of a pair; empty for a model's own
             log-probabilities.
+        top_k: how many of the best tokens of both the values hold, where they are these; 0 for other values.
     """
 
     model: str
@@ -47,16 +48,19 @@ class Key:
     rule: str
     engine: str
     reference: str = ""
+    top_k: int = 0
 
     @property
-    def settings(self) -> tuple[str, str, str, str]:
+    def settings(self) -> tuple[str, str, str, str, int]:
         """What it has in common with the model's other windows."""
-        return self.model, self.reference, self.rule, self.engine
+        return self.model, self.reference, self.rule, self.engine, self.top_k
 
     @property
     def dtype(self) -> np.dtype[np.void] | np.dtype[np.float32]:
-        """Type of a target's value: a log-probability in nats, or the record of a pair."""
-        return PAIR if self.reference else np.dtype("<f4")
+        """Type of a target's value: a log-probability in nats, the record of a pair, or what a pair finds best."""
+        if not self.reference:
+            return np.dtype("<f4")
+        return tops(self.top_k) if self.top_k else PAIR
 
 
 def tokens_hash(tokens: ArrayLike) -> str:
@@ -116,6 +120,17 @@ class Store:
             self._touch({key.settings for key in found})
         return found
 
+    def wider(self, key: Key) -> list[int]:
+        """Of how many best tokens there are values for windows of this kind: `key.top_k` at least, ascending.
+
+        What is kept of more tokens begins with what would be kept of fewer.
+        """
+        with self.database.guard("read"):
+            rows = self.database.connection.execute(
+                f"SELECT top_k FROM passes WHERE {_OF_KIND} AND top_k >= ? ORDER BY top_k", _columns(key.settings)
+            )
+            return [top_k for (top_k,) in rows.fetchall()]
+
     def known(self, keys: Iterable[Key]) -> set[Key]:
         """Which of the keys the store has; no values are read."""
         with self.database.guard("read"):
@@ -139,8 +154,8 @@ class Store:
         with self.database.guard("write"), self.database.transaction() as execute:
             for settings in dict.fromkeys(key.settings for key, _, _ in rows):
                 execute(
-                    "INSERT INTO passes (model, reference, rule, engine, used) VALUES (?, ?, ?, ?, ?) ON CONFLICT DO "
-                    f"UPDATE SET used = excluded.used WHERE used < excluded.used - {COARSE_S}",
+                    "INSERT INTO passes (model, reference, rule, engine, top_k, used) VALUES (?, ?, ?, ?, ?, ?) "
+                    f"ON CONFLICT DO UPDATE SET used = excluded.used WHERE used < excluded.used - {COARSE_S}",
                     (*_columns(settings), int(time.time())),
                 )
                 [(at,)] = execute(f"SELECT id FROM passes WHERE {_PASS}", _columns(settings))
@@ -179,7 +194,7 @@ class Store:
 
     def _shards_of(self, keys: Iterable[Key]) -> Iterator[tuple[dict[bytes, Key], int]]:
         """For each row that holds windows of these keys: the keys by digest, and the row's id."""
-        groups: dict[tuple[str, str, str, str], dict[bytes, Key]] = defaultdict(dict)
+        groups: dict[tuple[str, str, str, str, int], dict[bytes, Key]] = defaultdict(dict)
         for key in keys:
             groups[key.settings][bytes.fromhex(key.window)] = key
         for settings, wanted in groups.items():
@@ -227,7 +242,7 @@ class Store:
             hint=f"remove that model's rows with `ppldelta store prune --model {key.model[:12]}`, or {ELSEWHERE}",
         )
 
-    def _touch(self, passes: Iterable[tuple[str, str, str, str]]) -> None:
+    def _touch(self, passes: Iterable[tuple[str, str, str, str, int]]) -> None:
         """Notes that rows were used."""
         now = int(time.time())
         for settings in passes:
@@ -236,10 +251,11 @@ class Store:
             )
 
 
-_PASS = "model = ? AND reference = ? AND rule = ? AND engine = ?"
+_OF_KIND = "model = ? AND reference = ? AND rule = ? AND engine = ?"
+_PASS = f"{_OF_KIND} AND top_k = ?"
 
 
-def _columns(settings: tuple[str, str, str, str]) -> tuple[bytes, bytes, str, str]:
+def _columns(settings: tuple[str, str, str, str, int]) -> tuple[bytes, bytes, str, str, int]:
     """`Key.settings` as the columns that `_PASS` names."""
     return bytes.fromhex(settings[0]), bytes.fromhex(settings[1]), *settings[2:]
 

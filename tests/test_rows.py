@@ -98,6 +98,18 @@ def test_only_stacks_are_kept_from_amx(tmp_path: Path, caplog: pytest.LogCapture
     assert re.search(r"AMX model buffer size = +\d+\.\d+ MiB", caplog.text)
 
 
+@pytest.mark.skipif(not amx(), reason="this CPU has no AMX, or the build does not use it")
+def test_stacks_on_a_device_stay_there(tmp_path: Path, rpc: str, caplog: pytest.LogCaptureFixture) -> None:
+    """Of four blocks and the output, the last two are on the device."""
+    plain = odd_models.write_deepseek2(tmp_path / "plain.gguf", "Q8_0", as_f32=True)
+    packed = odd_models.write_deepseek2(tmp_path / "packed.gguf", "Q8_0")
+    with caplog.at_level("DEBUG", logger="ppldelta.llama_cpp"):
+        result = ppldelta.score({"a": TEXT}, plain, packed, n_ctx=128, rpc=[rpc], n_gpu_layers=2, **QUIET)
+    moved = set(re.findall(r"tensor (blk\.\S+) \(.*overridden to CPU_Mapped", caplog.text))
+    assert moved == {f"blk.{i}.attn_{kv}_b.weight" for i in range(3) for kv in "kv"}
+    assert result.tokens["delta"].abs().mean() < 0.1
+
+
 def test_which_tensors_are_stacks() -> None:
     def matching(n_blocks: int | None) -> list[str]:
         pattern = re.compile(_core.stacks_pattern(n_blocks))

@@ -33,11 +33,11 @@ float * staging::reserve(ggml_backend_buffer_t device_buffer, size_t size) {
 
 logits_block::logits_block(const ggml_tensor * logits, std::vector<output> outputs, staging & stage) :
     logits_(logits), outputs_(std::move(outputs)), stage_(stage) {
-    // Some architectures' graphs make a row for every token and not for those that were asked for.
+    // Some architectures' graphs make a row for every token and not for those that were asked for (cogvlm).
     if (static_cast<size_t>(ggml_nrows(logits)) != outputs_.size()) {
-        throw std::runtime_error("the model's graph gives " + std::to_string(ggml_nrows(logits)) +
-                                 " rows of logits instead of the " + std::to_string(outputs_.size()) +
-                                 " that were asked for");
+        throw rows_error("the model's graph gives " + std::to_string(ggml_nrows(logits)) +
+                         " rows of logits instead of the " + std::to_string(outputs_.size()) +
+                         " that were asked for");
     }
 }
 

@@ -9,6 +9,7 @@
 #include <cstdint>
 #include <functional>
 #include <memory>
+#include <stdexcept>
 #include <utility>
 #include <vector>
 
@@ -34,9 +35,15 @@ struct output {
     size_t row;
 };
 
+// A graph has left other rows than those that were asked for: which is which cannot be told.
+struct rows_error : std::runtime_error {
+    using std::runtime_error::runtime_error;
+};
+
 // A micro-batch's rows, valid as long as the reader runs.
 class logits_block {
   public:
+    // Throws rows_error.
     logits_block(const ggml_tensor * logits, std::vector<output> outputs, staging & stage);
 
     const std::vector<output> & outputs() const { return outputs_; }

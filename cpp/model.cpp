@@ -1,12 +1,15 @@
 // See model.h.
 #include "model.h"
 
+#include "placement.h"
+
 #include "ggml-backend.h"
 
 #include <algorithm>
 #include <cstdio>
 #include <cstdlib>
 #include <mutex>
+#include <optional>
 #include <stdexcept>
 #include <utility>
 
@@ -199,6 +202,10 @@ model::model(const std::string & path, int32_t n_gpu_layers, bool vocab_only) {
     ggml_backend_dev_t nothing[] = { nullptr };
     if (n_gpu_layers == 0) {
         params.devices = nothing; // with any device there, a GPU would multiply large micro-batches, and copy the weights each time
+    }
+    std::optional<placement> placed;
+    if (!vocab_only) {
+        params.tensor_buft_overrides = placed.emplace(path, n_gpu_layers).overrides();
     }
     handle_.reset(llama_model_load_from_file(path.c_str(), params));
     if (!handle_) {

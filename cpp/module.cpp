@@ -7,6 +7,7 @@
 #include "logits.h"
 #include "model.h"
 #include "pairs.h"
+#include "placement.h"
 #include "scorer.h"
 #include "signed-deltas.h"
 
@@ -232,5 +233,7 @@ PYBIND11_MODULE(_core, m) {
     m.def("system_info", &ppldelta::system_info);
     m.def("add_rpc_server", &ppldelta::add_rpc_server, py::arg("endpoint"), py::call_guard<py::gil_scoped_release>());
     m.def("devices", &devices);
+    py::register_exception<ppldelta::rows_error>(m, "RowsError", PyExc_RuntimeError);
+    m.def("stacks_pattern", &ppldelta::stacks_pattern, py::arg("n_blocks"));
     m.def("tensor_types_in", &ppldelta::tensor_types_in, py::arg("path"), py::call_guard<py::gil_scoped_release>());
 }

@@ -57,6 +57,7 @@ scorer::scorer(std::shared_ptr<const model> m, const scorer_params & params) :
     p.type_k          = GGML_TYPE_F16;
     p.type_v          = GGML_TYPE_F16;
     p.flash_attn_type = LLAMA_FLASH_ATTN_TYPE_AUTO;
+    p.swa_full        = false; // as llama-perplexity: layers with a sliding window keep no more than they look at
     p.no_perf         = true;
     context_.reset(llama_init_from_model(model_->get(), p));
     if (!context_) {

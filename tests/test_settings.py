@@ -110,6 +110,7 @@ def test_what_the_scorer_fixes_is_what_they_say() -> None:
     types = re.findall(r"p\.type_[kv] += GGML_TYPE_(\w+);", scorer)
     assert [each.lower() for each in types] == [RESOLVED.kv] * 2
     assert re.findall(r"p\.flash_attn_type = LLAMA_FLASH_ATTN_TYPE_(\w+);", scorer) == [RESOLVED.flash_attn.upper()]
+    assert re.findall(r"p\.swa_full +=  *(\w+);", scorer) == [RESOLVED.swa_full]
 
 
 # --- what is refused --------------------------------------------------------------------------------------------------
@@ -162,7 +163,8 @@ def test_a_training_context_that_is_no_window_is_refused(info: ModelInfo) -> Non
 def test_nothing_asked_for_is_resolved_from_the_model_and_the_build(info: ModelInfo) -> None:
     on_cpu = {
         "windows": "perplexity", "n_ctx": 2048, "max_windows": None, "n_ubatch": 256, "n_outputs_max": 128,
-        "n_seq_max": 1, "kv": "f16", "flash_attn": "auto", "n_gpu_layers": 0, "threads": None, "kld": False, "top_k": 0,
+        "n_seq_max": 1, "kv": "f16", "flash_attn": "auto", "swa_full": "false", "n_gpu_layers": 0,
+        "threads": None, "kld": False, "top_k": 0,
     }  # fmt: skip
     on_gpu = on_cpu | {"n_outputs_max": 256, "n_seq_max": N_SEQ_MAX_GPU, "n_gpu_layers": -1}
     assert info.n_ctx_train == 2048
@@ -193,7 +195,8 @@ def test_the_signature_is_all_that_decides_the_numbers() -> None:
     """Stores and saved results hold this line; another one makes them strangers."""
     assert str(RESOLVED.signature(GPU)) == (
         "ppldelta:1.2|llama.cpp:abc|patches:def|windows:every|n_ctx:512|max_windows:3|n_ubatch:64|n_outputs_max:32|"
-        "n_seq_max:2|kv:f16|flash_attn:auto|n_gpu_layers:7|backend:CUDA0+CPU|kernels:CUDA0[Some GPU]+CPU[FMA]"
+        "n_seq_max:2|kv:f16|flash_attn:auto|swa_full:false|n_gpu_layers:7|backend:CUDA0+CPU|"
+        "kernels:CUDA0[Some GPU]+CPU[FMA]"
     )
     everything = replace(RESOLVED, max_windows=None, n_gpu_layers=-1)
     assert "|max_windows:all|" in str(everything.signature(GPU))

@@ -78,16 +78,9 @@ _LAYERS: dict[str, Callable[[gguf.GGUFWriter, int], Sizes]] = {
 ARCHITECTURES = tuple(_LAYERS)
 
 
-def write(path: Path, architecture: str, *, seed: int = 0) -> Path:
-    """Writes a model of one of `ARCHITECTURES`, all tensors F32."""
-    writer = gguf.GGUFWriter(path, architecture)
-    writer.add_name(path.stem)
-    writer.add_context_length(2048)
-    writer.add_embedding_length(N_EMBD)
-    writer.add_block_count(N_LAYER)
-    writer.add_feed_forward_length(N_FF)
-    writer.add_layer_norm_rms_eps(1e-6)
-    writer.add_head_count(N_HEAD)
+def write(path: Path, architecture: str, *, seed: int = 0, n_unused: int = 0) -> Path:
+    """Writes a model of one of `ARCHITECTURES`, all tensors F32; `n_unused` tokens of its vocabulary are in no text."""
+    writer = begin(path, architecture, n_unused=n_unused)
     if architecture == "gemma2":
         writer.add_key_length(HEAD_SIZE)
         writer.add_value_length(HEAD_SIZE)
@@ -103,16 +96,50 @@ def write(path: Path, architecture: str, *, seed: int = 0) -> Path:
         writer.add_head_count_kv([N_HEAD * (layer % 2) for layer in range(N_LAYER)])
     else:
         writer.add_head_count_kv(N_HEAD)
-    _add_bytes_as_vocabulary(writer)
 
-    rng = np.random.default_rng(seed)
     output_norm = "token_embd_norm.weight" if architecture == "lfm2" else "output_norm.weight"
-    sizes: Sizes = {"token_embd.weight": (256, N_EMBD), output_norm: (N_EMBD,)}
+    sizes: Sizes = {"token_embd.weight": (256 + n_unused, N_EMBD), output_norm: (N_EMBD,)}
     for layer in range(N_LAYER):
         block = {"attn_norm.weight": (N_EMBD,), **_LAYERS[architecture](writer, layer)}
         sizes |= {f"blk.{layer}.{name}": size for name, size in block.items()}
+    return finish(writer, path, sizes, seed=seed)
+
+
+def begin(path: Path, architecture: str, *, n_head: int = N_HEAD, n_unused: int = 0) -> gguf.GGUFWriter:
+    """A writer that has what every architecture says of itself, and the vocabulary."""
+    writer = gguf.GGUFWriter(path, architecture)
+    writer.add_name(path.stem)
+    writer.add_context_length(2048)
+    writer.add_embedding_length(N_EMBD)
+    writer.add_block_count(N_LAYER)
+    writer.add_feed_forward_length(N_FF)
+    writer.add_layer_norm_rms_eps(1e-6)
+    writer.add_head_count(n_head)
+    _add_bytes_as_vocabulary(writer, n_unused)
+    return writer
+
+
+def finish(
+    writer: gguf.GGUFWriter,
+    path: Path,
+    sizes: Sizes,
+    type: gguf.GGMLQuantizationType = gguf.GGMLQuantizationType.F32,
+    *,
+    as_f32: bool = False,
+    seed: int = 0,
+) -> Path:
+    """Writes tensors of these sizes; matrices in a type, or in F32 with the values that they have in that type."""
+    rng = np.random.default_rng(seed)
     for name, size in sizes.items():
-        writer.add_tensor(name, _values(name, size, rng))
+        values = _values(name, size, rng)
+        if type == gguf.GGMLQuantizationType.F32 or len(size) == 1:
+            writer.add_tensor(name, values)
+            continue
+        rows = gguf.quantize(values, type)
+        if as_f32:
+            writer.add_tensor(name, gguf.dequantize(rows, type))
+        else:
+            writer.add_tensor(name, rows, raw_dtype=type)
     writer.write_header_to_file()
     writer.write_kv_data_to_file()
     writer.write_tensors_to_file()
@@ -130,15 +157,16 @@ def _values(name: str, size: tuple[int, ...], rng: np.random.Generator) -> np.nd
     return rng.standard_normal(size, np.float32) / np.float32(max(size[-1], 4) ** 0.5)
 
 
-def _add_bytes_as_vocabulary(writer: gguf.GGUFWriter) -> None:
+def _add_bytes_as_vocabulary(writer: gguf.GGUFWriter, n_unused: int) -> None:
     """A byte-level vocabulary without merges but one, which a reader wants to find and no text can use."""
     printable = [*range(0x21, 0x7F), *range(0xA1, 0xAD), *range(0xAE, 0x100)]
     others = [byte for byte in range(256) if byte not in printable]
     tokens = [chr(byte) for byte in printable] + [chr(256 + i) for i in range(len(others))]
+    tokens += [f"<unused{i}>" for i in range(n_unused)]
     writer.add_tokenizer_model("gpt2")
     writer.add_tokenizer_pre("gpt-2")
     writer.add_token_list(tokens)
-    writer.add_token_types([gguf.TokenType.NORMAL] * len(tokens))
+    writer.add_token_types([gguf.TokenType.NORMAL] * 256 + [gguf.TokenType.UNUSED] * n_unused)
     writer.add_token_merges(["zz zz"])
     writer.add_add_bos_token(False)
     writer.add_eos_token_id(0)

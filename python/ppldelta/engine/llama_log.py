@@ -21,6 +21,11 @@ _LEVELS = {1: logging.DEBUG, 2: logging.DEBUG, 3: logging.WARNING, 4: logging.ER
 _ALL, _FROM_WARNING = 0, 3
 _errors: deque[str] = deque(maxlen=64)
 
+_ROWS_HINT = (
+    "llama.cpp's graph of this architecture makes a row for every token, and llama-perplexity takes the wrong ones "
+    "without a word; until llama.cpp mends that, leave the model out"
+)
+
 
 def forward_log() -> None:
     """Passes what llama.cpp logged since the last call to the logger `ppldelta.llama_cpp`."""
@@ -47,6 +52,7 @@ def guard(what: str, hint: str | None = None) -> Iterator[None]:
         yield
     except RuntimeError as error:
         forward_log()
+        hint = _ROWS_HINT if isinstance(error, _core.RowsError) else hint
         raise ModelError(f"{what}: {printable(_errors[0]) if _errors else error}", hint=hint) from None
     finally:
         forward_log()

@@ -255,6 +255,16 @@ class ResolvedSettings:
             decides="numbers", help="flash attention, as cpp/scorer.cpp sets it: where llama.cpp can", choices=("auto",)
         ).metadata,
     )
+    swa_full: str = field(
+        init=False,
+        default="false",
+        metadata=Setting(
+            decides="numbers",
+            help="whether layers with a sliding window keep the whole context, as cpp/scorer.cpp sets it: as "
+            "llama-perplexity, only what they look at",
+            choices=("false",),
+        ).metadata,
+    )
     n_gpu_layers: int
     threads: int | None
     kld: bool

@@ -41,7 +41,7 @@ INSIDE: dict[str, tuple[str, ...]] = {
     ),
     "run": (
         *("settings", "batches", "tokenization", "checks", "keys", "memory", "job"),
-        *("lockstep", "evaluation", "frames", "scoring", "dry_run"),
+        *("lockstep", "evaluation", "sample", "variants", "noise", "frames", "scoring", "dry_run"),
     ),
     "store": ("database", "notes", "store", "hashes", "pruning"),
 }

@@ -177,7 +177,7 @@ def score_pairs(
     run: int,
     reference: PinnedSource,
     comparisons: Sequence[PinnedSource],
-    size: ContextSize,
+    sizes: Sequence[ContextSize],
     first: int,
     batches: Sequence[Batch],
     known: Set[Trust] = frozenset(),
@@ -185,7 +185,8 @@ def score_pairs(
     """Evaluates a reference and its comparisons in lockstep: a block of batches under each, so that a block of the
     reference's rows is kept and every comparison is compared with it. Nothing is kept between two tasks.
 
-    A comparison that fails is left out from there on. The arguments are as for `score`.
+    A comparison that fails is left out from there on. The arguments are as for `score`; `sizes` are those of each
+    model's context, the reference's first.
 
     Raises:
         ModelError: the reference fails, or the rows of a single batch take more memory than there is for them.
@@ -200,7 +201,7 @@ def score_pairs(
         mine.trusted = trusted.check(models[i], native.on_gpu(models[i].n_gpu_layers), known)
         loaded = _shelf.get(models[i], Weights.NEEDED)
         mine.info = loaded.model.info
-        scorer = loaded.scorer(size)
+        scorer = loaded.scorer(sizes[i])
         started = time.perf_counter()
         for item in block:
             with _on(batches[item], run, first + item):

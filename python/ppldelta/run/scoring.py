@@ -21,6 +21,7 @@ from ppldelta.run.checks import left_out
 from ppldelta.run.evaluation import evaluate, other_kernels
 from ppldelta.run.job import Request
 from ppldelta.run.lockstep import Lockstep, in_lockstep
+from ppldelta.run.noise import NoiseFloor
 from ppldelta.run.settings import DEFAULT_N_UBATCH, Settings
 from ppldelta.text.documents import Files, corpus_path
 
@@ -40,6 +41,7 @@ def score(
     threads: int | None = None,
     n_gpu_layers: int | None = None,
     kld: bool = False,
+    noise_floor: bool = False,
     store: str | os.PathLike[str] | bool | None = True,
     rpc: str | Iterable[str] | None = None,
     executor: Executor | None = None,
@@ -64,6 +66,11 @@ def score(
             token, rank of the token that came next, entropy. Reference and comparisons are then evaluated in lockstep,
             a block of windows under each, while the reference's logits of the block are in memory (at most a quarter
             of it, and 4 GiB). A comparison whose vocabulary has another size goes without.
+        noise_floor: whether to measure how far the reference is from itself under changes that say nothing of it: a
+            fourth, half and twice of the micro-batch, half of the threads, activations rounded to bfloat16, and if it
+            is on a GPU the CPU and each window alone. That evaluates a sample again under each: eight windows, or 2 %
+            of them if that is more, and at most 32,768 tokens. Comparisons that are no further from the reference are
+            said to be equal to it. It begins with a self-check, which warns of a backend that computes wrong.
         store: the SQLite file that keeps what was evaluated, window by window, so that no model is ever evaluated
             twice on the same tokens and an interrupted run goes on where it stopped. By default (True) one in the
             user's cache folder, or what the environment variable `PPLDELTA_STORE` names; None for no store.
@@ -99,6 +106,7 @@ def score(
         threads=threads,
         n_gpu_layers=n_gpu_layers,
         kld=kld,
+        noise_floor=noise_floor,
     )
     request = Request.of(ref, cmp, settings)
     with Session(executor, endpoints(rpc)) as session:
@@ -108,7 +116,10 @@ def score(
             if progress:
                 line(work.headline)
             reference, *comparisons = work.models
+            floor = NoiseFloor(work) if settings.noise_floor else None
+            checked = floor.check() if floor else Lockstep()
             before = in_lockstep(work) if settings.kld else Lockstep()
+            before.add(checked)
             evaluation = evaluate(reference, work, before)
             evaluations = []
             failures = []
@@ -119,8 +130,9 @@ def score(
                     evaluations.append(evaluate(comparison, work, before))
                 except ModelError as error:
                     failures.append((comparison.label, error))
+            noise = floor.measure(evaluation.logp) if floor and evaluations else ()
     if not evaluations:
         raise failures[0][1]
     warnings = [*work.warnings, *before.warnings, *other_kernels([evaluation, *evaluations], work)]
-    warnings += [left_out(*failure) for failure in failures]
-    return frames.as_result(work, evaluation, evaluations, corpus_path(files), warnings)
+    warnings += [left_out(*failure) for failure in failures] + (floor.warnings if floor else [])
+    return frames.as_result(work, evaluation, evaluations, corpus_path(files), warnings, noise)

@@ -46,7 +46,7 @@ class Setting:
     Attributes:
         decides: "numbers" if the log-probability of a token depends on it, so that it belongs to the signature and to
             the store's key; "tokens" if it only chooses which windows are evaluated, so that it belongs to the
-            signature; "columns" if it only adds columns to the result; "speed" if it moves time and memory alone.
+            signature; "columns" if it only adds to the result; "speed" if it moves time and memory alone.
         help: a sentence for people; what the command line says of its flag.
         flags: of the command line, with llama.cpp's names if it has the flag; none if it cannot be asked for.
         metavar: what the command line's help writes for its value.
@@ -154,6 +154,15 @@ class Settings:
             flags=("--kld",),
         ).metadata,
     )
+    noise_floor: bool = field(
+        default=False,
+        metadata=Setting(
+            decides="columns",
+            help="evaluate a sample of the documents again under the reference with other micro-batches, threads and "
+            "the like, and say which comparisons are no further from it",
+            flags=("--noise-floor",),
+        ).metadata,
+    )
 
     def __post_init__(self) -> None:
         for each in fields(self):
@@ -194,6 +203,7 @@ class Settings:
             n_gpu_layers=by_default if self.n_gpu_layers is None else self.n_gpu_layers,
             threads=self.threads,
             kld=bool(self.kld),
+            noise_floor=bool(self.noise_floor),
         )
 
 
@@ -246,6 +256,7 @@ class ResolvedSettings:
     n_gpu_layers: int
     threads: int | None
     kld: bool
+    noise_floor: bool
 
     def __post_init__(self) -> None:
         _check_ranges(self)

@@ -286,7 +286,7 @@ def test_a_backend_that_computes_wrong_is_named(monkeypatch: pytest.MonkeyPatch)
     monkeypatch.setattr(RemoteModel, "score", wrong)
     result = ppldelta.score(PROSE, demo.REFERENCE, GOOD, noise_floor=True, **RUN)
     [warning] = result.warnings
-    assert "`tiny-ref.Q8_0` is 0.5" in warning and "n_ubatch 16" in warning and "computes wrong" in warning
+    assert "`tiny-ref.Q8_0` is 0.2" in warning and "n_ubatch 16" in warning and "computes wrong" in warning
 
 
 @pytest.mark.parametrize("kld", [False, True])

@@ -32,9 +32,9 @@ from ppldelta.wording.names import printable
 BROKEN = 0.25
 """Mean |delta| of a batch, in nats per token, from which on a backend is said to compute wrong.
 
-Ten times what another micro-batch did to any text of a sample: 0.029 for Gemma 3 270M in Q4_K_M, 0.023 for SmolLM2-135M in
-Q8_0; activations in bfloat16 did 0.091 (2026-11-28, demo's corpus, two cores with AMX). A graph that gives other rows than
-it is asked for is some nats off.
+Another micro-batch did 0.029 at most to a text of Gemma 3 270M in Q4_K_M, and 0.023 to one of SmolLM2-135M in Q8_0;
+activations in bfloat16 did 0.141 and 0.091 (demo's corpus, two cores with AMX, 2026-11-28). A graph whose rows are not
+those that were asked for is some nats off.
 """
 
 

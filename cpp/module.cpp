@@ -213,13 +213,14 @@ PYBIND11_MODULE(_core, m) {
 
     py::class_<ppldelta::scorer>(m, "Scorer")
         .def(py::init([](std::shared_ptr<ppldelta::model> model, uint32_t n_ctx, uint32_t n_ubatch,
-                         uint32_t n_outputs_max, uint32_t n_seq_max, int32_t n_threads) {
+                         uint32_t n_outputs_max, uint32_t n_seq_max, int32_t n_threads, bool bf16) {
                  const py::gil_scoped_release release;
                  return std::make_unique<ppldelta::scorer>(
-                     std::move(model), ppldelta::scorer_params{ n_ctx, n_ubatch, n_outputs_max, n_seq_max, n_threads });
+                     std::move(model),
+                     ppldelta::scorer_params{ n_ctx, n_ubatch, n_outputs_max, n_seq_max, n_threads, bf16 });
              }),
              py::arg("model"), py::arg("n_ctx"), py::arg("n_ubatch"), py::arg("n_outputs_max"), py::arg("n_seq_max"),
-             py::arg("n_threads"))
+             py::arg("n_threads"), py::arg("bf16") = false)
         .def("score", &score, py::arg("windows"), py::arg("on_step"))
         .def("keep", &keep, py::arg("windows"), py::arg("n_top"), py::arg("on_step"))
         .def("compare", &compare, py::arg("windows"), py::arg("kept"), py::arg("on_step"))

@@ -59,6 +59,10 @@ scorer::scorer(std::shared_ptr<const model> m, const scorer_params & params) :
     p.flash_attn_type = LLAMA_FLASH_ATTN_TYPE_AUTO;
     p.swa_full        = false; // as llama-perplexity: layers with a sliding window keep no more than they look at
     p.no_perf         = true;
+    if (params.bf16) {
+        p.cb_eval           = layer_rounder::attend;
+        p.cb_eval_user_data = &rounder_;
+    }
     context_.reset(llama_init_from_model(model_->get(), p));
     if (!context_) {
         throw std::runtime_error("llama.cpp cannot make a context");
@@ -105,6 +109,9 @@ void scorer::run(const std::vector<window> & windows, logits_reader & reader,
             throw std::runtime_error("llama_decode returned " + std::to_string(status) + " for " +
                                      std::to_string(tokens.size()) + " tokens of " + std::to_string(windows.size()) +
                                      (windows.size() == 1 ? " window" : " windows"));
+        }
+        if (params_.bf16 && rounder_.take() == 0) {
+            throw std::runtime_error("the graph of this architecture does not name what its layers hand on");
         }
         llama_synchronize(ctx); // so that progress and interrupts are seen where the time is spent
         on_step(tokens.size());

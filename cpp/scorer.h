@@ -5,6 +5,7 @@
 
 #include "logits.h"
 #include "model.h"
+#include "rounding.h"
 
 #include <exception>
 #include <functional>
@@ -19,6 +20,7 @@ struct scorer_params {
     uint32_t n_outputs_max; // most rows of logits per micro-batch of a window that is alone in its call
     uint32_t n_seq_max;     // most windows in one call
     int32_t  n_threads;
+    bool     bf16;          // round what each layer hands on to bfloat16 (rounding.h)
 };
 
 // One fresh sequence: its tokens at the positions 0 … n_tokens - 1, and a row of logits for each from first_output on.
@@ -53,6 +55,7 @@ class scorer {
     struct context_deleter {
         void operator()(llama_context * ptr) const { llama_free(ptr); }
     };
+    layer_rounder                                   rounder_; // the context knows the address
     std::shared_ptr<const model>                    model_;
     scorer_params                                   params_;
     std::unique_ptr<llama_context, context_deleter> context_;

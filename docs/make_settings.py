@@ -13,7 +13,7 @@ from ppldelta.run.settings import SETTINGS, ResolvedSettings, Setting, Settings
 DECIDES = {
     "numbers": "each token's number",
     "tokens": "which tokens are scored",
-    "columns": "which columns there are",
+    "columns": "what there is beside the numbers",
     "speed": "time and memory",
 }
 """What `Setting.decides` means, for people."""

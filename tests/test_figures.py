@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import math
+from collections.abc import Callable
 
 import numpy as np
 import plotly.graph_objects as go
@@ -219,3 +220,17 @@ def test_colours_can_be_seen_and_told_apart(mode: int) -> None:
         seen = [np.cbrt(np.clip(np.array(matrix) @ linear(color), 0, 1)) for color in colors]
         assert min(np.linalg.norm(a - b) for a, b in itertools.combinations(seen, 2)) > 0.05
     assert len(theme.DARK_OF_LIGHT) == len(theme.CHROME) + len(theme.MODEL_COLORS), "a light colour stands twice"
+
+
+@pytest.mark.parametrize("draw", [figures.documents_plane, figures.models_plane])
+def test_the_noise_floor_is_a_region_from_zero(draw: Callable[..., go.Figure]) -> None:
+    rows = DOCUMENTS if draw is figures.documents_plane else OVERALL
+    figure = draw(rows, floor=(0.02, 0.03))
+    [region] = [shape for shape in figure.layout.shapes if shape.name == "noise floor"]
+    assert (region.type, region.layer) == ("rect", "below")
+    assert (region.x0, region.y0, region.x1, region.y1) == (0, 0, 0.02, 0.03)
+    [name] = [each for each in figure.layout.annotations if each.text == "noise floor"]
+    assert (name.x, name.y) == (0.01, 0.03), "it points at the region"
+    for floor in (None, (math.nan, 0.1)):
+        assert "noise floor" not in str(draw(rows, floor=floor).layout)
+    assert draw(rows, floor=(9.0, 0.1)).layout.xaxis.range[1] > 9, "it is whole"

@@ -42,7 +42,7 @@ INSIDE: dict[str, tuple[str, ...]] = {
     ),
     "run": (
         *("settings", "batches", "tokenization", "checks", "keys", "memory", "paired", "job"),
-        *("lockstep", "evaluation", "frames", "scoring", "dry_run"),
+        *("lockstep", "evaluation", "sample", "variants", "noise", "frames", "scoring", "dry_run"),
     ),
     "store": ("database", "notes", "store", "hashes", "pruning"),
     "studies": ("description", "example", "study"),

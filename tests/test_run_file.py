@@ -14,16 +14,17 @@ import pytest
 
 import ppldelta
 from ppldelta import demo
-from ppldelta.family import ModelFacts
+from ppldelta.family import ModelFacts, Noise
 from ppldelta.saved.run_file import content_hash
 
 VALUES: list[Any] = [
     None, True, 0, -1, 2**63 - 1, 2**63, 10**400, 0.5, -0.5, 1e308, float("nan"), float("inf"), "", "<b>&\x00",
     "\ud800", [], [0], ["x"], [None], [["x"]], {}, {"x": 0}, {"x": "x"}, {"x": {"x": []}},
 ]  # fmt: skip
-MAY_BE_MISSING = {"kernels", "causal", "corpus", "n_fed", "left_out"}
+MAY_BE_MISSING = {"kernels", "causal", "corpus", "n_fed", "left_out", "noise"}
 MAY_BE_NULL = {
-    *(each.name for each in dataclasses.fields(ModelFacts) if "None" in str(each.type)), "corpus", "n_fed", "files"
+    *(each.name for each in dataclasses.fields(ModelFacts) if "None" in str(each.type)), "corpus", "n_fed", "files",
+    "kld",
 }  # fmt: skip
 
 Place = tuple[str | int, ...]
@@ -37,7 +38,8 @@ def saved(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A result of one family, two models and two short documents."""
     texts = {"a.txt": "def area(r):\n    return 3.14 * r * r\n", "b.txt": "It was a bright cold day in April."}
     result = ppldelta.score(texts, demo.REFERENCE, demo.COMPARISONS[:2], store=None, threads=1, progress=False)
-    families = [dataclasses.replace(result.families[0], corpus="/texts")]
+    noise = (Noise("n_ubatch 64", 0.02, 0.01, 0.001, 0.5, 100),)
+    families = [dataclasses.replace(result.families[0], corpus="/texts", noise=noise)]
     result = dataclasses.replace(result, families=families, warnings=["`x` is odd."], left_out={"document": ["c.txt"]})
     return result.save(tmp_path_factory.mktemp("saved") / "out")
 
@@ -97,7 +99,7 @@ def may_load(run: Any, place: Place, what: str, value: Any) -> bool:
     """Whether an edit may give a result: it leaves every field of its type, and takes away none that all have."""
     free = {"signature", "left_out", "warnings", "devices", "kernels"} & {key for key in place[:-1]}
     if what != "changed":
-        return bool(free) or (what == "deleted" and place[-1] in MAY_BE_MISSING)
+        return bool(free) or place[-2:-1] == ("noise",) or (what == "deleted" and place[-1] in MAY_BE_MISSING)
     if kind(value) == kind(inside(run, place)):
         return True
     return (value is None and place[-1] in MAY_BE_NULL) or (place[-1] == "signature" and kind(value) in ("str", "dict"))
@@ -152,6 +154,8 @@ def test_an_edited_file_is_read_or_refused_with_one_error(saved: Path, tmp_path:
         ((*REF, "kernels"), "CPU", '`families[0].ref.kernels` must be a list, got "CPU"'),
         ((*REF, "color"), "red", "this version knows no field `families[0].ref.color`"),
         ((*FAMILY, "devices", 0), 1, "`families[0].devices[0]` must be a text, got 1"),
+        ((*FAMILY, "noise", 0, "gain"), -0.1, "`families[0].noise[0].gain` must be a finite number that is not negat"),
+        ((*FAMILY, "noise", 0, "kld"), "0", "number that is not negative or null, got"),
         ((*FAMILY, "signature", "n_ctx"), 5, '`families[0].signature["n_ctx"]` must be a text, got 5'),
         (("left_out", "document"), "c.txt", '`left_out["document"]` must be a list, got "c.txt"'),
         (("files", "tokens.parquet", "size_bytes"), None, '`files["tokens.parquet"].size_bytes` must be a'),

@@ -38,6 +38,7 @@ RESOLVED = ResolvedSettings(
     threads=5,
     kld=False,
     top_k=0,
+    noise_floor=False,
 )
 
 
@@ -86,10 +87,12 @@ def test_flags_are_the_settings() -> None:
 
 
 def test_flags_are_those_of_llama_cpp() -> None:
-    """One flag of llama.cpp's bears all names that we give a setting; that of windows and `--kld` are ours alone."""
+    """One flag of llama.cpp's bears all names that we give a setting; the others are ours alone."""
     theirs = [set(re.findall(r"(?<![\w-])--?[a-z-]+", line)) for line in llama_perplexity("--help").stdout.splitlines()]
     ours = {name: set(SETTINGS[name].flags) for name in NAMES}
-    assert [name for name, flags in ours.items() if not any(flags <= line for line in theirs)] == ["windows", "kld"]
+    assert [name for name, flags in ours.items() if not any(flags <= line for line in theirs)] == [
+        *("windows", "kld", "noise_floor")
+    ]
 
 
 def test_the_page_of_settings_is_current() -> None:
@@ -101,7 +104,8 @@ def test_the_page_of_settings_is_current() -> None:
 
 def test_a_worker_s_context_is_made_from_them() -> None:
     context = RESOLVED.context
-    for each in fields(ContextSize):
+    assert not context.bf16, "which is no setting: only the noise floor asks for it"
+    for each in fields(ContextSize)[:-1]:
         assert getattr(context, each.name) == getattr(RESOLVED, each.name)
 
 
@@ -132,6 +136,7 @@ def test_what_the_scorer_fixes_is_what_they_say() -> None:
         ("threads", 1.5, "`threads` must be a whole number, got 1.5 (float)"),
         ("threads", 0, "`threads` must lie between 1 and 512, got 0"),
         ("kld", 1, "`kld` must be True or False, got 1 (int)"),
+        ("noise_floor", None, "`noise_floor` must be True or False, got None (NoneType)"),
         ("n_gpu_layers", -2, "`n_gpu_layers` must lie between -1 and 2147483647, got -2"),
     ],
 )
@@ -164,7 +169,7 @@ def test_nothing_asked_for_is_resolved_from_the_model_and_the_build(info: ModelI
     on_cpu = {
         "windows": "perplexity", "n_ctx": 2048, "max_windows": None, "n_ubatch": 256, "n_outputs_max": 128,
         "n_seq_max": 1, "kv": "f16", "flash_attn": "auto", "swa_full": "false", "n_gpu_layers": 0,
-        "threads": None, "kld": False, "top_k": 0,
+        "threads": None, "kld": False, "top_k": 0, "noise_floor": False,
     }  # fmt: skip
     on_gpu = on_cpu | {"n_outputs_max": 256, "n_seq_max": N_SEQ_MAX_GPU, "n_gpu_layers": -1}
     assert info.n_ctx_train == 2048

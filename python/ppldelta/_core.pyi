@@ -23,7 +23,14 @@ class Model:
 
 class Scorer:
     def __init__(
-        self, model: Model, n_ctx: int, n_ubatch: int, n_outputs_max: int, n_seq_max: int, n_threads: int
+        self,
+        model: Model,
+        n_ctx: int,
+        n_ubatch: int,
+        n_outputs_max: int,
+        n_seq_max: int,
+        n_threads: int,
+        bf16: bool = False,
     ) -> None: ...
     def score(
         self,

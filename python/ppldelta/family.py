@@ -94,6 +94,27 @@ class ModelFacts:
 
 
 @dataclass(frozen=True)
+class Noise:
+    """How far a reference is from itself on a sample of the documents if something changes that says nothing of it.
+
+    Attributes:
+        change: such as "n_ubatch 64".
+        gain: of the reference so changed against itself, nats per token.
+        loss: likewise.
+        kld: mean KL divergence from it, nats per token; None if it was not asked for or cannot be had.
+        delta_max: the largest |delta| of a token, nats.
+        n_scored: tokens of the sample that were scored.
+    """
+
+    change: str
+    gain: float
+    loss: float
+    kld: float | None
+    delta_max: float
+    n_scored: int
+
+
+@dataclass(frozen=True)
 class Family:
     """One reference and the comparisons that are judged against it.
 
@@ -106,6 +127,7 @@ class Family:
         devices: that evaluated, each with its description.
         corpus: folder of the documents; None if they had none.
         n_fed: tokens that each model had to evaluate.
+        noise: what the reference differs from itself by, a change each; empty if that was not measured.
     """
 
     name: str = field(metadata={"key": "family"})
@@ -116,8 +138,38 @@ class Family:
     devices: tuple[str, ...]
     corpus: str | None = None
     n_fed: int | None = None
+    noise: tuple[Noise, ...] = ()
 
     @property
     def models(self) -> list[str]:
         """Labels of the comparisons."""
         return [model.label for model in self.cmp]
+
+    @property
+    def noise_floor(self) -> Noise | None:
+        """The largest of each that any change gave, named for the change of the largest gain and loss; None if no noise
+        was measured."""
+        if not self.noise:
+            return None
+        return Noise(
+            change=max(self.noise, key=lambda each: each.gain + each.loss).change,
+            gain=max(each.gain for each in self.noise),
+            loss=max(each.loss for each in self.noise),
+            kld=max((each.kld for each in self.noise if each.kld is not None), default=None),
+            delta_max=max(each.delta_max for each in self.noise),
+            n_scored=max(each.n_scored for each in self.noise),
+        )
+
+    def is_within_noise(self, gain: float | None, loss: float | None, kld: float | None = None) -> bool:
+        """Whether a comparison cannot be told from the reference: none of its values is beyond the noise floor.
+
+        Args:
+            gain: the comparison's, nats per token; None or not finite if it is not known, which is never inside.
+            loss: likewise.
+            kld: its mean KL divergence, nats per token; None if it is not known, which decides nothing.
+        """
+        floor = self.noise_floor
+        if floor is None or gain is None or loss is None:
+            return False
+        inside = gain <= floor.gain and loss <= floor.loss
+        return inside and (kld is None or floor.kld is None or kld <= floor.kld)

@@ -15,6 +15,7 @@ import polars as pl
 
 from ppldelta import _core, schema
 from ppldelta.analysis.divergence import model_tails
+from ppldelta.analysis.floor import noise_notes
 from ppldelta.analysis.metrics import document_metrics, model_metrics
 from ppldelta.errors import names_left_out
 from ppldelta.family import Family
@@ -181,7 +182,7 @@ class Result:
         ):
             table = str(summary)
         note = "gain, loss, delta: nats per token; *_bpb: bits per byte; every token weighs the same"
-        return f"Compared with {references}:\n{table}\n{note}"
+        return "\n".join([f"Compared with {references}:", table, note, *noise_notes(self.families, self.summary)])
 
     def _repr_html_(self) -> str:
         return self.summary._repr_html_()

@@ -78,6 +78,12 @@ class ContextSize:
     threads: int | None
     n_outputs_max: int
     n_seq_max: int
+    bf16: bool = False
+
+
+def default_threads() -> int:
+    """The physical cores of this machine."""
+    return int(loky.cpu_count(only_physical_cores=True))
 
 
 class Weights(Enum):
@@ -113,7 +119,7 @@ class _Loaded:
         """A context of this size, which takes the place of the last one."""
         if self._scorer is None or self._scorer[0] != size:
             self._scorer = None  # its memory first
-            threads = size.threads or loky.cpu_count(only_physical_cores=True)
+            threads = size.threads or default_threads()
             self._scorer = size, Scorer(self.model, **asdict(replace(size, threads=threads)))
         return self._scorer[1]
 

@@ -211,6 +211,7 @@ class Scorer:
         n_outputs_max: most scored tokens in a micro-batch of a window that is scored alone, n_ubatch by default; bounds
             memory (n_outputs_max × n_vocab float32 logits).
         n_seq_max: most windows that are scored together.
+        bf16: round what each layer hands on to bfloat16, as engines that keep activations in it do.
 
     Raises:
         ModelError: the context cannot be made, for example for lack of memory, or the model is not causal.
@@ -225,6 +226,7 @@ class Scorer:
         threads: int,
         n_outputs_max: int | None = None,
         n_seq_max: int = 1,
+        bf16: bool = False,
     ) -> None:
         self.model = model
         self.n_ctx = n_ctx
@@ -235,7 +237,7 @@ class Scorer:
             f"cannot make a context of {n_ctx} tokens for `{printable(model.path)}`",
             "a smaller `n_ctx` or `n_ubatch` needs less memory",
         ):
-            self._core = _core.Scorer(model._core, n_ctx, n_ubatch, n_outputs_max, n_seq_max, threads)
+            self._core = _core.Scorer(model._core, n_ctx, n_ubatch, n_outputs_max, n_seq_max, threads, bf16)
 
     def score(self, window: Window, on_step: Callable[[int], object] = lambda n_tokens: None) -> NDArray[np.float32]:
         """Log-probabilities of a window's targets.

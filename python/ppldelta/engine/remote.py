@@ -96,6 +96,10 @@ class RemoteModel:
         self.load_s = 0.0
         """Seconds that it took to load the model, the longest time of `look` and `load`."""
 
+    def with_layers(self, n_gpu_layers: int) -> RemoteModel:
+        """The same model with so many layers on the GPU."""
+        return RemoteModel(self._session, self._model, n_gpu_layers=n_gpu_layers, content=self._content)
+
     @property
     def label(self) -> str:
         """What the user calls the model."""
@@ -244,11 +248,13 @@ class RemoteModel:
         on_tokens: Callable[[int], object] = lambda n_tokens: None,
         known: Set[Trust] = frozenset(),
         top_k: int = 0,
+        sizes: Sequence[ContextSize] = (),
     ) -> Generator[PairedShard, None, None]:
         """Evaluates this model and comparisons with it in lockstep; the arguments are as for `score`.
 
-        The records have the `top_k` best tokens of both, at most as many as the vocabulary has. Where models do not fit
-        into memory together, each shard loads them again, so that one is longer than `score`'s.
+        The records have the `top_k` best tokens of both, at most as many as the vocabulary has. `sizes` are those of each
+        comparison's context, by default this model's. Where models do not fit into memory together, each shard loads
+        them again, so that one is longer than `score`'s.
 
         Yields:
             Shards as they are done.
@@ -264,7 +270,7 @@ class RemoteModel:
             worker.score_pairs,
             _shards(n_fed, lambda: most_tokens),
             lambda shard: (
-                *(self._pinned, [each._pinned for each in comparisons], size),
+                *(self._pinned, [each._pinned for each in comparisons], [size, *(sizes or [size] * len(comparisons))]),
                 *(shard.start, batches[shard.start : shard.stop], known, top_k),
             ),
             label=comparisons[0].label if n_models == 2 else self.label,

@@ -177,7 +177,7 @@ def score_pairs(
     run: int,
     reference: PinnedSource,
     comparisons: Sequence[PinnedSource],
-    size: ContextSize,
+    sizes: Sequence[ContextSize],
     first: int,
     batches: Sequence[Batch],
     known: Set[Trust] = frozenset(),
@@ -188,7 +188,7 @@ def score_pairs(
     their contexts are, where they have room.
 
     A comparison that fails is left out from there on. The arguments are as for `score`; `top_k` is how many of the best
-    tokens the records have.
+    tokens the records have, and `sizes` are those of each model's context, the reference's first.
 
     Raises:
         ModelError: the reference fails, or the rows of a single batch take more memory than there is for them.
@@ -203,7 +203,7 @@ def score_pairs(
         mine.trusted = trusted.check(models[i], native.on_gpu(models[i].n_gpu_layers), known)
         loaded = _shelf.get(models[i], Weights.NEEDED, beside=beside)
         mine.info = loaded.model.info
-        scorer = loaded.scorer(size)
+        scorer = loaded.scorer(sizes[i])
         started = time.perf_counter()
         for item in block:
             with _on(batches[item], run, first + item):
@@ -219,7 +219,7 @@ def score_pairs(
 
     first_loaded = _shelf.get(reference, Weights.NEEDED, beside=True)
     n_vocab = first_loaded.model.info.n_vocab
-    others_bytes = first_loaded.scorer(size).size_bytes * len(comparisons)  # a comparison's context is as large
+    others_bytes = first_loaded.scorer(sizes[0]).size_bytes * len(comparisons)  # a comparison's context is as large
     beside = kept.leaves_room(others_bytes, max(batch.n_scored for batch in batches), n_vocab)
     for block in kept.blocks(batches, n_vocab, others_bytes if beside else 0):
         rows: list[KeptRows] = []  # the last block's are free by now

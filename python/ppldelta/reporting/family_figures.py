@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 import plotly.graph_objects as go
@@ -11,6 +12,7 @@ from ppldelta.analysis.density import Density, density_grid
 from ppldelta.analysis.front import gain_loss_front, size_delta_front
 from ppldelta.family import Family
 from ppldelta.reporting import figures, labels, plane, ratios, sizes, theme
+from ppldelta.reporting.plane import Limits
 from ppldelta.reporting.sizes import Measure
 from ppldelta.reporting.units import COLUMNS, Choice, Unit
 
@@ -30,6 +32,7 @@ class FamilyFigures:
 
     def __init__(self, family: Family, documents: pl.DataFrame, models: pl.DataFrame, *, filled: bool = True) -> None:
         self.reference = family.ref
+        self._noise = family.noise_floor
         self.documents = documents.filter(family=family.name)
         self.models = models.filter(family=family.name)
         self.categories = labels.unique(self.documents, "category")
@@ -40,22 +43,46 @@ class FamilyFigures:
         """One row of `schema.MODELS` per model."""
         return self.models.filter(_in(choice.category), weighting=choice.weighting)
 
+    def floor(self, unit: Unit) -> Limits | None:
+        """Gain and loss of the noise floor; in bits per byte for as many bytes as a token of the documents has."""
+        if self._noise is None:
+            return None
+        if unit == "nats":
+            return self._noise.gain, self._noise.loss
+        n_scored, n_bytes = self.rows(Choice()).select("n_scored", "n_bytes").row(0)
+        per_byte = n_scored / n_bytes / math.log(2) if n_bytes else math.nan
+        return self._noise.gain * per_byte, self._noise.loss * per_byte
+
     def models_plane(self, choice: Choice) -> go.Figure:
         """Gain against loss of every model."""
         rows = self.rows(choice)
         gain, loss = COLUMNS[choice.unit]
         front = rows.filter(pl.Series(gain_loss_front(rows[gain], rows[loss])))["model"].to_list()
-        return figures.models_plane(rows, unit=choice.unit, front=front, style=self.style)
+        return figures.models_plane(
+            rows, unit=choice.unit, front=front, floor=self.floor(choice.unit), style=self.style
+        )
 
     def small_plane(self, choice: Choice) -> go.Figure:
         """Gain against loss of every model in one category, without names; all categories have one scale."""
         reach = plane.limits(self.models.filter(weighting=choice.weighting), unit=choice.unit)
-        return figures.models_plane(self.rows(choice), unit=choice.unit, reach=reach, named=False, style=self.style)
+        return figures.models_plane(
+            self.rows(choice),
+            unit=choice.unit,
+            reach=reach,
+            named=False,
+            floor=self.floor(choice.unit),
+            style=self.style,
+        )
 
     def documents_plane(self, unit: Unit) -> go.Figure:
         """Gain against loss of every document."""
         return figures.documents_plane(
-            self.documents, unit=unit, densities=self._densities(unit), filled=self.filled, style=self.style
+            self.documents,
+            unit=unit,
+            densities=self._densities(unit),
+            filled=self.filled,
+            floor=self.floor(unit),
+            style=self.style,
         )
 
     def perplexities(self) -> go.Figure:

@@ -24,13 +24,13 @@ def limits(frame: pl.DataFrame, *, unit: Unit = "nats", regions: Sequence[Limits
     """How far the axes of a plane must reach to show all rows of `documents` or `models` with their intervals.
 
     The shorter axis is at least half as long as the other, so that the diagonal stays readable. `regions` says how
-    far contours reach, which are to be whole as well.
+    far contours and the noise floor reach, which are to be whole as well.
     """
     reach = []
     for i, column in enumerate(COLUMNS[unit]):
         names = [name for name in (column, f"{column}_high") if name in frame.columns]
         values = [value for name in names for value in frame[name] if numbers.known(value)]
-        values += [region[i] for region in regions]
+        values += [region[i] for region in regions if numbers.known(region[i])]
         reach.append(max(values, default=0.0))
     longest = max(reach) or 1.0
     return max(reach[0], longest / 2) * 1.09, max(reach[1], longest / 2) * 1.09
@@ -104,6 +104,42 @@ def add_better_half(figure: go.Figure, near: float, far: float, words: str) -> N
         text=words,
         showarrow=False,
         font=dict(color=LIGHT["muted"], size=11),
+    )
+
+
+def add_noise_floor(figure: go.Figure, floor: Limits | None) -> None:
+    """Adds the region in which nothing can be told from the reference, from 0 to the noise floor's gain and loss, with
+    its name at the end of a pointer: the region may be too small to hold it.
+
+    Args:
+        figure: a plane to draw on.
+        floor: gain and loss in the plane's unit; None draws nothing.
+    """
+    if floor is None or not all(map(numbers.known, floor)):
+        return
+    figure.add_shape(
+        type="rect",
+        name="noise floor",
+        x0=0,
+        y0=0,
+        x1=floor[0],
+        y1=floor[1],
+        fillcolor=LIGHT["noise"],
+        line=dict(color=LIGHT["muted"], width=1, dash="2px,2px"),
+        layer="below",
+    )
+    figure.add_annotation(
+        x=floor[0] / 2,
+        y=floor[1],
+        text="noise floor",
+        showarrow=True,
+        arrowhead=0,
+        arrowwidth=1,
+        arrowcolor=LIGHT["muted"],
+        ax=0,
+        ay=-34,
+        xanchor="left",
+        font=dict(color=LIGHT["muted"], size=10),
     )
 
 

@@ -191,7 +191,10 @@ def _section(index: int, family: Family, made: FamilyFigures, plots: dict[Sectio
             JudgedModel(
                 model,
                 f"m{i % len(theme.MODEL_COLORS)}",
-                sentences.finding(by_token.filter(model=model).to_dicts()),
+                [
+                    *sentences.finding(rows := by_token.filter(model=model).to_dicts()),
+                    *sentences.within_noise(family, next(row for row in rows if row["category"] is None)),
+                ],
             )
             for i, model in enumerate(family.models)
         ],

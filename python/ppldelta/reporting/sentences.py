@@ -13,6 +13,7 @@ from dataclasses import dataclass
 import polars as pl
 
 from ppldelta.analysis.uncertainty import LEVEL
+from ppldelta.family import Family
 from ppldelta.reporting.rows import Row, ends, number, text
 from ppldelta.reporting.units import SHORT_UNITS
 from ppldelta.wording import numbers
@@ -73,6 +74,28 @@ def finding(rows: Sequence[Row]) -> list[Piece]:
         pieces += _group(group, word, unit=at == 0)
     pieces += [Piece(". Over all tokens: "), *_amount(overall, unit=False, bare=True), Piece(".")]
     return pieces
+
+
+def within_noise(family: Family, row: Row) -> list[Piece]:
+    """The sentence that follows `finding` if the model cannot be told from the reference; nothing if it can.
+
+    Args:
+        family: the model's.
+        row: the model's row of `schema.MODELS` for all documents, every token weighing the same.
+    """
+    floor = family.noise_floor
+    if floor is None or not family.is_within_noise(number(row, "gain"), number(row, "loss"), number(row, "kld")):
+        return []
+    gain, loss = (
+        numbers.fixed(each, max(numbers.decimals(floor.gain, floor.loss), 3)) for each in (floor.gain, floor.loss)
+    )
+    return [
+        Piece(" That is inside the noise floor (gain "),
+        Piece(gain, "number"),
+        Piece(", loss "),
+        Piece(loss, "number"),
+        Piece(f", with {floor.change}): the model is equal to the reference, as far as these documents tell."),
+    ]
 
 
 def _group(rows: Sequence[Row], word: str, *, unit: bool) -> list[Piece]:

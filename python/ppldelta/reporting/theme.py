@@ -26,6 +26,7 @@ CHROME = {  # role: (light, dark)
     "line": ("#dddad4", "#343a41"),
     "grid": ("#eceae5", "#272c32"),
     "iso": ("#d6d3cc", "#3b424a"),
+    "noise": ("#e9dcc3", "#453a26"),
     "better": ("#e7f1ec", "#17211f"),
     "accent": ("#1f5fa8", "#7db6f2"),
     "gain": ("#12805c", "#3fbf95"),  # green and purple: far apart for colour-blind readers as well

@@ -24,6 +24,7 @@ from ppldelta.models.references import ModelLike
 from ppldelta.run import job
 from ppldelta.run.checks import left_out
 from ppldelta.run.job import Job, Participant, Request
+from ppldelta.run.noise import NoiseFloor
 from ppldelta.run.settings import DEFAULT_N_UBATCH, Settings
 from ppldelta.text.documents import Files
 from ppldelta.text.windows import Batch, Window
@@ -82,6 +83,8 @@ class Plan:
         store: the file where evaluations are kept; None if they are not.
         warnings: what the reader of the numbers should know, in sentences.
         left_out: what of the given a run would leave out: "document", "folder" or "comparison" → names.
+        n_fed_noise: tokens that the reference reads again for the noise floor; None if that is not asked for.
+        time_noise_s: estimated seconds of that.
     """
 
     n_documents: int
@@ -96,11 +99,13 @@ class Plan:
     store: Path | None
     warnings: list[str]
     left_out: dict[str, list[str]]
+    n_fed_noise: int | None = None
+    time_noise_s: float = 0.0
 
     @property
     def time_s(self) -> float:
         """Estimated seconds of the whole run."""
-        return sum(model.time_s for model in self.models)
+        return sum(model.time_s for model in self.models) + self.time_noise_s
 
     def __repr__(self) -> str:
         todo = [model for model in self.models if model.n_fed]
@@ -125,11 +130,15 @@ class Plan:
             ("for each model", f"{counted(self.n_fed, 'token')} fed, {self.n_scored:,} scored (`{self.windows}`)"),
             ("store", printable(self.store) if self.store else "none"),
         ]
-        if not todo:
+        if self.n_fed_noise is not None:
+            fed = f"{counted(self.n_fed_noise, 'token')} fed" if self.n_fed_noise else "in the store"
+            documents.insert(-1, ("noise floor", f"{fed}, {numbers.duration(self.time_noise_s)}"))
+        n_todo = len(todo) + bool(self.n_fed_noise and not self.models[0].n_fed)
+        if not n_todo:
             total = "Everything is in the store: no model has to be loaded."
         else:
             total = (
-                f"{len(todo)} of {counted(len(self.models), 'model')} to load, about {numbers.duration(self.time_s)} "
+                f"{n_todo} of {counted(len(self.models), 'model')} to load, about {numbers.duration(self.time_s)} "
                 "on this machine as busy as it is now."
             )
         return "\n".join([*columns(documents, n_left=2), "", *columns(rows, n_left=1), "", total])
@@ -148,6 +157,7 @@ def plan(
     n_gpu_layers: int | None = None,
     kld: bool = False,
     top_k: int = 0,
+    noise_floor: bool = False,
     store: str | os.PathLike[str] | bool | None = True,
     rpc: str | Iterable[str] | None = None,
     executor: Executor | None = None,
@@ -173,6 +183,7 @@ def plan(
         n_gpu_layers=n_gpu_layers,
         kld=kld,
         top_k=top_k,
+        noise_floor=noise_floor,
     )
     request = Request.of(ref, cmp, settings)
     with (
@@ -191,6 +202,7 @@ def plan(
                 warnings.append(left_out(model.label, error, "a run would leave this model out"))
                 models.append(unmeasured)
             shown.update(1)
+        n_fed_noise, time_noise_s = _noise(work, models[0]) if settings.noise_floor else (None, 0.0)
         texts = work.reference.tokenization
         return Plan(
             n_documents=len(texts.documents),
@@ -205,7 +217,22 @@ def plan(
             store=work.store.path if work.store else None,
             warnings=list(map(str, warnings)),
             left_out=names_left_out(warnings),
+            n_fed_noise=n_fed_noise,
+            time_noise_s=time_noise_s,
         )
+
+
+def _noise(work: Job, reference: Forecast) -> tuple[int, float]:
+    """Tokens and seconds of the noise floor; a reference that has nothing else to evaluate is measured for it.
+
+    Raises:
+        ModelError: the reference cannot be loaded or evaluated.
+    """
+    floor = NoiseFloor(work)
+    if not floor.n_fed:
+        return 0, 0.0
+    tokens_per_s = reference.tokens_per_s or probe(work.reference, floor.batches, work.settings.context)
+    return floor.n_fed, floor.n_fed / tokens_per_s
 
 
 def _unmeasured(model: Participant) -> Forecast:

@@ -6,7 +6,7 @@ import numpy as np
 import polars as pl
 
 from ppldelta import schema
-from ppldelta.family import Family
+from ppldelta.family import Family, Noise
 from ppldelta.result import Result, make_result
 from ppldelta.run.evaluation import Evaluation
 from ppldelta.run.job import Job
@@ -20,6 +20,7 @@ def as_result(
     token_pieces: dict[int, bytes],
     corpus_folder: str | None,
     warnings: list[str],
+    noise: tuple[Noise, ...] = (),
 ) -> Result:
     """A result of one family.
 
@@ -30,6 +31,7 @@ def as_result(
         token_pieces: the bytes of each token that occurs in any of it.
         corpus_folder: where the documents are, for people.
         warnings: sentences for the reader.
+        noise: what the reference differs from itself by.
     """
     tokenization, label = ref.participant.tokenization, ref.label
     documents = tokenization.documents
@@ -67,6 +69,7 @@ def as_result(
         devices=tuple(work.build.devices),
         corpus=corpus_folder,
         n_fed=ref.participant.n_fed,
+        noise=noise,
     )
     return make_result(_token_records(tokenization, ref, cmps), pieces, corpus, texts, [family], warnings)
 

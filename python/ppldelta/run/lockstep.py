@@ -49,6 +49,12 @@ class Lockstep:
     failures: dict[str, ModelError] = field(default_factory=dict)
     warnings: list[str] = field(default_factory=list)
 
+    def add(self, other: Lockstep) -> None:
+        """Notes what else was evaluated, where it is not known yet; seconds add up."""
+        self.logp = other.logp | self.logp
+        self.kernels = other.kernels | self.kernels
+        self.times |= {sha256: self.times.get(sha256, 0.0) + time_s for sha256, time_s in other.times.items()}
+
     def records(self, comparison: Participant, reference: Participant) -> NDArray[np.void] | None:
         """Those of all scored tokens in the order of the windows; None where the pair has none."""
         keys = comparison.pair_keys(reference)

@@ -21,6 +21,7 @@ from ppldelta.run.checks import left_out
 from ppldelta.run.evaluation import evaluate, other_kernels, pieces_of
 from ppldelta.run.job import Request
 from ppldelta.run.lockstep import Lockstep, in_lockstep
+from ppldelta.run.noise import NoiseFloor
 from ppldelta.run.settings import DEFAULT_N_UBATCH, Settings
 from ppldelta.text.documents import Files, corpus_path
 
@@ -41,6 +42,7 @@ def score(
     n_gpu_layers: int | None = None,
     kld: bool = False,
     top_k: int = 0,
+    noise_floor: bool = False,
     store: str | os.PathLike[str] | bool | None = True,
     rpc: str | Iterable[str] | None = None,
     executor: Executor | None = None,
@@ -67,6 +69,11 @@ def score(
             of it, and 4 GiB). A comparison whose vocabulary has another size goes without.
         top_k: how many of the tokens that each model finds most probable at each place are kept, with their
             log-probabilities: at most 100. Any number but 0 implies `kld`.
+        noise_floor: whether to measure how far the reference is from itself under changes that say nothing of it: a
+            fourth, half and twice of the micro-batch, half of the threads, activations rounded to bfloat16, and if it
+            is on a GPU the CPU and each window alone. That evaluates a sample again under each: eight windows, or 2 %
+            of them if that is more, and at most 32,768 tokens. Comparisons that are no further from the reference are
+            said to be equal to it. It begins with a self-check, which warns of a backend that computes wrong.
         store: the SQLite file that keeps what was evaluated, window by window, so that no model is ever evaluated
             twice on the same tokens and an interrupted run goes on where it stopped. By default (True) one in the
             user's cache folder, or what the environment variable `PPLDELTA_STORE` names; None for no store.
@@ -103,6 +110,7 @@ def score(
         n_gpu_layers=n_gpu_layers,
         kld=kld,
         top_k=top_k,
+        noise_floor=noise_floor,
     )
     request = Request.of(ref, cmp, settings)
     with Session(executor, endpoints(rpc)) as session:
@@ -112,7 +120,10 @@ def score(
             if progress:
                 line(work.headline)
             reference, *comparisons = work.models
+            floor = NoiseFloor(work) if settings.noise_floor else None
+            checked = floor.check() if floor else Lockstep()
             before = in_lockstep(work) if work.settings.kld else Lockstep()
+            before.add(checked)
             evaluation = evaluate(reference, work, before)
             evaluations = []
             failures = []
@@ -124,8 +135,9 @@ def score(
                 except ModelError as error:
                     failures.append((comparison.label, error))
             pieces = pieces_of(reference, evaluations)
+            noise = floor.measure(evaluation.logp) if floor and evaluations else ()
     if not evaluations:
         raise failures[0][1]
     warnings = [*work.warnings, *before.warnings, *other_kernels([evaluation, *evaluations], work)]
-    warnings += [left_out(*failure) for failure in failures]
-    return frames.as_result(work, evaluation, evaluations, pieces, corpus_path(files), warnings)
+    warnings += [left_out(*failure) for failure in failures] + (floor.warnings if floor else [])
+    return frames.as_result(work, evaluation, evaluations, pieces, corpus_path(files), warnings, noise)

@@ -46,7 +46,7 @@ class Setting:
     Attributes:
         decides: "numbers" if the log-probability of a token depends on it, so that it belongs to the signature and to
             the store's key; "tokens" if it only chooses which windows are evaluated, so that it belongs to the
-            signature; "columns" if it only adds columns to the result; "speed" if it moves time and memory alone.
+            signature; "columns" if it only adds to the result; "speed" if it moves time and memory alone.
         help: a sentence for people; what the command line says of its flag.
         flags: of the command line, with llama.cpp's names if it has the flag; none if it cannot be asked for.
         metavar: what the command line's help writes for its value.
@@ -165,6 +165,15 @@ class Settings:
             most=100,
         ).metadata,
     )
+    noise_floor: bool = field(
+        default=False,
+        metadata=Setting(
+            decides="columns",
+            help="evaluate a sample of the documents again under the reference with other micro-batches, threads and "
+            "the like, and say which comparisons are no further from it",
+            flags=("--noise-floor",),
+        ).metadata,
+    )
 
     def __post_init__(self) -> None:
         for each in fields(self):
@@ -206,6 +215,7 @@ class Settings:
             threads=self.threads,
             kld=bool(self.kld or self.top_k),
             top_k=min(int(self.top_k), info.n_vocab),
+            noise_floor=bool(self.noise_floor),
         )
 
 
@@ -269,6 +279,7 @@ class ResolvedSettings:
     threads: int | None
     kld: bool
     top_k: int
+    noise_floor: bool
 
     def __post_init__(self) -> None:
         _check_ranges(self)

@@ -32,7 +32,7 @@ INSIDE: dict[str, tuple[str, ...]] = {
         *("content", "loaded", "trusted", "isolated"),
         *("process", "executor", "lost", "rpc", "local", "worker", "session", "remote"),
     ),
-    "models": ("source", "identity", "references"),
+    "models": ("source", "identity", "hub", "hub_cache", "hub_errors", "download", "references"),
     "reporting": (
         *("blocks", "budget", "distinct", "family", "folder", "labels", "rows"),
         *("units", "theme", "hover", "sentences", "tables", "payload", "lines"),
@@ -55,6 +55,7 @@ THIRD_PARTY: dict[str, set[str]] = {
     "console": {"tqdm"},
     "engine": {"loky", "numpy"},
     "merging": {"polars"},
+    "models": {"huggingface_hub"},
     "pairs": {"numpy"},
     "records": {"numpy"},
     "reporting": {"jinja2", "markupsafe", "numpy", "plotly", "polars"},

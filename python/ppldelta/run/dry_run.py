@@ -172,7 +172,7 @@ def plan(
         n_gpu_layers=n_gpu_layers,
         kld=kld,
     )
-    request = Request.of(ref, cmp, settings)
+    request = Request.of(ref, cmp, settings, progress)
     with (
         Session(executor, endpoints(rpc)) as session,
         job.opened(request, session, files, store=store, progress=progress) as work,

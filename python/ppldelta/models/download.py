@@ -138,10 +138,10 @@ class Hub:
             for entry in missing:
                 with hub_errors.translated(model.name):
                     self._download(model, entry)
-            if missing:
+            if repo.commit(model.name.revision) != model.commit:
                 repo.note_commit(model.name.revision, model.commit)
         except OSError as error:
-            if error.errno == errno.ENOSPC:
+            if error.errno in (errno.ENOSPC, errno.EDQUOT):
                 raise hub_errors.full_disk(model.name, self._cache) from error
             raise ModelError(
                 f"cannot write to the hub's cache `{printable(self._cache)}`: {error.strerror or error}",

@@ -369,7 +369,27 @@ def test_a_run_with_names_says_where_its_models_are_from(hub: StandIn, tmp_path:
     assert again.path == Path(family.ref.path or "")
 
 
-def test_progress_is_quiet_if_it_shall_be(hub: StandIn, capfd: pytest.CaptureFixture[str]) -> None:
+def test_progress_is_quiet_if_it_shall_be(hub: StandIn) -> None:
+    """Neither a bar nor what huggingface_hub logs, such as the sentence that the stand-in sends."""
     hub.breaks = [MIB]
-    resolve(NAME)
-    assert capfd.readouterr() == ("", "")
+    code = f"from ppldelta.models.references import resolve; print(resolve({NAME!r}).label)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=120, check=True)
+    assert (done.stdout, done.stderr) == ("m.Q8_0\n", "")
+    assert len(hub.transfers()) == 2
+
+
+def test_the_command_line_takes_names_and_ends_with_one_line(hub: StandIn, tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "ppldelta.cli", "score", str(demo.CORPUS), "-o", "out", "--ref"]
+    for ref, cmp, message in [
+        ("nobody/nothing", "x=owner/repo", "there is neither a file `nobody/nothing` nor"),
+        ("owner/repo", "x=owner/repo:Q3_K", "the repository `owner/repo` has no GGUF file of the quant `Q3_K`"),
+    ]:
+        done = subprocess.run([*command, ref, "--cmp", cmp], capture_output=True, text=True, timeout=120, check=False)
+        assert done.returncode == 1
+        line, hint = done.stderr.splitlines()
+        assert line.startswith(f"ppldelta: error: {message}")
+        assert hint.startswith("hint: ")
+        assert not (tmp_path / "out").exists()
+    done = subprocess.run([*command, NAME, "--cmp", "x=owner/repo"], capture_output=True, text=True, check=False)
+    assert done.returncode == 1, "these files hold no model"
+    assert "m.Q8_0.gguf: 3.15" in done.stderr, "how far the download is"

@@ -18,6 +18,7 @@ from urllib.parse import parse_qs, quote, unquote, urlsplit
 
 PAGE = 3
 """Files on a page of a listing; the real hub has 1000."""
+_JSON = {"Content-Type": "application/json", "X-HF-Warning": "token; a sentence that huggingface_hub logs"}
 
 
 @dataclass
@@ -201,7 +202,7 @@ class _Handler(BaseHTTPRequestHandler):
         self._send(status, data[start:], headers, cut)
 
     def _json(self, status: int, content: object, headers: Mapping[str, str] | None = None) -> None:
-        self._send(status, json.dumps(content).encode(), {"Content-Type": "application/json", **(headers or {})})
+        self._send(status, json.dumps(content).encode(), {**_JSON, **(headers or {})})
 
     def _send(self, status: int, body: bytes, headers: Mapping[str, str], cut: int | None = None) -> None:
         self.send_response(status)

@@ -38,6 +38,7 @@ def translated(name: HubName) -> Iterator[None]:
         ModelError: huggingface_hub is missing, or raised something.
     """
     try:
+        from huggingface_hub import hf_raise_for_status as hf_raise_for_status  # version 0 has it elsewhere
         from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
     except ImportError as error:
         raise ModelError(
@@ -95,7 +96,7 @@ def full_disk(name: HubName, cache: Path, figures: str | None = None) -> ModelEr
     return ModelError(
         f"the disk of the hub's cache `{printable(cache)}` has no room for `{name}`"
         + (f": {figures}" if figures else ""),
-        hint="make room (`hf cache prune`), or let LLAMA_CACHE or HF_HOME name a folder on another disk",
+        hint="make room, or let LLAMA_CACHE or HF_HOME name a folder on another disk",
     )
 
 

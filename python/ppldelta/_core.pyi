@@ -21,9 +21,19 @@ class Model:
     def tokenize(self, text: bytes) -> NDArray[np.int32]: ...
     def pieces(self, tokens: NDArray[np.int32]) -> list[bytes]: ...
 
+class Adapter:
+    def __init__(self, model: Model, path: bytes) -> None: ...
+
 class Scorer:
     def __init__(
-        self, model: Model, n_ctx: int, n_ubatch: int, n_outputs_max: int, n_seq_max: int, n_threads: int
+        self,
+        model: Model,
+        n_ctx: int,
+        n_ubatch: int,
+        n_outputs_max: int,
+        n_seq_max: int,
+        n_threads: int,
+        adapters: list[tuple[Adapter, float]] = ...,
     ) -> None: ...
     def score(
         self,

@@ -69,6 +69,7 @@ class ModelFacts:
         kernels: what computed its numbers (`engine.native.Build.kernels`).
         hub: `OWNER/REPO:FILE.gguf` if it was named as a model on the Hugging Face hub.
         hub_commit: the commit of that repository.
+        adapters: path and scale of each LoRA that is applied to the file.
     """
 
     GONE: ClassVar[frozenset[str]] = frozenset({"vocab_hash", "has_encoder"})
@@ -95,6 +96,7 @@ class ModelFacts:
     kernels: tuple[str, ...] = ()
     hub: str | None = None
     hub_commit: str | None = None
+    adapters: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)

@@ -79,7 +79,7 @@ def _add_score(commands: argparse._SubParsersAction[_Parser], common: _Parser) -
         required=True,
         action="append",
         metavar="[LABEL=]MODEL",
-        help="a comparison model; may be given several times",
+        help="a comparison model; +LORA.gguf[:SCALE] behind its name applies a LoRA; may be given several times",
     )
     score.add_argument(
         "-o",

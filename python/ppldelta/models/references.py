@@ -7,6 +7,7 @@ what the report shows: the file's name without `.gguf`, unless one is given, and
 from __future__ import annotations
 
 import os
+import re
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
@@ -15,10 +16,11 @@ from pathlib import Path
 from ppldelta.errors import ModelError
 from ppldelta.models import hub
 from ppldelta.models.download import Hub, HubModel
-from ppldelta.models.source import ModelSource
+from ppldelta.models.source import Adapter, ModelSource
 from ppldelta.wording.names import as_utf8, printable, shown_type
 
 GGUF_MAGIC = b"GGUF"
+_ADAPTER = re.compile(r"(?P<path>.+\.gguf)(?::(?P<scale>[^:]+))?", re.DOTALL)
 
 
 @dataclass(frozen=True)
@@ -59,6 +61,7 @@ class _OnHub:
 
     model: HubModel
     label: str | None
+    adapters: tuple[Adapter, ...]
 
 
 def resolve(model: ModelLike, *, label: str | None = None, on: Hub | None = None) -> LabelledSource:
@@ -142,11 +145,52 @@ def _found(model: ModelLike, label: str | None, on: Hub) -> LabelledSource | _On
     if not isinstance(model, (str, os.PathLike)) or not os.fspath(model):
         raise ModelError(f"a model must be the path of a GGUF file or a name on the hub, got {shown_type(model)}")
     path = Path(model).expanduser()
+    adapters: tuple[Adapter, ...] = ()
+    if not path.exists() and isinstance(model, str):
+        model, adapters = _without_adapters(model)
+        path = Path(model).expanduser()
     if not path.exists():
         if isinstance(model, str) and (name := hub.parse(model)):
-            return _OnHub(on.find(name), label)
+            return _OnHub(on.find(name), label, adapters)
         raise ModelError(f"no model file `{printable(model)}`", hint=_missing_hint(path, os.fspath(model)))
-    return _labelled(_checked(path, printable(model)), label)
+    return _labelled(replace(_checked(path, printable(model)), adapters=adapters), label)
+
+
+def _without_adapters(text: str) -> tuple[str, tuple[Adapter, ...]]:
+    """`MODEL+LORA.gguf:SCALE+…` → the model's name, and what is applied to it. A `+` may also belong to a file's name:
+    the longest beginning that is a file is the model, else the shortest one.
+
+    Raises:
+        ModelError: a LoRA's file is missing or is no GGUF file, or a scale is no number.
+    """
+    pieces = text.split("+")
+    cuts = [n for n in range(1, len(pieces)) if all(_ADAPTER.fullmatch(each) for each in pieces[n:])]
+    if not cuts:
+        return text, ()
+    files = [n for n in cuts if Path("+".join(pieces[:n])).expanduser().exists()]
+    cut = files[-1] if files else cuts[0]
+    return "+".join(pieces[:cut]), tuple(map(_adapter, pieces[cut:]))
+
+
+def _adapter(text: str) -> Adapter:
+    """
+    Raises:
+        ModelError: see `_without_adapters`.
+    """
+    found = _ADAPTER.fullmatch(text)
+    assert found
+    path = Path(found["path"]).expanduser()
+    if not path.exists():
+        raise ModelError(f"no adapter file `{printable(path)}`", hint=_missing_hint(path, found["path"]))
+    try:
+        scale = float(found["scale"] or 1.0)
+    except ValueError:
+        raise ModelError(
+            f"the scale of the adapter `{printable(path)}` must be a number, got `{printable(found['scale'])}`",
+            hint="write it behind the file: `base.gguf+lora.gguf:0.8`",
+        ) from None
+    _checked(path, printable(path))
+    return Adapter(path, scale)
 
 
 def _fetched(found: LabelledSource | _OnHub, on: Hub) -> LabelledSource:
@@ -158,7 +202,7 @@ def _fetched(found: LabelledSource | _OnHub, on: Hub) -> LabelledSource:
         return found
     source = on.fetch(found.model)
     _checked(source.path, f"{found.model.name}")
-    return _labelled(source, found.label)
+    return _labelled(replace(source, adapters=found.adapters), found.label)
 
 
 def _labelled(source: ModelSource, label: str | None) -> LabelledSource:

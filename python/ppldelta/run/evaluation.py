@@ -71,6 +71,7 @@ class Evaluation:
             time_s=round(self.time_s, 3),
             hub=origin.name if origin else None,
             hub_commit=origin.commit if origin else None,
+            adapters=tuple(f"{as_utf8(each.path)}:{each.scale:g}" for each in self.participant.source.adapters),
         )
 
 

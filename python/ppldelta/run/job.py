@@ -160,7 +160,7 @@ class Request:
         ref: ModelLike,
         cmp: ModelLike | Iterable[ModelLike] | Mapping[str, ModelLike],
         settings: Settings,
-        progress: bool,
+        progress: bool = False,
     ) -> Request:
         """Downloads what is on the hub. The arguments and the errors are those of `scoring.score`."""
         need_threads_of_polars()

@@ -51,7 +51,8 @@ def score(
         files: a folder, a glob, paths, or a mapping name → text. A document's category is its first folder.
         ref: the reference: a GGUF file, or a name on the Hugging Face hub (`OWNER/REPO:Q8_0`, docs/hub.md), which is
             downloaded. A file that exists always wins.
-        cmp: one or several comparisons, or a mapping label → comparison.
+        cmp: one or several comparisons, or a mapping label → comparison. `"base.gguf+lora.gguf:0.8"` is a model with a
+            LoRA, here at scale 0.8; it shares the weights of the model without.
         windows: which tokens are scored. `"perplexity"` scores the second half of every window of `n_ctx` tokens, as
             llama-perplexity does; `"every"` scores every token of a document exactly once.
         n_ctx: most tokens that are evaluated together; by default min(8192, the reference's training context).

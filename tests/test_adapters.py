@@ -15,6 +15,7 @@ from helpers.lora import write_lora
 from ppldelta import demo
 from ppldelta.engine.loaded import ContextSize, PinnedSource, Shelf, Weights
 from ppldelta.engine.native import Model, Scorer
+from ppldelta.models.identity import content_hash
 from ppldelta.models.references import resolve
 from ppldelta.models.source import Adapter, ModelSource
 from ppldelta.text.windows import Window, cut_windows
@@ -90,6 +91,20 @@ def test_an_adapter_that_changes_under_a_run_is_refused(tmp_path: Path, lora: Pa
     write_lora(mine, seed=2)
     with pytest.raises(ppldelta.ModelError, match="has changed since the run began"):
         shelf.get(pinned, Weights.NEEDED)
+
+
+def test_on_another_machine_the_whole_is_compared_by_content(lora: Path, window: Window, tmp_path: Path) -> None:
+    mine = tmp_path / "mine.gguf"
+    mine.write_bytes(lora.read_bytes())
+    source = ModelSource(demo.REFERENCE, (Adapter(mine),))
+    pinned = PinnedSource.of(source, None).elsewhere(content_hash(source))
+    size = ContextSize(n_ctx=N_CTX, n_ubatch=N_UBATCH, threads=2, n_outputs_max=N_UBATCH, n_seq_max=1)
+    logp = Shelf(2**40).get(pinned, Weights.NEEDED).scorer(size).score(window)
+    model = Model(demo.REFERENCE)
+    assert np.array_equal(logp, Scorer(model, **SIZE, threads=2, adapters=source.adapters).score(window))
+    write_lora(mine, seed=2)
+    with pytest.raises(ppldelta.ModelError, match="its sha256 begins with"):
+        Shelf(2**40).get(pinned, Weights.NEEDED)
 
 
 @pytest.mark.parametrize("kld", [False, True])

@@ -24,7 +24,7 @@ from ppldelta.models import download
 from ppldelta.models.download import Hub
 from ppldelta.models.hub_cache import CachedRepo
 from ppldelta.models.references import Named, resolve, resolve_all, resolve_many
-from ppldelta.models.source import HubFile
+from ppldelta.models.source import Adapter, HubFile
 
 MIB = 1 << 20
 SMALL, LARGE = b"GGUF small", b"GGUF" + os.urandom(3 * MIB)
@@ -78,6 +78,14 @@ def test_all_parts_of_a_split_model_come(hub: StandIn) -> None:
     assert [part.read_bytes() for part in found.source.parts] == list(PARTS.values())
     assert found.source.origin
     assert found.source.origin.name == "owner/repo:split/big-Q8_0-00001-of-00002.gguf"
+
+
+def test_an_adapter_of_yours_goes_with_a_model_of_the_hub(hub: StandIn, tmp_path: Path) -> None:
+    (tmp_path / "lora.gguf").write_bytes(b"GGUF")
+    found = resolve(f"{NAME}+lora.gguf:0.5")
+    assert found.label == "m.Q8_0+lora:0.5"
+    assert found.source.adapters == (Adapter(Path("lora.gguf"), 0.5),)
+    assert found.path.read_bytes() == LARGE
 
 
 def test_a_path_that_exists_wins(hub: StandIn, tmp_path: Path) -> None:

@@ -213,7 +213,7 @@ def test_two_processes_download_a_file_once(hub: StandIn) -> None:
 
 def test_a_token_goes_to_the_hub_and_to_nobody_else(hub: StandIn, monkeypatch: pytest.MonkeyPatch) -> None:
     hub.repos["owner/repo"].token = RESOLVE_TOKEN
-    with pytest.raises(ModelError, match="nor, for all to see, a repository `owner/repo`") as caught:
+    with pytest.raises(ModelError, match="no public repository `owner/repo`") as caught:
         resolve(NAME)
     assert "HF_TOKEN" in (caught.value.hint or "")
     monkeypatch.setenv("HF_TOKEN", RESOLVE_TOKEN)
@@ -234,7 +234,7 @@ def test_a_gated_repository_says_how_to_get_in(hub: StandIn) -> None:
 @pytest.mark.parametrize(
     ("name", "message"),
     [
-        ("nobody/nothing:Q8_0", "neither a file `nobody/nothing:Q8_0` nor"),
+        ("nobody/nothing:Q8_0", "there is no file `nobody/nothing:Q8_0`, and no public repository `nobody/nothing`"),
         ("owner/repo@v9", "has no revision `v9`"),
         ("owner/repo:no.gguf", "has no file `no.gguf`"),
     ],
@@ -275,9 +275,11 @@ def test_without_a_network_the_cache_is_what_there_is(hub: StandIn, monkeypatch:
     (warning,) = on.warnings
     assert "does not answer" in warning
     assert commit_of(hub)[:12] in warning
-    with pytest.raises(ModelError, match=r"cannot be reached for `owner/repo:Q4_K_M`.*holds `m.Q8_0.gguf`"):
+    with pytest.raises(
+        ModelError, match=r"there is no file `owner/repo:Q4_K_M`, and .* hub cannot be reached.*holds `m.Q8_0.gguf`"
+    ):
         resolve("owner/repo:Q4_K_M")
-    with pytest.raises(ModelError, match="cannot be reached for `other/repo`"):
+    with pytest.raises(ModelError, match=r"there is no file `other/repo`, and .* cannot be reached"):
         resolve("other/repo")
 
 
@@ -289,7 +291,9 @@ def test_offline_is_a_rule_and_no_accident(hub: StandIn, monkeypatch: pytest.Mon
     on = Hub()
     assert resolve(NAME, on=on) == resolve("owner/repo", on=on) == found, "of what is there"
     assert not on.warnings
-    with pytest.raises(ModelError, match=r"HF_HUB_OFFLINE is set.* does not hold `owner/repo:Q4_K_M`.*`m.Q8_0.gguf`"):
+    with pytest.raises(
+        ModelError, match=r"no file `owner/repo:Q4_K_M`, HF_HUB_OFFLINE is set.* does not hold it.*`m.Q8_0.gguf`"
+    ):
         resolve("owner/repo:Q4_K_M")
     assert not hub.requests
 
@@ -389,7 +393,7 @@ def test_progress_is_quiet_if_it_shall_be(hub: StandIn) -> None:
 def test_the_command_line_takes_names_and_ends_with_one_line(hub: StandIn, tmp_path: Path) -> None:
     command = [sys.executable, "-m", "ppldelta.cli", "score", str(demo.CORPUS), "-o", "out", "--ref"]
     for ref, cmp, message in [
-        ("nobody/nothing", "x=owner/repo", "there is neither a file `nobody/nothing` nor"),
+        ("nobody/nothing", "x=owner/repo", "there is no file `nobody/nothing`, and no public repository"),
         ("owner/repo", "x=owner/repo:Q3_K", "the repository `owner/repo` has no GGUF file of the quant `Q3_K`"),
     ]:
         done = subprocess.run([*command, ref, "--cmp", cmp], capture_output=True, text=True, timeout=120, check=False)

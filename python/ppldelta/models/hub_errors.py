@@ -86,7 +86,7 @@ def first_line(error: BaseException) -> str:
 def offline(name: HubName, cache: Path) -> UnreachableError:
     """HF_HUB_OFFLINE is set."""
     return UnreachableError(
-        f"HF_HUB_OFFLINE is set, and the cache `{printable(cache)}` does not hold `{name}`",
+        f"there is no file `{name}`, HF_HUB_OFFLINE is set, and the hub's cache `{printable(cache)}` does not hold it",
         hint="unset HF_HUB_OFFLINE, so that it can be downloaded, or name a file",
     )
 
@@ -138,7 +138,7 @@ def _translated(name: HubName, error: BaseException) -> ModelError:
         )
     if isinstance(error, RepositoryNotFoundError):
         return ModelError(
-            f"there is neither a file `{name}` nor, for all to see, a repository `{name.repo}` on the Hugging Face hub",
+            f"there is no file `{name}`, and no public repository `{name.repo}` on the Hugging Face hub",
             hint=f"look for a slip in the name; if the repository is private, {_LOG_IN}",
         )
     if status in (401, 403):
@@ -156,7 +156,7 @@ def _translated(name: HubName, error: BaseException) -> ModelError:
         kind = UnreachableError if status in _WORTH_ANOTHER_TRY else ModelError
         return kind(refusal, hint="run the same command again later")
     return UnreachableError(
-        f"the hub cannot be reached for `{name}`: {first_line(error)}",
+        f"there is no file `{name}`, and the Hugging Face hub cannot be reached: {first_line(error)}",
         hint="see the network and what HF_ENDPOINT names; a model that is in "
         f"`{printable(cache_folder())}` needs neither",
     )

@@ -273,6 +273,16 @@ std::vector<int32_t> model::tokenize(std::string_view text) const {
     return tokens;
 }
 
+adapter::adapter(std::shared_ptr<const model> m, const std::string & path) :
+    model_(std::move(m)), handle_(llama_adapter_lora_init(model_->get(), path.c_str())) {
+    if (!handle_) {
+        throw std::runtime_error("llama.cpp cannot load the adapter");
+    }
+    if (llama_adapter_get_alora_n_invocation_tokens(handle_.get()) > 0) {
+        throw std::runtime_error("the adapter waits for tokens that activate it");
+    }
+}
+
 std::string model::piece(int32_t token) const {
     std::string bytes(64, '\0');
     const auto  run = [&] {

@@ -85,4 +85,21 @@ class model {
     std::unique_ptr<llama_model, deleter> handle_;
 };
 
+// A LoRA, loaded for a model and applied to nothing yet.
+class adapter {
+  public:
+    // Keeps `m` alive. Throws std::runtime_error when llama.cpp cannot load the file, or not for this model; the reason
+    // is in the log. So it does for an activated LoRA, which would change only what follows certain tokens.
+    adapter(std::shared_ptr<const model> m, const std::string & path);
+
+    llama_adapter_lora * get() const { return handle_.get(); }
+
+  private:
+    struct deleter {
+        void operator()(llama_adapter_lora * ptr) const { llama_adapter_lora_free(ptr); }
+    };
+    std::shared_ptr<const model>                 model_;
+    std::unique_ptr<llama_adapter_lora, deleter> handle_;
+};
+
 } // namespace ppldelta

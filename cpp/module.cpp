@@ -211,16 +211,23 @@ PYBIND11_MODULE(_core, m) {
         .def("tokenize", &tokenize, py::arg("text"))
         .def("pieces", &pieces, py::arg("tokens"));
 
+    py::class_<ppldelta::adapter, std::shared_ptr<ppldelta::adapter>>(m, "Adapter")
+        .def(py::init<std::shared_ptr<ppldelta::model>, const std::string &>(), py::arg("model"), py::arg("path"),
+             py::call_guard<py::gil_scoped_release>());
+
     py::class_<ppldelta::scorer>(m, "Scorer")
         .def(py::init([](std::shared_ptr<ppldelta::model> model, uint32_t n_ctx, uint32_t n_ubatch,
-                         uint32_t n_outputs_max, uint32_t n_seq_max, int32_t n_threads, bool bf16) {
+                         uint32_t n_outputs_max, uint32_t n_seq_max, int32_t n_threads, bool bf16,
+                         std::vector<ppldelta::scaled_adapter> adapters) {
                  const py::gil_scoped_release release;
                  return std::make_unique<ppldelta::scorer>(
                      std::move(model),
-                     ppldelta::scorer_params{ n_ctx, n_ubatch, n_outputs_max, n_seq_max, n_threads, bf16 });
+                     ppldelta::scorer_params{ n_ctx, n_ubatch, n_outputs_max, n_seq_max, n_threads, bf16 },
+                     std::move(adapters));
              }),
              py::arg("model"), py::arg("n_ctx"), py::arg("n_ubatch"), py::arg("n_outputs_max"), py::arg("n_seq_max"),
-             py::arg("n_threads"), py::arg("bf16") = false)
+             py::arg("n_threads"), py::arg("bf16") = false,
+             py::arg("adapters") = std::vector<ppldelta::scaled_adapter>())
         .def("score", &score, py::arg("windows"), py::arg("on_step"))
         .def("keep", &keep, py::arg("windows"), py::arg("n_top"), py::arg("on_step"))
         .def("compare", &compare, py::arg("windows"), py::arg("kept"), py::arg("on_step"))

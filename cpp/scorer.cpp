@@ -43,8 +43,8 @@ class batch {
 
 } // namespace
 
-scorer::scorer(std::shared_ptr<const model> m, const scorer_params & params) :
-    model_(std::move(m)), params_(params) {
+scorer::scorer(std::shared_ptr<const model> m, const scorer_params & params, std::vector<scaled_adapter> adapters) :
+    model_(std::move(m)), params_(params), adapters_(std::move(adapters)) {
     llama_context_params p = llama_context_default_params();
     p.n_ctx           = params.n_ctx;
     p.n_batch         = params.n_seq_max > 1 ? params.n_ctx : params.n_ubatch;
@@ -69,6 +69,17 @@ scorer::scorer(std::shared_ptr<const model> m, const scorer_params & params) :
     }
     if (!llama_get_causal_attn(context_.get()) || llama_get_memory(context_.get()) == nullptr) {
         throw std::runtime_error("the model does not read from left to right");
+    }
+    if (!adapters_.empty()) {
+        std::vector<llama_adapter_lora *> loras;
+        std::vector<float>                scales;
+        for (const auto & [lora, scale] : adapters_) {
+            loras.push_back(lora->get());
+            scales.push_back(scale);
+        }
+        if (llama_set_adapters_lora(context_.get(), loras.data(), loras.size(), scales.data()) != 0) {
+            throw std::runtime_error("llama.cpp cannot apply the adapters");
+        }
     }
     llama_set_logits_reader(
         context_.get(),

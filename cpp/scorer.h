@@ -10,6 +10,7 @@
 #include <exception>
 #include <functional>
 #include <memory>
+#include <utility>
 #include <vector>
 
 namespace ppldelta {
@@ -23,6 +24,9 @@ struct scorer_params {
     bool     bf16;          // round what each layer hands on to bfloat16 (rounding.h)
 };
 
+// What is applied to a model in one context, and the factor of the change that it makes.
+using scaled_adapter = std::pair<std::shared_ptr<adapter>, float>;
+
 // One fresh sequence: its tokens at the positions 0 … n_tokens - 1, and a row of logits for each from first_output on.
 struct window {
     const int32_t * tokens;
@@ -32,8 +36,9 @@ struct window {
 
 class scorer {
   public:
-    // Keeps `m` alive. Throws std::runtime_error if the context cannot be made or reads the text in both directions.
-    scorer(std::shared_ptr<const model> m, const scorer_params & params);
+    // Keeps `m` and the adapters alive. The model's weights stay as they are, for other contexts. Throws
+    // std::runtime_error if the context cannot be made or reads the text in both directions.
+    scorer(std::shared_ptr<const model> m, const scorer_params & params, std::vector<scaled_adapter> adapters = {});
     scorer(const scorer &) = delete; // llama.cpp knows the address
     scorer & operator=(const scorer &) = delete;
 
@@ -58,6 +63,7 @@ class scorer {
     layer_rounder                                   rounder_; // the context knows the address
     std::shared_ptr<const model>                    model_;
     scorer_params                                   params_;
+    std::vector<scaled_adapter>                     adapters_;         // they outlive the context
     std::unique_ptr<llama_context, context_deleter> context_;
     logits_reader *                                 reader_ = nullptr; // of the call of `run`
     std::vector<output>                             outputs_;          // of the step's tokens, by batch index

@@ -7,6 +7,7 @@ import subprocess
 import sys
 from collections.abc import Callable
 from dataclasses import replace
+from importlib import metadata
 from pathlib import Path
 
 import pytest
@@ -76,6 +77,14 @@ def test_no_store_is_made(few: None, tmp_path: Path) -> None:
     assert found.store_bytes is None
     assert not (tmp_path / "none.sqlite").exists()
     assert "not there yet" in str(found)
+
+
+def test_where_models_of_the_hub_are_kept(few: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("LLAMA_CACHE", str(tmp_path))
+    found = doctor.examine(tmp_path / "store.sqlite")
+    assert found.as_json()["hub"] == {"version": metadata.version("huggingface_hub"), "cache": str(tmp_path)}
+    assert f"huggingface_hub {found.hub}, models are kept in {tmp_path}" in str(found)
+    assert "not there (pip install 'ppldelta[hub]')" in str(replace(found, hub=None))
 
 
 def test_a_crash(few: None, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:

@@ -29,11 +29,11 @@ LOWEST_FIRST = (
 RANK = {name: rank for rank, names in enumerate(LOWEST_FIRST) for name in names}
 INSIDE: dict[str, tuple[str, ...]] = {
     "engine": (
-        *("cpu", "devices", "kernels", "remedies", "kept", "llama_log", "native"),
+        *("cpu", "devices", "kernels", "remedies", "kept", "llama_log", "adapters", "native"),
         *("content", "loaded", "trusted", "isolated"),
         *("process", "executor", "lost", "rpc", "local", "worker", "session", "remote"),
     ),
-    "models": ("source", "identity", "references"),
+    "models": ("source", "identity", "hub", "hub_cache", "hub_errors", "download", "references"),
     "reporting": (
         *("blocks", "budget", "distinct", "family", "folder", "labels", "rows"),
         *("units", "theme", "hover", "sentences", "tables", "payload", "lines"),
@@ -57,6 +57,7 @@ THIRD_PARTY: dict[str, set[str]] = {
     "console": {"tqdm"},
     "engine": {"loky", "numpy"},
     "merging": {"polars"},
+    "models": {"huggingface_hub"},
     "pairs": {"numpy"},
     "records": {"numpy"},
     "reporting": {"jinja2", "markupsafe", "numpy", "plotly", "polars"},

@@ -21,7 +21,9 @@ VALUES: list[Any] = [
     None, True, 0, -1, 2**63 - 1, 2**63, 10**400, 0.5, -0.5, 1e308, float("nan"), float("inf"), "", "<b>&\x00",
     "\ud800", [], [0], ["x"], [None], [["x"]], {}, {"x": 0}, {"x": "x"}, {"x": {"x": []}},
 ]  # fmt: skip
-MAY_BE_MISSING = {"kernels", "causal", "corpus", "n_fed", "left_out", "noise"}
+MAY_BE_MISSING = {"kernels", "causal", "corpus", "n_fed", "left_out", "noise", "hub", "hub_commit", "adapters"}
+MAY_BE_TEXT = {"hub", "hub_commit"}
+"""Null in a run without names on the hub."""
 MAY_BE_NULL = {
     *(each.name for each in dataclasses.fields(ModelFacts) if "None" in str(each.type)), "corpus", "n_fed", "files",
     "kld",
@@ -97,10 +99,12 @@ def kind(value: Any) -> str:
 
 def may_load(run: Any, place: Place, what: str, value: Any) -> bool:
     """Whether an edit may give a result: it leaves every field of its type, and takes away none that all have."""
-    free = {"signature", "left_out", "warnings", "devices", "kernels"} & {key for key in place[:-1]}
+    free = {"signature", "left_out", "warnings", "devices", "kernels", "adapters"} & {key for key in place[:-1]}
     if what != "changed":
         return bool(free) or place[-2:-1] == ("noise",) or (what == "deleted" and place[-1] in MAY_BE_MISSING)
     if kind(value) == kind(inside(run, place)):
+        return True
+    if place[-1] in MAY_BE_TEXT and kind(value) == "str":
         return True
     return (value is None and place[-1] in MAY_BE_NULL) or (place[-1] == "signature" and kind(value) in ("str", "dict"))
 

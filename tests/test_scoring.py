@@ -163,12 +163,12 @@ def test_nothing_long_enough_is_an_error() -> None:
         ("files", None, "`files` must name documents, got None"),
         ("files", {}, "no document in the mapping\nhint: a mapping holds a text for each name"),
         ("files", [], "no document in the paths given\nhint: give a folder"),
-        ("ref", 3, r"a model must be the path of a GGUF file, got 3 \(int\)"),
+        ("ref", 3, r"a model must be the path of a GGUF file or a name on the hub, got 3 \(int\)"),
         ("ref", "", "a model must be the path of a GGUF file"),
         ("cmp", None, "`cmp` must name models, got None"),
         ("cmp", [], "`cmp` is an empty list"),
         ("cmp", {}, "`cmp` is an empty mapping"),
-        ("cmp", [None], "a model must be the path of a GGUF file, got None"),
+        ("cmp", [None], "a model must be the path of a GGUF file or a name on the hub, got None"),
     ],
 )
 def test_arguments_of_a_wrong_type_are_refused(argument: str, value: object, message: str) -> None:

@@ -15,7 +15,6 @@ import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from concurrent.futures.process import ProcessPoolExecutor
-from dataclasses import replace
 from multiprocessing import get_context
 from pathlib import Path
 
@@ -32,7 +31,7 @@ from ppldelta.engine.native import Model, Scorer
 from ppldelta.engine.remote import RemoteModel
 from ppldelta.engine.session import Session
 from ppldelta.models.references import resolve
-from ppldelta.models.source import Adapter, ModelSource
+from ppldelta.models.source import ModelSource
 from ppldelta.run.settings import Settings
 from ppldelta.run.tokenization import tokenize
 from ppldelta.text.documents import load_documents
@@ -276,17 +275,6 @@ def test_kept_models_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     small = Shelf(int(2.5 * size))
     small.get(models[0], Weights.NOT_NEEDED)
     assert n_loaded() == 0
-
-
-def test_a_model_with_an_adapter_is_another_one_and_is_refused() -> None:
-    """Until adapters can be loaded: never is the model without it taken in its place."""
-    plain = ModelSource(demo.REFERENCE)
-    shelf = Shelf(2**40)
-    shelf.get(PinnedSource.of(plain, None), Weights.NEEDED)
-    for weights in Weights:
-        with pytest.raises(ppldelta.ModelError, match=r"tiny-ref.Q8_0\+tiny-code.Q8_0:0.5` has an adapter") as caught:
-            shelf.get(PinnedSource.of(replace(plain, adapters=(Adapter(GOOD, 0.5),)), None), weights)
-        assert "llama-export-lora" in caught.value.hint
 
 
 def test_two_threads_have_two_workers(fresh: None) -> None:

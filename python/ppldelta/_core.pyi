@@ -21,6 +21,9 @@ class Model:
     def tokenize(self, text: bytes) -> NDArray[np.int32]: ...
     def pieces(self, tokens: NDArray[np.int32]) -> list[bytes]: ...
 
+class Adapter:
+    def __init__(self, model: Model, path: bytes) -> None: ...
+
 class Scorer:
     def __init__(
         self,
@@ -31,6 +34,7 @@ class Scorer:
         n_seq_max: int,
         n_threads: int,
         bf16: bool = False,
+        adapters: list[tuple[Adapter, float]] = ...,
     ) -> None: ...
     def score(
         self,

@@ -22,7 +22,7 @@ import ppldelta
 from ppldelta import demo, posix
 from ppldelta.commands import arguments, cluster, doctor
 from ppldelta.console import terminal
-from ppldelta.models.references import LabelledSource, resolve
+from ppldelta.models.references import Named
 from ppldelta.run.settings import Settings
 from ppldelta.saved.files import prepared_folder
 from ppldelta.store.pruning import StoredModel, prune, summary
@@ -160,10 +160,10 @@ def _left_out(names: dict[str, list[str]], options: argparse.Namespace) -> int:
     return 1
 
 
-def _model(text: str) -> LabelledSource:
-    """`[LABEL=]PATH`; a path that exists is taken whole, whatever it holds."""
-    label, equals, path = text.partition("=")
-    return resolve(path, label=label) if equals and label and not os.path.exists(text) else resolve(text)
+def _model(text: str) -> str | Named:
+    """`[LABEL=]MODEL`; a path that exists is taken whole, whatever it holds."""
+    label, equals, model = text.partition("=")
+    return Named(label, model) if equals and label and not os.path.exists(text) else text
 
 
 def _report(options: argparse.Namespace) -> int:

@@ -67,6 +67,9 @@ class ModelFacts:
         time_s: what its evaluation took in this run, without windows that were in the store.
         causal: whether it reads from left to right.
         kernels: what computed its numbers (`engine.native.Build.kernels`).
+        hub: `OWNER/REPO:FILE.gguf` if it was named as a model on the Hugging Face hub.
+        hub_commit: the commit of that repository.
+        adapters: path and scale of each LoRA that is applied to the file.
     """
 
     GONE: ClassVar[frozenset[str]] = frozenset({"vocab_hash", "has_encoder"})
@@ -91,6 +94,9 @@ class ModelFacts:
     time_s: float | None
     causal: bool | None = None
     kernels: tuple[str, ...] = ()
+    hub: str | None = None
+    hub_commit: str | None = None
+    adapters: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,7 @@ from ppldelta.family import Family, ModelFacts, Signature
 
 def model(label: str, **known: Any) -> ModelFacts:
     unknown: dict[str, Any] = dict.fromkeys(each.name for each in fields(ModelFacts))
-    return ModelFacts(**{**unknown, "kernels": (), "label": label, **known})
+    return ModelFacts(**{**unknown, "kernels": (), "adapters": (), "label": label, **known})
 
 
 def family(name: str, ref: ModelFacts | None = None, cmp: Iterable[ModelFacts] = (), **known: Any) -> Family:

@@ -71,13 +71,18 @@ def _add_score(commands: argparse._SubParsersAction[_Parser], common: _Parser) -
         metavar="CORPUS",
         help="a folder, files, or a quoted glob; a document's category is its first folder",
     )
-    score.add_argument("--ref", required=True, metavar="GGUF", help="the reference model")
+    score.add_argument(
+        "--ref",
+        required=True,
+        metavar="MODEL",
+        help="the reference model: a GGUF file, or a name on the Hugging Face hub, OWNER/REPO[:QUANT]",
+    )
     score.add_argument(
         "--cmp",
         required=True,
         action="append",
-        metavar="[LABEL=]GGUF",
-        help="a comparison model; may be given several times",
+        metavar="[LABEL=]MODEL",
+        help="a comparison model; +LORA.gguf[:SCALE] behind its name applies a LoRA; may be given several times",
     )
     score.add_argument(
         "-o",

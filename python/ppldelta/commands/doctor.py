@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
+from contextlib import suppress
 from dataclasses import dataclass, field
+from importlib import metadata
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +14,8 @@ from ppldelta.engine import cpu, isolated, kernels, native, remedies
 from ppldelta.engine.devices import Device, kernels_of
 from ppldelta.engine.isolated import Crash, Ended
 from ppldelta.engine.kernels import SLOW, Kernel, Product
+from ppldelta.models.hub_cache import cache_folder
+from ppldelta.models.hub_errors import INSTALL
 from ppldelta.store.store import default_path
 from ppldelta.wording import numbers
 from ppldelta.wording.names import as_utf8, columns, counted, printable
@@ -42,6 +46,8 @@ class Examination:
         devices: of this machine; empty if the backends cannot be started.
         store: the store's file.
         store_bytes: its size; None if there is none yet.
+        hub: the version of huggingface_hub; None if it is not installed.
+        hub_cache: where models from the Hugging Face hub are kept.
         products: of each kernel that did not crash.
         crashes: kernels that ended their process.
         problems: all that is wrong, the gravest first.
@@ -56,6 +62,8 @@ class Examination:
     devices: tuple[Device, ...]
     store: Path
     store_bytes: int | None
+    hub: str | None
+    hub_cache: Path
     products: list[Product] = field(default_factory=list)
     crashes: list[Crash] = field(default_factory=list)
     problems: list[Problem] = field(default_factory=list)
@@ -88,6 +96,7 @@ class Examination:
                 for device in self.devices
             ],
             "store": {"path": as_utf8(self.store), "size_bytes": self.store_bytes},
+            "hub": {"version": self.hub, "cache": as_utf8(self.hub_cache)},
             "checks": [
                 *(
                     {
@@ -127,6 +136,8 @@ class Examination:
             rows.append(("", f"not used, though the CPU has it: {', '.join(self.unused)}"))
         size = "not there yet" if self.store_bytes is None else numbers.size(self.store_bytes)
         rows.append(("store", f"{printable(self.store)}, {size}"))
+        version = f"huggingface_hub {self.hub}" if self.hub else f"not there ({INSTALL})"
+        rows.append(("hub", f"{version}, models are kept in {printable(self.hub_cache)}"))
         parts = ["\n".join(columns(rows, n_left=2))]
         if self.products or self.crashes:
             parts.append("\n".join(columns(self._table(), n_left=99)))
@@ -197,6 +208,9 @@ def examine(store: Path | None = None, *, progress: bool = False) -> Examination
         for product in products
         if not product.right
     ]
+    hub = None
+    with suppress(metadata.PackageNotFoundError):
+        hub = metadata.version("huggingface_hub")
     return Examination(
         release=native.release(),
         patches=native.patches(),
@@ -207,6 +221,8 @@ def examine(store: Path | None = None, *, progress: bool = False) -> Examination
         devices=devices,
         store=path,
         store_bytes=os.path.getsize(path) if path.is_file() else None,
+        hub=hub,
+        hub_cache=cache_folder(),
         products=products,
         crashes=crashes,
         problems=problems,

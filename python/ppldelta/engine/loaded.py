@@ -41,6 +41,12 @@ class PinnedSource:
         source = source.absolute()
         return cls(source, n_gpu_layers, content.sizes(source), _times_ns(source))
 
+    def without_adapters(self) -> PinnedSource:
+        """The model to which its adapters are applied; its hash stays that of both."""
+        n = len(self.source.parts)
+        plain = replace(self.source, adapters=())
+        return replace(self, source=plain, sizes=self.sizes[:n], times_ns=self.times_ns[:n])
+
     def elsewhere(self, sha256: str) -> PinnedSource:
         """The same for a worker that may be another machine."""
         return replace(self, times_ns=(), sha256=sha256)
@@ -102,30 +108,48 @@ class _Loaded:
     by the size of the context, so that in a larger one the same window would get other numbers.
 
     Raises:
-        ModelError: llama.cpp cannot load the file, or the model has adapters.
+        ModelError: llama.cpp cannot load the file.
     """
 
     def __init__(self, pinned: PinnedSource, weights: bool) -> None:
-        if pinned.source.adapters:
-            raise ModelError(
-                f"`{printable(pinned.source.name)}` has an adapter, and this version loads none",
-                hint="merge the adapter into the model with llama.cpp's llama-export-lora, and name the merged file",
-            )
         self.model = Model(pinned.source.path, n_gpu_layers=pinned.n_gpu_layers, vocab_only=not weights)
         self.size_bytes = self.model.info.size_bytes if weights else 0
-        self._scorer: tuple[ContextSize, Scorer] | None = None
+        self._scorer: tuple[ContextSize, PinnedSource, Scorer] | None = None
 
-    def scorer(self, size: ContextSize) -> Scorer:
-        """A context of this size, which takes the place of the last one."""
-        if self._scorer is None or self._scorer[0] != size:
+    def scorer(self, size: ContextSize, pinned: PinnedSource) -> Scorer:
+        """A context of this size with the adapters that a source has; it takes the place of the last one."""
+        if self._scorer is None or self._scorer[:2] != (size, pinned):
             self._scorer = None  # its memory first
             threads = size.threads or default_threads()
-            self._scorer = size, Scorer(self.model, **asdict(replace(size, threads=threads)))
-        return self._scorer[1]
+            numbers = asdict(replace(size, threads=threads))
+            self._scorer = size, pinned, Scorer(self.model, **numbers, adapters=pinned.source.adapters)
+        return self._scorer[2]
 
     def drop_scorer(self) -> None:
         """Frees the context's memory; the weights stay."""
         self._scorer = None
+
+
+class OnShelf:
+    """A model as the shelf gives it: weights that models with other adapters may share, and its own adapters.
+
+    Args:
+        loaded: the weights.
+        pinned: the model.
+    """
+
+    def __init__(self, loaded: _Loaded, pinned: PinnedSource) -> None:
+        self.model = loaded.model
+        """Without adapters; it tokenizes as the model does, and says the same of itself."""
+        self._loaded, self._pinned = loaded, pinned
+
+    def scorer(self, size: ContextSize) -> Scorer:
+        """A context of this size, which takes the place of the last one on these weights.
+
+        Raises:
+            ModelError: see `Scorer`.
+        """
+        return self._loaded.scorer(size, self._pinned)
 
 
 class Shelf:
@@ -141,8 +165,10 @@ class Shelf:
         self._kept: OrderedDict[PinnedSource, _Loaded] = OrderedDict()
         self._vocabulary: tuple[PinnedSource, _Loaded] | None = None
 
-    def get(self, pinned: PinnedSource, weights: Weights, *, beside: bool = False) -> _Loaded:
+    def get(self, pinned: PinnedSource, weights: Weights, *, beside: bool = False) -> OnShelf:
         """A model with its weights, or one that at least tokenizes.
+
+        Models that differ in adapters share their weights; on another machine only those of one content do.
 
         Args:
             pinned: the model.
@@ -152,13 +178,20 @@ class Shelf:
         Raises:
             ModelError: it cannot be loaded, or its files are no longer those that the caller found.
         """
+        if not pinned.source.adapters:
+            return OnShelf(self._get(pinned, pinned, weights, beside), pinned)
+        pinned.refuse_other()
+        return OnShelf(self._get(pinned.without_adapters(), pinned, weights, beside), pinned)
+
+    def _get(self, pinned: PinnedSource, whole: PinnedSource, weights: Weights, beside: bool) -> _Loaded:
+        """The weights of a model; `whole` is the model with its adapters, whose hash `pinned` bears."""
         if pinned in self._kept:
             self._drop_scorers(pinned, beside)
             self._kept.move_to_end(pinned)
             return self._kept[pinned]
         if weights is not Weights.NEEDED and self._vocabulary and self._vocabulary[0] == pinned:
             return self._vocabulary[1]
-        pinned.refuse_other()
+        whole.refuse_other()
         self._vocabulary = None
         most_bytes = 0 if native.on_gpu(pinned.n_gpu_layers) else self.most_bytes
         fits = self._kept_bytes + pinned.size_bytes <= most_bytes

@@ -1,8 +1,8 @@
 """The Python side of the native border: validates and calls `_core`.
 
-One `Model` holds the weights; one `Scorer` holds a context of fixed size and turns windows into log-probabilities: one
-window per call, so that a window's numbers never depend on its neighbours, or several where that keeps a GPU busy. It
-also keeps a reference's rows of logits and compares those of another model with them.
+A `Model` holds the weights; a `Scorer` holds a context of fixed size and turns windows into log-probabilities: one per
+call, so that a window's numbers never depend on its neighbours, or several where that keeps a GPU busy. It also keeps a
+reference's rows of logits and compares those of another model with them.
 """
 
 from __future__ import annotations
@@ -17,10 +17,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ppldelta import _core
+from ppldelta.engine.adapters import loaded
 from ppldelta.engine.devices import devices, has_gpu, kernels_of
 from ppldelta.engine.kept import KeptRows
 from ppldelta.engine.llama_log import forward_log, guard, unstarted
 from ppldelta.errors import ModelError
+from ppldelta.models.source import Adapter
 from ppldelta.text.windows import Window
 from ppldelta.wording.names import printable
 
@@ -208,13 +210,13 @@ class Scorer:
         n_ctx: most tokens that a window may feed, and of windows that are scored together all of them.
         n_ubatch: most tokens in a micro-batch. This and `n_outputs_max` determine the numbers in their last digits.
         threads: CPU threads.
-        n_outputs_max: most scored tokens in a micro-batch of a window that is scored alone, n_ubatch by default; bounds
-            memory (n_outputs_max × n_vocab float32 logits).
+        n_outputs_max: most scored tokens in one, if a window is alone; n_vocab float32 each; n_ubatch by default.
         n_seq_max: most windows that are scored together.
         bf16: round what each layer hands on to bfloat16, as engines that keep activations in it do.
+        adapters: LoRAs and their scales, applied in this context; the model's weights stay as they are.
 
     Raises:
-        ModelError: the context cannot be made, for example for lack of memory, or the model is not causal.
+        ModelError: the context cannot be made (for lack of memory, say), or not for this model or these adapters.
     """
 
     def __init__(
@@ -227,17 +229,19 @@ class Scorer:
         n_outputs_max: int | None = None,
         n_seq_max: int = 1,
         bf16: bool = False,
+        adapters: Sequence[Adapter] = (),
     ) -> None:
         self.model = model
         self.n_ctx = n_ctx
         self.n_seq_max = n_seq_max
         n_ubatch = min(n_ubatch, n_ctx)
         n_outputs_max = min(n_outputs_max or n_ubatch, n_ubatch)
+        loras = loaded(model._core, model.path, adapters)
         with guard(
             f"cannot make a context of {n_ctx} tokens for `{printable(model.path)}`",
             "a smaller `n_ctx` or `n_ubatch` needs less memory",
         ):
-            self._core = _core.Scorer(model._core, n_ctx, n_ubatch, n_outputs_max, n_seq_max, threads, bf16)
+            self._core = _core.Scorer(model._core, n_ctx, n_ubatch, n_outputs_max, n_seq_max, threads, bf16, loras)
 
     def score(self, window: Window, on_step: Callable[[int], object] = lambda n_tokens: None) -> NDArray[np.float32]:
         """Log-probabilities of a window's targets.
@@ -261,8 +265,7 @@ class Scorer:
     ) -> list[NDArray[np.float32]]:
         """Log-probabilities of the targets of several windows, each a sequence of its own in one batch.
 
-        A window's numbers depend in their last digits on those that it is evaluated with; see `score` for the rest.
-        Several windows are one step: there is no interrupt and no `on_step` in between.
+        A window's last digits depend on the others. All are one step: no interrupt, and no `on_step` in between.
 
         Raises:
             ValueError: also for more than `n_seq_max` windows, or more than `n_ctx` tokens in all of them.

@@ -1,7 +1,7 @@
 """What a model is: the files that it is read from and the adapters that are applied to it.
 
 Its content hash (`models.identity`), the store and the worker go by all of that, so that two adapters on one file, or
-one adapter at two scales, are two models everywhere. A name on a hub will be one more way to say where the files are.
+one adapter at two scales, are two models everywhere.
 """
 
 from __future__ import annotations
@@ -9,13 +9,13 @@ from __future__ import annotations
 import math
 import os
 import re
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from ppldelta.errors import ModelError
 from ppldelta.wording.names import as_utf8, printable
 
-_SPLIT = re.compile(r"-(\d{5})-of-(\d{5})\.gguf$")  # as llama.cpp's gguf-split names the files of one model
+SPLIT = re.compile(r"-(\d{5})-of-(\d{5})\.gguf$")  # as llama.cpp's gguf-split names the files of one model
 
 
 @dataclass(frozen=True)
@@ -42,21 +42,43 @@ class Adapter:
 
 
 @dataclass(frozen=True)
+class HubFile:
+    """Where on the Hugging Face hub a file was downloaded from.
+
+    Attributes:
+        repo: `OWNER/REPO`.
+        path: in the repository; of several files, the first.
+        commit: of the repository, 40 hexadecimal digits.
+    """
+
+    repo: str
+    path: str
+    commit: str
+
+    @property
+    def name(self) -> str:
+        """What names the file: `OWNER/REPO:FILE.gguf`."""
+        return f"{self.repo}:{self.path}"
+
+
+@dataclass(frozen=True)
 class ModelSource:
     """What a model is.
 
     Attributes:
         path: the GGUF file (of several, the first).
         adapters: what is applied to it, in this order.
+        origin: where the file is from, if it was named as one of the hub; the same file is the same model without.
     """
 
     path: Path
     adapters: tuple[Adapter, ...] = ()
+    origin: HubFile | None = field(default=None, compare=False)
 
     @property
     def parts(self) -> list[Path]:
         """The model's own files: `path` alone, or as many as its name says if gguf-split made several."""
-        split = _SPLIT.search(self.path.name)
+        split = SPLIT.search(self.path.name)
         if not split:
             return [self.path]
         head = self.path.name[: split.start()]
@@ -70,7 +92,7 @@ class ModelSource:
     @property
     def part_number(self) -> int:
         """Which of a split model's files `path` is; 1 for a model in one file."""
-        split = _SPLIT.search(self.path.name)
+        split = SPLIT.search(self.path.name)
         return int(split[1]) if split else 1
 
     @property
@@ -80,7 +102,7 @@ class ModelSource:
         That is its file's name without `.gguf` and without the split's number, then the name and the scale of each
         adapter: `base+lora:0.8`.
         """
-        name = _SPLIT.sub("", self.path.name).removesuffix(".gguf")
+        name = SPLIT.sub("", self.path.name).removesuffix(".gguf")
         return as_utf8(name + "".join(f"+{each.path.stem}:{each.scale:g}" for each in self.adapters))
 
     @property
@@ -94,7 +116,8 @@ class ModelSource:
 
     def absolute(self) -> ModelSource:
         """The same under absolute paths; links stay as they are."""
-        return ModelSource(
-            Path(os.path.abspath(self.path)),
-            tuple(replace(each, path=Path(os.path.abspath(each.path))) for each in self.adapters),
+        return replace(
+            self,
+            path=Path(os.path.abspath(self.path)),
+            adapters=tuple(replace(each, path=Path(os.path.abspath(each.path))) for each in self.adapters),
         )

@@ -185,7 +185,7 @@ def plan(
         top_k=top_k,
         noise_floor=noise_floor,
     )
-    request = Request.of(ref, cmp, settings)
+    request = Request.of(ref, cmp, settings, progress)
     with (
         Session(executor, endpoints(rpc)) as session,
         job.opened(request, session, files, store=store, progress=progress) as work,

@@ -48,7 +48,7 @@ class Evaluation:
 
     def facts(self) -> ModelFacts:
         """What the result says of the model."""
-        info = self.info
+        info, origin = self.info, self.participant.source.origin
         return ModelFacts(
             label=self.label,
             path=as_utf8(self.participant.source.path),
@@ -69,6 +69,9 @@ class Evaluation:
             causal=info.causal,
             kernels=tuple(self.kernels),
             time_s=round(self.time_s, 3),
+            hub=origin.name if origin else None,
+            hub_commit=origin.commit if origin else None,
+            adapters=tuple(f"{as_utf8(each.path)}:{each.scale:g}" for each in self.participant.source.adapters),
         )
 
 

@@ -17,7 +17,8 @@ from ppldelta.engine.native import Build, ModelInfo
 from ppldelta.engine.remote import RemoteModel
 from ppldelta.engine.session import Session
 from ppldelta.errors import ModelError, StoreError
-from ppldelta.models.references import LabelledSource, ModelLike, resolve, resolve_many, unique_labels
+from ppldelta.models.download import Hub
+from ppldelta.models.references import LabelledSource, ModelLike, resolve_all
 from ppldelta.models.source import ModelSource
 from ppldelta.run import checks
 from ppldelta.run.keys import Keys, corpus_hash, engine_of, pair_keys
@@ -147,10 +148,17 @@ class Job:
 
 @dataclass(frozen=True)
 class Request:
-    """What is asked for, as far as it can be checked without a model: the models are files, the reference first."""
+    """What is asked for, as far as it can be checked without loading a model.
+
+    Attributes:
+        settings: the same for all models.
+        models: files that are there, the reference first.
+        warnings: sentences for the reader.
+    """
 
     settings: Settings
     models: list[LabelledSource]
+    warnings: list[str]
 
     @classmethod
     def of(
@@ -158,11 +166,13 @@ class Request:
         ref: ModelLike,
         cmp: ModelLike | Iterable[ModelLike] | Mapping[str, ModelLike],
         settings: Settings,
+        progress: bool = False,
     ) -> Request:
-        """The arguments and the errors are those of `scoring.score`."""
+        """Downloads what is on the hub. The arguments and the errors are those of `scoring.score`."""
         need_threads_of_polars()
         need_working_folder()
-        return cls(settings, unique_labels([resolve(ref), *resolve_many(cmp)]))
+        on = Hub(lambda what, total, initial: meter(what, total, "byte", initial=initial, visible=progress))
+        return cls(settings, resolve_all(ref, cmp, on), on.warnings)
 
 
 @contextmanager
@@ -195,7 +205,7 @@ def opened(
         located, of_content = _locate(admitted, tokenization, keys, corpus, memory)
         if settings.kld and kept:
             located = _with_pairs(located, kept, settings.top_k)
-        warnings += of_plan + of_models + of_content
+        warnings = request.warnings + warnings + of_plan + of_models + of_content
         yield Job(settings, located, models[0].build, kept, warnings, progress)
 
 

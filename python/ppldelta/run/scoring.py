@@ -52,8 +52,10 @@ def score(
 
     Args:
         files: a folder, a glob, paths, or a mapping name → text. A document's category is its first folder.
-        ref: the reference, a GGUF file.
-        cmp: one or several comparisons, or a mapping label → GGUF file.
+        ref: the reference: a GGUF file, or a name on the Hugging Face hub (`OWNER/REPO:Q8_0`, docs/hub.md), which is
+            downloaded. A file that exists always wins.
+        cmp: one or several comparisons, or a mapping label → comparison. `"base.gguf+lora.gguf:0.8"` is a model with a
+            LoRA, here at scale 0.8; it shares the weights of the model without.
         windows: which tokens are scored. `"perplexity"` scores the second half of every window of `n_ctx` tokens, as
             llama-perplexity does; `"every"` scores every token of a document exactly once.
         n_ctx: most tokens that are evaluated together; by default min(8192, the reference's training context).
@@ -94,8 +96,8 @@ def score(
 
     Raises:
         CorpusError: no document matched, or none is long enough to score.
-        ModelError: a model cannot be found, read, or evaluated, or ended its worker process. A comparison that
-            cannot be loaded or evaluated is left out with a warning, as long as another one is there.
+        ModelError: a model cannot be found, downloaded, read, or evaluated, or ended its worker process. A comparison
+            that cannot be loaded or evaluated is left out with a warning, as long as another one is there.
         TokenizerMismatchError: a comparison splits a document into other tokens than the reference does.
         StoreError: the store cannot be opened, read or written.
         PpldeltaError: an argument is out of its range, the working folder was removed, or this process was forked from
@@ -112,7 +114,7 @@ def score(
         top_k=top_k,
         noise_floor=noise_floor,
     )
-    request = Request.of(ref, cmp, settings)
+    request = Request.of(ref, cmp, settings, progress)
     with Session(executor, endpoints(rpc)) as session:
         from ppldelta.run import frames  # here, while the worker process starts: polars takes about as long to import
 

@@ -316,7 +316,7 @@ PYBIND11_MODULE(_core, m) {
     m.def("add_rpc_server", &ppldelta::add_rpc_server, py::arg("endpoint"), py::call_guard<py::gil_scoped_release>());
     m.def("devices", &devices);
     m.def("tensor_types", &tensor_types);
-    m.def("tensor_types_in", &ppldelta::tensor_types_in, py::arg("path"), py::call_guard<py::gil_scoped_release>());
+    m.def("tensors_in", &ppldelta::tensors_in, py::arg("path"), py::call_guard<py::gil_scoped_release>());
     m.def("quantize", &quantize, py::arg("type"), py::arg("rows"));
     m.def("dequantize", &dequantize, py::arg("type"), py::arg("rows"), py::arg("n_rows"), py::arg("n_columns"));
     m.def("multiply", &multiply, py::arg("device"), py::arg("buffer_type"), py::arg("type"), py::arg("weights"),

@@ -29,18 +29,18 @@ RANK = {name: rank for rank, names in enumerate(LOWEST_FIRST) for name in names}
 INSIDE: dict[str, tuple[str, ...]] = {
     "engine": (
         *("cpu", "devices", "kernels", "remedies", "kept", "llama_log", "native"),
-        *("content", "loaded", "trusted", "isolated"),
+        *("content", "loaded", "tensors", "recognition", "trusted", "isolated"),
         *("process", "executor", "lost", "rpc", "local", "worker", "session", "remote"),
     ),
     "models": ("source", "identity", "references"),
     "reporting": (
         *("blocks", "budget", "distinct", "family", "folder", "labels", "rows"),
-        *("units", "theme", "hover", "sentences", "tables", "payload", "lines"),
+        *("units", "theme", "hover", "sentences", "quants", "tables", "payload", "lines"),
         *("marks", "plane", "convergence", "ratios", "figures", "sizes", "family_figures"),
         *("catalogue", "gallery", "page_figures", "render"),
     ),
     "run": (
-        *("settings", "batches", "tokenization", "checks", "keys", "memory", "job"),
+        *("settings", "batches", "tokenization", "checks", "keys", "memory", "job", "kinds"),
         *("lockstep", "evaluation", "frames", "scoring", "dry_run"),
     ),
     "store": ("database", "notes", "store", "hashes", "pruning"),

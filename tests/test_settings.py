@@ -37,6 +37,7 @@ RESOLVED = ResolvedSettings(
     n_gpu_layers=7,
     threads=5,
     kld=False,
+    kind="auto",
 )
 
 
@@ -85,10 +86,14 @@ def test_flags_are_the_settings() -> None:
 
 
 def test_flags_are_those_of_llama_cpp() -> None:
-    """One flag of llama.cpp's bears all names that we give a setting; that of windows and `--kld` are ours alone."""
+    """One flag of llama.cpp's bears all names that we give a setting; windows, `--kld`, `--kind` are ours alone."""
     theirs = [set(re.findall(r"(?<![\w-])--?[a-z-]+", line)) for line in llama_perplexity("--help").stdout.splitlines()]
     ours = {name: set(SETTINGS[name].flags) for name in NAMES}
-    assert [name for name, flags in ours.items() if not any(flags <= line for line in theirs)] == ["windows", "kld"]
+    assert [name for name, flags in ours.items() if not any(flags <= line for line in theirs)] == [
+        "windows",
+        "kld",
+        "kind",
+    ]
 
 
 def test_the_page_of_settings_is_current() -> None:
@@ -162,6 +167,7 @@ def test_nothing_asked_for_is_resolved_from_the_model_and_the_build(info: ModelI
     on_cpu = {
         "windows": "perplexity", "n_ctx": 2048, "max_windows": None, "n_ubatch": 256, "n_outputs_max": 128,
         "n_seq_max": 1, "kv": "f16", "flash_attn": "auto", "n_gpu_layers": 0, "threads": None, "kld": False,
+        "kind": "auto",
     }  # fmt: skip
     on_gpu = on_cpu | {"n_outputs_max": 256, "n_seq_max": N_SEQ_MAX_GPU, "n_gpu_layers": -1}
     assert info.n_ctx_train == 2048

@@ -67,6 +67,9 @@ class ModelFacts:
         time_s: what its evaluation took in this run, without windows that were in the store.
         causal: whether it reads from left to right.
         kernels: what computed its numbers (`engine.native.Build.kernels`).
+        kind: "quant" for the reference's weights in other types, "finetune" for other weights; None for a reference,
+            and if it is not known.
+        kind_reason: a sentence that says what that rests on.
     """
 
     GONE: ClassVar[frozenset[str]] = frozenset({"vocab_hash", "has_encoder"})
@@ -91,6 +94,8 @@ class ModelFacts:
     time_s: float | None
     causal: bool | None = None
     kernels: tuple[str, ...] = ()
+    kind: str | None = None
+    kind_reason: str | None = None
 
 
 @dataclass(frozen=True)
@@ -116,6 +121,11 @@ class Family:
     devices: tuple[str, ...]
     corpus: str | None = None
     n_fed: int | None = None
+
+    @property
+    def quants(self) -> list[str]:
+        """Labels of those comparisons that are quants of the reference."""
+        return [model.label for model in self.cmp if model.kind == "quant"]
 
     @property
     def models(self) -> list[str]:

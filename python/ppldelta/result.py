@@ -81,6 +81,8 @@ class Result:
         columns = ["family"] if len(self.families) > 1 else []
         columns += ["model", "n_documents", "n_scored", "ppl_ref", "ppl_cmp", "gain", "loss", "delta"]
         columns += ["gain_bpb", "loss_bpb"]
+        if any(family.quants for family in self.families):
+            columns += ["damage"]
         if self.models["kld"].null_count() < len(self.models):
             columns += ["kld", "kld_p99", "same_top"]
         return self.models.filter(pl.col("category").is_null(), pl.col("weighting") == "tokens").select(columns)

@@ -8,10 +8,10 @@ import plotly.graph_objects as go
 import polars as pl
 
 from ppldelta.analysis.density import Density, density_grid
-from ppldelta.analysis.front import gain_loss_front, size_delta_front
+from ppldelta.analysis.front import gain_loss_front, pareto_front, size_delta_front
 from ppldelta.family import Family
 from ppldelta.reporting import figures, labels, plane, ratios, sizes, theme
-from ppldelta.reporting.sizes import Measure
+from ppldelta.reporting.sizes import Measure, Value
 from ppldelta.reporting.units import COLUMNS, Choice, Unit
 
 GRID = 64
@@ -30,11 +30,14 @@ class FamilyFigures:
 
     def __init__(self, family: Family, documents: pl.DataFrame, models: pl.DataFrame, *, filled: bool = True) -> None:
         self.reference = family.ref
+        self.quants = family.quants
         self.documents = documents.filter(family=family.name)
         self.models = models.filter(family=family.name)
         self.categories = labels.unique(self.documents, "category")
         self.style = theme.Style.of(family.models, self.categories)
         self.filled = filled
+        self.judged = len(self.quants) < len(family.models)
+        """Whether there is a model that may be better than the reference: not among quants alone."""
 
     def rows(self, choice: Choice) -> pl.DataFrame:
         """One row of `schema.MODELS` per model."""
@@ -44,18 +47,26 @@ class FamilyFigures:
         """Gain against loss of every model."""
         rows = self.rows(choice)
         gain, loss = COLUMNS[choice.unit]
-        front = rows.filter(pl.Series(gain_loss_front(rows[gain], rows[loss])))["model"].to_list()
-        return figures.models_plane(rows, unit=choice.unit, front=front, style=self.style)
+        changed = self._without_quants(rows)  # a quant that gains and loses more than another is not unbeaten
+        front = changed.filter(pl.Series(gain_loss_front(changed[gain], changed[loss])))["model"].to_list()
+        return figures.models_plane(rows, unit=choice.unit, front=front, judged=self.judged, style=self.style)
 
     def small_plane(self, choice: Choice) -> go.Figure:
         """Gain against loss of every model in one category, without names; all categories have one scale."""
         reach = plane.limits(self.models.filter(weighting=choice.weighting), unit=choice.unit)
-        return figures.models_plane(self.rows(choice), unit=choice.unit, reach=reach, named=False, style=self.style)
+        return figures.models_plane(
+            self.rows(choice), unit=choice.unit, reach=reach, named=False, judged=self.judged, style=self.style
+        )
 
     def documents_plane(self, unit: Unit) -> go.Figure:
         """Gain against loss of every document."""
         return figures.documents_plane(
-            self.documents, unit=unit, densities=self._densities(unit), filled=self.filled, style=self.style
+            self.documents,
+            unit=unit,
+            densities=self._densities(unit),
+            filled=self.filled,
+            judged=self.judged,
+            style=self.style,
         )
 
     def perplexities(self) -> go.Figure:
@@ -67,12 +78,25 @@ class FamilyFigures:
         return ratios.mean_ratios(self.models.filter(weighting="documents"), style=self.style)
 
     def quality_against(self, measure: Measure, choice: Choice) -> go.Figure:
-        """Quality against size or bits per weight."""
-        rows = self.rows(choice)
+        """Quality against size or bits per weight: delta of the models that are no quants."""
+        rows = self._without_quants(self.rows(choice))
         front = rows.filter(pl.Series(size_delta_front(rows[measure], rows["delta"])))["model"].to_list()
-        return sizes.quality_against_size(
-            rows, measure=measure, reference=self.reference, front=front, style=self.style
+        return sizes.value_against_size(rows, measure=measure, reference=self.reference, front=front, style=self.style)
+
+    def damage_against(self, value: Value, measure: Measure, choice: Choice) -> go.Figure:
+        """Damage or KL divergence of the quants against size or bits per weight."""
+        rows = self.quant_rows(choice)
+        front = rows.filter(pl.Series(pareto_front(rows[measure], rows[value])))["model"].to_list()
+        return sizes.value_against_size(
+            rows, value=value, measure=measure, reference=self.reference, front=front, style=self.style
         )
+
+    def quant_rows(self, choice: Choice) -> pl.DataFrame:
+        """Those of `rows` that are of quants."""
+        return self.rows(choice).filter(pl.col("model").is_in(self.quants))
+
+    def _without_quants(self, rows: pl.DataFrame) -> pl.DataFrame:
+        return rows.filter(~pl.col("model").is_in(self.quants))
 
     def _densities(self, unit: Unit) -> dict[str, Density]:
         gain, loss = COLUMNS[unit]
@@ -99,8 +123,11 @@ def shared_plane(families: Sequence[Family], models: pl.DataFrame, choice: Choic
         model=pl.concat_str("family", pl.lit("/"), "model")
     )
     gain, loss = COLUMNS["bpb"]
-    front = rows.filter(pl.Series(gain_loss_front(rows[gain], rows[loss])))["model"].to_list()
-    figure = figures.models_plane(rows, unit="bpb", front=front, style=theme.Style.of(joined, ()))
+    quants = [f"{family.name}/{model}" for family in families for model in family.quants]
+    changed = rows.filter(~pl.col("model").is_in(quants))
+    front = changed.filter(pl.Series(gain_loss_front(changed[gain], changed[loss])))["model"].to_list()
+    judged = len(quants) < len(joined)
+    figure = figures.models_plane(rows, unit="bpb", front=front, judged=judged, style=theme.Style.of(joined, ()))
     for trace in figure.data:
         name = (trace.meta or {}).get("model")
         if name is not None:

@@ -35,6 +35,7 @@ def documents_plane(
     unit: Unit = "nats",
     densities: Mapping[str, Density] | None = None,
     filled: bool = True,
+    judged: bool = True,
     style: Style | None = None,
 ) -> go.Figure:
     """Gain against loss of every document: one colour per model, one symbol per category.
@@ -44,6 +45,7 @@ def documents_plane(
         unit: nats per token, or bits per byte.
         densities: model → highest-density regions in the same unit, drawn behind the points.
         filled: False leaves the marks of the documents out, for the page, which fills them in itself.
+        judged: False where all models are quants, for which no half of the plane is the better one.
         style: colours and symbols; by default in the order of the frame.
     """
     style = style or Style.of(labels.unique(documents, "model"), labels.unique(documents, "category"))
@@ -51,7 +53,7 @@ def documents_plane(
     points = [(x, y) for x, y in documents.select(gain, loss).rows() if numbers.known(x) and numbers.known(y)]
     densities = densities or {}
     reach = plane.limits(documents, unit=unit, regions=[density.reach for density in densities.values()])
-    figure = plane.empty(reach, unit, points[:MOST_OBSTACLES])
+    figure = plane.empty(reach, unit, points[:MOST_OBSTACLES], judged=judged)
     veil = "1f" if len(densities) <= 4 else "12"
     for model, density in densities.items():
         for trace in _contours(model, density, style.colors[model], veil):
@@ -97,6 +99,7 @@ def models_plane(
     reach: Limits | None = None,
     named: bool = True,
     front: Sequence[str] = (),
+    judged: bool = True,
     style: Style | None = None,
 ) -> go.Figure:
     """Gain against loss of every model with 95 % intervals as crosses, the reference at (0, 0).
@@ -107,6 +110,7 @@ def models_plane(
         reach: ends of the axes, for planes that are read side by side; by default those of the rows.
         named: whether the names stand at the marks.
         front: models that no other beats in both gain and loss (`analysis.front`), joined by a line.
+        judged: as for `documents_plane`.
         style: colours; by default in the order of the frame.
     """
     style = style or Style.of(labels.unique(models, "model"), ())
@@ -119,7 +123,7 @@ def models_plane(
         if numbers.known(x) and numbers.known(y)
     ]
     points = [(x, y) for _, x, y in placed]
-    figure = plane.empty(reach, unit, points)
+    figure = plane.empty(reach, unit, points, judged=judged)
     plane.add_iso_lines(figure, reach)
     lines.add_front(figure, ((x, y, text(row, "model")) for row, x, y in placed), front)
     names = labels.shorten([text(row, "model") for row, _, _ in placed])

@@ -147,6 +147,7 @@ def plan(
     threads: int | None = None,
     n_gpu_layers: int | None = None,
     kld: bool = False,
+    kind: str = "auto",
     store: str | os.PathLike[str] | bool | None = True,
     rpc: str | Iterable[str] | None = None,
     executor: Executor | None = None,
@@ -171,6 +172,7 @@ def plan(
         threads=threads,
         n_gpu_layers=n_gpu_layers,
         kld=kld,
+        kind=kind,
     )
     request = Request.of(ref, cmp, settings)
     with (

@@ -20,6 +20,7 @@ from ppldelta.run import job
 from ppldelta.run.checks import left_out
 from ppldelta.run.evaluation import evaluate, other_kernels
 from ppldelta.run.job import Request
+from ppldelta.run.kinds import recognised
 from ppldelta.run.lockstep import Lockstep, in_lockstep
 from ppldelta.run.settings import DEFAULT_N_UBATCH, Settings
 from ppldelta.text.documents import Files, corpus_path
@@ -40,6 +41,7 @@ def score(
     threads: int | None = None,
     n_gpu_layers: int | None = None,
     kld: bool = False,
+    kind: str = "auto",
     store: str | os.PathLike[str] | bool | None = True,
     rpc: str | Iterable[str] | None = None,
     executor: Executor | None = None,
@@ -64,6 +66,9 @@ def score(
             token, rank of the token that came next, entropy. Reference and comparisons are then evaluated in lockstep,
             a block of windows under each, while the reference's logits of the block are in memory (at most a quarter
             of it, and 4 GiB). A comparison whose vocabulary has another size goes without.
+        kind: what the comparisons are. By default their weights tell (`"auto"`): `"quant"`, the reference's weights in
+            other types, or `"finetune"`, which all else is called; `ModelFacts.kind_reason` says why. No number depends
+            on it, but the report tells of quants in other words: damage against size, and no gain.
         store: the SQLite file that keeps what was evaluated, window by window, so that no model is ever evaluated
             twice on the same tokens and an interrupted run goes on where it stopped. By default (True) one in the
             user's cache folder, or what the environment variable `PPLDELTA_STORE` names; None for no store.
@@ -99,6 +104,7 @@ def score(
         threads=threads,
         n_gpu_layers=n_gpu_layers,
         kld=kld,
+        kind=kind,
     )
     request = Request.of(ref, cmp, settings)
     with Session(executor, endpoints(rpc)) as session:
@@ -108,6 +114,7 @@ def score(
             if progress:
                 line(work.headline)
             reference, *comparisons = work.models
+            kinds = recognised(work)
             before = in_lockstep(work) if settings.kld else Lockstep()
             evaluation = evaluate(reference, work, before)
             evaluations = []
@@ -123,4 +130,4 @@ def score(
         raise failures[0][1]
     warnings = [*work.warnings, *before.warnings, *other_kernels([evaluation, *evaluations], work)]
     warnings += [left_out(*failure) for failure in failures]
-    return frames.as_result(work, evaluation, evaluations, corpus_path(files), warnings)
+    return frames.as_result(work, evaluation, evaluations, corpus_path(files), warnings, kinds)

@@ -17,7 +17,7 @@ from ppldelta.errors import StoreError
 from ppldelta.wording.names import printable
 
 APPLICATION_ID = 0x70706C64  # "ppld"
-SCHEMA = 5
+SCHEMA = 6
 """What the file's header holds as `application_id` and `user_version`."""
 
 # `id` keeps the order in which rows came; `logp` is last, so that reading the other columns never reads the values.
@@ -29,6 +29,9 @@ TABLES = {
     "models": """(
         model BLOB NOT NULL, release TEXT NOT NULL, info TEXT NOT NULL, PRIMARY KEY (model, release)) WITHOUT ROWID""",
     "checked": "(model BLOB NOT NULL, corpus BLOB NOT NULL, PRIMARY KEY (model, corpus)) WITHOUT ROWID",
+    "kinds": """(
+        model BLOB NOT NULL, reference BLOB NOT NULL, rule INTEGER NOT NULL, kind TEXT NOT NULL, reason TEXT NOT NULL,
+        PRIMARY KEY (model, reference)) WITHOUT ROWID""",
     "trusted": """(
         release TEXT NOT NULL, kernels TEXT NOT NULL, type TEXT NOT NULL,
         PRIMARY KEY (release, kernels, type)) WITHOUT ROWID""",

@@ -80,7 +80,7 @@ def test_a_sentence_says_the_divergence_where_it_is_known() -> None:
     text = sentence([row(None, 0.1, **known, same_top_low=0.9, same_top_high=0.92)])
     assert text.endswith(
         " Its KL divergence is 0.0200 (0.0100 to 0.0300), at one token in a hundred above 0.31; "
-        "it finds the same token most probable at 91.3 % (90.0 to 92.0 %) of them."
+        "it finds the same token most probable at 91.3 % (90.0 to 92.0 %) of the tokens."
     )
     assert "KL" not in sentence([row(None, 0.1)])
 
@@ -88,12 +88,18 @@ def test_a_sentence_says_the_divergence_where_it_is_known() -> None:
 @pytest.mark.parametrize(
     ("step", "words"),
     [
-        (Step("a", "m", 12_000_000, 0.06, 0.05, 0.07), "12.0 MB larger than a and saves 0.0600 (+0.0500 to +0.0700)"),
-        (Step("a", "m", 12_000_000, 0.06, 0.05, 0.07), ", 0.00500 for each MB."),
-        (Step("a", "m", 2_000_000_000, 0.06, 0.05, 0.07), ", 0.0300 for each GB."),
-        (Step("a", "m", 12_000_000, 0.01, -0.01, 0.03), "does not clearly save damage, 0.0100 (−0.0100 to +0.0300)."),
-        (Step("a", "m", 12_000_000, -0.03, -0.04, -0.02), "and yet does more damage, −0.0300 (−0.0400 to −0.0200)."),
-        (Step("a", "m", 12_000_000, 0.06, None, None), "saves 0.0600 (too few documents for an interval), 0.00500 for"),
+        (
+            Step("a", "m", 12_000_000, 0.06, 0.05, 0.07),
+            "12.0 MB larger than a and saves 0.0600 (0.0500 to 0.0700) of damage",
+        ),
+        (Step("a", "m", 12_000_000, 0.06, 0.05, 0.07), ", 0.00500 by each MB."),
+        (Step("a", "m", 2_000_000_000, 0.06, 0.05, 0.07), ", 0.0300 by each GB."),
+        (Step("a", "m", 12_000_000, 0.01, -0.01, 0.03), "does not clearly save damage, +0.0100 (−0.0100 to +0.0300)."),
+        (Step("a", "m", 12_000_000, -0.03, -0.04, -0.02), "and yet does 0.0300 (0.0200 to 0.0400) more damage."),
+        (
+            Step("a", "m", 12_000_000, 0.06, None, None),
+            "saves 0.0600 (too few documents for an interval) of damage, 0.00500 by",
+        ),
     ],
 )
 def test_a_sentence_says_what_its_bytes_buy(step: Step, words: str) -> None:
@@ -192,6 +198,8 @@ def test_the_page_tells_each_kind_in_its_words() -> None:
         "lower right is best." in none
         and "quant" not in none.replace("Q", "").split("<header>")[1].split("<footer>")[0]
     )
+    assert mixed.count("gain + loss: how far") == whole.count("gain + loss: how far") == 2, "a column of both tables"
+    assert "gain + loss: how far" not in none
     assert "<code>model-1</code>: Because." in mixed, "the decision is shown"
     for html, places in ((whole, ["damage"]), (mixed, ["size", "damage"]), (none, ["size"])):
         assert [name for name in ("size", "damage") if f'id="f0-{name}"' in html] == places

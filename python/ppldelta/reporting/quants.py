@@ -88,25 +88,47 @@ def _divergence(row: Row) -> list[Piece]:
         pieces += [Piece("; it finds the same token most probable at "), Piece(_percent(same), "number")]
         if numbers.known(low) and numbers.known(high):
             pieces.append(Piece(f" ({numbers.fixed(100 * low, 1)} to {_percent(high)})", "interval"))
-        pieces.append(Piece(" of them"))
+        pieces.append(Piece(" of the tokens"))
     return [*pieces, Piece(".")]
 
 
 def _bought(step: Step) -> list[Piece]:
     """What it saves for its size, if the interval says that it saves anything."""
-    digits = numbers.decimals(step.saved)
-    interval = numbers.interval(step.low, step.high, digits, sign=True) or "too few documents for an interval"
     more = f" It is {numbers.size(step.more_bytes)} larger than "
     smaller = Piece(step.smaller, "name")
-    amount = [Piece(numbers.fixed(step.saved, digits), "number"), Piece(" "), Piece(f"({interval})", "interval")]
     if step.low is not None and step.high is not None and step.low <= 0 <= step.high:
-        return [Piece(more), smaller, Piece(" and does not clearly save damage, "), *amount, Piece(".")]
+        return [
+            Piece(more),
+            smaller,
+            Piece(" and does not clearly save damage, "),
+            *_amount(step, signed=True),
+            Piece("."),
+        ]
     if step.saved <= 0:
-        return [Piece(more), smaller, Piece(" and yet does more damage, "), *amount, Piece(".")]
+        return [Piece(more), smaller, Piece(" and yet does "), *_amount(step), Piece(" more damage.")]
     scale, unit = (1e9, "GB") if step.more_bytes >= 1e9 else (1e6, "MB")
     rate = step.saved / step.more_bytes * scale
-    each = [Piece(", "), Piece(numbers.fixed(rate, numbers.decimals(rate)), "number"), Piece(f" for each {unit}.")]
-    return [Piece(more), smaller, Piece(" and saves "), *amount, *each]
+    each = [
+        Piece(" of damage, "),
+        Piece(numbers.fixed(rate, numbers.decimals(rate)), "number"),
+        Piece(f" by each {unit}."),
+    ]
+    return [Piece(more), smaller, Piece(" and saves "), *_amount(step), *each]
+
+
+def _amount(step: Step, *, signed: bool = False) -> list[Piece]:
+    """What is saved, or without its sign how much more or less it is, with its interval."""
+    digits = numbers.decimals(step.saved)
+    value, low, high = step.saved, step.low, step.high
+    if not signed and value < 0 and low is not None and high is not None:
+        low, high = -high, -low
+    write = numbers.signed if signed else numbers.fixed
+    interval = numbers.interval(low, high, digits, sign=signed) or "too few documents for an interval"
+    return [
+        Piece(write(value if signed else abs(value), digits), "number"),
+        Piece(" "),
+        Piece(f"({interval})", "interval"),
+    ]
 
 
 def _percent(part: float) -> str:

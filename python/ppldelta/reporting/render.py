@@ -111,6 +111,7 @@ def render_report(
         for i, (family, made, (places, _)) in enumerate(zip(families, makers, drawn, strict=True))
     ]
     colors = {(section.name, model.label): model.color for section in sections for model in section.models}
+    any_quants = any(family.quants for family in families)
     everything = AllFamilies(families, models, labels.unique(documents, "category"))
     shared, shared_block = place_figures([SHARED], everything, SHARED.name, everything.categories)
     own = {f"f{i}.figures": block for i, (_, block) in enumerate(drawn)}
@@ -141,11 +142,11 @@ def render_report(
         weightings=[(weighting, text, WEIGHTING_HELP[weighting]) for weighting, text in WEIGHTINGS.items()],
         interval=sentences.INTERVAL,
         longest_passage=LONGEST,
-        summary=tables.summary(models, colors),
-        by_category=tables.by_category(models, colors),
+        summary=tables.summary(models, colors, damage=any_quants),
+        by_category=tables.by_category(models, colors, damage=any_quants),
         signature=signature,
         n_judged=sum(section.judged for section in sections),
-        any_quants=any(family.quants for family in families),
+        any_quants=any_quants,
         warnings=[sentences.marked(warning) for warning in warnings],
         version=version,
         theme=theme,

@@ -55,7 +55,7 @@ def value_against_size(
     else:
         title = TITLES[measure]
     figure = go.Figure(layout=dict(template=template()))
-    figure.update_xaxes(title=dict(text=title), rangemode="tozero")
+    figure.update_xaxes(title=dict(text=title), rangemode="tozero" if value == "delta" else "normal")
     figure.update_yaxes(title=dict(text=_VALUES[value]))
     figure.add_hline(y=0, line=dict(color=LIGHT["ink"], width=1), layer="below")
     placed = [
@@ -73,7 +73,11 @@ def value_against_size(
     largest = max((x for x, _ in points), default=1.0)
     for at in own:
         side = "left" if at > 0.5 * largest else "right"
-        figure.add_trace(marks.reference(at, says="%{x:.3~g}", label="reference", place=f"top {side}"))
+        figure.add_trace(
+            marks.reference(
+                at, says="%{x:.3~g}", label="reference", place=f"{'top' if value == 'delta' else 'bottom'} {side}"
+            )
+        )
     names = labels.shorten([text(row, "model") for row, _, _ in placed])
     for (row, x, y), name in zip(placed, names, strict=True):
         model, color = text(row, "model"), style.colors[text(row, "model")]

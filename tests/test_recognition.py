@@ -38,12 +38,13 @@ def write(
     type: str | Callable[[str], str] = "q8_0",
     change: Change = lambda name, values: values,
     leave_out: str = "",
+    only: str = "",
     more: dict[str, tuple[int, ...]] | None = None,
 ) -> Path:
     """The tensors of a model, changed, in other types; only the tensors."""
     writer = gguf.GGUFWriter(path, "llama")
     for name, tensor in tensors_of([source]).items():
-        if leave_out and leave_out in name:
+        if (leave_out and leave_out in name) or only not in name:
             continue
         values = np.ascontiguousarray(change(name, rows(tensor, np.arange(tensor.n_rows), tensor.n_columns)))
         if tensor.n_rows == 1:
@@ -169,18 +170,10 @@ def test_a_head_of_its_own_is_compared_with_the_embedding(tmp_path: Path) -> Non
 def test_a_model_in_several_files_is_one_model(tmp_path: Path) -> None:
     parts = [tmp_path / f"m-0000{i}-of-00002.gguf" for i in (1, 2)]
     write(parts[0], type="q4_K", leave_out="blk.1.")
-    names = set(tensors_of([demo.REFERENCE])) - set(tensors_of(parts[:1]))
-    assert names
-    whole = write(tmp_path / "whole.gguf", type="q4_K")
-    writer = gguf.GGUFWriter(parts[1], "llama")
-    for tensor in tensors_of([whole]).values():
-        if tensor.name in names:
-            writer.add_tensor(tensor.name, rows(tensor, np.arange(tensor.n_rows), tensor.n_columns).squeeze())
-    writer.write_header_to_file()
-    writer.write_kv_data_to_file()
-    writer.write_tensors_to_file()
-    writer.close()
+    write(parts[1], type="q4_K", only="blk.1.")
     assert recognise(demo.REFERENCE, parts[0]).kind == "quant"
+    write(parts[1], type="q4_K", only="blk.1.", change=noise(0.5))
+    assert recognise(demo.REFERENCE, parts[0]).kind == "finetune"
 
 
 def test_a_model_with_an_adapter_is_a_finetune() -> None:
@@ -203,6 +196,14 @@ def test_a_file_that_ends_too_early_is_an_error(tmp_path: Path) -> None:
         recognise(demo.REFERENCE, path)
     with pytest.raises(ModelError, match="not a GGUF"):
         tensors_of([Path(__file__)])
+
+
+def test_values_that_are_not_finite_are_an_error(tmp_path: Path) -> None:
+    def broken(name: str, values: Values) -> Values:
+        return values * np.float32(np.inf) if name == "output_norm.weight" else values
+
+    with pytest.raises(ModelError, match=r"`output_norm.weight` of .* holds values that are not finite"):
+        recognise(demo.REFERENCE, write(tmp_path / "m.gguf", change=broken))
 
 
 def test_the_tensors_that_are_looked_at_are_some_of_each_kind() -> None:

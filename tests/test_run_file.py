@@ -21,7 +21,8 @@ VALUES: list[Any] = [
     None, True, 0, -1, 2**63 - 1, 2**63, 10**400, 0.5, -0.5, 1e308, float("nan"), float("inf"), "", "<b>&\x00",
     "\ud800", [], [0], ["x"], [None], [["x"]], {}, {"x": 0}, {"x": "x"}, {"x": {"x": []}},
 ]  # fmt: skip
-MAY_BE_MISSING = {"kernels", "causal", "corpus", "n_fed", "left_out"}
+MAY_BE_MISSING = {"kernels", "causal", "kind", "kind_reason", "corpus", "n_fed", "left_out"}
+MAY_BE_TEXT = {"kind", "kind_reason"}
 MAY_BE_NULL = {
     *(each.name for each in dataclasses.fields(ModelFacts) if "None" in str(each.type)), "corpus", "n_fed", "files"
 }  # fmt: skip
@@ -98,7 +99,7 @@ def may_load(run: Any, place: Place, what: str, value: Any) -> bool:
     free = {"signature", "left_out", "warnings", "devices", "kernels"} & {key for key in place[:-1]}
     if what != "changed":
         return bool(free) or (what == "deleted" and place[-1] in MAY_BE_MISSING)
-    if kind(value) == kind(inside(run, place)):
+    if kind(value) == kind(inside(run, place)) or (kind(value) == "str" and place[-1] in MAY_BE_TEXT):
         return True
     return (value is None and place[-1] in MAY_BE_NULL) or (place[-1] == "signature" and kind(value) in ("str", "dict"))
 

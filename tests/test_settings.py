@@ -216,7 +216,8 @@ def test_a_run_carries_its_signature(demo_result: ppldelta.Result, info: ModelIn
 
 @pytest.mark.parametrize("each", [each for each in fields(ResolvedSettings) if each.init], ids=lambda each: each.name)
 def test_each_decides_what_it_says(each: object) -> None:
-    other = replace(RESOLVED, **{each.name: "perplexity" if each.name == "windows" else 100})
+    names = {"windows": "perplexity", "kind": "quant"}
+    other = replace(RESOLVED, **{each.name: names.get(each.name, 100)})
     decides = SETTINGS[each.name].decides
     assert (other.signature(CPU) != RESOLVED.signature(CPU)) == (decides in ("numbers", "tokens"))
     assert (engine_of(other, CPU) != engine_of(RESOLVED, CPU)) == (decides == "numbers")

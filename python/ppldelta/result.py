@@ -182,7 +182,8 @@ class Result:
             tbl_cell_numeric_alignment="RIGHT",
         ):
             table = str(summary)
-        note = "gain, loss, delta: nats per token; *_bpb: bits per byte; every token weighs the same"
+        damage = ", damage (gain + loss)" if "damage" in summary.columns else ""
+        note = f"gain, loss, delta{damage}: nats per token; *_bpb: bits per byte; every token weighs the same"
         return f"Compared with {references}:\n{table}\n{note}"
 
     def _repr_html_(self) -> str:

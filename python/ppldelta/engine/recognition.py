@@ -27,6 +27,7 @@ from numpy.typing import NDArray
 
 from ppldelta.engine.loaded import PinnedSource
 from ppldelta.engine.tensors import FLOATS, Tensor, block_size, readable, rounded, rows, tensors_of
+from ppldelta.errors import ModelError
 from ppldelta.wording.names import counted, printable
 
 RULE = 1
@@ -98,7 +99,7 @@ def recognise(reference: PinnedSource, comparison: PinnedSource) -> Recognition:
     """Compares the weights of two models, as described above.
 
     Raises:
-        ModelError: a file cannot be read, or is not the one that the caller found.
+        ModelError: a file cannot be read, is not the one that the caller found, or holds values that are not finite.
     """
     if reference.source.adapters or comparison.source.adapters:
         return Recognition("finetune", "an adapter is applied")
@@ -203,7 +204,12 @@ def _values(a: Tensor, b: Tensor) -> tuple[NDArray[np.float32], NDArray[np.float
     which = np.sort(rng.permutation(a.n_rows)[:_N_ROWS]) if a.n_rows < 1 << 22 else rng.integers(0, a.n_rows, _N_ROWS)
     block = max(block_size(a.type), block_size(b.type))
     most = max(_MOST_COLUMNS // block, 1) * block
-    return rows(a, which, most), rows(b, which, most)
+    ref, cmp = rows(a, which, most), rows(b, which, most)
+    for tensor, values in ((a, ref), (b, cmp)):
+        if not np.isfinite(values).all():
+            where = f"`{printable(tensor.name)}` of `{printable(tensor.file)}`"
+            raise ModelError(f"{where} holds values that are not finite")
+    return ref, cmp
 
 
 def _moved(a: Tensor, b: Tensor) -> str:

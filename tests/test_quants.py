@@ -92,13 +92,13 @@ def test_a_sentence_says_the_divergence_where_it_is_known() -> None:
             Step("a", "m", 12_000_000, 0.06, 0.05, 0.07),
             "12.0 MB larger than a and saves 0.0600 (0.0500 to 0.0700) of damage",
         ),
-        (Step("a", "m", 12_000_000, 0.06, 0.05, 0.07), ", 0.00500 by each MB."),
-        (Step("a", "m", 2_000_000_000, 0.06, 0.05, 0.07), ", 0.0300 by each GB."),
+        (Step("a", "m", 12_000_000, 0.06, 0.05, 0.07), ", 0.00500 (0.00417 to 0.00583) for each MB."),
+        (Step("a", "m", 2_000_000_000, 0.06, 0.05, 0.07), ", 0.0300 (0.0250 to 0.0350) for each GB."),
         (Step("a", "m", 12_000_000, 0.01, -0.01, 0.03), "does not clearly save damage, +0.0100 (−0.0100 to +0.0300)."),
         (Step("a", "m", 12_000_000, -0.03, -0.04, -0.02), "and yet does 0.0300 (0.0200 to 0.0400) more damage."),
         (
             Step("a", "m", 12_000_000, 0.06, None, None),
-            "saves 0.0600 (too few documents for an interval) of damage, 0.00500 by",
+            "saves 0.0600 (too few documents for an interval) of damage, 0.00500 for each MB.",
         ),
     ],
 )

@@ -107,12 +107,14 @@ def _bought(step: Step) -> list[Piece]:
     if step.saved <= 0:
         return [Piece(more), smaller, Piece(" and yet does "), *_amount(step), Piece(" more damage.")]
     scale, unit = (1e9, "GB") if step.more_bytes >= 1e9 else (1e6, "MB")
-    rate = step.saved / step.more_bytes * scale
-    each = [
-        Piece(" of damage, "),
-        Piece(numbers.fixed(rate, numbers.decimals(rate)), "number"),
-        Piece(f" by each {unit}."),
-    ]
+    rate, low, high = (
+        None if value is None else value / step.more_bytes * scale for value in (step.saved, step.low, step.high)
+    )
+    digits = numbers.decimals(rate)
+    each = [Piece(" of damage, "), Piece(numbers.fixed(rate, digits), "number")]
+    if interval := numbers.interval(low, high, digits):
+        each += [Piece(" "), Piece(f"({interval})", "interval")]
+    each.append(Piece(f" for each {unit}."))
     return [Piece(more), smaller, Piece(" and saves "), *_amount(step), *each]
 
 

@@ -13,7 +13,6 @@
 #include <chrono>
 #include <map>
 #include <mutex>
-#include <set>
 #include <stdexcept>
 
 namespace ppldelta {
@@ -114,20 +113,25 @@ std::vector<tensor_type> tensor_types() {
     return types;
 }
 
-std::vector<std::string> tensor_types_in(const std::string & path) {
+std::vector<tensor_place> tensors_in(const std::string & path) {
     ggml_context *         tensors = nullptr;
     const gguf_context_ptr file(gguf_init_from_file(path.c_str(), { /*.no_alloc =*/ true, /*.ctx =*/ &tensors }));
     const ggml_context_ptr owner(tensors);
     if (!file) {
         throw std::runtime_error("not a GGUF file");
     }
-    std::set<std::string> names;
-    for (ggml_tensor * each = ggml_get_first_tensor(tensors); each; each = ggml_get_next_tensor(tensors, each)) {
-        if (ggml_nrows(each) > 1) {
-            names.insert(ggml_type_name(each->type));
+    std::vector<tensor_place> places;
+    for (int64_t i = 0; i < gguf_get_n_tensors(file.get()); i++) {
+        const char *        name  = gguf_get_tensor_name(file.get(), i);
+        const ggml_tensor * each  = ggml_get_tensor(tensors, name);
+        std::string         shape = std::to_string(each->ne[0]);
+        for (int d = 1; d < ggml_n_dims(each); d++) {
+            shape += "x" + std::to_string(each->ne[d]);
         }
+        places.emplace_back(name, ggml_type_name(each->type), ggml_nrows(each), each->ne[0], std::move(shape),
+                            gguf_get_data_offset(file.get()) + gguf_get_tensor_offset(file.get(), i));
     }
-    return { names.begin(), names.end() };
+    return places;
 }
 
 std::vector<uint8_t> quantize(const std::string & name, const float * rows, int64_t n_rows, int64_t n_columns) {

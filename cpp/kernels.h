@@ -7,6 +7,7 @@
 #include <cstdint>
 #include <optional>
 #include <string>
+#include <tuple>
 #include <utility>
 #include <vector>
 
@@ -35,9 +36,13 @@ struct tensor_type {
 // The types that can be quantised from float32 and back.
 std::vector<tensor_type> tensor_types();
 
-// The types of those tensors of a GGUF file that have several rows, as ggml names them, each once.
+// Name and type of a tensor as ggml names them, n_rows (in all dimensions but the first), n_columns, all dimensions such
+// as "576x1536", and the offset of its first byte in the file.
+using tensor_place = std::tuple<std::string, std::string, int64_t, int64_t, std::string, uint64_t>;
+
+// The tensors of a GGUF file, in its order; nothing is said of whether the file is long enough for them.
 // Throws std::runtime_error if the file cannot be read.
-std::vector<std::string> tensor_types_in(const std::string & path);
+std::vector<tensor_place> tensors_in(const std::string & path);
 
 // Rows of float32 in a type; where one needs an importance matrix, all columns are equally important.
 std::vector<uint8_t> quantize(const std::string & type, const float * rows, int64_t n_rows, int64_t n_columns);

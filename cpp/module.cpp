@@ -243,5 +243,5 @@ PYBIND11_MODULE(_core, m) {
     m.def("devices", &devices);
     py::register_exception<ppldelta::rows_error>(m, "RowsError", PyExc_RuntimeError);
     m.def("stacks_pattern", &ppldelta::stacks_pattern, py::arg("n_blocks"));
-    m.def("tensor_types_in", &ppldelta::tensor_types_in, py::arg("path"), py::call_guard<py::gil_scoped_release>());
+    m.def("tensors_in", &ppldelta::tensors_in, py::arg("path"), py::call_guard<py::gil_scoped_release>());
 }

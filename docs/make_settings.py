@@ -14,6 +14,7 @@ DECIDES = {
     "numbers": "each token's number",
     "tokens": "which tokens are scored",
     "columns": "what there is beside the numbers",
+    "words": "how the report tells of a comparison",
     "speed": "time and memory",
 }
 """What `Setting.decides` means, for people."""

@@ -125,7 +125,7 @@ def test_a_gpu_may_round_more() -> None:
         assert (gpu > cpu).all()
 
 
-def test_types_in_a_file_are_those_of_its_matrices(tmp_path: Path) -> None:
+def test_the_tensors_of_a_file_are_where_the_extension_says(tmp_path: Path) -> None:
     path = tmp_path / "mixed.gguf"
     writer = gguf.GGUFWriter(path, "llama")
     writer.add_tensor("norm", np.ones(64, np.float16))
@@ -136,10 +136,14 @@ def test_types_in_a_file_are_those_of_its_matrices(tmp_path: Path) -> None:
     writer.write_kv_data_to_file()
     writer.write_tensors_to_file()
     writer.close()
-    assert _core.tensor_types_in(str(path).encode()) == ["f32", "q8_0"]
+    assert [place[:5] for place in _core.tensors_in(str(path).encode())] == [
+        ("norm", "f16", 1, 64, "64"),
+        ("matrix", "f32", 2, 64, "64x2"),
+        ("quantised", "q8_0", 4, 64, "64x4"),
+    ]
     path.write_bytes(b"nonsense")
     with pytest.raises(RuntimeError, match="not a GGUF"):
-        _core.tensor_types_in(str(path).encode())
+        _core.tensors_in(str(path).encode())
 
 
 # --- in processes of their own --------------------------------------------------------------------------------------

@@ -30,18 +30,18 @@ RANK = {name: rank for rank, names in enumerate(LOWEST_FIRST) for name in names}
 INSIDE: dict[str, tuple[str, ...]] = {
     "engine": (
         *("cpu", "devices", "kernels", "remedies", "kept", "llama_log", "adapters", "native"),
-        *("content", "loaded", "trusted", "isolated"),
+        *("content", "loaded", "tensors", "recognition", "trusted", "isolated"),
         *("process", "executor", "lost", "rpc", "local", "worker", "session", "remote"),
     ),
     "models": ("source", "identity", "hub", "hub_cache", "hub_errors", "download", "references"),
     "reporting": (
         *("blocks", "budget", "distinct", "family", "folder", "labels", "rows"),
-        *("units", "theme", "hover", "sentences", "tables", "payload", "lines"),
+        *("units", "theme", "hover", "sentences", "quants", "tables", "payload", "lines"),
         *("marks", "plane", "convergence", "ratios", "figures", "sizes", "family_figures"),
         *("catalogue", "gallery", "page_figures", "render"),
     ),
     "run": (
-        *("settings", "batches", "tokenization", "checks", "keys", "memory", "paired", "job"),
+        *("settings", "batches", "tokenization", "checks", "keys", "memory", "paired", "job", "kinds"),
         *("lockstep", "evaluation", "sample", "variants", "noise", "frames", "scoring", "dry_run"),
     ),
     "store": ("database", "notes", "store", "hashes", "pruning"),

@@ -21,9 +21,9 @@ VALUES: list[Any] = [
     None, True, 0, -1, 2**63 - 1, 2**63, 10**400, 0.5, -0.5, 1e308, float("nan"), float("inf"), "", "<b>&\x00",
     "\ud800", [], [0], ["x"], [None], [["x"]], {}, {"x": 0}, {"x": "x"}, {"x": {"x": []}},
 ]  # fmt: skip
-MAY_BE_MISSING = {"kernels", "causal", "corpus", "n_fed", "left_out", "noise", "hub", "hub_commit", "adapters"}
-MAY_BE_TEXT = {"hub", "hub_commit"}
-"""Null in a run without names on the hub."""
+MAY_BE_TEXT = {"hub", "hub_commit", "kind", "kind_reason"}
+"""Null in a run without names on the hub, and of a reference."""
+MAY_BE_MISSING = {"kernels", "causal", "corpus", "n_fed", "left_out", "noise", "adapters", *MAY_BE_TEXT}
 MAY_BE_NULL = {
     *(each.name for each in dataclasses.fields(ModelFacts) if "None" in str(each.type)), "corpus", "n_fed", "files",
     "kld",

@@ -70,6 +70,9 @@ class ModelFacts:
         hub: `OWNER/REPO:FILE.gguf` if it was named as a model on the Hugging Face hub.
         hub_commit: the commit of that repository.
         adapters: path and scale of each LoRA that is applied to the file.
+        kind: "quant" for the reference's weights in other types, "finetune" for other weights; None for a reference,
+            and if it is not known.
+        kind_reason: a sentence that says what that rests on.
     """
 
     GONE: ClassVar[frozenset[str]] = frozenset({"vocab_hash", "has_encoder"})
@@ -97,6 +100,8 @@ class ModelFacts:
     hub: str | None = None
     hub_commit: str | None = None
     adapters: tuple[str, ...] = ()
+    kind: str | None = None
+    kind_reason: str | None = None
 
 
 @dataclass(frozen=True)
@@ -145,6 +150,11 @@ class Family:
     corpus: str | None = None
     n_fed: int | None = None
     noise: tuple[Noise, ...] = ()
+
+    @property
+    def quants(self) -> list[str]:
+        """Labels of those comparisons that are quants of the reference."""
+        return [model.label for model in self.cmp if model.kind == "quant"]
 
     @property
     def models(self) -> list[str]:

@@ -82,6 +82,8 @@ class Result:
         columns = ["family"] if len(self.families) > 1 else []
         columns += ["model", "n_documents", "n_scored", "ppl_ref", "ppl_cmp", "gain", "loss", "delta"]
         columns += ["gain_bpb", "loss_bpb"]
+        if any(family.quants for family in self.families):
+            columns += ["damage"]
         if self.models["kld"].null_count() < len(self.models):
             columns += ["kld", "kld_p99", "same_top"]
         return self.models.filter(pl.col("category").is_null(), pl.col("weighting") == "tokens").select(columns)
@@ -181,7 +183,8 @@ class Result:
             tbl_cell_numeric_alignment="RIGHT",
         ):
             table = str(summary)
-        note = "gain, loss, delta: nats per token; *_bpb: bits per byte; every token weighs the same"
+        damage = ", damage (gain + loss)" if "damage" in summary.columns else ""
+        note = f"gain, loss, delta{damage}: nats per token; *_bpb: bits per byte; every token weighs the same"
         return "\n".join([f"Compared with {references}:", table, note, *noise_notes(self.families, self.summary)])
 
     def _repr_html_(self) -> str:

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from ppldelta.engine import worker
 from ppldelta.engine.loaded import ContextSize, PinnedSource, Weights
 from ppldelta.engine.native import Build, ModelInfo
+from ppldelta.engine.recognition import Recognition
 from ppldelta.engine.session import Session
 from ppldelta.engine.trusted import Trust
 from ppldelta.errors import ModelError
@@ -191,6 +192,16 @@ class RemoteModel:
     def pieces(self, tokens: NDArray[np.int32]) -> list[bytes]:
         """The bytes of each token; one character may be spread over several tokens."""
         return self._session.call(worker.pieces, self._pinned, tokens, label=self.label, doing="reading")
+
+    def recognise(self, comparison: RemoteModel) -> Recognition:
+        """Whether another model is a quant of this one.
+
+        Raises:
+            ModelError: a file cannot be read, or the worker's process is ended.
+        """
+        return self._session.call(
+            worker.recognised, self._pinned, comparison._pinned, label=comparison.label, doing="recognising"
+        )
 
     def score(
         self,

@@ -8,14 +8,13 @@ but before time is spent.
 from __future__ import annotations
 
 import functools
-import os
 from collections.abc import Set
 
-from ppldelta import _core
 from ppldelta.engine import kernels
 from ppldelta.engine.devices import devices
 from ppldelta.engine.loaded import PinnedSource
 from ppldelta.engine.remedies import remedy
+from ppldelta.engine.tensors import tensors_of
 from ppldelta.errors import ModelError
 from ppldelta.wording.names import printable
 
@@ -60,10 +59,5 @@ def check(pinned: PinnedSource, on_gpu: bool, known: Set[Trust]) -> frozenset[Tr
 @functools.lru_cache(maxsize=64)  # asked for with every shard
 def _types(pinned: PinnedSource) -> frozenset[str]:
     """Types of a model's matrices, as far as they are ones that can be checked."""
-    found: set[str] = set()
-    for file in pinned.source.files:
-        try:
-            found |= {name.upper() for name in _core.tensor_types_in(os.fsencode(file))}
-        except RuntimeError as error:
-            raise ModelError(f"cannot read `{printable(file)}`: {error}", hint="start the run again") from None
+    found = {each.type.upper() for each in tensors_of(pinned.source.files).values() if each.n_rows > 1}
     return frozenset(found.intersection(kernels.types()))

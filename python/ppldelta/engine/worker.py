@@ -21,6 +21,7 @@ from ppldelta.engine import kept, llama_log, native, process, trusted
 from ppldelta.engine.kept import KeptRows
 from ppldelta.engine.loaded import ContextSize, PinnedSource, Shelf, Weights
 from ppldelta.engine.native import Build, ModelInfo
+from ppldelta.engine.recognition import Recognition, recognise
 from ppldelta.engine.trusted import Trust
 from ppldelta.errors import ModelError, PpldeltaError
 from ppldelta.text.windows import Batch
@@ -136,6 +137,15 @@ def tokenize(run: int, pinned: PinnedSource, first: int, texts: Sequence[bytes])
         _show(run, item)
         tokens.append(model.tokenize(text))
     return tokens
+
+
+def recognised(run: int, reference: PinnedSource, comparison: PinnedSource) -> Recognition:
+    """Whether a comparison is a quant of a reference; neither is loaded.
+
+    Raises:
+        ModelError: a file cannot be read, or is not the one that the caller found.
+    """
+    return recognise(reference, comparison)
 
 
 def pieces(run: int, pinned: PinnedSource, tokens: NDArray[np.int32]) -> list[bytes]:

@@ -63,6 +63,7 @@ class Description(Generic[Drawn]):
         filling: what the scripts draw into it.
         shown: whether the page has a place for it.
         of: what one such figure is about; see the head of this module.
+        by_kind: whether `Result.figures` has it only where the page has.
     """
 
     name: str
@@ -74,6 +75,7 @@ class Description(Generic[Drawn]):
     filling: Filling | None = None
     shown: Callable[[Drawn], bool] = _always
     of: Literal["families", "family", "category", "document"] = "family"
+    by_kind: bool = False
 
     @property
     def selectable(self) -> bool:
@@ -121,13 +123,21 @@ class Description(Generic[Drawn]):
 
 
 def _has_sizes(made: FamilyFigures) -> bool:
-    return made.rows(Choice())["size_bytes"].count() > 0
+    return made.judged and made.rows(Choice())["size_bytes"].count() > 0
 
 
 def _bits_differ(made: FamilyFigures) -> bool:
     """If all models have as many parameters, bits per weight would say the same as the size."""
     rows = made.rows(Choice())
     return _has_sizes(made) and rows["bits_per_weight"].n_unique() > 1 and rows["n_params"].n_unique() > 1
+
+
+def _has_quants(made: FamilyFigures) -> bool:
+    return made.quant_rows(Choice())["size_bytes"].count() > 0
+
+
+def _has_divergence(made: FamilyFigures) -> bool:
+    return _has_quants(made) and made.quant_rows(Choice())["kld"].count() > 0
 
 
 FIGURES: tuple[Description[FamilyFigures], ...] = (
@@ -181,6 +191,26 @@ FIGURES: tuple[Description[FamilyFigures], ...] = (
         lambda made, choice: made.quality_against("bits_per_weight", choice),
         switches=("weighting", "category"),
         shown=_bits_differ,
+    ),
+    Description(
+        "damage",
+        "models",
+        "Damage of quants against size",
+        "Damage of each quant against its size",
+        lambda made, choice: made.damage_against("damage", "size_bytes", choice),
+        switches=("weighting", "category"),
+        shown=_has_quants,
+        by_kind=True,
+    ),
+    Description(
+        "divergence",
+        "models",
+        "KL divergence of quants against bits per weight",
+        "KL divergence of each quant against its bits per weight",
+        lambda made, choice: made.damage_against("kld", "bits_per_weight", choice),
+        switches=("weighting", "category"),
+        shown=_has_divergence,
+        by_kind=True,
     ),
     Description(
         "small",

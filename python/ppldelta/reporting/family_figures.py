@@ -9,11 +9,11 @@ import plotly.graph_objects as go
 import polars as pl
 
 from ppldelta.analysis.density import Density, density_grid
-from ppldelta.analysis.front import gain_loss_front, size_delta_front
+from ppldelta.analysis.front import gain_loss_front, pareto_front, size_delta_front
 from ppldelta.family import Family
 from ppldelta.reporting import figures, labels, plane, ratios, sizes, theme
 from ppldelta.reporting.plane import Limits
-from ppldelta.reporting.sizes import Measure
+from ppldelta.reporting.sizes import Measure, Value
 from ppldelta.reporting.units import COLUMNS, Choice, Unit
 
 GRID = 64
@@ -33,11 +33,14 @@ class FamilyFigures:
     def __init__(self, family: Family, documents: pl.DataFrame, models: pl.DataFrame, *, filled: bool = True) -> None:
         self.reference = family.ref
         self._noise = family.noise_floor
+        self.quants = family.quants
         self.documents = documents.filter(family=family.name)
         self.models = models.filter(family=family.name)
         self.categories = labels.unique(self.documents, "category")
         self.style = theme.Style.of(family.models, self.categories)
         self.filled = filled
+        self.judged = len(self.quants) < len(family.models)
+        """Whether there is a model that may be better than the reference: not among quants alone."""
 
     def rows(self, choice: Choice) -> pl.DataFrame:
         """One row of `schema.MODELS` per model."""
@@ -57,9 +60,11 @@ class FamilyFigures:
         """Gain against loss of every model."""
         rows = self.rows(choice)
         gain, loss = COLUMNS[choice.unit]
-        front = rows.filter(pl.Series(gain_loss_front(rows[gain], rows[loss])))["model"].to_list()
+        changed = self._without_quants(rows)  # a quant that gains and loses more than another is not unbeaten
+        front = changed.filter(pl.Series(gain_loss_front(changed[gain], changed[loss])))["model"].to_list()
+        floor = self.floor(choice.unit)
         return figures.models_plane(
-            rows, unit=choice.unit, front=front, floor=self.floor(choice.unit), style=self.style
+            rows, unit=choice.unit, front=front, floor=floor, judged=self.judged, style=self.style
         )
 
     def small_plane(self, choice: Choice) -> go.Figure:
@@ -71,6 +76,7 @@ class FamilyFigures:
             reach=reach,
             named=False,
             floor=self.floor(choice.unit),
+            judged=self.judged,
             style=self.style,
         )
 
@@ -82,6 +88,7 @@ class FamilyFigures:
             densities=self._densities(unit),
             filled=self.filled,
             floor=self.floor(unit),
+            judged=self.judged,
             style=self.style,
         )
 
@@ -94,12 +101,25 @@ class FamilyFigures:
         return ratios.mean_ratios(self.models.filter(weighting="documents"), style=self.style)
 
     def quality_against(self, measure: Measure, choice: Choice) -> go.Figure:
-        """Quality against size or bits per weight."""
-        rows = self.rows(choice)
+        """Quality against size or bits per weight: delta of the models that are no quants."""
+        rows = self._without_quants(self.rows(choice))
         front = rows.filter(pl.Series(size_delta_front(rows[measure], rows["delta"])))["model"].to_list()
-        return sizes.quality_against_size(
-            rows, measure=measure, reference=self.reference, front=front, style=self.style
+        return sizes.value_against_size(rows, measure=measure, reference=self.reference, front=front, style=self.style)
+
+    def damage_against(self, value: Value, measure: Measure, choice: Choice) -> go.Figure:
+        """Damage or KL divergence of the quants against size or bits per weight."""
+        rows = self.quant_rows(choice)
+        front = rows.filter(pl.Series(pareto_front(rows[measure], rows[value])))["model"].to_list()
+        return sizes.value_against_size(
+            rows, value=value, measure=measure, reference=self.reference, front=front, style=self.style
         )
+
+    def quant_rows(self, choice: Choice) -> pl.DataFrame:
+        """Those of `rows` that are of quants."""
+        return self.rows(choice).filter(pl.col("model").is_in(self.quants))
+
+    def _without_quants(self, rows: pl.DataFrame) -> pl.DataFrame:
+        return rows.filter(~pl.col("model").is_in(self.quants))
 
     def _densities(self, unit: Unit) -> dict[str, Density]:
         gain, loss = COLUMNS[unit]
@@ -126,8 +146,11 @@ def shared_plane(families: Sequence[Family], models: pl.DataFrame, choice: Choic
         model=pl.concat_str("family", pl.lit("/"), "model")
     )
     gain, loss = COLUMNS["bpb"]
-    front = rows.filter(pl.Series(gain_loss_front(rows[gain], rows[loss])))["model"].to_list()
-    figure = figures.models_plane(rows, unit="bpb", front=front, style=theme.Style.of(joined, ()))
+    quants = [f"{family.name}/{model}" for family in families for model in family.quants]
+    changed = rows.filter(~pl.col("model").is_in(quants))
+    front = changed.filter(pl.Series(gain_loss_front(changed[gain], changed[loss])))["model"].to_list()
+    judged = len(quants) < len(joined)
+    figure = figures.models_plane(rows, unit="bpb", front=front, judged=judged, style=theme.Style.of(joined, ()))
     for trace in figure.data:
         name = (trace.meta or {}).get("model")
         if name is not None:

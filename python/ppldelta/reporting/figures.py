@@ -36,6 +36,7 @@ def documents_plane(
     densities: Mapping[str, Density] | None = None,
     filled: bool = True,
     floor: Limits | None = None,
+    judged: bool = True,
     style: Style | None = None,
 ) -> go.Figure:
     """Gain against loss of every document: one colour per model, one symbol per category.
@@ -46,6 +47,7 @@ def documents_plane(
         densities: model → highest-density regions in the same unit, drawn behind the points.
         filled: False leaves the marks of the documents out, for the page, which fills them in itself.
         floor: gain and loss in the same unit that the reference has against itself (`Family.noise_floor`).
+        judged: False where all models are quants, for which no half of the plane is the better one.
         style: colours and symbols; by default in the order of the frame.
     """
     style = style or Style.of(labels.unique(documents, "model"), labels.unique(documents, "category"))
@@ -54,7 +56,7 @@ def documents_plane(
     densities = densities or {}
     regions = [density.reach for density in densities.values()]
     reach = plane.limits(documents, unit=unit, regions=[*regions, floor] if floor else regions)
-    figure = plane.empty(reach, unit, points[:MOST_OBSTACLES])
+    figure = plane.empty(reach, unit, points[:MOST_OBSTACLES], judged=judged)
     plane.add_noise_floor(figure, floor)
     veil = "1f" if len(densities) <= 4 else "12"
     for model, density in densities.items():
@@ -102,6 +104,7 @@ def models_plane(
     named: bool = True,
     front: Sequence[str] = (),
     floor: Limits | None = None,
+    judged: bool = True,
     style: Style | None = None,
 ) -> go.Figure:
     """Gain against loss of every model with 95 % intervals as crosses, the reference at (0, 0).
@@ -113,6 +116,7 @@ def models_plane(
         named: whether the names stand at the marks.
         front: models that no other beats in both gain and loss (`analysis.front`), joined by a line.
         floor: gain and loss in the same unit that the reference has against itself (`Family.noise_floor`).
+        judged: as for `documents_plane`.
         style: colours; by default in the order of the frame.
     """
     style = style or Style.of(labels.unique(models, "model"), ())
@@ -125,7 +129,7 @@ def models_plane(
         if numbers.known(x) and numbers.known(y)
     ]
     points = [(x, y) for _, x, y in placed]
-    figure = plane.empty(reach, unit, points)
+    figure = plane.empty(reach, unit, points, judged=judged)
     plane.add_iso_lines(figure, reach)
     plane.add_noise_floor(figure, floor)
     lines.add_front(figure, ((x, y, text(row, "model")) for row, x, y in placed), front)

@@ -41,6 +41,8 @@ class Figures(Mapping[str, go.Figure]):
             made = FamilyFigures(family, documents, models)
             prefix = f"{family.name}/" if len(families) > 1 else ""
             for each in FIGURES:
+                if each.by_kind and not each.shown(made):
+                    continue
                 for unit in UNITS if "unit" in each.switches else [Choice().unit]:
                     end = "" if unit == Choice().unit else f"_{unit}"
                     if each.of == "family":

@@ -55,15 +55,17 @@ def ratio(row: Row, column: str) -> str:
     )
 
 
-def size(row: Row) -> str:
-    """A row of `schema.MODELS`: name, delta with its interval, size, bits per weight."""
-    delta = number(row, "delta")
-    digits = numbers.decimals(delta)
+def size(row: Row, column: str) -> str:
+    """A row of `schema.MODELS`: name, a value (delta, damage, kld) with its interval, size, bits per weight."""
+    value = number(row, column)
+    digits = numbers.decimals(value)
+    write = numbers.signed if column == "delta" else numbers.fixed
+    name = "KL divergence" if column == "kld" else column
     bits = numbers.fixed(number(row, "bits_per_weight"), 2)
     return "<br>".join(
         (
             f"<b>{literal(text(row, 'model'))}</b>",
-            f"delta <b>{numbers.signed(delta, digits)}</b>{_interval(row, 'delta', digits)} {UNITS['nats']}",
+            f"{name} <b>{write(value, digits)}</b>{_interval(row, column, digits)} {UNITS['nats']}",
             f"{numbers.size(whole(row, 'size_bytes'))}, {bits} bits per weight",
         )
     )

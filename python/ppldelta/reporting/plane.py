@@ -36,13 +36,14 @@ def limits(frame: pl.DataFrame, *, unit: Unit = "nats", regions: Sequence[Limits
     return max(reach[0], longest / 2) * 1.09, max(reach[1], longest / 2) * 1.09
 
 
-def empty(reach: Limits, unit: Unit, points: Sequence[tuple[float, float]]) -> go.Figure:
+def empty(reach: Limits, unit: Unit, points: Sequence[tuple[float, float]], *, judged: bool = True) -> go.Figure:
     """A plane to draw on: axes that say where better and worse are, the half below the diagonal tinted.
 
     Args:
         reach: ends of the axes.
         unit: nats per token, or bits per byte.
         points: gain and loss of the marks to come, which the diagonal's name keeps clear of.
+        judged: False where all marks are of quants, for which no half of the plane is the better one.
     """
     x_end, y_end = reach
     corner = min(reach)
@@ -55,7 +56,10 @@ def empty(reach: Limits, unit: Unit, points: Sequence[tuple[float, float]]) -> g
     figure.update_yaxes(  # the title is turned, so that its arrow points up
         title=dict(text=f"<b>loss →</b> predicts worse, {UNITS[unit]}"), range=[-BELOW_ZERO * y_end, y_end]
     )
-    add_better_half(figure, 0, far, "best ↘")
+    if judged:
+        add_better_half(figure, 0, far, "best ↘")
+    else:
+        _add_diagonal(figure, 0, far)
     figure.add_annotation(
         x=named,
         y=named,
@@ -84,15 +88,7 @@ def add_better_half(figure: go.Figure, near: float, far: float, words: str) -> N
         line=dict(width=0),
         layer="below",
     )
-    figure.add_shape(
-        type="line",
-        x0=near,
-        y0=near,
-        x1=far,
-        y1=far,
-        line=dict(color=LIGHT["muted"], width=1, dash="4px,3px"),
-        layer="below",
-    )
+    _add_diagonal(figure, near, far)
     figure.add_annotation(
         x=1,
         y=0,
@@ -140,6 +136,16 @@ def add_noise_floor(figure: go.Figure, floor: Limits | None) -> None:
         ay=-34,
         xanchor="left",
         font=dict(color=LIGHT["muted"], size=10),
+    )
+def _add_diagonal(figure: go.Figure, near: float, far: float) -> None:
+    figure.add_shape(
+        type="line",
+        x0=near,
+        y0=near,
+        x1=far,
+        y1=far,
+        line=dict(color=LIGHT["muted"], width=1, dash="4px,3px"),
+        layer="below",
     )
 
 

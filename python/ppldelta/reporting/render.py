@@ -20,8 +20,9 @@ import polars as pl
 from markupsafe import Markup
 
 from ppldelta.analysis.spans import LONGEST
+from ppldelta.analysis.steps import size_steps
 from ppldelta.family import Family, ModelFacts
-from ppldelta.reporting import labels, sentences, tables, theme
+from ppldelta.reporting import labels, quants, sentences, tables, theme
 from ppldelta.reporting.blocks import Json, encode
 from ppldelta.reporting.catalogue import FIGURES, SHARED, AllFamilies, Section
 from ppldelta.reporting.family_figures import FamilyFigures
@@ -68,6 +69,8 @@ class FamilySection:
     models: list[JudgedModel]
     categories: list[dict[str, str]]
     plots: dict[Section, list[Plot]]
+    judged: bool
+    kinds: list[list[sentences.Piece]]
 
 
 @dataclass(frozen=True)
@@ -108,6 +111,7 @@ def render_report(
         for i, (family, made, (places, _)) in enumerate(zip(families, makers, drawn, strict=True))
     ]
     colors = {(section.name, model.label): model.color for section in sections for model in section.models}
+    any_quants = any(family.quants for family in families)
     everything = AllFamilies(families, models, labels.unique(documents, "category"))
     shared, shared_block = place_figures([SHARED], everything, SHARED.name, everything.categories)
     own = {f"f{i}.figures": block for i, (_, block) in enumerate(drawn)}
@@ -138,9 +142,11 @@ def render_report(
         weightings=[(weighting, text, WEIGHTING_HELP[weighting]) for weighting, text in WEIGHTINGS.items()],
         interval=sentences.INTERVAL,
         longest_passage=LONGEST,
-        summary=tables.summary(models, colors),
-        by_category=tables.by_category(models, colors),
+        summary=tables.summary(models, colors, damage=any_quants),
+        by_category=tables.by_category(models, colors, damage=any_quants),
         signature=signature,
+        n_judged=sum(section.judged for section in sections),
+        any_quants=any_quants,
         warnings=[sentences.marked(warning) for warning in warnings],
         version=version,
         theme=theme,
@@ -180,6 +186,7 @@ def _resource(name: str) -> str:
 
 def _section(index: int, family: Family, made: FamilyFigures, plots: dict[Section, list[Plot]]) -> FamilySection:
     by_token = made.models.filter(weighting="tokens")
+    steps = {step.larger: step for step in size_steps(made.documents, by_token, family.quants)}
     return FamilySection(
         index=index,
         name=family.name,
@@ -192,12 +199,15 @@ def _section(index: int, family: Family, made: FamilyFigures, plots: dict[Sectio
                 model,
                 f"m{i % len(theme.MODEL_COLORS)}",
                 [
-                    *sentences.finding(rows := by_token.filter(model=model).to_dicts()),
+                    *(quants.finding(rows, steps.get(model)) if model in family.quants else sentences.finding(rows)),
                     *sentences.within_noise(family, next(row for row in rows if row["category"] is None)),
                 ],
             )
             for i, model in enumerate(family.models)
+            for rows in [by_token.filter(model=model).to_dicts()]
         ],
         categories=[{"name": each, "path": theme.SYMBOLS[made.style.symbols[each]]} for each in made.categories],
         plots=plots,
+        judged=made.judged,
+        kinds=[sentences.marked(f"`{each.label}`: {each.kind_reason}") for each in family.cmp if each.kind_reason],
     )

@@ -20,21 +20,32 @@ TITLES: dict[Measure, str] = {"size_bytes": "size of the tensors, GB", "bits_per
 _SCALES: dict[Measure, float] = {"size_bytes": 1e-9, "bits_per_weight": 1.0}
 
 
-def quality_against_size(
+Value = Literal["delta", "damage", "kld"]
+
+_VALUES: dict[Value, str] = {
+    "delta": "<b>delta →</b> predicts better, nats per token",
+    "damage": "<b>damage →</b> gain + loss, nats per token",
+    "kld": "<b>KL divergence →</b> nats per token",
+}
+
+
+def value_against_size(
     models: pl.DataFrame,
     *,
+    value: Value = "delta",
     measure: Measure = "size_bytes",
     reference: ModelFacts | None = None,
     front: Sequence[str] = (),
     style: Style | None = None,
 ) -> go.Figure:
-    """Mean delta (nats per token, up is better) of every model against its size.
+    """A value of every model against its size: delta (up is better), or damage or KL divergence (down is better).
 
     Args:
         models: rows of `schema.MODELS` of one family, category and weighting: one row per model.
+        value: column of the models' values, nats per token.
         measure: size of the tensors, or bits per weight.
-        reference: is drawn at delta 0 if its size, or its bits per weight, are known.
-        front: models that no smaller one equals (`analysis.front`), joined by a line.
+        reference: is drawn at 0 if its size, or its bits per weight, are known.
+        front: models that no smaller one equals in the value (`analysis.front`), joined by a line.
         style: colours; by default in the order of the frame.
     """
     style = style or Style.of(labels.unique(models, "model"), ())
@@ -44,13 +55,13 @@ def quality_against_size(
     else:
         title = TITLES[measure]
     figure = go.Figure(layout=dict(template=template()))
-    figure.update_xaxes(title=dict(text=title), rangemode="tozero")
-    figure.update_yaxes(title=dict(text="<b>delta →</b> predicts better, nats per token"))
+    figure.update_xaxes(title=dict(text=title), rangemode="tozero" if value == "delta" else "normal")
+    figure.update_yaxes(title=dict(text=_VALUES[value]))
     figure.add_hline(y=0, line=dict(color=LIGHT["ink"], width=1), layer="below")
     placed = [
         (row, x * scale, y)
         for row in models.iter_rows(named=True)
-        for x, y in [(number(row, measure), number(row, "delta"))]
+        for x, y in [(number(row, measure), number(row, value))]
         if numbers.known(x) and numbers.known(y)
     ]
     lines.add_front(figure, ((x, y, text(row, "model")) for row, x, y in placed), front, stepped=True)
@@ -62,7 +73,11 @@ def quality_against_size(
     largest = max((x for x, _ in points), default=1.0)
     for at in own:
         side = "left" if at > 0.5 * largest else "right"
-        figure.add_trace(marks.reference(at, says="%{x:.3~g}", label="reference", place=f"top {side}"))
+        figure.add_trace(
+            marks.reference(
+                at, says="%{x:.3~g}", label="reference", place=f"{'top' if value == 'delta' else 'bottom'} {side}"
+            )
+        )
     names = labels.shorten([text(row, "model") for row, _, _ in placed])
     for (row, x, y), name in zip(placed, names, strict=True):
         model, color = text(row, "model"), style.colors[text(row, "model")]
@@ -72,10 +87,10 @@ def quality_against_size(
                 x,
                 y,
                 color=color,
-                says=hover.size(row),
+                says=hover.size(row, value),
                 label=name,
                 place=_side(x, y, points),
-                whiskers_y=lines.whiskers(row, "delta", color),
+                whiskers_y=lines.whiskers(row, value, color),
             )
         )
     return figure

@@ -21,6 +21,7 @@ HELP = {
     "gain": "What the model adds on tokens that it predicts better",
     "loss": "What the model gives up on tokens that it predicts worse",
     "delta": "gain − loss: above 0 the model predicts the text better",
+    "damage": "gain + loss: how far a quant moved from its reference, whichever way",
     "bpb_ref": "Bits that the reference needs per byte of text",
     "bpb_cmp": "Bits that the model needs per byte of text",
     "n_documents": "Documents that were scored",
@@ -61,32 +62,33 @@ class Table:
     rows: list[list[Cell]]
 
 
-def summary(models: pl.DataFrame, colors: Mapping[tuple[str, str], str]) -> Table:
+def summary(models: pl.DataFrame, colors: Mapping[tuple[str, str], str], *, damage: bool = False) -> Table:
     """One row per model over all documents, every token weighing the same.
 
     Args:
         models: rows of `schema.MODELS`, all weightings and categories.
         colors: (family, model) → name of the colour in the page's style sheet.
+        damage: whether there is a column of damage, as there is where some models are quants.
     """
     rows = models.filter(pl.col("category").is_null(), weighting="tokens")
     return _table(
         rows,
         [
             *_names(rows, colors),
-            *_values(rows),
+            *_values(rows, damage),
             _column("size", "tensors", "size_bytes", lambda row, name: numbers.size(whole(row, name))),
             _column("bits", "per weight", "bits_per_weight", lambda row, name: numbers.fixed(number(row, name), 2)),
         ],
     )
 
 
-def by_category(models: pl.DataFrame, colors: Mapping[tuple[str, str], str]) -> Table:
+def by_category(models: pl.DataFrame, colors: Mapping[tuple[str, str], str], *, damage: bool = False) -> Table:
     """One row per model and category, every token weighing the same; empty if there is but one category."""
     rows = models.filter(pl.col("category").is_not_null(), weighting="tokens")
     if rows["category"].n_unique() < 2:
         rows = rows.clear()
     category = Column("category", "", HELP["category"], _category, "name")
-    return _table(rows, [*_names(rows, colors), category, *_values(rows)])
+    return _table(rows, [*_names(rows, colors), category, *_values(rows, damage)])
 
 
 def _table(rows: pl.DataFrame, columns: list[Column]) -> Table:
@@ -110,7 +112,7 @@ def _category(row: Row) -> Cell:
     return Cell(text(row, "category") or "(none)", text(row, "category"), kind="name")
 
 
-def _values(rows: pl.DataFrame) -> list[Column]:
+def _values(rows: pl.DataFrame, damage: bool) -> list[Column]:
     def perplexity(row: Row, name: str) -> str:
         return numbers.perplexity(number(row, name))
 
@@ -123,7 +125,7 @@ def _values(rows: pl.DataFrame) -> list[Column]:
     return [
         _column("ppl", "reference", "ppl_ref", perplexity),
         _column("ppl", "model", "ppl_cmp", perplexity),
-        *_deltas(rows),
+        *_deltas(rows, damage),
         _column(SHORT_UNITS["bpb"], "reference", "bpb_ref", bits),
         _column(SHORT_UNITS["bpb"], "model", "bpb_cmp", bits),
         _column("docs", "", "n_documents", count),
@@ -135,8 +137,8 @@ def _column(title: str, unit: str, name: str, write: Callable[[Row, str], str]) 
     return Column(title, unit, HELP[name], lambda row: Cell(write(row, name), _sortable(row, name)))
 
 
-def _deltas(rows: pl.DataFrame) -> list[Column]:
-    """Gain, loss and delta with one number of digits for all three, so that they can be subtracted by eye."""
+def _deltas(rows: pl.DataFrame, damage: bool) -> list[Column]:
+    """Gain, loss and delta with one number of digits for all, so that they can be added and subtracted by eye."""
     digits = numbers.decimals(*(value for name in ("gain", "loss", "delta") for value in rows[name]))
 
     def column(name: str, write: Callable[[float | None, int], str]) -> Column:
@@ -150,7 +152,8 @@ def _deltas(rows: pl.DataFrame) -> list[Column]:
 
         return Column(name, SHORT_UNITS["nats"], HELP[name], cell)
 
-    return [column("gain", numbers.fixed), column("loss", numbers.fixed), column("delta", numbers.signed)]
+    more = [column("damage", numbers.fixed)] if damage else []
+    return [column("gain", numbers.fixed), column("loss", numbers.fixed), column("delta", numbers.signed), *more]
 
 
 def _sortable(row: Row, name: str) -> float | None:

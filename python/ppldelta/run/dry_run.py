@@ -158,6 +158,7 @@ def plan(
     kld: bool = False,
     top_k: int = 0,
     noise_floor: bool = False,
+    kind: str = "auto",
     store: str | os.PathLike[str] | bool | None = True,
     rpc: str | Iterable[str] | None = None,
     executor: Executor | None = None,
@@ -184,6 +185,7 @@ def plan(
         kld=kld,
         top_k=top_k,
         noise_floor=noise_floor,
+        kind=kind,
     )
     request = Request.of(ref, cmp, settings, progress)
     with (

@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from dataclasses import replace
+
 import numpy as np
 import polars as pl
 
 from ppldelta import schema
+from ppldelta.engine.recognition import Recognition
 from ppldelta.family import Family, Noise
 from ppldelta.result import Result, make_result
 from ppldelta.run.evaluation import Evaluation
 from ppldelta.run.job import Job
+from ppldelta.run.kinds import as_sentence
 from ppldelta.run.tokenization import Tokenization
 
 
@@ -20,6 +25,7 @@ def as_result(
     token_pieces: dict[int, bytes],
     corpus_folder: str | None,
     warnings: list[str],
+    kinds: Mapping[str, Recognition],
     noise: tuple[Noise, ...] = (),
 ) -> Result:
     """A result of one family.
@@ -31,6 +37,7 @@ def as_result(
         token_pieces: the bytes of each token that occurs in any of it.
         corpus_folder: where the documents are, for people.
         warnings: sentences for the reader.
+        kinds: what each comparison is, by its label.
         noise: what the reference differs from itself by.
     """
     tokenization, label = ref.participant.tokenization, ref.label
@@ -63,7 +70,10 @@ def as_result(
     family = Family(
         name=label,
         ref=ref.facts(),
-        cmp=tuple(each.facts() for each in cmps),
+        cmp=tuple(
+            replace(each.facts(), kind=kinds[each.label].kind, kind_reason=as_sentence(kinds[each.label]))
+            for each in cmps
+        ),
         signature=work.settings.signature(work.build),
         system=work.build.system,
         devices=tuple(work.build.devices),

@@ -20,6 +20,7 @@ from ppldelta.run import job
 from ppldelta.run.checks import left_out
 from ppldelta.run.evaluation import evaluate, other_kernels, pieces_of
 from ppldelta.run.job import Request
+from ppldelta.run.kinds import recognised
 from ppldelta.run.lockstep import Lockstep, in_lockstep
 from ppldelta.run.noise import NoiseFloor
 from ppldelta.run.settings import DEFAULT_N_UBATCH, Settings
@@ -43,6 +44,7 @@ def score(
     kld: bool = False,
     top_k: int = 0,
     noise_floor: bool = False,
+    kind: str = "auto",
     store: str | os.PathLike[str] | bool | None = True,
     rpc: str | Iterable[str] | None = None,
     executor: Executor | None = None,
@@ -76,6 +78,9 @@ def score(
             is on a GPU the CPU and each window alone. That evaluates a sample again under each: eight windows, or 2 %
             of them if that is more, and at most 32,768 tokens. Comparisons that are no further from the reference are
             said to be equal to it. It begins with a self-check, which warns of a backend that computes wrong.
+        kind: what the comparisons are. By default their weights tell (`"auto"`): `"quant"`, the reference's weights in
+            other types, or `"finetune"`, which all else is called; `ModelFacts.kind_reason` says why. No number depends
+            on it, but the report tells of quants in other words: damage against size, and no gain.
         store: the SQLite file that keeps what was evaluated, window by window, so that no model is ever evaluated
             twice on the same tokens and an interrupted run goes on where it stopped. By default (True) one in the
             user's cache folder, or what the environment variable `PPLDELTA_STORE` names; None for no store.
@@ -113,6 +118,7 @@ def score(
         kld=kld,
         top_k=top_k,
         noise_floor=noise_floor,
+        kind=kind,
     )
     request = Request.of(ref, cmp, settings, progress)
     with Session(executor, endpoints(rpc)) as session:
@@ -122,6 +128,7 @@ def score(
             if progress:
                 line(work.headline)
             reference, *comparisons = work.models
+            kinds = recognised(work)
             floor = NoiseFloor(work) if settings.noise_floor else None
             checked = floor.check() if floor else Lockstep()
             before = in_lockstep(work) if work.settings.kld else Lockstep()
@@ -142,4 +149,4 @@ def score(
         raise failures[0][1]
     warnings = [*work.warnings, *before.warnings, *other_kernels([evaluation, *evaluations], work)]
     warnings += [left_out(*failure) for failure in failures] + (floor.warnings if floor else [])
-    return frames.as_result(work, evaluation, evaluations, pieces, corpus_path(files), warnings, noise)
+    return frames.as_result(work, evaluation, evaluations, pieces, corpus_path(files), warnings, kinds, noise)

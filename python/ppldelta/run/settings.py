@@ -17,7 +17,7 @@ from ppldelta.engine.native import Build, ModelInfo
 from ppldelta.errors import PpldeltaError
 from ppldelta.family import Signature
 from ppldelta.text.windows import N_CTX_MIN, RULES, check_arguments, default_n_ctx
-from ppldelta.wording.names import shown_type
+from ppldelta.wording.names import printable, shown_type
 
 DEFAULT_N_UBATCH = 256
 """As fast as llama.cpp's 512 within 2 % (see `N_OUTPUTS_MAX_CPU` for how), with half of its memory per token."""
@@ -35,6 +35,9 @@ N_SEQ_MAX_GPU = 32
 ALL_LAYERS = -1
 """`n_gpu_layers` for all of them, as in llama.cpp."""
 
+KINDS = ("auto", "quant", "finetune")
+"""What comparisons may be said to be; the first leaves that to their weights."""
+
 INT_MAX = 2**31 - 1
 """What llama.cpp's int32 holds."""
 
@@ -46,7 +49,8 @@ class Setting:
     Attributes:
         decides: "numbers" if the log-probability of a token depends on it, so that it belongs to the signature and to
             the store's key; "tokens" if it only chooses which windows are evaluated, so that it belongs to the
-            signature; "columns" if it only adds to the result; "speed" if it moves time and memory alone.
+            signature; "columns" if it only adds to the result; "words" if it only decides how the report tells of a
+            comparison; "speed" if it moves time and memory alone.
         help: a sentence for people; what the command line says of its flag.
         flags: of the command line, with llama.cpp's names if it has the flag; none if it cannot be asked for.
         metavar: what the command line's help writes for its value.
@@ -56,7 +60,7 @@ class Setting:
         words: what the command line takes for the default, as llama.cpp does.
     """
 
-    decides: Literal["numbers", "tokens", "columns", "speed"]
+    decides: Literal["numbers", "tokens", "columns", "words", "speed"]
     help: str
     flags: tuple[str, ...] = ()
     metavar: str | None = None
@@ -174,6 +178,16 @@ class Settings:
             flags=("--noise-floor",),
         ).metadata,
     )
+    kind: str = field(
+        default=KINDS[0],
+        metadata=Setting(
+            decides="words",
+            help="what the comparisons are, which decides how the report tells of them: quants of the reference, or "
+            "finetunes; by default their weights tell (default: %(default)s)",
+            flags=("--kind",),
+            choices=KINDS,
+        ).metadata,
+    )
 
     def __post_init__(self) -> None:
         for each in fields(self):
@@ -216,6 +230,7 @@ class Settings:
             kld=bool(self.kld or self.top_k),
             top_k=min(int(self.top_k), info.n_vocab),
             noise_floor=bool(self.noise_floor),
+            kind=self.kind,
         )
 
 
@@ -280,6 +295,7 @@ class ResolvedSettings:
     kld: bool
     top_k: int
     noise_floor: bool
+    kind: str
 
     def __post_init__(self) -> None:
         _check_ranges(self)
@@ -337,6 +353,9 @@ def _check_ranges(settings: Settings | ResolvedSettings) -> None:
     check_arguments(settings.windows, n_ctx, settings.max_windows)
     for each in fields(settings):
         value, known = getattr(settings, each.name), SETTINGS[each.name]
+        if known.choices and value not in known.choices:
+            names = ", ".join(f"`{choice}`" for choice in known.choices)
+            raise PpldeltaError(f"`{each.name}` must be one of {names}, got `{printable(value)}`")
         if known.choices or value is None or isinstance(value, (bool, np.bool_)) or known.most is None:
             continue
         if not known.least <= value <= known.most:

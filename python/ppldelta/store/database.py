@@ -29,6 +29,9 @@ TABLES = {
     "models": """(
         model BLOB NOT NULL, release TEXT NOT NULL, info TEXT NOT NULL, PRIMARY KEY (model, release)) WITHOUT ROWID""",
     "checked": "(model BLOB NOT NULL, corpus BLOB NOT NULL, PRIMARY KEY (model, corpus)) WITHOUT ROWID",
+    "kinds": """(
+        model BLOB NOT NULL, reference BLOB NOT NULL, rule INTEGER NOT NULL, kind TEXT NOT NULL, reason TEXT NOT NULL,
+        PRIMARY KEY (model, reference)) WITHOUT ROWID""",
     "trusted": """(
         release TEXT NOT NULL, kernels TEXT NOT NULL, type TEXT NOT NULL,
         PRIMARY KEY (release, kernels, type)) WITHOUT ROWID""",

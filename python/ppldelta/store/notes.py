@@ -1,7 +1,8 @@
 """What the store remembers beside log-probabilities, because finding it out takes long.
 
 For each model that is the content hash of its files, what it says of itself, and which texts it splits as a reference
-did. For each machine it is which kernels were found to multiply right.
+did; for each pair of models whether one is a quant of the other; for each machine which kernels were found to multiply
+right.
 """
 
 from __future__ import annotations
@@ -90,6 +91,32 @@ class Notes:
             self._database.connection.execute(
                 "INSERT OR IGNORE INTO checked (model, corpus) VALUES (?, ?)",
                 (bytes.fromhex(model), bytes.fromhex(corpus)),
+            )
+
+    def kind(self, model: str, reference: str, rule: int) -> tuple[str, str] | None:
+        """What a model was found to be beside a reference, and why; None if a rule has not decided that yet.
+
+        Args:
+            model: sha256 of its content.
+            reference: likewise.
+            rule: number of the rule.
+        """
+        with self._database.guard("read"):
+            row = self._database.connection.execute(
+                "SELECT kind, reason FROM kinds WHERE model = ? AND reference = ? AND rule = ?",
+                (bytes.fromhex(model), bytes.fromhex(reference), rule),
+            ).fetchone()
+        try:
+            return None if row is None else (row[0].decode(), row[1].decode())
+        except (AttributeError, UnicodeDecodeError) as error:
+            raise self._database.damaged("a row holds something else than what was written") from error
+
+    def note_kind(self, model: str, reference: str, rule: int, kind: str, reason: str) -> None:
+        """Remembers that; the arguments are those of `kind`, and what it gives."""
+        with self._database.guard("write"):
+            self._database.connection.execute(
+                "INSERT OR REPLACE INTO kinds (model, reference, rule, kind, reason) VALUES (?, ?, ?, ?, ?)",
+                (bytes.fromhex(model), bytes.fromhex(reference), rule, kind, reason),
             )
 
     def trusted(self, release: str) -> frozenset[tuple[str, str]]:

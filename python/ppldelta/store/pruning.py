@@ -92,7 +92,7 @@ def prune(
         removed = _summary(database, "WHERE shards.id IN (SELECT id FROM doomed)")
         execute("DELETE FROM shards WHERE id IN (SELECT id FROM doomed)")
         execute("DELETE FROM passes WHERE id NOT IN (SELECT pass FROM shards)")
-        for table in ("models", "checked"):
+        for table in ("models", "checked", "kinds"):
             execute(f"DELETE FROM {table} WHERE model NOT IN (SELECT model FROM passes)")
         if model is not None:
             execute("DELETE FROM files WHERE sha256 = ?", values)

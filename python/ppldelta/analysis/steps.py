@@ -1,0 +1,77 @@
+"""What more bytes buy: the damage of quants of one reference, each against the next smaller one.
+
+damage = gain + loss in nats per token, every token weighing the same. A step from the smaller quant a to the larger b
+saves damage_a - damage_b; its interval is that of the paired difference, since both are resampled with the same
+documents (`uncertainty`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from dataclasses import dataclass
+
+import numpy as np
+import polars as pl
+
+from ppldelta.analysis.metrics import DOCUMENTS_MIN
+from ppldelta.analysis.uncertainty import LEVEL, percentile_interval, resampled_sums
+
+_N_RESAMPLES, _SEED = 2000, 0
+
+
+@dataclass(frozen=True)
+class Step:
+    """From one quant to the next larger one.
+
+    Attributes:
+        smaller: the label of the smaller one.
+        larger: of the larger one.
+        more_bytes: how much larger its tensors are, above 0.
+        saved: nats per token of damage that it does less; negative if it does more.
+        low: end of the interval of `saved`; None if there are too few documents.
+        high: the other end.
+    """
+
+    smaller: str
+    larger: str
+    more_bytes: int
+    saved: float
+    low: float | None
+    high: float | None
+
+
+def size_steps(documents: pl.DataFrame, models: pl.DataFrame, quants: Collection[str]) -> list[Step]:
+    """The steps between neighbours by size, the smallest first.
+
+    Args:
+        documents: rows of `schema.DOCUMENTS` of one family.
+        models: columns ``model, size_bytes``, a row or more for each model of the family.
+        quants: the labels that are looked at. Those of unknown size, with numbers that are not finite, or with other
+            documents than the first are left out; of one size, the first is taken.
+    """
+    sizes = {
+        model: size for model, size in models.select("model", "size_bytes").iter_rows() if size and model in quants
+    }
+    per_model: list[tuple[int, str, pl.DataFrame]] = []
+    taken: set[int] = set()
+    for model, size in sorted(sizes.items(), key=lambda each: each[1]):
+        rows = documents.filter(model=model).sort("document")
+        alike = not per_model or rows["document"].equals(per_model[0][2]["document"])
+        if size not in taken and alike and len(rows) and rows["damage"].is_finite().all():
+            taken.add(size)
+            per_model.append((size, model, rows))
+    if len(per_model) < 2:
+        return []
+    n = per_model[0][2]["n_scored"].cast(pl.Float64()).to_numpy()
+    damage = np.stack([rows["damage"].to_numpy() * n for _, _, rows in per_model], axis=1)
+    sums = np.column_stack([damage, n])
+    saved = -np.diff(sums.sum(axis=0)[:-1] / n.sum())
+    ends: list[tuple[float | None, float | None]] = [(None, None)] * len(saved)
+    if len(n) >= DOCUMENTS_MIN:
+        drawn = resampled_sums(sums, n_resamples=_N_RESAMPLES, seed=_SEED)
+        low, high = percentile_interval(-np.diff(drawn[:, :-1] / drawn[:, -1:], axis=1), level=LEVEL)
+        ends = list(zip(low.tolist(), high.tolist(), strict=True))
+    return [
+        Step(a[1], b[1], b[0] - a[0], float(value), *end)
+        for a, b, value, end in zip(per_model, per_model[1:], saved, ends, strict=False)
+    ]

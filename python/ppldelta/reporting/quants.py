@@ -1,0 +1,149 @@
+"""What the numbers say of quants, in their words.
+
+A quant is told by what it damages, how far its distribution moved, and what its bytes buy. Gain and loss are two sides
+of the same perturbation there, so nothing is called better.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from ppldelta.analysis.steps import Step
+from ppldelta.reporting.rows import Row, ends, number, text, whole
+from ppldelta.reporting.sentences import INTERVAL, Piece
+from ppldelta.reporting.units import SHORT_UNITS
+from ppldelta.wording import numbers
+
+
+def finding(rows: Sequence[Row], step: Step | None) -> list[Piece]:
+    """The sentences about one quant.
+
+    Args:
+        rows: as for `sentences.finding`.
+        step: from the next smaller quant to this one; None for the smallest.
+    """
+    overall = next(row for row in rows if row["category"] is None)
+    name = Piece(text(overall, "model"), "name")
+    if not numbers.known(number(overall, "damage")):
+        return [name, Piece(" gave numbers that are not finite, so nothing can be said about it.")]
+    return [
+        name,
+        Piece(_size(overall)),
+        Piece(" does a damage of "),
+        *_value(overall, "damage", unit=True),
+        *_spread([row for row in rows if row["category"] is not None]),
+        Piece("."),
+        *_divergence(overall),
+        *(_bought(step) if step else []),
+    ]
+
+
+def _size(row: Row) -> str:
+    size, bits = whole(row, "size_bytes"), number(row, "bits_per_weight")
+    if size is None or not numbers.known(bits):
+        return ""
+    return f" ({numbers.size(size)}, {numbers.fixed(bits, 2)} bits per weight)"
+
+
+def _spread(rows: Sequence[Row]) -> list[Piece]:
+    """Where it damages most and where least, where the two intervals do not overlap."""
+    known = sorted((row for row in rows if numbers.known(number(row, "damage"))), key=lambda row: _damage(row))
+    if len(known) < 2:
+        return []
+    least, most = known[0], known[-1]
+    high, low = ends(least, "damage")[1], ends(most, "damage")[0]
+    if not (numbers.known(high) and numbers.known(low) and high < low):
+        return [Piece(", about the same in every category")]
+    return [
+        Piece(", most to "),
+        _category(most),
+        Piece(" "),
+        *_value(most, "damage"),
+        Piece(" and least to "),
+        _category(least),
+        Piece(" "),
+        *_value(least, "damage"),
+    ]
+
+
+def _damage(row: Row) -> float:
+    return number(row, "damage") or 0.0
+
+
+def _category(row: Row) -> Piece:
+    return Piece(text(row, "category") or "documents without category", "category")
+
+
+def _divergence(row: Row) -> list[Piece]:
+    """The KL divergence, its tail, and the same top token, where there are any."""
+    if not numbers.known(number(row, "kld")):
+        return []
+    pieces = [Piece(" Its KL divergence is "), *_value(row, "kld")]
+    if numbers.known(tail := number(row, "kld_p99")):
+        pieces += [Piece(", at one token in a hundred above "), Piece(numbers.fixed(tail, 2), "number")]
+        if interval := numbers.interval(*ends(row, "kld_p99"), 2):
+            pieces.append(Piece(f" ({interval})", "interval"))
+    if numbers.known(same := number(row, "same_top")):
+        low, high = ends(row, "same_top")
+        pieces += [Piece("; it finds the same token most probable at "), Piece(_percent(same), "number")]
+        if numbers.known(low) and numbers.known(high):
+            pieces.append(Piece(f" ({numbers.fixed(100 * low, 1)} to {_percent(high)})", "interval"))
+        pieces.append(Piece(" of the tokens"))
+    return [*pieces, Piece(".")]
+
+
+def _bought(step: Step) -> list[Piece]:
+    """What it saves for its size, if the interval says that it saves anything."""
+    more = f" It is {numbers.size(step.more_bytes)} larger than "
+    smaller = Piece(step.smaller, "name")
+    if step.low is not None and step.high is not None and step.low <= 0 <= step.high:
+        return [
+            Piece(more),
+            smaller,
+            Piece(" and does not clearly save damage, "),
+            *_amount(step, signed=True),
+            Piece("."),
+        ]
+    if step.saved <= 0:
+        return [Piece(more), smaller, Piece(" and yet does "), *_amount(step), Piece(" more damage.")]
+    scale, unit = (1e9, "GB") if step.more_bytes >= 1e9 else (1e6, "MB")
+    rate, low, high = (
+        None if value is None else value / step.more_bytes * scale for value in (step.saved, step.low, step.high)
+    )
+    digits = numbers.decimals(rate)
+    each = [Piece(" of damage, "), Piece(numbers.fixed(rate, digits), "number")]
+    if interval := numbers.interval(low, high, digits):
+        each += [Piece(" "), Piece(f"({interval})", "interval")]
+    each.append(Piece(f" for each {unit}."))
+    return [Piece(more), smaller, Piece(" and saves "), *_amount(step), *each]
+
+
+def _amount(step: Step, *, signed: bool = False) -> list[Piece]:
+    """What is saved, or without its sign how much more or less it is, with its interval."""
+    digits = numbers.decimals(step.saved)
+    value, low, high = step.saved, step.low, step.high
+    if not signed and value < 0 and low is not None and high is not None:
+        low, high = -high, -low
+    write = numbers.signed if signed else numbers.fixed
+    interval = numbers.interval(low, high, digits, sign=signed) or "too few documents for an interval"
+    return [
+        Piece(write(value if signed else abs(value), digits), "number"),
+        Piece(" "),
+        Piece(f"({interval})", "interval"),
+    ]
+
+
+def _percent(part: float) -> str:
+    return f"{numbers.fixed(100 * part, 1)}\N{NO-BREAK SPACE}%"
+
+
+def _value(row: Row, column: str, *, unit: bool = False) -> list[Piece]:
+    value = number(row, column)
+    digits = numbers.decimals(value)
+    interval = numbers.interval(*ends(row, column), digits)
+    if not interval:
+        interval = "too few documents for an interval"
+    elif unit:
+        interval = f"{INTERVAL} {interval}"
+    amount = Piece(numbers.fixed(value, digits) + (f" {SHORT_UNITS['nats']}" if unit else ""), "number")
+    return [amount, Piece(" "), Piece(f"({interval})", "interval")]

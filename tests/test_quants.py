@@ -1,0 +1,209 @@
+"""Quants are told as quants: damage, divergence, what bytes buy; no front of gain and loss, and nothing is best."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import polars as pl
+import pytest
+
+from helpers import frames, synthetic
+from ppldelta.analysis.front import pareto_front
+from ppldelta.analysis.steps import Step, size_steps
+from ppldelta.family import Family
+from ppldelta.reporting import quants
+from ppldelta.reporting.render import render_report
+from ppldelta.result import Result
+
+SIZES = {"model-0": 1_000_000_000, "model-1": 2_500_000_000, "model-2": 4_000_000_000}
+
+
+def told(family: Family, *labels: str) -> Family:
+    """The family, in which these comparisons are quants and the others finetunes."""
+    kinds = {label: "quant" if label in labels else "finetune" for label in family.models}
+    cmp = tuple(replace(each, kind=kinds[each.label], kind_reason="Because.") for each in family.cmp)
+    return replace(family, cmp=cmp)
+
+
+def made(*labels: str, divergence: bool = False) -> Result:
+    """A synthetic result of three models with sizes, of which some are quants."""
+    parts = synthetic.make(n_documents=12, n_models=3, n_tokens=60)
+    models = parts["models"].with_columns(
+        size_bytes=pl.col("model").replace_strict(SIZES).cast(pl.UInt64),
+        bits_per_weight=pl.col("model").replace_strict({label: size / 5e8 for label, size in SIZES.items()}),
+    )
+    if divergence:
+        models = models.with_columns(
+            kld=pl.col("damage") / 3, kld_low=pl.col("damage") / 4, kld_high=pl.col("damage") / 2, kld_p99=pl.lit(0.5),
+            same_top=pl.lit(0.913), same_top_low=pl.lit(0.9), same_top_high=pl.lit(0.92),
+        )  # fmt: skip
+    return Result(**{**parts, "models": models, "families": [told(parts["families"][0], *labels)]})
+
+
+def fronts(figure: Any) -> list[list[str]]:
+    return [[name for _, name in trace.customdata] for trace in figure.data if (trace.meta or {}).get("front")]
+
+
+def words(figure: Any) -> str:
+    return " ".join(note.text for note in figure.layout.annotations)
+
+
+def sentence(rows: list[dict[str, Any]], step: Step | None = None) -> str:
+    text = "".join(piece.text for piece in quants.finding(rows, step))
+    return text.replace("\N{NO-BREAK SPACE}", " ")
+
+
+def row(category: str | None, damage: float, **more: Any) -> dict[str, Any]:
+    known = {"model": "m", "category": category, "size_bytes": 105_000_000, "bits_per_weight": 6.27, "kld": None}
+    ends = {"damage": damage, "damage_low": damage - 0.01, "damage_high": damage + 0.01}
+    return {**known, **ends, "kld_p99": None, "same_top": None, **more}
+
+
+def test_a_sentence_says_size_damage_and_where() -> None:
+    text = sentence([row(None, 0.1), row("code", 0.2), row("prose", 0.05), row("poems", 0.1)])
+    assert text == (
+        "m (105 MB, 6.27 bits per weight) does a damage of 0.100 nats/token (95 % interval 0.090 to 0.110), "
+        "most to code 0.200 (0.190 to 0.210) and least to prose 0.0500 (0.0400 to 0.0600)."
+    )
+    assert "about the same in every category" in sentence([row(None, 0.1), row("code", 0.105), row("prose", 0.1)])
+    assert "categor" not in sentence([row(None, 0.1), row("", 0.1)])
+    assert "not finite" in sentence([row(None, float("nan"))])
+    assert sentence([row(None, 0.1, size_bytes=None)]).startswith("m does a damage of")
+    few = row(None, 0.1, damage_low=None, damage_high=None)
+    assert "0.100 nats/token (too few documents for an interval)." in sentence([few])
+
+
+def test_a_sentence_says_the_divergence_where_it_is_known() -> None:
+    known = dict(kld=0.02, kld_low=0.01, kld_high=0.03, kld_p99=0.31, same_top=0.913)
+    text = sentence([row(None, 0.1, **known, same_top_low=0.9, same_top_high=0.92)])
+    assert text.endswith(
+        " Its KL divergence is 0.0200 (0.0100 to 0.0300), at one token in a hundred above 0.31; "
+        "it finds the same token most probable at 91.3 % (90.0 to 92.0 %) of the tokens."
+    )
+    assert "KL" not in sentence([row(None, 0.1)])
+
+
+@pytest.mark.parametrize(
+    ("step", "words"),
+    [
+        (
+            Step("a", "m", 12_000_000, 0.06, 0.05, 0.07),
+            "12.0 MB larger than a and saves 0.0600 (0.0500 to 0.0700) of damage",
+        ),
+        (Step("a", "m", 12_000_000, 0.06, 0.05, 0.07), ", 0.00500 (0.00417 to 0.00583) for each MB."),
+        (Step("a", "m", 2_000_000_000, 0.06, 0.05, 0.07), ", 0.0300 (0.0250 to 0.0350) for each GB."),
+        (Step("a", "m", 12_000_000, 0.01, -0.01, 0.03), "does not clearly save damage, +0.0100 (−0.0100 to +0.0300)."),
+        (Step("a", "m", 12_000_000, -0.03, -0.04, -0.02), "and yet does 0.0300 (0.0200 to 0.0400) more damage."),
+        (
+            Step("a", "m", 12_000_000, 0.06, None, None),
+            "saves 0.0600 (too few documents for an interval) of damage, 0.00500 for each MB.",
+        ),
+    ],
+)
+def test_a_sentence_says_what_its_bytes_buy(step: Step, words: str) -> None:
+    assert words in sentence([row(None, 0.1)], step)
+
+
+def test_steps_are_paired_differences_of_neighbours_by_size() -> None:
+    result = made(*SIZES)
+    steps = size_steps(result.documents, result.models, list(SIZES))
+    assert [(step.smaller, step.larger, step.more_bytes) for step in steps] == [
+        ("model-0", "model-1", 1_500_000_000),
+        ("model-1", "model-2", 1_500_000_000),
+    ]
+    damage = dict(
+        result.models.filter(pl.col("category").is_null(), weighting="tokens").select("model", "damage").rows()
+    )
+    documents = result.documents.sort("document")
+    n = documents.filter(model="model-0")["n_scored"].to_numpy().astype(float)
+    drawn = np.random.default_rng(7).integers(0, len(n), (4000, len(n)))
+    for step in steps:
+        assert step.saved == pytest.approx(damage[step.smaller] - damage[step.larger])
+        a, b = (documents.filter(model=each)["damage"].to_numpy() * n for each in (step.smaller, step.larger))
+        low, high = np.quantile((a - b)[drawn].sum(axis=1) / n[drawn].sum(axis=1), [0.025, 0.975])
+        assert (step.low, step.high) == pytest.approx((low, high), abs=0.1 * (high - low))
+
+
+def test_steps_leave_out_what_cannot_be_compared() -> None:
+    result = made(*SIZES)
+    two = size_steps(result.documents, result.models, ["model-0", "model-2"])
+    assert [(step.smaller, step.larger) for step in two] == [("model-0", "model-2")]
+    assert size_steps(result.documents, result.models, ["model-0"]) == []
+    same = result.models.with_columns(size_bytes=pl.lit(5, pl.UInt64))
+    assert size_steps(result.documents, same, list(SIZES)) == []
+    unknown = result.models.with_columns(size_bytes=pl.lit(None, pl.UInt64))
+    assert size_steps(result.documents, unknown, list(SIZES)) == []
+    few = result.documents.filter(pl.col("document").is_in(result.documents["document"].unique().sort()[:3]))
+    assert [(step.low, step.high) for step in size_steps(few, result.models, list(SIZES))] == [(None, None)] * 2
+
+
+def test_quants_have_no_front_of_gain_and_loss_and_nothing_is_best() -> None:
+    figures = made(*SIZES).figures
+    for name in ("models", "models_bpb", "documents"):
+        assert "best" not in words(figures[name]) and "gain = loss" in words(figures[name])
+        assert not [shape for shape in figures[name].layout.shapes if shape.type == "path"], "no half is tinted"
+    assert fronts(figures["models"]) == []
+    others = made().figures
+    assert "best" in words(others["models"]) and "damage" not in others
+    assert fronts(others["models"])
+
+
+def test_a_front_of_finetunes_does_not_ask_quants() -> None:
+    result = made("model-1")
+    (alone,) = fronts(made().figures["models"]) or [[]]
+    assert all("model-1" not in front for front in fronts(result.figures["models"]))
+    assert "best" in words(result.figures["models"]) and alone
+    drawn = {trace.meta["model"] for trace in result.figures["size"].data if "model" in (trace.meta or {})}
+    assert drawn == {"model-0", "model-2"}
+    drawn = {trace.meta["model"] for trace in result.figures["damage"].data if "model" in (trace.meta or {})}
+    assert drawn == {"model-1"}
+
+
+@pytest.mark.parametrize(("name", "column", "size"), [("damage", "damage", 1e-9), ("divergence", "kld", None)])
+def test_quants_stand_against_their_size_with_their_front(name: str, column: str, size: float | None) -> None:
+    result = made(*SIZES, divergence=True)
+    rows = result.models.filter(pl.col("category").is_null(), weighting="tokens")
+    figure = result.figures[name]
+    x = rows["size_bytes"] * size if size else rows["bits_per_weight"]
+    marks = {trace.meta["model"]: trace for trace in figure.data if "model" in (trace.meta or {})}
+    for at, model in enumerate(rows["model"]):
+        assert (marks[model].x[0], marks[model].y[0]) == pytest.approx((x[at], rows[column][at]))
+        assert marks[model].error_y.array[0] == pytest.approx(rows[f"{column}_high"][at] - rows[column][at])
+    on_front = rows.filter(pl.Series(pareto_front(x, rows[column])))["model"].to_list()
+    assert [sorted(each) for each in fronts(figure)] == ([sorted(on_front)] if len(on_front) > 1 else [])
+    assert "predicts better" not in figure.layout.yaxis.title.text
+    assert "divergence" not in made(*SIZES).figures
+
+
+def page(result: Result, families: list[Family] | None = None) -> str:
+    html = render_report(
+        documents=result.documents,
+        models=result.models,
+        families=families or result.families,
+        signature="",
+        warnings=[],
+        version="1",
+        payload=frames.payload(result.documents, result.models),
+    ).html
+    return " ".join(html.split("<script")[0].replace("&nbsp;", " ").split())
+
+
+def test_the_page_tells_each_kind_in_its_words() -> None:
+    whole, mixed, none = (page(made(*labels)) for labels in (SIZES, ["model-1"], []))
+    assert "lower right is best" not in whole and "in the corner" in whole and "does a damage of" in whole
+    assert "lower right is best (not for quants" in mixed and "does a damage of" in mixed and "predicts " in mixed
+    assert (
+        "lower right is best." in none
+        and "quant" not in none.replace("Q", "").split("<header>")[1].split("<footer>")[0]
+    )
+    assert mixed.count("gain + loss: how far") == whole.count("gain + loss: how far") == 2, "a column of both tables"
+    assert "gain + loss: how far" not in none
+    assert "<code>model-1</code>: Because." in mixed, "the decision is shown"
+    for html, places in ((whole, ["damage"]), (mixed, ["size", "damage"]), (none, ["size"])):
+        assert [name for name in ("size", "damage") if f'id="f0-{name}"' in html] == places
+
+
+def test_the_table_of_a_terminal_has_the_damage_of_quants() -> None:
+    assert "damage" in made("model-1").summary.columns and "damage" not in made().summary.columns

@@ -263,9 +263,9 @@ class RemoteModel:
     ) -> Generator[PairedShard, None, None]:
         """Evaluates this model and comparisons with it in lockstep; the arguments are as for `score`.
 
-        The records have the `top_k` best tokens of both, at most as many as the vocabulary has. `sizes` are those of each
-        comparison's context, by default this model's. Where models do not fit into memory together, each shard loads
-        them again, so that one is longer than `score`'s.
+        The records have the `top_k` best tokens of both, at most as many as the vocabulary has. `sizes` are those of
+        each comparison's context, by default this model's. Where models do not fit into memory together, each shard
+        loads them again, so that one is longer than `score`'s.
 
         Yields:
             Shards as they are done.

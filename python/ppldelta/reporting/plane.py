@@ -137,6 +137,8 @@ def add_noise_floor(figure: go.Figure, floor: Limits | None) -> None:
         xanchor="left",
         font=dict(color=LIGHT["muted"], size=10),
     )
+
+
 def _add_diagonal(figure: go.Figure, near: float, far: float) -> None:
     figure.add_shape(
         type="line",

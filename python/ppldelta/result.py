@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING, Literal
 import polars as pl
 
 from ppldelta import _core, schema
-from ppldelta.analysis.divergence import model_tails
 from ppldelta.analysis.metrics import document_metrics, model_metrics
+from ppldelta.analysis.tails import find_tails
 from ppldelta.errors import ResultError, names_left_out
 from ppldelta.family import Family
 from ppldelta.reporting.budget import BUDGET, DEFAULT_VIEWS
@@ -205,7 +205,8 @@ def make_result(
         families: one or several, of which `tokens` names all comparisons.
         warnings: sentences for the reader; a `LeftOut` among them also says what was left out.
     """
-    documents = document_metrics(tokens, pieces, corpus)
+    tails = find_tails(tokens, corpus)
+    documents = document_metrics(tokens, pieces, corpus, tails)
     columns = ("size_bytes", "bits_per_weight", "n_params")
     facts = pl.DataFrame(
         [
@@ -218,7 +219,7 @@ def make_result(
     return Result(
         tokens,
         documents,
-        model_metrics(documents, facts, model_tails(tokens, documents)),
+        model_metrics(documents, facts, tails),
         pieces,
         texts,
         families,

@@ -8,12 +8,15 @@ from __future__ import annotations
 import os
 from collections.abc import Iterable
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 import polars as pl
 
 from ppldelta import _core, schema
+from ppldelta.analysis.confidence import confidence
+from ppldelta.analysis.differences import differences
 from ppldelta.analysis.metrics import document_metrics, model_metrics
 from ppldelta.analysis.tails import find_tails
 from ppldelta.errors import ResultError, names_left_out
@@ -84,6 +87,24 @@ class Result:
         if self.models["kld"].null_count() < len(self.models):
             columns += ["kld", "kld_p99", "same_top"]
         return self.models.filter(pl.col("category").is_null(), pl.col("weighting") == "tokens").select(columns)
+
+    @cached_property
+    def confidence(self) -> pl.DataFrame:
+        """KL divergence and agreement by how sure the reference was, with intervals: columns of `schema.CONFIDENCE`.
+
+        A row for each model and bin of the probability of the reference's most probable token; no row without `kld`.
+        Computed when it is first asked for (`analysis.confidence` has formulas and bins).
+        """
+        return confidence(self.tokens)
+
+    @cached_property
+    def differences(self) -> pl.DataFrame:
+        """Paired differences between every two comparisons of a family: columns of `schema.DIFFERENCES`.
+
+        A row for each pair, category (null: all documents) and metric, with an interval, a p value and Holm's
+        correction of it. Computed when it is first asked for (`analysis.differences` has formulas and sources).
+        """
+        return differences(self.documents)
 
     @property
     def figures(self) -> Figures:

@@ -141,6 +141,33 @@ MODELS: dict[str, pl.DataType] = {
     "n_params": pl.UInt64(),
 }
 
+CONFIDENCE: dict[str, pl.DataType] = {
+    "family": pl.String(),
+    "model": pl.String(),
+    "bin_low": pl.Float64(),  # probability of the reference's most probable token, from here
+    "bin_high": pl.Float64(),  # up to here
+    "n_scored": pl.UInt32(),  # scored tokens
+    "kld": pl.Float64(),  # nats per token
+    "kld_low": pl.Float64(),
+    "kld_high": pl.Float64(),
+    "same_top": pl.Float64(),  # part of the tokens
+    "same_top_low": pl.Float64(),
+    "same_top_high": pl.Float64(),
+}
+
+DIFFERENCES: dict[str, pl.DataType] = {
+    "family": pl.String(),
+    "model_a": pl.String(),
+    "model_b": pl.String(),
+    "category": pl.String(),  # null: all documents
+    "metric": pl.String(),  # a column of `MODELS`, under the weighting "tokens"
+    "difference": pl.Float64(),  # of model_a less that of model_b, in the unit of the metric
+    "low": pl.Float64(),
+    "high": pl.Float64(),
+    "p": pl.Float64(),  # of no difference, two-sided
+    "p_holm": pl.Float64(),  # p, corrected for all pairs and categories of the metric in the family
+}
+
 ADDED_LATER: dict[str, tuple[str, ...]] = {
     "tokens": ("byte_start", "byte_end", *PAIR),
     "documents": (*_LATER, *_MOMENTS, *_TAIL),

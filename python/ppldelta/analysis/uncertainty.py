@@ -9,12 +9,14 @@ and scores are computed from the sums. Percentile intervals: Efron and Tibshiran
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ppldelta.errors import PpldeltaError
+
+_Float = TypeVar("_Float", np.float32, np.float64)
 
 LEVEL = 0.95
 """Part of the resamples that lies between the ends of the intervals."""
@@ -62,17 +64,17 @@ class Resamples:
         self._keep = keep
         self._drawn: dict[int, NDArray[np.uint16]] = {}
 
-    def sums(self, statistics: NDArray[np.float64]) -> NDArray[np.float64]:
-        """As `resampled_sums`."""
+    def sums(self, statistics: NDArray[_Float]) -> NDArray[_Float]:
+        """As `resampled_sums`, also in float32."""
         n_documents, n_columns = statistics.shape
         if n_documents < 1 or self.n_resamples < 1:
             raise PpldeltaError(
                 f"a bootstrap needs at least 1 document and 1 resample, got {n_documents} and {self.n_resamples}"
             )
-        sums = np.empty((self.n_resamples, n_columns))
+        sums = np.empty((self.n_resamples, n_columns), statistics.dtype)
         for start, counts in self._counts(n_documents):
             with np.errstate(invalid="ignore"):  # 0 * inf
-                sums[start : start + len(counts)] = counts.astype(np.float64) @ statistics
+                sums[start : start + len(counts)] = counts.astype(statistics.dtype) @ statistics
         return sums
 
     def _counts(self, n_documents: int) -> Iterator[tuple[int, NDArray[np.integer[Any]]]]:

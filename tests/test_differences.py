@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import math
 
 import numpy as np
 import polars as pl
@@ -166,3 +167,18 @@ def test_many_tests_have_enough_resamples(monkeypatch: pytest.MonkeyPatch) -> No
     found = differences(noisy, n_resamples=100).filter(pl.col("metric") == "gain", pl.col("category").is_null())
     assert len(found) == len(list(itertools.combinations(range(10), 2)))
     assert found["p_holm"].max() < 0.05
+
+
+def test_small_p_values_of_few_resamples_are_those_of_many() -> None:
+    """Thousands of documents: from 400 resamples and a normal tail, against the p value that theory gives."""
+    rng = np.random.default_rng(0)
+    n = np.full(3000, 100.0)
+    noise = rng.standard_normal((3000, 3))
+    noise = (noise - noise.mean(axis=0)) / noise.std(axis=0)
+    t = np.array([2.0, 4.0, 6.0])
+    found = module._test(noise + t / np.sqrt(3000), n, module.Resamples(400, 0), 0.95, wanted=10_000)
+    p = np.array([each[3] for each in found])
+    normal = np.array([math.erfc(each / math.sqrt(2)) for each in t])
+    np.testing.assert_allclose(np.log(p), np.log(normal), rtol=0.12)
+    plain = np.array([each[3] for each in module._test(noise + t / 3000**0.5, n, module.Resamples(400, 0), 0.95)])
+    assert plain[1] == plain[2] == 1 / 401 and plain[0] == p[0]

@@ -19,12 +19,15 @@ these 2, 4 and 5 (4000 drawn pairs each; `tests/test_differences.py` is a part o
 ``p_holm`` is p after Holm (1979): of m tests the i-th smallest p times m - i + 1, at most 1, and not below the one
 before. The m tests are all pairs and categories of one metric in one family, since a reader looks through them together
 for whatever stands out. Metrics are questions of their own, and depend on each other so much that to count them as well
-would be paid twice. Many tests need more resamples, or no p could be small enough: 40 for each, as far as time allows.
+would be paid twice. Many tests need more resamples, or no p could be small enough: 40 for each. Where documents are too
+many for that, a p with fewer than 10 resamples beyond it is that of the tenth of them, t_10, times what a normal tail
+loses from there on, erfc(t / √2) / erfc(t_10 / √2); with thousands of documents t* is as good as normal.
 """
 
 from __future__ import annotations
 
 import itertools
+import math
 
 import numpy as np
 import polars as pl
@@ -36,7 +39,10 @@ from ppldelta.schema import DIFFERENCES
 METRICS = ("gain", "loss", "delta", "damage", "kld", "same_top")
 """What is compared, as far as both comparisons have it."""
 
-_CELLS = 120_000_000  # resamples times documents, at most, beyond `n_resamples`
+_CELLS = 20_000_000  # resamples times documents, at most, beyond `n_resamples`
+_MOST = 20_000  # resamples, beyond `n_resamples`
+_ANCHOR = 10  # resamples further out than a difference: fewer say too little of its p
+_SMALLEST = 1e-12
 _TESTS = 200  # at a time
 
 
@@ -108,14 +114,14 @@ def _family_rows(family: pl.DataFrame, n_resamples: int, seed: int, level: float
             rows = np.flatnonzero(np.frombuffer(mask, np.bool_))
             if not len(rows):
                 continue
-            most = max(n_resamples, min(wanted, _CELLS // len(rows)))
+            most = max(n_resamples, min(wanted, _CELLS // len(rows), _MOST))
             drawn = resamples.setdefault(most, Resamples(most, seed))
             tests = [(at, i) for at in some for i in range(len(METRICS))]
             tests = [(at, i) for at, i in tests if np.isfinite(sums[pairs[at], i][:, rows]).all()]
             for start in range(0, len(tests), _TESTS):
                 part = tests[start : start + _TESTS]
                 x = np.column_stack([sums[pairs[at][0], i, rows] - sums[pairs[at][1], i, rows] for at, i in part])
-                values += _test(x, n[pairs[part[0][0]][0], rows], drawn, level)
+                values += _test(x, n[pairs[part[0][0]][0], rows], drawn, level, wanted)
                 keys += [(at, category, METRICS[i]) for at, i in part]
     return _rows(family["family"][0], models, pairs, keys, np.array(values).reshape(-1, 4))
 
@@ -161,7 +167,7 @@ def _sums(
 
 
 def _test(
-    x: NDArray[np.float64], n: NDArray[np.float64], resamples: Resamples, level: float
+    x: NDArray[np.float64], n: NDArray[np.float64], resamples: Resamples, level: float, wanted: int = 0
 ) -> list[tuple[float, ...]]:
     """Difference, interval and p value of several tests.
 
@@ -170,6 +176,7 @@ def _test(
         n: shape (n_documents,), scored tokens.
         resamples: of the documents.
         level: confidence of the interval.
+        wanted: resamples that Holm's correction would need; with fewer, small p values are extrapolated.
     """
     total = n.sum()
     theta = x.sum(axis=0) / total
@@ -192,5 +199,10 @@ def _test(
         t_drawn = np.where(off == 0, 0.0, np.abs(off) / spread)
         t = np.where(theta == 0, 0.0, np.abs(theta) / error)
     half = np.where(error > 0, np.quantile(t_drawn, level, axis=0) * error, 0.0)
-    p = (1 + (t_drawn >= t).sum(axis=0)) / (1 + len(drawn))
+    n_above = (t_drawn >= t).sum(axis=0)
+    p = (1 + n_above) / (1 + len(drawn))
+    for i in np.flatnonzero(n_above < _ANCHOR) if wanted > len(drawn) > _ANCHOR else ():
+        anchor = float(np.partition(t_drawn[:, i], -_ANCHOR)[-_ANCHOR])
+        tail = math.erfc(min(t[i], 1e3) / math.sqrt(2)) / math.erfc(min(anchor, t[i], 20.0) / math.sqrt(2))
+        p[i] = max(_ANCHOR / (1 + len(drawn)) * tail, _SMALLEST)
     return list(zip(theta.tolist(), (theta - half).tolist(), (theta + half).tolist(), p.tolist(), strict=True))

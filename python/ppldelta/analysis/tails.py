@@ -14,6 +14,7 @@ the end. It never reaches beyond the least and the greatest value of the sample.
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -186,11 +187,10 @@ def _group(
         found |= dict(zip(PERCENTILES[kind], limits.tolist(), strict=True))
         if len(documents) < DOCUMENTS_MIN:
             continue
-        low, high = _ends(each, documents, parts, at, resamples, level)
-        ends = {"low": at(low), "high": at(high)}
-        for i, name in enumerate(PERCENTILES[kind]):
-            if name in PERCENTILE_INTERVALS:
-                found |= {f"{name}_{end}": float(value[i]) for end, value in ends.items()}
+        inner = [name in PERCENTILE_INTERVALS for name in PERCENTILES[kind]]
+        low, high = map(at, _ends(each, documents, parts[inner], at, resamples, level))
+        for name, *ends in zip(itertools.compress(PERCENTILES[kind], inner), low, high, strict=True):
+            found |= dict(zip((f"{name}_low", f"{name}_high"), map(float, ends), strict=True))
     return found
 
 
@@ -208,8 +208,8 @@ def _ends(
     def shifts(limits: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
         counts = values.counts(documents, limits)
         table = np.column_stack([counts - n[:, None] * (counts.sum(axis=0) / n.sum()), n])
-        drawn = resamples.sums(table)
-        return percentile_interval(drawn[:, :-1] / drawn[:, -1:], level=level)
+        drawn = resamples.sums(table.astype(np.float32))  # of a part, seven digits are enough
+        return percentile_interval((drawn[:, :-1] / drawn[:, -1:]).astype(np.float64), level=level)
 
     lower, upper = shifts(at(parts))
     target, shift = np.concatenate([parts, parts]), np.concatenate([upper, lower])

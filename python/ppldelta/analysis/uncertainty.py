@@ -24,7 +24,7 @@ LEVEL = 0.95
 DOCUMENTS_MIN = 5
 """Documents that an interval needs: resamples of two or three hardly ever leave the range of their own values."""
 
-_KEPT = 1 << 26  # counts of two bytes that are kept, for each number of documents
+_KEPT = 1 << 26  # counts that are kept, for each number of documents
 _CELLS = 1 << 22  # counts held at a time, so that 10 000 documents x 2000 resamples need tens of MB, not hundreds
 
 
@@ -62,7 +62,7 @@ class Resamples:
         self.n_resamples = n_resamples
         self._seed = seed
         self._keep = keep
-        self._drawn: dict[int, NDArray[np.uint16]] = {}
+        self._drawn: dict[int, NDArray[np.float32]] = {}
 
     def sums(self, statistics: NDArray[_Float]) -> NDArray[_Float]:
         """As `resampled_sums`, also in float32."""
@@ -74,18 +74,18 @@ class Resamples:
         sums = np.empty((self.n_resamples, n_columns), statistics.dtype)
         for start, counts in self._counts(n_documents):
             with np.errstate(invalid="ignore"):  # 0 * inf
-                sums[start : start + len(counts)] = counts.astype(statistics.dtype) @ statistics
+                sums[start : start + len(counts)] = counts.astype(statistics.dtype, copy=False) @ statistics
         return sums
 
-    def _counts(self, n_documents: int) -> Iterator[tuple[int, NDArray[np.integer[Any]]]]:
+    def _counts(self, n_documents: int) -> Iterator[tuple[int, NDArray[np.number[Any]]]]:
         """How often each document is drawn, some resamples at a time, and the number of the first of these."""
         rows = max(1, _CELLS // n_documents)
         kept = self._drawn.get(n_documents)
         if kept is not None:
             yield from ((start, kept[start : start + rows]) for start in range(0, self.n_resamples, rows))
             return
-        small = self._keep and n_documents * self.n_resamples <= _KEPT and n_documents < 1 << 16
-        kept = np.empty((self.n_resamples if small else 0, n_documents), np.uint16)
+        small = self._keep and n_documents * self.n_resamples <= _KEPT
+        kept = np.empty((self.n_resamples if small else 0, n_documents), np.float32)
         rng = np.random.default_rng(self._seed)
         for start in range(0, self.n_resamples, rows):
             n = min(rows, self.n_resamples - start)

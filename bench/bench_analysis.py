@@ -136,7 +136,7 @@ def main() -> None:
 
     contestants = {
         "NumPy, sums by document": partial(run, numpy_sums, ".npy"),
-        "document_metrics + model_metrics": partial(run, ppldelta_frames, ""),
+        "find_tails + document_metrics + model_metrics": partial(run, ppldelta_frames, ""),
     }
     runs = harness.interleave(contestants, chosen.runs, warm_up=False)
     made = [Path(f"{out}{suffix}") for suffix in (".npy", ".documents", ".models")]

@@ -9,6 +9,7 @@ import os
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from functools import cached_property
+from itertools import starmap
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
@@ -27,7 +28,7 @@ from ppldelta.saved import folder as saved
 from ppldelta.saved.files import write_whole
 from ppldelta.saved.run_file import Run
 from ppldelta.surroundings import need_threads_of_polars
-from ppldelta.wording.names import LONGEST_NAME, as_utf8, shown_name
+from ppldelta.wording.names import LONGEST_NAME, as_utf8, counted, shown_name
 
 if TYPE_CHECKING:
     from ppldelta.reporting.gallery import Figures
@@ -86,7 +87,11 @@ class Result:
         columns += ["gain_bpb", "loss_bpb"]
         if self.models["kld"].null_count() < len(self.models):
             columns += ["kld", "kld_p99", "same_top"]
-        return self.models.filter(pl.col("category").is_null(), pl.col("weighting") == "tokens").select(columns)
+        return self._overall.select(columns)
+
+    @property
+    def _overall(self) -> pl.DataFrame:
+        return self.models.filter(pl.col("category").is_null(), pl.col("weighting") == "tokens")
 
     @cached_property
     def confidence(self) -> pl.DataFrame:
@@ -183,6 +188,17 @@ class Result:
     def __repr__(self) -> str:
         references = ", ".join(f"`{shown_name(family.ref.label)}`" for family in self.families)
         summary = self.summary
+        if "family" not in summary.columns and len(summary):
+            summary = summary.drop("gain_bpb", "loss_bpb")  # only families are compared in bits per byte
+            same = summary.select("n_documents", "n_scored", "ppl_ref").unique()
+            if len(same) == 1:
+                n_documents, n_scored, ppl = same.row(0)
+                references += f" (ppl {ppl:.4f}; {counted(n_documents, 'document')}, {counted(n_scored, 'token')})"
+                summary = summary.drop(same.columns)
+            for column in ("delta", "kld"):
+                if column in summary.columns:
+                    ends = self._overall.select(column, f"{column}_low", f"{column}_high").iter_rows()
+                    summary = summary.with_columns(pl.Series(column, starmap(_with_interval, ends), dtype=pl.String()))
         named = [column for column in ("family", "model") if column in summary.columns]
         most = LONGEST_NAME if len(named) == 1 else 30  # beside the numbers, both have room
         for column in named:
@@ -201,11 +217,19 @@ class Result:
             tbl_cell_numeric_alignment="RIGHT",
         ):
             table = str(summary)
-        note = "gain, loss, delta: nats per token; *_bpb: bits per byte; every token weighs the same"
+        note = "gain, loss, delta: nats per token; every token weighs the same"
+        note += "; *_bpb: bits per byte" if "gain_bpb" in summary.columns else "; ±: half of the 95 % interval"
         return f"Compared with {references}:\n{table}\n{note}"
 
     def _repr_html_(self) -> str:
         return self.summary._repr_html_()
+
+
+def _with_interval(value: float | None, low: float | None, high: float | None) -> str:
+    """A value and half the width of its interval, as text of one width."""
+    if value is None:
+        return ""
+    return f"{value:7.4f}" + ("" if low is None or high is None else f" ± {(high - low) / 2:.4f}")
 
 
 def make_result(

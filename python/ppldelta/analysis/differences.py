@@ -59,8 +59,8 @@ def differences(
 
     Returns:
         A frame with exactly `schema.DIFFERENCES`: pairs in the order of `documents`, each once, then category (first
-        null: all documents), then metric in the order of `METRICS`. Interval and p values are null where fewer than
-        `DOCUMENTS_MIN` documents are shared.
+        null: all documents; a family's only category would be the same again and has no row), then metric in the order
+        of `METRICS`. Interval and p values are null where fewer than `DOCUMENTS_MIN` documents are shared.
 
     Raises:
         PpldeltaError: `n_resamples` is below 1.
@@ -98,7 +98,8 @@ def _family_rows(family: pl.DataFrame, n_resamples: int, seed: int, level: float
     """Rows of a family, each with the number of its pair behind it."""
     models = family["model"].unique(maintain_order=True).to_list()
     pairs = list(itertools.combinations(range(len(models)), 2))
-    categories = [None, *family["category"].unique().sort()]
+    found = family["category"].unique().sort()
+    categories = [None, *found] if len(found) > 1 else [None]  # the only one would be a second test of the same
     keys: list[tuple[int, str | None, str]] = []
     values: list[tuple[float, ...]] = []
     wanted = 40 * len(pairs) * len(categories)

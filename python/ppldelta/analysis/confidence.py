@@ -25,6 +25,7 @@ from ppldelta.schema import CONFIDENCE
 BOUNDS = (0.0, 0.25, 0.5, 0.75, 0.95, 1.0)
 """Of the bins: probabilities of the reference's most probable token."""
 
+_SLICE = 1 << 20  # tokens at a time
 _SUMS = ["n_scored", "kld", "same_top"]
 
 
@@ -48,8 +49,8 @@ def confidence(tokens: pl.DataFrame, *, n_resamples: int = 2000, seed: int = 0, 
     bin_ = pl.sum_horizontal(
         (pl.col("logp_top_ref") >= pl.lit(math.log(bound), pl.Float32())).cast(pl.Int64()) for bound in BOUNDS[1:-1]
     )
-    sums = (
-        tokens.lazy()
+    sums = [
+        part.lazy()
         .filter(pl.col("logp_top_ref").is_not_null())
         .group_by(*names, bin=bin_, maintain_order=True)
         .agg(
@@ -59,11 +60,15 @@ def confidence(tokens: pl.DataFrame, *, n_resamples: int = 2000, seed: int = 0, 
         )
         .collect()
         .with_columns(pl.col(names).cast(pl.String()))
-    )
+        for part in tokens.iter_slices(_SLICE)
+    ]
+    if not sums:
+        return pl.DataFrame(schema=CONFIDENCE)
+    whole = pl.concat(sums).group_by(*names, "bin", maintain_order=True).agg(pl.col(_SUMS).sum())
     resamples = Resamples(n_resamples, seed)
     rows = [
         {"family": family, "model": model, **row}
-        for (family, model), part in sums.group_by("family", "model", maintain_order=True)
+        for (family, model), part in whole.group_by("family", "model", maintain_order=True)
         for row in _bins(part, resamples, level)
     ]
     return pl.DataFrame(rows, schema=CONFIDENCE, infer_schema_length=None)

@@ -34,6 +34,7 @@ _IN_MODELS = [*_IN_DOCUMENTS, *(f"{name}_{end}" for name in PERCENTILE_INTERVALS
 
 _NEAR = 0.05  # of the way from a percentile to an end of its interval: how near the end is found
 _ROUNDS = 10
+_SLICE = 1 << 20
 
 
 @dataclass(frozen=True, eq=False)
@@ -231,7 +232,9 @@ def _models(tokens: pl.DataFrame) -> Iterator[tuple[str, str, list[str], dict[st
     """Of each family and model the names of its documents, sorted, and the values of their tokens."""
     columns = ["family", "model", "document", "logp_ref", "logp_cmp", "kld"]
     seen: tuple[NDArray[np.float32], NDArray[np.float32]] | None = None
-    for family, model in tokens.select("family", "model").unique(maintain_order=True).iter_rows():
+    # of slices first: over 100 million rows it would take gigabytes
+    named = [part.unique(maintain_order=True) for part in tokens.select("family", "model").iter_slices(_SLICE)]
+    for family, model in pl.concat(named).unique(maintain_order=True).iter_rows() if named else ():
         part = tokens.lazy().select(columns).filter(pl.col("family") == family, pl.col("model") == model).collect()
         logp_ref, logp_cmp = part["logp_ref"].to_numpy(), part["logp_cmp"].to_numpy()
         if seen is None or not np.array_equal(seen[0], logp_ref):  # comparisons share their reference

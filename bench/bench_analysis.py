@@ -55,9 +55,10 @@ def numpy_sums(n_tokens: int, out: str) -> dict[str, float]:
 
 
 def ppldelta_frames(n_tokens: int, out: str) -> dict[str, float]:
-    """Token records as `ppldelta.score` makes them, then `document_metrics` and `model_metrics`."""
+    """Token records as `ppldelta.score` makes them, then percentiles, `document_metrics` and `model_metrics`."""
     from ppldelta import schema
     from ppldelta.analysis.metrics import document_metrics, model_metrics
+    from ppldelta.analysis.tails import find_tails
 
     token, lengths = tokens_of(n_tokens)
 
@@ -89,8 +90,9 @@ def ppldelta_frames(n_tokens: int, out: str) -> dict[str, float]:
     facts = pl.DataFrame(schema={name: schema.MODELS[name] for name in facts})
 
     def analyse() -> tuple[pl.DataFrame, pl.DataFrame]:
-        documents = document_metrics(tokens, pieces, corpus)
-        return documents, model_metrics(documents, facts)
+        tails = find_tails(tokens, corpus)
+        documents = document_metrics(tokens, pieces, corpus, tails)
+        return documents, model_metrics(documents, facts, tails)
 
     (documents, models), cost = harness.watched(analyse)  # the records stay alive, as in a `Result`
     documents.write_parquet(f"{out}.documents")
@@ -134,7 +136,7 @@ def main() -> None:
 
     contestants = {
         "NumPy, sums by document": partial(run, numpy_sums, ".npy"),
-        "document_metrics + model_metrics": partial(run, ppldelta_frames, ""),
+        "find_tails + document_metrics + model_metrics": partial(run, ppldelta_frames, ""),
     }
     runs = harness.interleave(contestants, chosen.runs, warm_up=False)
     made = [Path(f"{out}{suffix}") for suffix in (".npy", ".documents", ".models")]

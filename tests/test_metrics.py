@@ -35,6 +35,7 @@ def tokens_frame(rows: list[tuple]) -> pl.DataFrame:
             rank_cmp=pl.lit(1, pl.UInt32),
             entropy_ref=pl.lit(1, pl.Float32),
             entropy_cmp=pl.lit(1, pl.Float32),
+            logp_top_ref=pl.lit(-1, pl.Float32),
         )
         .select(list(schema.TOKENS))
     )
@@ -102,8 +103,8 @@ def test_documents_by_hand() -> None:
     first, second = documents_of(BY_HAND).to_dicts()
     names = {name: first.pop(name) for name in ("family", "model", "document", "category")}
     assert names == {"family": "f", "model": "m", "document": "a/1", "category": "a"}
-    pair = {name: first.pop(name) for name in list(first) if name.startswith(("kld", "dp_", "same"))}
-    assert len(pair) == 10, "`test_divergence` looks at them"
+    others = [name for name in first if name.startswith(("kld", "dp_", "same", "logp_", "ppl_diff"))]
+    assert len([first.pop(name) for name in others]) == 32, "`test_tails` looks at them"
     assert first == pytest.approx(
         {
             "n_tokens": 100,
@@ -331,7 +332,9 @@ def test_few_documents_have_no_interval(n_documents: int) -> None:
     overall = models.filter(pl.col("category").is_null())
     assert overall["n_documents"].to_list() == [n_documents] * 2
     n_missing = 0 if n_documents >= DOCUMENTS_MIN else 2
-    assert overall.select(ends).null_count().row(0) == (n_missing,) * len(ends)
+    missing = dict(zip(ends, overall.select(ends).null_count().row(0), strict=True))
+    assert {missing.pop(f"logp_cor_{end}") for end in ("low", "high")} == {max(1, n_missing)}, "one weighting lacks it"
+    assert set(missing.values()) == {n_missing}
 
 
 def test_comparisons_of_a_family_share_their_resamples() -> None:

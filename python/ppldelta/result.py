@@ -8,15 +8,19 @@ from __future__ import annotations
 import os
 from collections.abc import Iterable
 from dataclasses import dataclass, field
+from functools import cached_property
+from itertools import starmap
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 import polars as pl
 
 from ppldelta import _core, schema
-from ppldelta.analysis.divergence import model_tails
+from ppldelta.analysis.confidence import confidence
+from ppldelta.analysis.differences import differences
 from ppldelta.analysis.floor import noise_notes
 from ppldelta.analysis.metrics import document_metrics, model_metrics
+from ppldelta.analysis.tails import find_tails
 from ppldelta.errors import names_left_out
 from ppldelta.family import Family
 from ppldelta.reporting.budget import BUDGET, DEFAULT_VIEWS
@@ -25,7 +29,7 @@ from ppldelta.saved import folder as saved
 from ppldelta.saved.files import write_whole
 from ppldelta.saved.run_file import Run
 from ppldelta.surroundings import need_threads_of_polars
-from ppldelta.wording.names import LONGEST_NAME, as_utf8, shown_name
+from ppldelta.wording.names import LONGEST_NAME, as_utf8, counted, shown_name
 
 if TYPE_CHECKING:
     from ppldelta.reporting.gallery import Figures
@@ -86,7 +90,29 @@ class Result:
             columns += ["damage"]
         if self.models["kld"].null_count() < len(self.models):
             columns += ["kld", "kld_p99", "same_top"]
-        return self.models.filter(pl.col("category").is_null(), pl.col("weighting") == "tokens").select(columns)
+        return self._overall.select(columns)
+
+    @property
+    def _overall(self) -> pl.DataFrame:
+        return self.models.filter(pl.col("category").is_null(), pl.col("weighting") == "tokens")
+
+    @cached_property
+    def confidence(self) -> pl.DataFrame:
+        """KL divergence and agreement by how sure the reference was, with intervals: columns of `schema.CONFIDENCE`.
+
+        A row for each model and bin of the probability of the reference's most probable token; no row without `kld`.
+        Computed when it is first asked for (`analysis.confidence` has formulas and bins).
+        """
+        return confidence(self.tokens)
+
+    @cached_property
+    def differences(self) -> pl.DataFrame:
+        """Paired differences between every two comparisons of a family: columns of `schema.DIFFERENCES`.
+
+        A row for each pair, category (null: all documents) and metric, with an interval, a p value and Holm's
+        correction of it. Computed when it is first asked for (`analysis.differences` has formulas and sources).
+        """
+        return differences(self.documents)
 
     @property
     def figures(self) -> Figures:
@@ -165,6 +191,17 @@ class Result:
     def __repr__(self) -> str:
         references = ", ".join(f"`{shown_name(family.ref.label)}`" for family in self.families)
         summary = self.summary
+        if "family" not in summary.columns and len(summary):
+            summary = summary.drop("gain_bpb", "loss_bpb")  # only families are compared in bits per byte
+            same = summary.select("n_documents", "n_scored", "ppl_ref").unique()
+            if len(same) == 1:
+                n_documents, n_scored, ppl = same.row(0)
+                references += f" (ppl {ppl:.4f}; {counted(n_documents, 'document')}, {counted(n_scored, 'token')})"
+                summary = summary.drop(same.columns)
+            for column in ("delta", "kld"):
+                if column in summary.columns:
+                    ends = self._overall.select(column, f"{column}_low", f"{column}_high").iter_rows()
+                    summary = summary.with_columns(pl.Series(column, starmap(_with_interval, ends), dtype=pl.String()))
         named = [column for column in ("family", "model") if column in summary.columns]
         most = LONGEST_NAME if len(named) == 1 else 30  # beside the numbers, both have room
         for column in named:
@@ -184,11 +221,19 @@ class Result:
         ):
             table = str(summary)
         damage = ", damage (gain + loss)" if "damage" in summary.columns else ""
-        note = f"gain, loss, delta{damage}: nats per token; *_bpb: bits per byte; every token weighs the same"
+        note = f"gain, loss, delta{damage}: nats per token; every token weighs the same"
+        note += "; *_bpb: bits per byte" if "gain_bpb" in summary.columns else "; ±: half of the 95 % interval"
         return "\n".join([f"Compared with {references}:", table, note, *noise_notes(self.families, self.summary)])
 
     def _repr_html_(self) -> str:
         return self.summary._repr_html_()
+
+
+def _with_interval(value: float | None, low: float | None, high: float | None) -> str:
+    """A value and half the width of its interval, as text of one width."""
+    if value is None:
+        return ""
+    return f"{value:7.4f}" + ("" if low is None or high is None else f" ± {(high - low) / 2:.4f}")
 
 
 def make_result(
@@ -209,7 +254,8 @@ def make_result(
         families: one or several, of which `tokens` names all comparisons.
         warnings: sentences for the reader; a `LeftOut` among them also says what was left out.
     """
-    documents = document_metrics(tokens, pieces, corpus)
+    tails = find_tails(tokens, corpus)
+    documents = document_metrics(tokens, pieces, corpus, tails)
     columns = ("size_bytes", "bits_per_weight", "n_params")
     facts = pl.DataFrame(
         [
@@ -222,7 +268,7 @@ def make_result(
     return Result(
         tokens,
         documents,
-        model_metrics(documents, facts, model_tails(tokens, documents)),
+        model_metrics(documents, facts, tails),
         pieces,
         texts,
         families,

@@ -32,6 +32,7 @@ TOKENS: dict[str, pl.DataType] = {
     "rank_cmp": pl.UInt32(),
     "entropy_ref": pl.Float32(),  # nats
     "entropy_cmp": pl.Float32(),
+    "logp_top_ref": pl.Float32(),  # nats, of the token that the reference finds most probable
     # the tokens that each model finds most probable here, the best first, as many as `top_k` says; null without it
     "top_tokens_ref": pl.List(pl.Int32()),
     "top_tokens_cmp": pl.List(pl.Int32()),
@@ -39,7 +40,7 @@ TOKENS: dict[str, pl.DataType] = {
     "top_logp_cmp": pl.List(pl.Float32()),
 }
 
-PAIR = ("kld", "same_top", "rank_ref", "rank_cmp", "entropy_ref", "entropy_cmp")
+PAIR = ("kld", "same_top", "rank_ref", "rank_cmp", "entropy_ref", "entropy_cmp", "logp_top_ref")
 """Columns of `TOKENS` that only a run with `kld` has."""
 
 TOPS = ("top_tokens_ref", "top_tokens_cmp", "top_logp_ref", "top_logp_cmp")
@@ -66,6 +67,18 @@ CORPUS: dict[str, pl.DataType] = {
     "n_tokens": pl.UInt32(),  # of the whole document, without BOS
 }
 
+_LEVELS = {
+    "kld": ("min", "p001", "p01", "p05", "p10", "p50", "p90", "p95", "p99", "p999", "max"),
+    "dp": ("min", "p001", "p01", "p05", "p10", "p25", "p50", "p75", "p90", "p95", "p99", "p999", "max"),
+}
+PERCENTILES: dict[str, tuple[str, ...]] = {
+    values: tuple(f"{values}_{level}" for level in levels) for values, levels in _LEVELS.items()
+}
+"""Columns of `DOCUMENTS` and `MODELS` with percentiles over tokens, those of llama-perplexity --kl-divergence.
+
+The digits are those after the point: of all values, 0.001 lie below ``p001``, 0.1 below ``p10``, 0.999 below ``p999``.
+"""
+
 _METRICS: dict[str, pl.DataType] = {
     "n_scored": pl.UInt32(),  # scored tokens
     "n_bytes": pl.UInt64(),  # bytes of the scored tokens' text
@@ -84,15 +97,17 @@ _METRICS: dict[str, pl.DataType] = {
     "ppl_ratio": pl.Float64(),  # ppl_cmp / ppl_ref
     "dp_mean": pl.Float64(),  # of p_cmp - p_ref of the token that came next, between -1 and 1
     "dp_rms": pl.Float64(),
+    "ppl_diff": pl.Float64(),  # ppl_cmp - ppl_ref
+    # over the tokens; all that follows but `kld` and `same_top` is null in `MODELS` for the weighting "documents"
+    "logp_sd_ref": pl.Float64(),  # nats, standard deviation of logp_ref
+    "logp_sd_cmp": pl.Float64(),
+    "logp_cor": pl.Float64(),  # correlation of both, between -1 and 1; null or NaN where one does not vary
+    # percentiles of p_cmp - p_ref
+    **{name: pl.Float64() for name in PERCENTILES["dp"]},
     # null unless `kld` was asked for
     "kld": pl.Float64(),  # nats per token
     "same_top": pl.Float64(),  # part of the tokens
-    "kld_p50": pl.Float64(),  # nats: percentiles over the tokens; null for the weighting "documents"
-    "kld_p90": pl.Float64(),
-    "kld_p95": pl.Float64(),
-    "kld_p99": pl.Float64(),
-    "kld_p999": pl.Float64(),
-    "kld_max": pl.Float64(),
+    **{name: pl.Float64() for name in PERCENTILES["kld"]},  # nats
 }
 
 DOCUMENTS: dict[str, pl.DataType] = {
@@ -104,10 +119,19 @@ DOCUMENTS: dict[str, pl.DataType] = {
     **_METRICS,
 }
 
-_TAIL = tuple(name for name in _METRICS if name.startswith("kld_"))
-_LATER = ("damage", "ppl_ratio", "dp_mean", "dp_rms", "kld", "same_top")
-INTERVALS = ("delta", "gain", "loss", "ppl_gain", "ppl_loss", "gain_bpb", "loss_bpb", *_LATER)
+_TAIL = tuple(name for names in PERCENTILES.values() for name in names)
+_MOMENTS = ("logp_sd_ref", "logp_sd_cmp")
+_LATER = ("damage", "ppl_ratio", "dp_mean", "dp_rms", "ppl_diff", "logp_cor", "kld", "same_top")
+_WITH_INTERVALS_LATER = ("ppl_ref", "ppl_cmp", "bpb_ref", "bpb_cmp", *_LATER)
+INTERVALS = ("delta", "gain", "loss", "ppl_gain", "ppl_loss", "gain_bpb", "loss_bpb", *_WITH_INTERVALS_LATER)
 """Metrics of `MODELS` that carry a confidence interval, in columns ``*_low`` and ``*_high``."""
+
+PERCENTILE_INTERVALS = tuple(name for name in _TAIL if not name.endswith(("_min", "_max")))
+"""Percentiles of `MODELS` that carry one as well.
+
+The least and the greatest value have none: those of resamples never lie beyond them, and say nothing of other documents
+(Efron and Tibshirani 1993, section 7.4).
+"""
 
 WEIGHTINGS = ("tokens", "documents")
 """How a model's value is put together: every token counts the same, or every document does."""
@@ -119,15 +143,45 @@ MODELS: dict[str, pl.DataType] = {
     "weighting": pl.String(),  # one of `WEIGHTINGS`
     "n_documents": pl.UInt32(),
     **_METRICS,
-    **{f"{name}_{end}": pl.Float64() for name in INTERVALS for end in ("low", "high")},
+    **{f"{name}_{end}": pl.Float64() for name in (*INTERVALS, *PERCENTILE_INTERVALS) for end in ("low", "high")},
     "size_bytes": pl.UInt64(),  # of the comparison's tensors
     "bits_per_weight": pl.Float64(),
     "n_params": pl.UInt64(),
 }
 
+CONFIDENCE: dict[str, pl.DataType] = {
+    "family": pl.String(),
+    "model": pl.String(),
+    "bin_low": pl.Float64(),  # probability of the reference's most probable token, from here
+    "bin_high": pl.Float64(),  # up to here
+    "n_scored": pl.UInt32(),  # scored tokens
+    "kld": pl.Float64(),  # nats per token
+    "kld_low": pl.Float64(),
+    "kld_high": pl.Float64(),
+    "same_top": pl.Float64(),  # part of the tokens
+    "same_top_low": pl.Float64(),
+    "same_top_high": pl.Float64(),
+}
+
+DIFFERENCES: dict[str, pl.DataType] = {
+    "family": pl.String(),
+    "model_a": pl.String(),
+    "model_b": pl.String(),
+    "category": pl.String(),  # null: all documents
+    "metric": pl.String(),  # a column of `MODELS`, under the weighting "tokens"
+    "difference": pl.Float64(),  # of model_a less that of model_b, in the unit of the metric
+    "low": pl.Float64(),
+    "high": pl.Float64(),
+    "p": pl.Float64(),  # of no difference, two-sided
+    "p_holm": pl.Float64(),  # p, corrected for all pairs and categories of the metric in the family
+}
+
 ADDED_LATER: dict[str, tuple[str, ...]] = {
     "tokens": ("byte_start", "byte_end", *PAIR, *TOPS),
-    "documents": (*_LATER, *_TAIL),
-    "models": (*_LATER, *_TAIL, *(f"{name}_{end}" for name in _LATER for end in ("low", "high"))),
+    "documents": (*_LATER, *_MOMENTS, *_TAIL),
+    "models": (
+        *(*_LATER, *_MOMENTS, *_TAIL),
+        *(f"{name}_{end}" for name in (*_WITH_INTERVALS_LATER, *PERCENTILE_INTERVALS) for end in ("low", "high")),
+    ),
 }
 """Columns that older results lack, by frame; they are null there."""

@@ -14,13 +14,17 @@ Per document, over its N scored tokens whose text has B bytes:
     gain_bpb = gain N / ln 2 / B                   and the same for loss; gain_bpb - loss_bpb = bpb_ref - bpb_cmp
     damage = gain + loss = (1/N) Σ |delta|         nats per token: how much changed, in either direction
     ppl_ratio = ppl_cmp / ppl_ref = exp(d)
+    ppl_diff = ppl_cmp - ppl_ref
+    logp_sd_ref = √((1/N) Σ (logp_ref + ln ppl_ref)²)      nats, and the same for logp_sd_cmp
+    logp_cor                                       Pearson's correlation of logp_ref and logp_cmp over the tokens
     dp_mean = (1/N) Σ Δp, dp_rms = √((1/N) Σ Δp²)  with Δp = exp(logp_cmp) - exp(logp_ref), between -1 and 1
+    dp_min, dp_p001 … dp_p999, dp_max              the least, percentiles over the tokens, the greatest (`tails`)
 
-and of a run with ``kld``, null in others (`divergence`):
+and of a run with ``kld``, null in others:
 
     kld    =  (1/N) Σ kld                          nats per token, >= 0 (Kullback and Leibler 1951)
     same_top                                       part of the tokens where both find the same token most probable
-    kld_p50 … kld_p999, kld_max                    percentiles over the tokens, and the greatest
+    kld_min, kld_p001 … kld_p999, kld_max          as those of Δp
 
 ``gain`` and ``loss`` keep apart what ``delta`` lets cancel. Nats and perplexity compare models of one tokenizer; only
 bits per byte compare across tokenizers.
@@ -29,16 +33,20 @@ Per model, twice, over all its documents and over those of each category:
 
     weighting "tokens"      the formulas above over all tokens at once: Σ over all tokens / all N or all B
     weighting "documents"   each document counts the same: the plain mean of the documents' values; ppl_ref and
-                            ppl_cmp are exp of the mean of ln ppl (the geometric mean), and percentiles are null
+                            ppl_cmp are exp of the mean of ln ppl (the geometric mean); percentiles, logp_sd_* and
+                            logp_cor are null
 
 Intervals come from a bootstrap over documents (`uncertainty`); the comparisons of a family share their resamples.
 
 How other tools differ:
 
 - llama-perplexity prints exp of the mean over all scored tokens of *one* text: our "tokens" weighting of a corpus of
-  one document. Its --kl-divergence prints ``ln(PPL(Q)/PPL(base))``, our ``-delta``, from a reference rounded to 16
-  bits; it has nothing like gain and loss. Of what else it prints, ours are "Mean KLD", its percentiles, "Mean Δp"
-  and "RMS Δp" (in percent there), "Same top p", "Mean PPL(Q)/PPL(base)".
+  one document. Of what its --kl-divergence prints, from a reference rounded to 16 bits, everything is here: "Mean
+  ln(PPL(Q)/PPL(base))" is ``-delta``, "Mean PPL(Q)/PPL(base)" ``ppl_ratio``, "Mean PPL(Q)-PPL(base)" ``ppl_diff``,
+  "Cor(ln(PPL(Q)), ln(PPL(base)))" ``logp_cor``, "Mean KLD" ``kld``, "Mean Δp", "RMS Δp" and "Same top p" (in percent
+  there) ``dp_mean``, ``dp_rms`` and ``same_top``, and its percentiles have ours beside them. It has nothing like gain
+  and loss. Its ± is a standard error that takes tokens as independent, such as logp_sd / √(N - 1) for ln ppl; ours are
+  intervals from whole documents, and wider where the tokens of a text resemble each other.
 - lm-evaluation-harness's ``bits_per_byte`` divides by the bytes of the whole document and scores each token: our
   "tokens" weighting with ``windows="every"``. We divide by the bytes of the tokens that are scored, also if half are.
 - Its ``word_perplexity`` divides by words and is not given here.
@@ -54,20 +62,19 @@ from collections.abc import Iterator
 import numpy as np
 import polars as pl
 
-from ppldelta.analysis.divergence import PERCENTILES, document_tails
-from ppldelta.analysis.scores import LN2, SUMS, by_name, document_scores, statistics, token_scores
-from ppldelta.analysis.uncertainty import LEVEL, percentile_interval, resampled_sums
+from ppldelta.analysis.scores import LN2, SUMS, TOKENS_ONLY, by_name, document_scores, statistics, token_scores
+from ppldelta.analysis.tails import Tails, no_tails
+from ppldelta.analysis.uncertainty import DOCUMENTS_MIN, LEVEL, percentile_interval, resampled_sums
 from ppldelta.errors import ResultError
 from ppldelta.schema import DOCUMENTS, INTERVALS, MODELS, WEIGHTINGS
-
-DOCUMENTS_MIN = 5
-"""Documents that an interval needs: resamples of two or three hardly ever leave the range of their own values."""
 
 _SLICE = 1 << 20  # tokens at a time: the float64 columns of one slice, not of 100 million tokens
 _KEYS = ["family", "model", "document"]
 
 
-def document_metrics(tokens: pl.DataFrame, pieces: pl.DataFrame, corpus: pl.DataFrame) -> pl.DataFrame:
+def document_metrics(
+    tokens: pl.DataFrame, pieces: pl.DataFrame, corpus: pl.DataFrame, tails: Tails | None = None
+) -> pl.DataFrame:
     """Values of each document under each comparison.
 
     Args:
@@ -75,6 +82,7 @@ def document_metrics(tokens: pl.DataFrame, pieces: pl.DataFrame, corpus: pl.Data
             ``logp_cmp`` are read.
         pieces: bytes of each family's tokens, `schema.PIECES`; a row for every token that occurs.
         corpus: `schema.CORPUS`; a row for every document that occurs. Documents without a token are left out.
+        tails: what `tails.find_tails` gives of the same records; without it, the percentiles are null.
 
     Returns:
         A frame with exactly `schema.DOCUMENTS`; (family, model) in the order in which `tokens` first has them, then
@@ -103,7 +111,7 @@ def document_metrics(tokens: pl.DataFrame, pieces: pl.DataFrame, corpus: pl.Data
     order = sums.select("family", "model").unique(maintain_order=True).with_row_index("order")
     return (
         documents.join(order, on=["family", "model"], how="left")
-        .join(document_tails(tokens), on=_KEYS, how="left")
+        .join((tails or no_tails()).documents, on=_KEYS, how="left")
         .sort("order", "document")
         .with_columns(**_from_sums())
         .select(pl.col(name).cast(dtype) for name, dtype in DOCUMENTS.items())
@@ -131,7 +139,8 @@ def _slice_sums(tokens: pl.DataFrame, n_bytes: pl.Series, family: str) -> pl.Dat
         raise ResultError(f"`pieces` lacks token {token} of family `{family}`, which has token records")
     logp_ref, logp_cmp = (pl.col(name).cast(pl.Float64()) for name in ("logp_ref", "logp_cmp"))
     delta = logp_cmp - logp_ref
-    dp = logp_cmp.exp() - logp_ref.exp()
+    # exp(a) - exp(b) = expm1(a) - expm1(b), which NumPy computes several at a time where it does exp alone one by one
+    dp = np.subtract(*(np.expm1(tokens[name].to_numpy().astype(np.float64)) for name in ("logp_cmp", "logp_ref")))
     return (
         tokens.select(
             *_KEYS,
@@ -142,8 +151,11 @@ def _slice_sums(tokens: pl.DataFrame, n_bytes: pl.Series, family: str) -> pl.Dat
             nats_cmp=-logp_cmp,
             nats_gain=delta.clip(lower_bound=0.0),
             nats_loss=(-delta).clip(lower_bound=0.0),
-            sum_dp=dp,
-            sum_dp2=dp**2,
+            sum_dp=pl.Series(dp),
+            sum_dp2=pl.Series(dp * dp),
+            squares_ref=logp_ref**2,
+            squares_cmp=logp_cmp**2,
+            products=logp_ref * logp_cmp,
             n_kld=pl.col("kld").is_not_null().cast(pl.UInt64()),
             nats_kld=pl.col("kld").cast(pl.Float64()),
             n_same=pl.col("same_top").cast(pl.Float64()),
@@ -160,6 +172,10 @@ def _from_sums() -> dict[str, pl.Expr]:
     n, gain, loss = pl.col("n_scored"), pl.col("nats_gain"), pl.col("nats_loss")
     d = (loss - gain) / n
     bits_per_byte = pl.when(pl.col("n_bytes") > 0).then(1.0 / (LN2 * pl.col("n_bytes")))
+    mean_ref, mean_cmp = pl.col("nats_ref") / n, pl.col("nats_cmp") / n
+    spread_ref = (pl.col("squares_ref") / n - mean_ref**2).clip(lower_bound=0.0).sqrt()
+    spread_cmp = (pl.col("squares_cmp") / n - mean_cmp**2).clip(lower_bound=0.0).sqrt()
+    common = pl.col("products") / n - mean_ref * mean_cmp
     in_lockstep = pl.when(pl.col("n_kld") == n)
     return {
         "ppl_ref": (pl.col("nats_ref") / n).exp(),
@@ -177,6 +193,10 @@ def _from_sums() -> dict[str, pl.Expr]:
         "ppl_ratio": d.exp(),
         "dp_mean": pl.col("sum_dp") / n,
         "dp_rms": (pl.col("sum_dp2") / n).sqrt(),
+        "ppl_diff": (pl.col("nats_cmp") / n).exp() - (pl.col("nats_ref") / n).exp(),
+        "logp_sd_ref": spread_ref,
+        "logp_sd_cmp": spread_cmp,
+        "logp_cor": pl.when(spread_ref * spread_cmp > 0).then(common / (spread_ref * spread_cmp)),
         "kld": in_lockstep.then(pl.col("nats_kld") / n),
         "same_top": in_lockstep.then(pl.col("n_same") / n),
     }
@@ -185,7 +205,7 @@ def _from_sums() -> dict[str, pl.Expr]:
 def model_metrics(
     documents: pl.DataFrame,
     models: pl.DataFrame,
-    tails: pl.DataFrame | None = None,
+    tails: Tails | None = None,
     *,
     n_resamples: int = 2000,
     seed: int = 0,
@@ -197,7 +217,7 @@ def model_metrics(
         documents: what `document_metrics` gives, `schema.DOCUMENTS`.
         models: columns ``family, model, size_bytes, bits_per_weight, n_params`` with a row for each comparison; one
             that is missing, or a null in it, gives nulls.
-        tails: what `divergence.model_tails` gives; without it, the percentiles of kld are null.
+        tails: what `tails.find_tails` gives of the same records; without it, the percentiles are null.
         n_resamples: resamples of the bootstrap.
         seed: seed of the bootstrap; the same seed gives the same intervals.
         level: part of the resamples between ``*_low`` and ``*_high``.
@@ -220,15 +240,14 @@ def model_metrics(
     ]
     if not rows:
         return pl.DataFrame(schema=MODELS)
-    empty = {name: pl.lit(None, pl.Float64()) for name in PERCENTILES}
     described = models.select("family", "model", "size_bytes", "bits_per_weight", "n_params")
     order = documents.select("family", "model").unique(maintain_order=True).with_row_index("order")
     weighting = pl.col("weighting").cast(pl.Enum(WEIGHTINGS))
     frame = pl.DataFrame(rows, infer_schema_length=None).with_columns(pl.col("category").cast(pl.String()))
     keys = ["family", "model", "category", "weighting"]
-    frame = frame.with_columns(**empty) if tails is None else frame.join(tails, on=keys, how="left", nulls_equal=True)
     return (
-        frame.join(order, on=["family", "model"], how="left")
+        frame.join((tails or no_tails()).models, on=keys, how="left", nulls_equal=True)
+        .join(order, on=["family", "model"], how="left")
         .join(described, on=["family", "model"], how="left")
         .sort(pl.col("order"), pl.col("category"), weighting, nulls_last=False)
         .select(pl.col(name).cast(dtype) for name, dtype in MODELS.items())
@@ -260,6 +279,7 @@ def _category_rows(
             else:
                 values |= {f"{name}_{end}": [None] * len(frames) for name in INTERVALS for end in ("low", "high")}
             for i, frame in enumerate(frames):
+                absent = {name for name in values if _is_absent(name, weighting, frame)}
                 yield {
                     "family": frame["family"][0],
                     "model": frame["model"][0],
@@ -268,13 +288,15 @@ def _category_rows(
                     "n_documents": len(names),
                     "n_scored": int(frame["n_scored"].sum()),
                     "n_bytes": int(frame["n_bytes"].sum()),
-                    **{name: None if _is_absent(name, frame) else value[i] for name, value in values.items()},
+                    **{name: None if name in absent else value[i] for name, value in values.items()},
                 }
 
 
-def _is_absent(name: str, documents: pl.DataFrame) -> bool:
-    """Whether a value is one that only a run with `kld` gives, and these documents are not of one."""
+def _is_absent(name: str, weighting: str, documents: pl.DataFrame) -> bool:
+    """Whether a weighting lacks a value, or only a run with `kld` gives it and these documents are not of one."""
     column = name.removesuffix("_low").removesuffix("_high")
+    if column in TOKENS_ONLY:
+        return weighting == "documents"
     return column in ("kld", "same_top") and documents[column].null_count() > 0
 
 

@@ -14,9 +14,11 @@ from numpy.typing import NDArray
 LN2 = float(np.log(2.0))
 SUMS = [
     *("n_scored", "n_bytes", "nats_ref", "nats_cmp", "nats_gain", "nats_loss"),
-    *("sum_dp", "sum_dp2", "nats_kld", "n_same"),
+    *("sum_dp", "sum_dp2", "squares_ref", "squares_cmp", "products", "nats_kld", "n_same"),
 ]
 """Over the tokens of a document."""
+TOKENS_ONLY = ("logp_sd_ref", "logp_sd_cmp", "logp_cor")
+"""Scores that the weighting "documents" lacks: they concern all tokens at once."""
 _MEANS = [
     *("ln_ppl_ref", "ln_ppl_cmp", "gain", "loss", "ppl_gain", "ppl_loss", "bpb_ref", "bpb_cmp"),
     *("gain_bpb", "loss_bpb", "dp_mean", "dp_rms", "kld", "same_top"),
@@ -27,6 +29,7 @@ _COLUMNS = ("n_documents", *SUMS, *_MEANS)
 def statistics(documents: pl.DataFrame) -> NDArray[np.float64]:
     """What a resample adds up: a row for each document, its columns as named in `by_name`; NaN for what is null."""
     n = pl.col("n_scored")
+    common = pl.col("logp_sd_ref") * pl.col("logp_sd_cmp") * pl.col("logp_cor").fill_null(0.0)  # null: one is 0
     ln_ppl = {f"ln_{name}": pl.col(name).log() for name in ("ppl_ref", "ppl_cmp")}
     return (
         documents.with_columns(**ln_ppl)
@@ -38,6 +41,9 @@ def statistics(documents: pl.DataFrame) -> NDArray[np.float64]:
             nats_loss=pl.col("loss") * n,
             sum_dp=pl.col("dp_mean") * n,
             sum_dp2=pl.col("dp_rms") ** 2 * n,
+            squares_ref=n * (pl.col("ln_ppl_ref") ** 2 + pl.col("logp_sd_ref") ** 2),
+            squares_cmp=n * (pl.col("ln_ppl_cmp") ** 2 + pl.col("logp_sd_cmp") ** 2),
+            products=n * (pl.col("ln_ppl_ref") * pl.col("ln_ppl_cmp") + common),
             nats_kld=pl.col("kld") * n,
             n_same=pl.col("same_top") * n,
         )
@@ -72,20 +78,37 @@ def token_scores(sums: Mapping[str, NDArray[np.float64]]) -> dict[str, NDArray[n
         "ppl_ratio": np.exp(loss - gain),
         "dp_mean": sums["sum_dp"] / n,
         "dp_rms": np.sqrt(sums["sum_dp2"] / n),
+        **_spread(sums),
         "kld": sums["nats_kld"] / n,
         "same_top": sums["n_same"] / n,
     }
 
 
+def _spread(sums: Mapping[str, NDArray[np.float64]]) -> dict[str, NDArray[np.float64]]:
+    """Of the log-probabilities of all tokens: what is left if one perplexity or mean is taken from another."""
+    n = sums["n_scored"]
+    ref, cmp = sums["nats_ref"] / n, sums["nats_cmp"] / n
+    with np.errstate(invalid="ignore", divide="ignore"):  # where one is infinite, or none varies
+        sd_ref = np.sqrt(np.maximum(sums["squares_ref"] / n - ref**2, 0.0))
+        sd_cmp = np.sqrt(np.maximum(sums["squares_cmp"] / n - cmp**2, 0.0))
+        difference = np.exp(cmp) - np.exp(ref)
+        correlation = (sums["products"] / n - ref * cmp) / (sd_ref * sd_cmp)
+    return {"ppl_diff": difference, "logp_sd_ref": sd_ref, "logp_sd_cmp": sd_cmp, "logp_cor": correlation}
+
+
 def document_scores(sums: Mapping[str, NDArray[np.float64]]) -> dict[str, NDArray[np.float64]]:
     """Weighting "documents": plain means of the documents' values."""
     means = {name: sums[name] / sums["n_documents"] for name in _MEANS}
-    ln_ref, ln_cmp = means.pop("ln_ppl_ref"), means.pop("ln_ppl_cmp")
+    ppl_ref, ppl_cmp = np.exp(means.pop("ln_ppl_ref")), np.exp(means.pop("ln_ppl_cmp"))
+    with np.errstate(invalid="ignore"):  # both may be infinite
+        difference = ppl_cmp - ppl_ref
     return {
-        "ppl_ref": np.exp(ln_ref),
-        "ppl_cmp": np.exp(ln_cmp),
+        "ppl_ref": ppl_ref,
+        "ppl_cmp": ppl_cmp,
         "delta": means["gain"] - means["loss"],
         "damage": means["gain"] + means["loss"],
         "ppl_ratio": np.exp(means["loss"] - means["gain"]),
+        "ppl_diff": difference,
+        **dict.fromkeys(TOKENS_ONLY, np.full_like(ppl_ref, np.nan)),
         **means,
     }

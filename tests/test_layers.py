@@ -30,7 +30,7 @@ INSIDE: dict[str, tuple[str, ...]] = {
     "engine": (
         *("cpu", "devices", "kernels", "remedies", "kept", "llama_log", "native"),
         *("content", "loaded", "trusted", "isolated"),
-        *("process", "executor", "lost", "rpc", "local", "worker", "session", "remote"),
+        *("process", "executor", "lost", "rpc", "local", "worker", "session", "remote", "tool"),
     ),
     "models": ("source", "identity", "references"),
     "reporting": (
@@ -41,8 +41,9 @@ INSIDE: dict[str, tuple[str, ...]] = {
     ),
     "run": (
         *("settings", "batches", "tokenization", "checks", "keys", "memory", "job"),
-        *("lockstep", "evaluation", "frames", "scoring", "dry_run"),
+        *("lockstep", "evaluation", "frames", "kld_models", "kld_frames", "from_records", "scoring", "dry_run"),
     ),
+    "records": ("kld", "rows", "signed"),
     "store": ("database", "notes", "store", "hashes", "pruning"),
 }
 """The modules of a part, each of which imports only what stands before it."""

@@ -146,7 +146,8 @@ def _slice_sums(tokens: pl.DataFrame, n_bytes: pl.Series, family: str) -> pl.Dat
             sum_dp2=dp**2,
             n_kld=pl.col("kld").is_not_null().cast(pl.UInt64()),
             nats_kld=pl.col("kld").cast(pl.Float64()),
-            n_same=pl.col("same_top").cast(pl.Float64()),
+            # NaN where it is not known, as of a `.kld` file's reference: a sum would take null for 0
+            n_same=pl.col("same_top").cast(pl.Float64()).fill_null(float("nan")),
         )
         .group_by("run", maintain_order=True)
         .agg(pl.col(_KEYS).first(), pl.col("n_kld", *SUMS).sum())
@@ -178,7 +179,7 @@ def _from_sums() -> dict[str, pl.Expr]:
         "dp_mean": pl.col("sum_dp") / n,
         "dp_rms": (pl.col("sum_dp2") / n).sqrt(),
         "kld": in_lockstep.then(pl.col("nats_kld") / n),
-        "same_top": in_lockstep.then(pl.col("n_same") / n),
+        "same_top": in_lockstep.then(pl.col("n_same") / n).fill_nan(None),
     }
 
 
@@ -273,8 +274,11 @@ def _category_rows(
 
 
 def _is_absent(name: str, documents: pl.DataFrame) -> bool:
-    """Whether a value is one that only a run with `kld` gives, and these documents are not of one."""
+    """Whether a value is one that only a run with `kld` gives, and these documents are not of one; or bits per byte of
+    documents whose bytes nobody knows."""
     column = name.removesuffix("_low").removesuffix("_high")
+    if "bpb" in column:
+        return documents[column].null_count() == len(documents)
     return column in ("kld", "same_top") and documents[column].null_count() > 0
 
 

@@ -62,19 +62,26 @@ def _add_score(commands: argparse._SubParsersAction[_Parser], common: _Parser) -
         help="compare models with a reference on documents",
         description="Compares models with a reference, token by token, and writes a report and tables into a folder.",
     )
-    score.add_argument(
+    corpus = score.add_argument(
         "corpus",
         nargs="+",
         metavar="CORPUS",
-        help="a folder, files, or a quoted glob; a document's category is its first folder",
+        help="a folder, files, or a quoted glob; a document's category is its first folder. None with a .kld file as "
+        "--ref, which brings its own tokens",
     )
-    score.add_argument("--ref", required=True, metavar="GGUF", help="the reference model")
+    corpus.required = False  # with nargs="*" argparse takes none where flags come first, and refuses what follows them
+    score.add_argument(
+        "--ref",
+        required=True,
+        metavar="GGUF|KLD",
+        help="the reference model, or its log-probabilities as `ppldelta perplexity --save-all-logits` wrote them",
+    )
     score.add_argument(
         "--cmp",
         required=True,
         action="append",
         metavar="[LABEL=]GGUF",
-        help="a comparison model; may be given several times",
+        help="a comparison model (with a .kld file as --ref also another one); may be given several times",
     )
     score.add_argument(
         "-o",

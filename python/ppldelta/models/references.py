@@ -16,6 +16,8 @@ from ppldelta.models.source import ModelSource
 from ppldelta.wording.names import as_utf8, printable, shown_type
 
 GGUF_MAGIC = b"GGUF"
+KLD_MAGIC = b"_logits_"
+"""How a `.kld` file begins, llama-perplexity's of a model's log-probabilities."""
 
 
 @dataclass(frozen=True)
@@ -26,11 +28,13 @@ class LabelledSource:
         label: the name to show.
         source: what the model is.
         given: whether the user chose the label, so that it stays as it is.
+        is_kld: whether the file holds a model's log-probabilities instead of the model (`records.kld`).
     """
 
     label: str
     source: ModelSource
     given: bool = False
+    is_kld: bool = False
 
     @property
     def path(self) -> Path:
@@ -46,14 +50,15 @@ def resolve(model: ModelLike, *, label: str | None = None) -> LabelledSource:
     """Finds the file that `model` names.
 
     Args:
-        model: path of a GGUF file; of a model in several files, the first one (`…-00001-of-0000N.gguf`).
+        model: path of a GGUF file; of a model in several files, the first one (`…-00001-of-0000N.gguf`). A `.kld` file
+            is found too, and it is for the caller to say whether one will do.
         label: name to show; by default `ModelSource.name`.
 
     Returns:
         The model; a `LabelledSource` comes back as it is.
 
     Raises:
-        ModelError: there is no such file, or it is not a GGUF file.
+        ModelError: there is no such file, or it is neither.
     """
     if isinstance(model, LabelledSource):
         return model
@@ -69,9 +74,13 @@ def resolve(model: ModelLike, *, label: str | None = None) -> LabelledSource:
         raise ModelError(f"`{shown}` is a folder, not a GGUF file", hint=hint)
     try:
         with path.open("rb") as file:
-            magic = file.read(4)
+            magic = file.read(len(KLD_MAGIC))
     except OSError as error:
         raise ModelError(f"cannot read the model file `{shown}`: {error.strerror}") from error
+    if magic == KLD_MAGIC or (path.suffix.lower() == ".kld" and magic[:4] != GGUF_MAGIC):
+        name = as_utf8(label) if label else as_utf8(path.name).removesuffix(".kld")
+        return LabelledSource(name, ModelSource(path), given=label is not None, is_kld=True)
+    magic = magic[:4]
     if magic != GGUF_MAGIC:
         found = f"begins with {magic!r} instead of {GGUF_MAGIC!r}" if magic else "is empty"
         raise ModelError(

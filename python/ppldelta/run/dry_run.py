@@ -19,7 +19,7 @@ from ppldelta.console.progress import meter
 from ppldelta.engine.loaded import ContextSize
 from ppldelta.engine.rpc import endpoints
 from ppldelta.engine.session import Session
-from ppldelta.errors import ModelError, names_left_out
+from ppldelta.errors import ModelError, PpldeltaError, names_left_out
 from ppldelta.models.references import ModelLike
 from ppldelta.run import job
 from ppldelta.run.checks import left_out
@@ -136,7 +136,7 @@ class Plan:
 
 
 def plan(
-    files: Files,
+    files: Files | None,
     ref: ModelLike,
     cmp: ModelLike | Iterable[ModelLike] | Mapping[str, ModelLike],
     *,
@@ -172,6 +172,8 @@ def plan(
         n_gpu_layers=n_gpu_layers,
         kld=kld,
     )
+    if files is None:
+        raise PpldeltaError("a dry run needs a corpus, got None", hint="name documents, and models to evaluate on them")
     request = Request.of(ref, cmp, settings)
     with (
         Session(executor, endpoints(rpc)) as session,

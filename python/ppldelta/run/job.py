@@ -156,7 +156,9 @@ class Request:
         """The arguments and the errors are those of `scoring.score`."""
         need_threads_of_polars()
         need_working_folder()
-        return cls(settings, unique_labels([resolve(ref), *resolve_many(cmp)]))
+        models = unique_labels([resolve(ref), *resolve_many(cmp)])
+        checks.refuse_kld(models)
+        return cls(settings, models)
 
 
 @contextmanager
@@ -179,7 +181,7 @@ def opened(
         store: where evaluations are kept.
         progress: whether to show how far it is.
     """
-    with _store(store) as kept, Hashes([each.source for each in request.models], kept) as hashes:
+    with opened_store(store) as kept, Hashes([each.source for each in request.models], kept) as hashes:
         memory = Memory(kept, hashes, progress)
         documents, models, warnings = _read(files, request, session, memory)
         settings, tokenization, of_plan = _plan(documents, models[0], request.settings, progress)
@@ -193,7 +195,7 @@ def opened(
         yield Job(settings, located, models[0].build, kept, warnings, progress)
 
 
-def _store(store: str | os.PathLike[str] | bool | None) -> AbstractContextManager[Store | None]:
+def opened_store(store: str | os.PathLike[str] | bool | None) -> AbstractContextManager[Store | None]:
     """The store that is to be used, if any."""
     if store is None or store is False:
         return nullcontext()

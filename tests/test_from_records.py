@@ -171,7 +171,7 @@ def test_blocks_of_rows_are_the_whole_chunk(tmp_path: Path, monkeypatch: pytest.
     file = ppldelta.read_kld(tmp_path / "a.kld")
     whole = of_one(file, 1)
     monkeypatch.setattr("ppldelta.records.kld._BLOCK_BYTES", 3 * 4 * file.n_vocab)
-    assert [rows for rows, _ in file.blocks(1)] == [slice(0, 3), slice(3, 6), slice(6, 7)]
+    assert [rows for rows, *_ in file.blocks(1)] == [slice(0, 3), slice(3, 6), slice(6, 7)]
     for name, values in of_one(file, 1).items():
         assert np.array_equal(values, whole[name]), name
 

@@ -28,12 +28,12 @@ RANGE = 16.0
 STEP = RANGE / 65535
 """Nats between two values of a row at most."""
 
-_ROUNDING = 3e-4
+_ROUNDING = 1.5e-4
 """How far from 1 a row's probabilities may sum up, beside what was cut off: half a step moves each by 1.2e-4 of itself,
-and the tool's own float32 by less; this is twice that."""
+and float32 by a few millionths. Of 5,000 rows of SmolLM2's, none is outside even without it."""
 
-_BLOCK_BYTES = 2**24
-"""Of float32 in the rows that are in memory at a time."""
+_BLOCK_BYTES = 2**21
+"""Of float32 in the rows that are in memory at a time; what a processor's cache holds is twice as fast as 16 MiB."""
 
 _AGAIN = "write the file again with `ppldelta perplexity --save-all-logits FILE`"
 
@@ -88,15 +88,15 @@ class KldFile:
             RecordsError: the values of a row cannot be log-probabilities, or the file cannot be read.
         """
         found = np.empty((self.n_scored, self.n_vocab), np.float32)
-        for rows, logp in self.blocks(chunk):
+        for rows, logp, _ in self.blocks(chunk):
             found[rows] = logp
         return found
 
-    def blocks(self, chunk: int) -> Iterator[tuple[slice, NDArray[np.float32]]]:
+    def blocks(self, chunk: int) -> Iterator[tuple[slice, NDArray[np.float32], NDArray[np.float32]]]:
         """What `logp` gives, some rows at a time: a chunk of long context and large vocabulary takes gigabytes.
 
         Yields:
-            Which scored places, and their log-probabilities, float32 of shape [n_rows, n_vocab] in nats.
+            Which scored places, their log-probabilities (nats) and probabilities, float32 of shape [n_rows, n_vocab].
         """
         dtype = _row_dtype(self.n_vocab)
         offset = _HEADER.itemsize + self.tokens.nbytes + chunk * self.n_scored * dtype.itemsize
@@ -109,10 +109,11 @@ class KldFile:
             with np.errstate(all="ignore"):  # of a damaged row
                 logp *= step[:, None]
                 logp += least[:, None]
-                possible = _possible_heads(step, least, self.n_vocab) & _possible_rows(steps, step, least, logp)
+                p = np.exp(logp)
+                possible = _possible_heads(step, least, self.n_vocab) & _possible_rows(steps, step, least, p)
             if not possible.all():
                 raise self._impossible(chunk, begin + int(np.argmin(possible)))
-            yield rows, logp
+            yield rows, logp, p
 
     def _impossible(self, chunk: int, row: int) -> RecordsError:
         return RecordsError(
@@ -168,15 +169,15 @@ def _possible_heads(step: NDArray[np.float32], least: NDArray[np.float32], n_voc
 
 
 def _possible_rows(
-    steps: NDArray[np.uint16], step: NDArray[np.float32], least: NDArray[np.float32], logp: NDArray[np.float32]
+    steps: NDArray[np.uint16], step: NDArray[np.float32], least: NDArray[np.float32], p: NDArray[np.float32]
 ) -> NDArray[np.bool_]:
     """Whether each row runs from no step to all of them, and whether its probabilities sum up to 1.
 
     What was cut off is known: it stands at no step.
     """
     cut_off = np.count_nonzero(steps == 0, axis=1) * np.exp(least, dtype=np.float64)
-    sums = np.exp(logp).sum(axis=1, dtype=np.float64)
-    spread = np.where(step > 0, (steps.min(axis=1) == 0) & (steps.max(axis=1) >= 65534), steps.max(axis=1) == 0)
+    sums, most = p.sum(axis=1, dtype=np.float64), steps.max(axis=1)
+    spread = np.where(step > 0, (steps.min(axis=1) == 0) & (most >= 65534), most == 0)
     possible: NDArray[np.bool_] = spread & (sums > 1 - _ROUNDING) & (sums < 1 + _ROUNDING + cut_off)
     return possible
 

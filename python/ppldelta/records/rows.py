@@ -54,7 +54,7 @@ def of_one(file: KldFile, chunk: int) -> Values:
     Raises:
         RecordsError: as `KldFile.logp`.
     """
-    return joined([_one(logp, file.targets[chunk, rows]) for rows, logp in file.blocks(chunk)])
+    return joined([_one(logp, p, file.targets[chunk, rows]) for rows, logp, p in file.blocks(chunk)])
 
 
 def of_both(ref: KldFile, cmp: KldFile, chunk: int) -> Values:
@@ -67,21 +67,23 @@ def of_both(ref: KldFile, cmp: KldFile, chunk: int) -> Values:
         RecordsError: as `KldFile.logp`.
     """
     parts = []
-    for (rows, log_p), (_, log_q) in zip(ref.blocks(chunk), cmp.blocks(chunk), strict=True):
+    for (rows, log_p, p), (_, log_q, q) in zip(ref.blocks(chunk), cmp.blocks(chunk), strict=True):
         targets = ref.targets[chunk, rows]
-        found = {f"{name}_ref": each for name, each in _one(log_p, targets).items()}
-        found |= {f"{name}_cmp": each for name, each in _one(log_q, targets).items()}
-        parts.append({**found, "kld": _sum_of(log_p, log_p - log_q)})
+        found = {f"{name}_ref": each for name, each in _one(log_p, p, targets).items()}
+        found |= {f"{name}_cmp": each for name, each in _one(log_q, q, targets).items()}
+        parts.append({**found, "kld": _sums(p * (log_p - log_q))})  # `_one` has left in p what was not cut off
     return joined(parts)
 
 
-def _one(logp: NDArray[np.float32], targets: NDArray[np.int32]) -> Values:
+def _one(logp: NDArray[np.float32], p: NDArray[np.float32], targets: NDArray[np.int32]) -> Values:
+    """The values of some rows; `p` is 0 afterwards where it is of what was cut off."""
+    p *= logp > _ABOVE
     of_target = np.take_along_axis(logp, targets[:, None].astype(np.int64), axis=1)
     top = logp.argmax(axis=1)
     logp_top = np.take_along_axis(logp, top[:, None], axis=1)
     return {
         "logp": of_target[:, 0],
-        "entropy": _sum_of(logp, -logp),
+        "entropy": -_sums(p * logp),
         "logp_top": logp_top[:, 0],
         "rank": (1 + np.count_nonzero(logp > of_target, axis=1)).astype(np.int32),
         "top": top.astype(np.int32),
@@ -89,11 +91,8 @@ def _one(logp: NDArray[np.float32], targets: NDArray[np.int32]) -> Values:
     }
 
 
-def _sum_of(log_p: NDArray[np.float32], values: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Σ p · value in each row, over what was not cut off; the terms are float32, the sum is not."""
-    terms = np.exp(log_p)
-    terms *= values
-    terms[log_p <= _ABOVE] = 0
+def _sums(terms: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Of each row, added up in float64."""
     sums: NDArray[np.float64] = terms.sum(axis=1, dtype=np.float64)
     return sums.astype(np.float32)
 

@@ -230,4 +230,6 @@ def _of_16_bits(run: _Run) -> list[str]:
             f" {n_cut:,} of {counted(len(cut), 'scored token')} were cut off: there the reference's log-probability is "
             "too high, so that gain is too small and loss too large."
         )
+    if not run.build:
+        text += " No tokenizer is at hand: tokens are shown as numbers, and bits per byte are not known."
     return [text]

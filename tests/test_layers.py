@@ -31,7 +31,7 @@ INSIDE: dict[str, tuple[str, ...]] = {
     "engine": (
         *("cpu", "devices", "kernels", "remedies", "kept", "llama_log", "adapters", "native"),
         *("content", "loaded", "tensors", "recognition", "trusted", "isolated"),
-        *("process", "executor", "lost", "rpc", "local", "worker", "session", "remote"),
+        *("process", "executor", "lost", "rpc", "local", "worker", "session", "remote", "tool"),
     ),
     "models": ("source", "identity", "hub", "hub_cache", "hub_errors", "download", "references"),
     "reporting": (
@@ -42,8 +42,10 @@ INSIDE: dict[str, tuple[str, ...]] = {
     ),
     "run": (
         *("settings", "batches", "tokenization", "checks", "keys", "memory", "paired", "job", "kinds"),
-        *("lockstep", "evaluation", "sample", "variants", "noise", "frames", "scoring", "dry_run"),
+        *("lockstep", "evaluation", "sample", "variants", "noise", "frames"),
+        *("kld_models", "kld_frames", "from_records", "scoring", "dry_run"),
     ),
+    "records": ("kld", "rows", "signed"),
     "store": ("database", "notes", "store", "hashes", "pruning"),
     "studies": ("description", "example", "study"),
 }

@@ -130,7 +130,7 @@ def test_a_damaged_kld_file_is_refused_or_means_the_same(seed: int, tmp_path: Pa
         assert (file.tokens != tokens).sum() == 1
         return
     p, q = np.exp(before.astype(np.float64)), np.exp(after.astype(np.float64))
-    assert np.abs(p - q).sum() < 5e-3, "probability that was moved"
+    assert np.abs(p - q).sum() < 5e-4, "probability that was moved: 1.7e-4 at most in 3,000 files"
 
 
 @pytest.mark.parametrize("seed", range(200))

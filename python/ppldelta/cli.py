@@ -65,7 +65,7 @@ def _run(given: list[str]) -> int:
 def _interrupted(options: argparse.Namespace, how: str, status: int) -> int:
     if options.command not in ("score", "study", "demo") or getattr(options, "dry_run", False):
         kept = ""  # nothing is evaluated
-    elif options.store:
+    elif options.store and getattr(options, "corpus", True):
         kept = "; all but the last seconds' work is kept, the same command goes on from there"
     else:
         kept = "; nothing was kept"
@@ -76,8 +76,10 @@ def _interrupted(options: argparse.Namespace, how: str, status: int) -> int:
 def _score(options: argparse.Namespace) -> int:
     if options.output is None and not options.dry_run:
         options.wrong_use("the following arguments are required: -o/--output (or --dry-run)")
+    if not options.corpus and not is_kld(options.ref):
+        options.wrong_use("the following arguments are required: CORPUS (or a .kld file as --ref)")
     job: dict[str, Any] = {
-        "files": options.corpus[0] if len(options.corpus) == 1 else options.corpus,
+        "files": options.corpus[0] if options.corpus and len(options.corpus) == 1 else options.corpus,
         "ref": options.ref,
         "cmp": [_model(text) for text in options.cmp],
         **{each.name: getattr(options, each.name) for each in fields(Settings)},

@@ -3,6 +3,7 @@
     signals_blocked, leave_signals_…   a new process group for the worker (CREATE_NEW_PROCESS_GROUP)
     ENDINGS, CLOSED_PIPE_STATUS        SIGBREAK, and the error of a closed pipe
     parent_lives                       a handle on the caller's process: there, a parent's id stays after its end
+    read_some                          reading in a thread: select knows only sockets there
     open_shared, read_at, write_at     seek, read and write under a lock of their own
     memory_bytes                       GlobalMemoryStatusEx, and what a job object allows
     at_fork                            nothing: processes are not forked there
@@ -17,6 +18,7 @@ from __future__ import annotations
 
 import os
 import re
+import select
 import signal
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -74,6 +76,12 @@ def read_at(fd: int, n_bytes: int, offset: int) -> bytes:
 def write_at(fd: int, data: bytes, offset: int) -> None:
     """Writes into a file, whatever other processes and threads do with it."""
     os.pwrite(fd, data, offset)
+
+
+def read_some(fd: int, timeout_s: float) -> bytes | None:
+    """What can be read from a pipe by now: nothing at its end, None if nothing came in time."""
+    ready, _, _ = select.select([fd], [], [], timeout_s)
+    return os.read(fd, 2**16) if ready else None
 
 
 def memory_bytes() -> int:

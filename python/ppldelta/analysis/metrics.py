@@ -158,7 +158,8 @@ def _slice_sums(tokens: pl.DataFrame, n_bytes: pl.Series, family: str) -> pl.Dat
             products=logp_ref * logp_cmp,
             n_kld=pl.col("kld").is_not_null().cast(pl.UInt64()),
             nats_kld=pl.col("kld").cast(pl.Float64()),
-            n_same=pl.col("same_top").cast(pl.Float64()),
+            # NaN where it is not known, as of a `.kld` file's reference: a sum would take null for 0
+            n_same=pl.col("same_top").cast(pl.Float64()).fill_null(float("nan")),
         )
         .group_by("run", maintain_order=True)
         .agg(pl.col(_KEYS).first(), pl.col("n_kld", *SUMS).sum())
@@ -198,7 +199,7 @@ def _from_sums() -> dict[str, pl.Expr]:
         "logp_sd_cmp": spread_cmp,
         "logp_cor": pl.when(spread_ref * spread_cmp > 0).then(common / (spread_ref * spread_cmp)),
         "kld": in_lockstep.then(pl.col("nats_kld") / n),
-        "same_top": in_lockstep.then(pl.col("n_same") / n),
+        "same_top": in_lockstep.then(pl.col("n_same") / n).fill_nan(None),
     }
 
 
@@ -293,10 +294,13 @@ def _category_rows(
 
 
 def _is_absent(name: str, weighting: str, documents: pl.DataFrame) -> bool:
-    """Whether a weighting lacks a value, or only a run with `kld` gives it and these documents are not of one."""
+    """Whether a weighting lacks a value, or only a run with `kld` gives it and these documents are not of one, or it is
+    bits per byte of documents whose bytes nobody knows."""
     column = name.removesuffix("_low").removesuffix("_high")
     if column in TOKENS_ONLY:
         return weighting == "documents"
+    if "bpb" in column:
+        return documents[column].null_count() == len(documents)
     return column in ("kld", "same_top") and documents[column].null_count() > 0
 
 

@@ -65,24 +65,28 @@ def _add_score(commands: argparse._SubParsersAction[_Parser], common: _Parser) -
         help="compare models with a reference on documents",
         description="Compares models with a reference, token by token, and writes a report and tables into a folder.",
     )
-    score.add_argument(
+    corpus = score.add_argument(
         "corpus",
         nargs="+",
         metavar="CORPUS",
-        help="a folder, files, or a quoted glob; a document's category is its first folder",
+        help="a folder, files, or a quoted glob; a document's category is its first folder. None with a .kld file as "
+        "--ref, which brings its own tokens",
     )
+    corpus.required = False  # with nargs="*" argparse takes none where flags come first, and refuses what follows them
     score.add_argument(
         "--ref",
         required=True,
-        metavar="MODEL",
-        help="the reference model: a GGUF file, or a name on the Hugging Face hub, OWNER/REPO[:QUANT]",
+        metavar="MODEL|KLD",
+        help="the reference model: a GGUF file, or a name on the Hugging Face hub, OWNER/REPO[:QUANT]; or its "
+        "log-probabilities as `ppldelta perplexity --save-all-logits` wrote them",
     )
     score.add_argument(
         "--cmp",
         required=True,
         action="append",
         metavar="[LABEL=]MODEL",
-        help="a comparison model; +LORA.gguf[:SCALE] behind its name applies a LoRA; may be given several times",
+        help="a comparison model; +LORA.gguf[:SCALE] behind its name applies a LoRA (with a .kld file as --ref, also "
+        "another one); may be given several times",
     )
     score.add_argument(
         "-o",

@@ -21,6 +21,8 @@ from ppldelta.wording.names import as_utf8, printable, shown_type
 
 GGUF_MAGIC = b"GGUF"
 _ADAPTER = re.compile(r"(?P<path>.+\.gguf)(?::(?P<scale>[^:]+))?", re.DOTALL)
+KLD_MAGIC = b"_logits_"
+"""How a `.kld` file begins, llama-perplexity's of a model's log-probabilities."""
 
 
 @dataclass(frozen=True)
@@ -31,11 +33,13 @@ class LabelledSource:
         label: the name to show.
         source: what the model is.
         given: whether the user chose the label, so that it stays as it is.
+        is_kld: whether the file holds a model's log-probabilities instead of the model (`records.kld`).
     """
 
     label: str
     source: ModelSource
     given: bool = False
+    is_kld: bool = False
 
     @property
     def path(self) -> Path:
@@ -69,7 +73,8 @@ def resolve(model: ModelLike, *, label: str | None = None, on: Hub | None = None
 
     Args:
         model: path of a GGUF file; of a model in several files, the first one (`…-00001-of-0000N.gguf`). A text may
-            also be a name on the hub (`models.hub`).
+            also be a name on the hub (`models.hub`). A `.kld` file is found too, and it is for the caller to say whether
+            one will do.
         label: name to show; by default `ModelSource.name`.
         on: the hub to ask.
 
@@ -153,7 +158,21 @@ def _found(model: ModelLike, label: str | None, on: Hub) -> LabelledSource | _On
         if isinstance(model, str) and (name := hub.parse(model)):
             return _OnHub(on.find(name), label, adapters)
         raise ModelError(f"no model file `{printable(model)}`", hint=_missing_hint(path, os.fspath(model)))
+    if not adapters and is_kld(path):
+        name = as_utf8(label) if label else as_utf8(path.name).removesuffix(".kld")
+        return LabelledSource(name, ModelSource(path), given=label is not None, is_kld=True)
     return _labelled(replace(_checked(path, printable(model)), adapters=adapters), label)
+
+
+def is_kld(path: str | os.PathLike[str]) -> bool:
+    """Whether a file holds a model's log-probabilities (`records.kld`), or its name says so and it is no GGUF file."""
+    path = Path(path).expanduser()
+    try:
+        with path.open("rb") as file:
+            magic = file.read(len(KLD_MAGIC))
+    except OSError:
+        return False
+    return magic == KLD_MAGIC or (path.suffix.lower() == ".kld" and not magic.startswith(GGUF_MAGIC))
 
 
 def _without_adapters(text: str) -> tuple[str, tuple[Adapter, ...]]:
@@ -221,7 +240,7 @@ def _checked(path: Path, shown: str) -> ModelSource:
         raise ModelError(f"`{shown}` is a folder, not a GGUF file", hint=hint)
     try:
         with path.open("rb") as file:
-            magic = file.read(4)
+            magic = file.read(len(GGUF_MAGIC))
     except OSError as error:
         raise ModelError(f"cannot read the model file `{shown}`: {error.strerror}") from error
     if magic != GGUF_MAGIC:

@@ -11,7 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ppldelta.errors import RecordsError
-from ppldelta.records.kld import RANGE, KldFile, read_kld
+from ppldelta.records.kld import KldFile, read_kld
+from ppldelta.records.rows import of_both, require_same_tokens
 from ppldelta.wording.names import printable
 
 DTYPE = np.dtype(
@@ -79,8 +80,8 @@ def compare_kld(
 ) -> Iterator[NDArray[np.void]]:
     """Records made from two `.kld` files of the same tokens, a chunk at a time; no model is needed.
 
-    The divergence is summed as the tool does, over what the reference gives a log-probability above -16 nats. Memory is
-    needed for a chunk of each file.
+    The divergence is summed as the tool does, over what the reference gives a log-probability above -16 nats. Memory
+    does not grow with the files: a chunk's rows are read some at a time. `ppldelta.score(None, ref, cmp)` gives more.
 
     Args:
         ref: the reference's, opened or by its path.
@@ -93,26 +94,12 @@ def compare_kld(
         RecordsError: the files are not of the same tokens, or one is damaged.
     """
     ref, cmp = (each if isinstance(each, KldFile) else read_kld(each) for each in (ref, cmp))
-    for name in ("n_vocab", "n_ctx", "n_chunks"):
-        if getattr(ref, name) != getattr(cmp, name):
-            raise RecordsError(
-                f"`{printable(ref.path)}` and `{printable(cmp.path)}` do not belong together: {name} is "
-                f"{getattr(ref, name):,} and {getattr(cmp, name):,}",
-                hint="write both with the same text, `-c` and `--chunks`",
-            )
-    differ = np.argwhere(ref.tokens != cmp.tokens)
-    if len(differ):
-        raise RecordsError(
-            f"`{printable(ref.path)}` and `{printable(cmp.path)}` do not belong together: their tokens differ from "
-            f"chunk {differ[0][0]}, token {differ[0][1]} on",
-            hint="write both with the same text, and with models of one tokenizer",
-        )
+    require_same_tokens(ref, cmp)
     for chunk in range(ref.n_chunks):
-        log_p, log_q = ref.logp(chunk), cmp.logp(chunk)
-        rows, targets = np.arange(ref.n_scored), ref.targets[chunk]
+        found = of_both(ref, cmp, chunk)
         records = np.empty(ref.n_scored, DTYPE)
-        records["chunk"], records["pos"], records["token"] = chunk, ref.first + 1 + rows, targets
-        records["logp_ref"], records["logp_cmp"] = log_p[rows, targets], log_q[rows, targets]
-        terms = np.where(log_p > -RANGE, np.exp(log_p) * (log_p - log_q), 0)
-        records["kld"] = terms.sum(axis=1, dtype=np.float64)
+        records["chunk"], records["pos"] = chunk, np.arange(ref.first + 1, ref.n_ctx)
+        records["token"] = ref.targets[chunk]
+        for name in ("logp_ref", "logp_cmp", "kld"):
+            records[name] = found[name]
         yield records

@@ -19,7 +19,7 @@ _TEXT = 400  # characters of a passage
 
 @dataclass(frozen=True, eq=False)
 class Vocabulary:
-    """The bytes of a family's tokens."""
+    """The bytes of a family's tokens; a token that has none, or whose text nobody knows, is shown as its number."""
 
     family: str
     pieces: list[bytes]
@@ -32,7 +32,8 @@ class Vocabulary:
         token = rows["token"].to_numpy()
         places = np.full(int(token.max(initial=-1)) + 2, -1, np.int32)  # the last place stands for all tokens beyond
         places[token] = np.arange(len(token))
-        return cls(family, rows["piece"].to_list(), places)
+        shown = [piece or f"⟨{number}⟩".encode() for piece, number in zip(rows["piece"], rows["token"], strict=True)]
+        return cls(family, shown, places)
 
     def __getitem__(self, tokens: NDArray[np.int32]) -> list[bytes]:
         """The bytes of each token.

@@ -138,7 +138,11 @@ def render_report(
         sections=sections,
         categories=everything.categories,
         shared=shared[SHARED.section],
-        units=[(unit, text, UNIT_HELP[unit]) for unit, text in SHORT_UNITS.items()],
+        units=[
+            (unit, text, UNIT_HELP[unit])
+            for unit, text in SHORT_UNITS.items()
+            if unit != "bpb" or models["bpb_cmp"].null_count() < len(models)  # where no text is known
+        ],
         weightings=[(weighting, text, WEIGHTING_HELP[weighting]) for weighting, text in WEIGHTINGS.items()],
         interval=sentences.INTERVAL,
         longest_passage=LONGEST,

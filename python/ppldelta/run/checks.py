@@ -8,10 +8,28 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ppldelta.engine.native import Build, ModelInfo
-from ppldelta.errors import LeftOut, ModelError, TokenizerMismatchError
+from ppldelta.errors import LeftOut, ModelError, PpldeltaError, TokenizerMismatchError
+from ppldelta.models.references import LabelledSource
 from ppldelta.run.settings import Settings
 from ppldelta.run.tokenization import Tokenization, Vocabulary
 from ppldelta.wording.names import counted, printable
+
+
+def refuse_kld(models: list[LabelledSource]) -> None:
+    """Raises `ModelError` for a `.kld` file among the models of a corpus, the reference first."""
+    reference, *comparisons = models
+    if reference.is_kld:
+        raise ModelError(
+            f"`{printable(reference.path)}` holds a model's log-probabilities, for the tokens that it holds with them "
+            "and for no corpus",
+            hint="leave the corpus out: `ppldelta.score(None, ref, cmp)`, `ppldelta score --ref FILE.kld --cmp GGUF`",
+        )
+    for each in comparisons:
+        if each.is_kld:
+            raise ModelError(
+                f"`{printable(each.path)}` holds a model's log-probabilities and is no model",
+                hint="such a file is compared with another one of the same tokens: name that as `ref`, and no corpus",
+            )
 
 
 def refuse_unscorable(info: ModelInfo, label: str) -> None:
@@ -130,7 +148,7 @@ def refuse_not_finite(values: NDArray[np.float32], label: str, document: str) ->
         )
 
 
-def left_out(label: str, failure: ModelError, what: str = "this model is left out") -> LeftOut:
+def left_out(label: str, failure: PpldeltaError, what: str = "this model is left out") -> LeftOut:
     """A warning about a comparison that failed while the others go on."""
     text = f"{failure.message}; {what}" + (f" (hint: {failure.hint})." if failure.hint else ".")
     return LeftOut(text, "comparison", label)

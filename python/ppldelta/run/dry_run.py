@@ -19,7 +19,7 @@ from ppldelta.console.progress import meter
 from ppldelta.engine.loaded import ContextSize
 from ppldelta.engine.rpc import endpoints
 from ppldelta.engine.session import Session
-from ppldelta.errors import ModelError, names_left_out
+from ppldelta.errors import ModelError, PpldeltaError, names_left_out
 from ppldelta.models.references import ModelLike
 from ppldelta.run import job
 from ppldelta.run.checks import left_out
@@ -145,7 +145,7 @@ class Plan:
 
 
 def plan(
-    files: Files,
+    files: Files | None,
     ref: ModelLike,
     cmp: ModelLike | Iterable[ModelLike] | Mapping[str, ModelLike],
     *,
@@ -187,6 +187,8 @@ def plan(
         noise_floor=noise_floor,
         kind=kind,
     )
+    if files is None:
+        raise PpldeltaError("a dry run needs a corpus, got None", hint="name documents, and models to evaluate on them")
     request = Request.of(ref, cmp, settings, progress)
     with (
         Session(executor, endpoints(rpc)) as session,

@@ -7,6 +7,7 @@ from collections import Counter
 from collections.abc import Iterable
 from contextlib import closing
 from dataclasses import dataclass
+from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,6 +16,7 @@ from ppldelta.console.progress import meter
 from ppldelta.engine import native
 from ppldelta.engine.native import ModelInfo
 from ppldelta.family import ModelFacts
+from ppldelta.models.source import ModelSource
 from ppldelta.run.checks import refuse_not_finite
 from ppldelta.run.job import Job, Participant
 from ppldelta.run.lockstep import Lockstep
@@ -48,31 +50,46 @@ class Evaluation:
 
     def facts(self) -> ModelFacts:
         """What the result says of the model."""
-        info, origin = self.info, self.participant.source.origin
-        return ModelFacts(
-            label=self.label,
-            path=as_utf8(self.participant.source.path),
-            sha256=self.participant.sha256,
-            bits_per_weight=info.bits_per_weight,
-            architecture=info.architecture,
-            name=info.name,
-            file_type=info.file_type,
-            n_vocab=info.n_vocab,
-            n_ctx_train=info.n_ctx_train,
-            n_params=info.n_params,
-            size_bytes=info.size_bytes,
-            bos=info.bos,
-            eos=info.eos,
-            add_bos=info.add_bos,
-            add_eos=info.add_eos,
-            recurrent=info.recurrent,
-            causal=info.causal,
-            kernels=tuple(self.kernels),
-            time_s=round(self.time_s, 3),
-            hub=origin.name if origin else None,
-            hub_commit=origin.commit if origin else None,
-            adapters=tuple(f"{as_utf8(each.path)}:{each.scale:g}" for each in self.participant.source.adapters),
-        )
+        return facts_of(self.info, self.participant, self.participant.sha256, tuple(self.kernels), self.time_s)
+
+
+class Labelled(Protocol):
+    """A model's label and source."""
+
+    @property
+    def label(self) -> str: ...
+
+    @property
+    def source(self) -> ModelSource: ...
+
+
+def facts_of(info: ModelInfo, model: Labelled, sha256: str, kernels: tuple[str, ...], time_s: float) -> ModelFacts:
+    """What a result says of a model, from what the model says of itself."""
+    origin = model.source.origin
+    return ModelFacts(
+        label=model.label,
+        path=as_utf8(model.source.path),
+        sha256=sha256,
+        bits_per_weight=info.bits_per_weight,
+        architecture=info.architecture,
+        name=info.name,
+        file_type=info.file_type,
+        n_vocab=info.n_vocab,
+        n_ctx_train=info.n_ctx_train,
+        n_params=info.n_params,
+        size_bytes=info.size_bytes,
+        bos=info.bos,
+        eos=info.eos,
+        add_bos=info.add_bos,
+        add_eos=info.add_eos,
+        recurrent=info.recurrent,
+        causal=info.causal,
+        kernels=kernels,
+        time_s=round(time_s, 3),
+        hub=origin.name if origin else None,
+        hub_commit=origin.commit if origin else None,
+        adapters=tuple(f"{as_utf8(each.path)}:{each.scale:g}" for each in model.source.adapters),
+    )
 
 
 def evaluate(participant: Participant, work: Job, before: Lockstep) -> Evaluation:

@@ -171,8 +171,15 @@ class Request:
         """Downloads what is on the hub. The arguments and the errors are those of `scoring.score`."""
         need_threads_of_polars()
         need_working_folder()
-        on = Hub(lambda what, total, initial: meter(what, total, "byte", initial=initial, visible=progress))
-        return cls(settings, resolve_all(ref, cmp, on), on.warnings)
+        on = hub_of_run(progress)
+        models = resolve_all(ref, cmp, on)
+        checks.refuse_kld(models)
+        return cls(settings, models, on.warnings)
+
+
+def hub_of_run(progress: bool) -> Hub:
+    """The hub, whose downloads are shown as all progress is."""
+    return Hub(lambda what, total, initial: meter(what, total, "byte", initial=initial, visible=progress))
 
 
 @contextmanager
@@ -195,7 +202,7 @@ def opened(
         store: where evaluations are kept.
         progress: whether to show how far it is.
     """
-    with _store(store) as kept, Hashes([each.source for each in request.models], kept) as hashes:
+    with opened_store(store) as kept, Hashes([each.source for each in request.models], kept) as hashes:
         memory = Memory(kept, hashes, progress)
         documents, models, warnings = _read(files, request, session, memory)
         settings, tokenization, of_plan = _plan(documents, models[0], request.settings, progress)
@@ -209,7 +216,7 @@ def opened(
         yield Job(settings, located, models[0].build, kept, warnings, progress)
 
 
-def _store(store: str | os.PathLike[str] | bool | None) -> AbstractContextManager[Store | None]:
+def opened_store(store: str | os.PathLike[str] | bool | None) -> AbstractContextManager[Store | None]:
     """The store that is to be used, if any."""
     if store is None or store is False:
         return nullcontext()

@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
 
 def score(
-    files: Files,
+    files: Files | None,
     ref: ModelLike,
     cmp: ModelLike | Iterable[ModelLike] | Mapping[str, ModelLike],
     *,
@@ -53,11 +53,16 @@ def score(
     """Compares models with a reference, token by token, on real documents.
 
     Args:
-        files: a folder, a glob, paths, or a mapping name → text. A document's category is its first folder.
+        files: a folder, a glob, paths, or a mapping name → text. A document's category is its first folder. None if
+            `ref` is a `.kld` file, which brings its own tokens: then each of its chunks is a document.
         ref: the reference: a GGUF file, or a name on the Hugging Face hub (`OWNER/REPO:Q8_0`, docs/hub.md), which is
-            downloaded. A file that exists always wins.
+            downloaded; a file that exists always wins. Or its log-probabilities in a `.kld` file (`llama-perplexity
+            --save-all-logits`): rounded to 16 bits, and cut off 16 nats below each place's most probable token.
         cmp: one or several comparisons, or a mapping label → comparison. `"base.gguf+lora.gguf:0.8"` is a model with a
-            LoRA, here at scale 0.8; it shares the weights of the model without.
+            LoRA, here at scale 0.8; it shares the weights of the model without. Against a `.kld` file the package's
+            llama-perplexity evaluates them, and of `kld`'s columns those that also need the comparison's whole
+            distribution (same top token, its rank and entropy) stay null. Another `.kld` file of the same tokens needs
+            no model and gives all of them; its tokens are shown as numbers, and bits per byte are null.
         windows: which tokens are scored. `"perplexity"` scores the second half of every window of `n_ctx` tokens, as
             llama-perplexity does; `"every"` scores every token of a document exactly once.
         n_ctx: most tokens that are evaluated together; by default min(8192, the reference's training context).
@@ -104,6 +109,7 @@ def score(
         ModelError: a model cannot be found, downloaded, read, or evaluated, or ended its worker process. A comparison
             that cannot be loaded or evaluated is left out with a warning, as long as another one is there.
         TokenizerMismatchError: a comparison splits a document into other tokens than the reference does.
+        RecordsError: a `.kld` file cannot be read, is damaged, or two are not of the same tokens.
         StoreError: the store cannot be opened, read or written.
         PpldeltaError: an argument is out of its range, the working folder was removed, or this process was forked from
             one that had loaded polars.
@@ -120,6 +126,10 @@ def score(
         noise_floor=noise_floor,
         kind=kind,
     )
+    if files is None:
+        from ppldelta.run.from_records import score_kld  # here: it imports polars
+
+        return score_kld(ref, cmp, settings, store=store, rpc=rpc, executor=executor, progress=progress)
     request = Request.of(ref, cmp, settings, progress)
     with Session(executor, endpoints(rpc)) as session:
         from ppldelta.run import frames  # here, while the worker process starts: polars takes about as long to import

@@ -22,7 +22,7 @@ import ppldelta
 from ppldelta import demo, posix
 from ppldelta.commands import arguments, cluster, doctor
 from ppldelta.console import terminal
-from ppldelta.models.references import Named
+from ppldelta.models.references import Named, is_kld
 from ppldelta.run.settings import Settings
 from ppldelta.saved.files import prepared_folder
 from ppldelta.store.pruning import StoredModel, prune, summary

@@ -73,8 +73,8 @@ def resolve(model: ModelLike, *, label: str | None = None, on: Hub | None = None
 
     Args:
         model: path of a GGUF file; of a model in several files, the first one (`…-00001-of-0000N.gguf`). A text may
-            also be a name on the hub (`models.hub`). A `.kld` file is found too, and it is for the caller to say whether
-            one will do.
+            also be a name on the hub (`models.hub`). A `.kld` file is found too; whether one will do is for the caller
+            to say.
         label: name to show; by default `ModelSource.name`.
         on: the hub to ask.
 

@@ -35,8 +35,8 @@ INSIDE: dict[str, tuple[str, ...]] = {
     "models": ("source", "identity", "references"),
     "reporting": (
         *("blocks", "budget", "distinct", "family", "folder", "labels", "rows"),
-        *("units", "theme", "hover", "sentences", "tables", "payload", "lines"),
-        *("marks", "plane", "convergence", "ratios", "figures", "sizes", "family_figures"),
+        *("units", "theme", "hover", "sentences", "tables", "passages", "payload_divergence", "payload", "lines"),
+        *("marks", "plane", "convergence", "ratios", "figures", "sizes", "divergence", "family_figures"),
         *("catalogue", "gallery", "page_figures", "render"),
     ),
     "run": (

@@ -90,7 +90,7 @@ class Result:
         """The report's figures as plotly figures, by name: ``result.figures["models"]`` and so on."""
         from ppldelta.reporting.gallery import Figures
 
-        return Figures(self.families, self.documents, self.models, self.tokens)
+        return Figures(self.families, self.documents, self.models, self.tokens, getattr(self, "confidence", None))
 
     def report(self, path: str | os.PathLike[str], *, tokens: int | Literal["all"] = DEFAULT_VIEWS) -> Path:
         """Writes the interactive report, which needs no network, and returns the path of its page.
@@ -129,6 +129,7 @@ class Result:
             warnings=self.warnings,
             version=_core.__version__,
             payload=payload,
+            confidence=getattr(self, "confidence", None),
             folder=folder,
         )
         for name, text in page.files.items():

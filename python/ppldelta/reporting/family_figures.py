@@ -10,7 +10,7 @@ import polars as pl
 from ppldelta.analysis.density import Density, density_grid
 from ppldelta.analysis.front import gain_loss_front, size_delta_front
 from ppldelta.family import Family
-from ppldelta.reporting import figures, labels, plane, ratios, sizes, theme
+from ppldelta.reporting import divergence, figures, labels, plane, ratios, sizes, theme
 from ppldelta.reporting.sizes import Measure
 from ppldelta.reporting.units import COLUMNS, Choice, Unit
 
@@ -25,11 +25,22 @@ class FamilyFigures:
         family: its name and models.
         documents: rows of `schema.DOCUMENTS`, of other families too.
         models: likewise of `schema.MODELS`.
+        confidence: likewise of `Result.confidence`; None if there is none.
         filled: False leaves the marks of documents out, for the page, which fills them in itself.
     """
 
-    def __init__(self, family: Family, documents: pl.DataFrame, models: pl.DataFrame, *, filled: bool = True) -> None:
+    def __init__(
+        self,
+        family: Family,
+        documents: pl.DataFrame,
+        models: pl.DataFrame,
+        confidence: pl.DataFrame | None = None,
+        *,
+        filled: bool = True,
+    ) -> None:
         self.reference = family.ref
+        self.noise = _noise_of(family)
+        self.confidence = None if confidence is None else confidence.filter(family=family.name)
         self.documents = documents.filter(family=family.name)
         self.models = models.filter(family=family.name)
         self.categories = labels.unique(self.documents, "category")
@@ -74,6 +85,24 @@ class FamilyFigures:
             rows, measure=measure, reference=self.reference, front=front, style=self.style
         )
 
+    @property
+    def diverging(self) -> bool:
+        """Whether any model has divergences."""
+        return self.models["kld"].count() > 0
+
+    def models_divergence(self, choice: Choice) -> go.Figure:
+        """Mean divergence of every model, and its tail."""
+        return divergence.models_divergence(self.rows(choice), noise=self.noise, style=self.style)
+
+    def documents_divergence(self) -> go.Figure:
+        """Delta against divergence of every document."""
+        return divergence.documents_divergence(self.documents, filled=self.filled, style=self.style)
+
+    def divergence_by_confidence(self) -> go.Figure:
+        """Mean divergence by how sure the reference was."""
+        frame = self.models.clear() if self.confidence is None else self.confidence
+        return divergence.confidence(frame, style=self.style)
+
     def _densities(self, unit: Unit) -> dict[str, Density]:
         gain, loss = COLUMNS[unit]
         densities = {}
@@ -108,6 +137,12 @@ def shared_plane(families: Sequence[Family], models: pl.DataFrame, choice: Choic
         elif (trace.meta or {}).get("front"):
             trace.customdata = [list(joined[name].values()) for _, name in trace.customdata]
     return figure
+
+
+def _noise_of(family: Family) -> float | None:
+    """Nats per token by which another setting moves the reference; None if it was not measured."""
+    kld = getattr(getattr(family, "noise_floor", None), "kld", None)
+    return kld if isinstance(kld, float) else None
 
 
 def _in(category: str | None) -> pl.Expr:

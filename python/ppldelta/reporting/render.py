@@ -39,6 +39,7 @@ SCRIPTS = (
     "plots.js",
     "planes.js",
     "rows.js",
+    "details.js",
     "reader.js",
     "passages.js",
     "main.js",
@@ -87,6 +88,7 @@ def render_report(
     warnings: Sequence[str],
     version: str,
     payload: Payload,
+    confidence: pl.DataFrame | None = None,
     folder: bool = False,
 ) -> Page:
     """Puts the report together.
@@ -99,9 +101,10 @@ def render_report(
         warnings: what a reader must know before trusting the numbers, one sentence each.
         version: of ppldelta.
         payload: numbers and texts of documents and tokens.
+        confidence: as `Result.confidence`; None if there is none.
         folder: keep the blocks of data out of the page, in files beside it that it loads when they are needed.
     """
-    makers = [FamilyFigures(family, documents, models, filled=False) for family in families]
+    makers = [FamilyFigures(family, documents, models, confidence, filled=False) for family in families]
     drawn = [place_figures(FIGURES, made, i, made.categories) for i, made in enumerate(makers)]
     sections = [
         _section(i, family, made, places)
@@ -140,6 +143,7 @@ def render_report(
         longest_passage=LONGEST,
         summary=tables.summary(models, colors),
         by_category=tables.by_category(models, colors),
+        divergence=tables.divergence(models, colors),
         signature=signature,
         warnings=[sentences.marked(warning) for warning in warnings],
         version=version,
@@ -191,9 +195,10 @@ def _section(index: int, family: Family, made: FamilyFigures, plots: dict[Sectio
             JudgedModel(
                 model,
                 f"m{i % len(theme.MODEL_COLORS)}",
-                sentences.finding(by_token.filter(model=model).to_dicts()),
+                [*sentences.finding(rows), *sentences.divergence(rows)],
             )
             for i, model in enumerate(family.models)
+            for rows in [by_token.filter(model=model).to_dicts()]
         ],
         categories=[{"name": each, "path": theme.SYMBOLS[made.style.symbols[each]]} for each in made.categories],
         plots=plots,

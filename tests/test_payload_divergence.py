@@ -11,6 +11,7 @@ import pytest
 from helpers import synthetic
 from helpers.blocks import decode
 from ppldelta.analysis.spans import best_spans
+from ppldelta.reporting.alternatives import TOP_STEP
 from ppldelta.reporting.blocks import encode
 from ppldelta.reporting.payload import Payload, make_payload
 from ppldelta.reporting.payload_divergence import ENTROPY_STEP, KLD_LEAST, KLD_STEPS
@@ -165,3 +166,42 @@ def test_several_families_of_which_one_has_divergences() -> None:
     assert len(first["details"]) == 31 and "details" not in second
     for k in first["details"]:
         check_detail(payload, made, 0, k)
+
+
+def test_the_most_probable_tokens_of_both_models_come_along() -> None:
+    made = synthetic.with_top(MADE)
+    payload = payload_of(made)
+    known = dict(MADE["pieces"].select("token", "piece").iter_rows())
+    names = block(payload, "f0.documents")["names"]
+    for k in (0, 7, 30):
+        check_detail(payload, made, 0, k)
+        detail = block(payload, f"f0.k{k}")
+        n = len(detail["rank_ref"])
+        top, nll = detail["top"].reshape(4, n, 3), detail["top_nll"].reshape(4, n, 3) * TOP_STEP
+        for m, model in enumerate(MODELS):
+            rows = records_of(made, names[k], model)
+            for who, side in ((0, "ref"), (m + 1, "cmp")):
+                texts = [
+                    [known[token].decode("utf-8", "backslashreplace") for token in each]
+                    for each in rows[f"top_tokens_{side}"]
+                ]
+                assert [[detail["words"][place] for place in each] for each in top[who].tolist()] == texts
+                wanted = -np.array(rows[f"top_logp_{side}"].to_list())
+                assert np.abs(nll[who] - wanted).max() <= 0.51 * TOP_STEP
+
+
+def test_of_most_probable_tokens_some_may_lack_or_have_unknown_bytes() -> None:
+    made = synthetic.with_top(MADE)
+    columns = [name for name in made["tokens"].columns if name.startswith("top_")]
+    lacks = pl.col("model") == MODELS[0]
+    tokens = made["tokens"].with_columns(
+        pl.when(lacks).then(None).otherwise(pl.col(name)).alias(name) for name in columns
+    )
+    tokens = tokens.with_columns(top_tokens_cmp=pl.col("top_tokens_cmp").list.eval(pl.element() + 1_000_000))
+    payload = payload_of({**made, "tokens": tokens})
+    detail = block(payload, "f0.k3")
+    n = len(detail["rank_ref"])
+    top = detail["top"].reshape(4, n, 3)
+    assert (top[1] == len(detail["words"])).all() and (top[0] < len(detail["words"])).all()
+    assert detail["words"][top[2, 0, 0]].startswith("token 100")
+    assert "words" not in block(payload_of(MADE), "f0.k3")

@@ -154,6 +154,22 @@ def _pairs(rng: np.random.Generator, m: int, n: int, kld: bool) -> list[pl.Serie
     return [pl.Series(name, values[name]).cast(schema.TOKENS[name]) for name in schema.PAIR]
 
 
+def with_top(made: dict[str, Any], most: int = 3) -> dict[str, Any]:
+    """The same result with the most probable tokens of both models (`top_k`), the reference's the same for each."""
+    rows = []
+    for model, part in made["tokens"].partition_by("model", as_dict=True).items():
+        for who, seed in (("ref", 0), ("cmp", len(str(model)) + len(rows))):
+            rng = np.random.default_rng(seed)
+            tokens = rng.integers(0, N_VOCAB, (len(part), most)).astype(np.int32)
+            logp = np.sort(-rng.gamma(2.0, 1.0, tokens.shape), axis=1)[:, ::-1].astype(np.float32)
+            part = part.with_columns(
+                pl.Series(f"top_tokens_{who}", tokens.tolist(), dtype=pl.List(pl.Int32())),
+                pl.Series(f"top_logp_{who}", logp.tolist(), dtype=pl.List(pl.Float32())),
+            )
+        rows.append(part)
+    return {**made, "tokens": pl.concat(rows)}
+
+
 def confidence(made: dict[str, Any], n_bins: int = 5) -> pl.DataFrame:
     """A frame like `Result.confidence` for a result with `kld`; how sure the reference was is drawn as well."""
     rng = np.random.default_rng(2)

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from ppldelta.analysis.aligned_pairs import AlignedPairs, align_pairs, divergences
 from ppldelta.analysis.spans import MOST, Span, best_spans
+from ppldelta.reporting.alternatives import TOP_STEP, Alternatives
 from ppldelta.reporting.blocks import Json, encoded_size, pack
 from ppldelta.reporting.family import FamilyRecords
 from ppldelta.reporting.passages import Passage, passages
@@ -38,6 +39,7 @@ DIVERGENCE_STEPS: dict[str, Json] = {
     "entropy": ENTROPY_STEP,
     "entropy_none": _NONE,
     "difference_none": _DIFFERENCE_NONE,
+    "top": TOP_STEP,
 }
 """How the numbers of a block `f{i}.k{k}` are written, for the page (`detail_block`)."""
 
@@ -94,12 +96,13 @@ def detail_blocks(
     pairs = [
         _pairs(family, views) if family.diverging else None for family, views in zip(families, included, strict=True)
     ]
+    alternatives = [Alternatives(family, views) for family, views in zip(families, included, strict=True)]
     made: list[dict[int, bytes]] = [{} for _ in families]
     for i, k in wanted:
         records = pairs[i]
         if records is None or k not in records.offsets:
             continue
-        block = detail_block(records, k)
+        block = detail_block(records, alternatives[i], k)
         size = encoded_size(len(block))
         if room is not None and size > room:
             continue
@@ -112,12 +115,12 @@ def _pairs(family: FamilyRecords, documents: Sequence[int]) -> AlignedPairs:
     return align_pairs(family.tokens, family.records, family.name, family.models, family.documents, documents)
 
 
-def detail_block(pairs: AlignedPairs, k: int) -> bytes:
+def detail_block(pairs: AlignedPairs, alternatives: Alternatives, k: int) -> bytes:
     """What the models say of each scored token of a document as a pair, in the order of the document's token view.
 
     `kld` is 0 below `KLD_LEAST`, else 1 and how many steps it lies above, in steps that grow with it (`KLD_STEPS`).
     `entropy_ref` is in whole steps of `ENTROPY_STEP`, `entropy` what a model's is above it. `rank_ref` and `rank` are
-    exact, 0 for unknown; `same` is 1 or 0, and 2 for unknown.
+    exact, 0 for unknown; `same` is 1 or 0, and 2 for unknown. `Alternatives.fields` says what a run with `top_k` adds.
     """
     rows = pairs.offsets[k]
     kld = pairs.kld[:, rows].astype(np.float64)
@@ -135,6 +138,7 @@ def detail_block(pairs: AlignedPairs, k: int) -> bytes:
             ("rank", "~u32", _or(pairs.rank_cmp[:, rows], 0)),
             ("entropy_ref", "~u16", _or(np.clip(entropy, 0, _NONE - 1), _NONE)),
             ("entropy", "~i16", _or(np.clip(difference, -_DIFFERENCE_MOST, _DIFFERENCE_MOST), _DIFFERENCE_NONE)),
+            *alternatives.fields(k),
         ]
     )
 

@@ -17,7 +17,7 @@ ppldelta.details = (() => {
 
   /** Promise of the pairs of a document, each an array for each model of values by scored token; null if it has none. */
   async function load(family, k) {
-    const { models, details, alternatives } = index.families[family];
+    const { models, details } = index.families[family];
     if (!details?.includes(k)) return null;
     const block = await ppldelta.block(`f${family}.k${k}`);
     const n = block.rank_ref.length;
@@ -26,20 +26,19 @@ ppldelta.details = (() => {
     return {
       kld: split(Float32Array.from(block.kld, kldOf)), same: split(block.same), rankRef: block.rank_ref, rank: split(block.rank), entropyRef,
       entropy: split(inNats(block.entropy, steps.difference_none, steps.entropy)).map((more) => more.map((each, i) => each + entropyRef[i])),
-      top: alternatives?.includes(k) ? await loadTop(family, k, n, models.length) : null,
+      top: block.words ? bestTokens(block, n, models.length + 1) : null,
     };
   }
 
-  async function loadTop(family, k, n, nModels) {
-    const block = await ppldelta.block(`f${family}.a${k}`);
-    const { most, words } = { ...block, most: block.header.most };
-    // the reference first, then each model: [text, logp] of its best tokens at a scored token, best first
+  /** The most probable tokens of the reference (0) or a model (from 1) at a scored token, best first: [text, logp]. */
+  function bestTokens({ top, top_nll: nll, words }, n, nWho) {
+    const most = top.length / n / nWho;
     return (who, i) => {
       const found = [];
       for (let j = (who * n + i) * most; j < (who * n + i + 1) * most; j++) {
-        if (block.token[j] < words.length) found.push([words[block.token[j]], -block.nll[j] * steps.top]);
+        if (top[j] < words.length) found.push([words[top[j]], -nll[j] * steps.top]);
       }
-      return who <= nModels ? found : [];
+      return found;
     };
   }
 

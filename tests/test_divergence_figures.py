@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+from types import SimpleNamespace
 from typing import Any
 
 import plotly.graph_objects as go
@@ -9,6 +11,7 @@ import polars as pl
 import pytest
 
 from helpers import synthetic
+from ppldelta.family import Family
 from ppldelta.reporting import divergence, theme
 from ppldelta.reporting.catalogue import FIGURES
 from ppldelta.reporting.family_figures import FamilyFigures
@@ -101,3 +104,17 @@ def test_confidence_is_a_line_for_each_model_within_its_band() -> None:
         assert line.line.color == style.colors[model]
     share = CONFIDENCE.filter(model="model-0")["n_scored"][0] / CONFIDENCE.filter(model="model-0")["n_scored"].sum()
     assert f"{100 * share:.0f}\N{NO-BREAK SPACE}% of the tokens" in of_model(figure, "model-0")[1].customdata[0]
+
+
+def test_the_noise_floor_is_a_corner_of_the_planes(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert not [each for each in gallery(MADE)["models"].layout.shapes if each.name == "noise"]
+    floor = SimpleNamespace(gain=0.01, loss=0.02, kld=1e-4, delta_max=0.5, n_scored=100)
+    monkeypatch.setattr(Family, "noise_floor", property(lambda _: floor), raising=False)
+    for name, unit in (("models", "nats"), ("models_bpb", "bpb"), ("documents", "nats"), ("documents_bpb", "bpb")):
+        (corner,) = [each for each in gallery(MADE)[name].layout.shapes if each.name == "noise"]
+        row = OVERALL.row(0, named=True)
+        scale = 1.0 if unit == "nats" else row["n_scored"] / row["n_bytes"] / math.log(2)
+        assert (corner.x0, corner.y0) == (0, 0)
+        assert (corner.x1, corner.y1) == pytest.approx((0.01 * scale, 0.02 * scale))
+    lines = [each for each in gallery(MADE)["divergence"].layout.shapes if each.x0 == each.x1]
+    assert [each.x0 for each in lines] == [1e-4]

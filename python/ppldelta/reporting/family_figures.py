@@ -56,7 +56,9 @@ class FamilyFigures:
         rows = self.rows(choice)
         gain, loss = COLUMNS[choice.unit]
         front = rows.filter(pl.Series(gain_loss_front(rows[gain], rows[loss])))["model"].to_list()
-        return figures.models_plane(rows, unit=choice.unit, front=front, style=self.style)
+        return figures.models_plane(
+            rows, unit=choice.unit, front=front, noise=self._noise_in(choice.unit), style=self.style
+        )
 
     def small_plane(self, choice: Choice) -> go.Figure:
         """Gain against loss of every model in one category, without names; all categories have one scale."""
@@ -66,7 +68,12 @@ class FamilyFigures:
     def documents_plane(self, unit: Unit) -> go.Figure:
         """Gain against loss of every document."""
         return figures.documents_plane(
-            self.documents, unit=unit, densities=self._densities(unit), filled=self.filled, style=self.style
+            self.documents,
+            unit=unit,
+            densities=self._densities(unit),
+            noise=self._noise_in(unit),
+            filled=self.filled,
+            style=self.style,
         )
 
     def perplexities(self) -> go.Figure:
@@ -92,7 +99,7 @@ class FamilyFigures:
 
     def models_divergence(self, choice: Choice) -> go.Figure:
         """Mean divergence of every model, and its tail."""
-        return divergence.models_divergence(self.rows(choice), noise=self.noise, style=self.style)
+        return divergence.models_divergence(self.rows(choice), noise=self.noise.get("kld"), style=self.style)
 
     def documents_divergence(self) -> go.Figure:
         """Delta against divergence of every document."""
@@ -102,6 +109,15 @@ class FamilyFigures:
         """Mean divergence by how sure the reference was."""
         frame = self.models.clear() if self.confidence is None else self.confidence
         return divergence.confidence(frame, style=self.style)
+
+    def _noise_in(self, unit: Unit) -> tuple[float, float] | None:
+        """Gain and loss of the noise floor in a unit; None if it was not measured."""
+        if not {"gain", "loss"} <= self.noise.keys():
+            return None
+        gain, loss = COLUMNS[unit]
+        rows = self.rows(Choice()).filter(pl.col("gain") + pl.col("loss") > 0)
+        scale = 1.0 if rows.is_empty() else float((rows[gain] + rows[loss])[0] / (rows["gain"] + rows["loss"])[0])
+        return scale * self.noise["gain"], scale * self.noise["loss"]
 
     def _densities(self, unit: Unit) -> dict[str, Density]:
         gain, loss = COLUMNS[unit]
@@ -139,10 +155,11 @@ def shared_plane(families: Sequence[Family], models: pl.DataFrame, choice: Choic
     return figure
 
 
-def _noise_of(family: Family) -> float | None:
-    """Nats per token by which another setting moves the reference; None if it was not measured."""
-    kld = getattr(getattr(family, "noise_floor", None), "kld", None)
-    return kld if isinstance(kld, float) else None
+def _noise_of(family: Family) -> dict[str, float]:
+    """Nats per token of `gain`, `loss` and `kld` by which another setting moves the reference, as far as measured."""
+    floor = getattr(family, "noise_floor", None)
+    values = {name: getattr(floor, name, None) for name in ("gain", "loss", "kld")}
+    return {name: value for name, value in values.items() if isinstance(value, float)}
 
 
 def _in(category: str | None) -> pl.Expr:

@@ -34,6 +34,7 @@ def documents_plane(
     *,
     unit: Unit = "nats",
     densities: Mapping[str, Density] | None = None,
+    noise: Limits | None = None,
     filled: bool = True,
     style: Style | None = None,
 ) -> go.Figure:
@@ -43,6 +44,7 @@ def documents_plane(
         documents: rows of `schema.DOCUMENTS` of one family.
         unit: nats per token, or bits per byte.
         densities: model → highest-density regions in the same unit, drawn behind the points.
+        noise: gain and loss of the noise floor in the same unit, if it was measured.
         filled: False leaves the marks of the documents out, for the page, which fills them in itself.
         style: colours and symbols; by default in the order of the frame.
     """
@@ -52,6 +54,8 @@ def documents_plane(
     densities = densities or {}
     reach = plane.limits(documents, unit=unit, regions=[density.reach for density in densities.values()])
     figure = plane.empty(reach, unit, points[:MOST_OBSTACLES])
+    if noise:
+        plane.add_noise(figure, noise)
     veil = "1f" if len(densities) <= 4 else "12"
     for model, density in densities.items():
         for trace in _contours(model, density, style.colors[model], veil):
@@ -97,6 +101,7 @@ def models_plane(
     reach: Limits | None = None,
     named: bool = True,
     front: Sequence[str] = (),
+    noise: Limits | None = None,
     style: Style | None = None,
 ) -> go.Figure:
     """Gain against loss of every model with 95 % intervals as crosses, the reference at (0, 0).
@@ -107,6 +112,7 @@ def models_plane(
         reach: ends of the axes, for planes that are read side by side; by default those of the rows.
         named: whether the names stand at the marks.
         front: models that no other beats in both gain and loss (`analysis.front`), joined by a line.
+        noise: gain and loss of the noise floor in the same unit, if it was measured.
         style: colours; by default in the order of the frame.
     """
     style = style or Style.of(labels.unique(models, "model"), ())
@@ -121,6 +127,8 @@ def models_plane(
     points = [(x, y) for _, x, y in placed]
     figure = plane.empty(reach, unit, points)
     plane.add_iso_lines(figure, reach)
+    if noise:
+        plane.add_noise(figure, noise)
     lines.add_front(figure, ((x, y, text(row, "model")) for row, x, y in placed), front)
     names = labels.shorten([text(row, "model") for row, _, _ in placed])
     places = labels.place(

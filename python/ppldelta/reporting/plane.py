@@ -107,6 +107,27 @@ def add_better_half(figure: go.Figure, near: float, far: float, words: str) -> N
     )
 
 
+def add_noise(figure: go.Figure, noise: Limits) -> None:
+    """Tints the corner in which a comparison is no farther from the reference than the reference under another setting.
+
+    Args:
+        figure: to draw on.
+        noise: gain and loss of the noise floor, in the unit of the plane.
+    """
+    x, y = noise
+    figure.add_shape(
+        type="rect",
+        x0=0,
+        y0=0,
+        x1=x,
+        y1=y,
+        fillcolor=f"{LIGHT['muted']}33",
+        line=dict(color=LIGHT["muted"], width=1, dash="2px,2px"),
+        layer="below",
+        name="noise",
+    )
+
+
 def add_iso_lines(figure: go.Figure, reach: Limits) -> None:
     """Adds thin lines of equal gain − loss, with their values outside the plot, where each line leaves it."""
     x_end, y_end = reach

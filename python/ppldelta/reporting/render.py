@@ -144,6 +144,7 @@ def render_report(
         summary=tables.summary(models, colors),
         by_category=tables.by_category(models, colors),
         divergence=tables.divergence(models, colors),
+        noise=any(made.noise for made in makers),
         signature=signature,
         warnings=[sentences.marked(warning) for warning in warnings],
         version=version,

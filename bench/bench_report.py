@@ -1,4 +1,5 @@
-"""The report of 10 000 documents under 10 models, 300 tokens each: time and size of its data and of the whole page.
+"""The report of 10 000 documents under 10 models, 300 tokens each: time and size of its data and of the whole page,
+also of a result with divergences (`kld`).
 
 The baseline is the plain way to bring the same numbers into a page: JSON of gain and loss of every document and of the
 token views, rounded to the same steps, deflated and base64-encoded. The check decodes the blocks that are timed and
@@ -94,6 +95,7 @@ def main() -> None:
     chosen = harness.options(__doc__, n_runs=3)
     n_documents, n_models = (100, 3) if chosen.quick else (10_000, 10)
     made = synthetic.make(n_documents=n_documents, n_models=n_models, n_tokens=300)
+    diverging = ppldelta.Result(**synthetic.make(n_documents=n_documents, n_models=n_models, n_tokens=300, kld=True))
     frames = {name: made[name] for name in ("tokens", "documents", "pieces", "texts", "families")}
     result = ppldelta.Result(**made)
 
@@ -104,8 +106,8 @@ def main() -> None:
 
         return work
 
-    def report_to(name: str, tokens: Any) -> Callable[[], Path]:
-        return lambda: result.report(chosen.work / name, tokens=tokens)
+    def report_to(name: str, tokens: Any, of: ppldelta.Result = result) -> Callable[[], Path]:
+        return lambda: of.report(chosen.work / name, tokens=tokens)
 
     def size_of(page: Path) -> int:
         data = page.parent.glob("data/*") if page.name == "index.html" else []
@@ -122,6 +124,7 @@ def main() -> None:
         "make_payload, 200 token views": harness.timed(payload_of(200), lambda made: made[1]),
         "make_payload, all token views": harness.timed(payload_of("all"), lambda made: made[1]),
         "Result.report, one file": harness.timed(report_to("report.html", 200), size_of),
+        "Result.report, one file, with divergences": harness.timed(report_to("kld.html", 200, diverging), size_of),
         "Result.report, folder, all token views": harness.timed(report_to("report", "all"), size_of),
     }
     runs = harness.interleave(work, chosen.runs)
@@ -129,7 +132,7 @@ def main() -> None:
     for row, each in zip(table, runs.values(), strict=True):
         row["size_mb"] = each[0].answer / 1e6
         harness.require(len({run.answer for run in each}) == 1, "the same frames give the same bytes")
-    page_mb = next(row["size_mb"] for row in table if row["contestant"].endswith("one file"))
+    page_mb = max(row["size_mb"] for row in table if "one file" in row["contestant"])
     print(f"wanted: one file of at most {LIMIT_MB} MB; got {page_mb:.1f} MB")
     harness.publish(table, chosen)
 

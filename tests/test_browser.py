@@ -15,12 +15,14 @@ import polars as pl
 import pytest
 
 from helpers import frames, synthetic
+from ppldelta.reporting.payload import make_payload
 from ppldelta.reporting.render import render_report
 from ppldelta.result import Result
 from ppldelta.wording import numbers
 
 DOCUMENTS, MODELS = frames.make()
 TOKENS = synthetic.make(n_documents=30, n_models=3, n_tokens=120)
+DIVERGING = synthetic.with_top(synthetic.make(n_documents=12, n_models=2, n_tokens=120, kld=True))
 EVIL_DOCUMENT = "<img src=x onerror=alert(1)>.txt"
 EVIL_MODEL = "</script><script>alert(1)</script>"
 EVIL = synthetic.make(
@@ -75,6 +77,20 @@ def report(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A result with tokens, as one file."""
     return Result(**TOKENS).report(tmp_path_factory.mktemp("whole") / "report.html")
+
+
+@pytest.fixture(scope="module")
+def diverging(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A result with divergences, the most probable tokens, and how sure the reference was."""
+    path = tmp_path_factory.mktemp("diverging") / "report.html"
+    parts = {name: DIVERGING[name] for name in ("documents", "models", "families")}
+    more = {name: DIVERGING[name] for name in ("tokens", "documents", "pieces", "texts", "families")}
+    confidence = synthetic.confidence(DIVERGING)
+    page = render_report(
+        **parts, signature="", warnings=[], version="0", payload=make_payload(**more), confidence=confidence
+    )
+    path.write_text(page.html, encoding="utf-8")
+    return path
 
 
 def open_page(browser: Any, path: Path, **context: Any) -> tuple[Any, list[str]]:
@@ -171,12 +187,12 @@ def test_scripts_write_numbers_as_python_does(page: Any) -> None:
     values = [0.0, -0.0004, 0.31, -1234.6, 99.95, 999.96, 1234567.0, 1e-9]
     got = page.evaluate(
         "(values) => values.map((v) => [ppldelta.format.fixed(v, 3), ppldelta.format.signed(v, 2),"
-        " ppldelta.format.perplexity(Math.abs(v)), ppldelta.format.decimals(v)])",
+        " ppldelta.format.perplexity(Math.abs(v)), ppldelta.format.significant(v), ppldelta.format.decimals(v)])",
         values,
     )
     for value, each in zip(values, got, strict=True):
         expected = [numbers.fixed(value, 3), numbers.signed(value, 2), numbers.perplexity(abs(value))]
-        assert each == [*expected, numbers.decimals(value)], value
+        assert each == [*expected, numbers.significant(value), numbers.decimals(value)], value
 
 
 def test_hover_names_the_document(page: Any) -> None:
@@ -472,6 +488,65 @@ def test_passages_lead_to_their_place(reader: Any) -> None:
     reader.reload()
     reader.wait_for_selector("html[data-drawn]", timeout=60_000)
     reader.wait_for_function("(name) => document.getElementById('strip').textContent.startsWith(name)", arg=name)
+
+
+@pytest.mark.parametrize("size", [(1440, 900), (390, 844)], ids=["desk", "phone"])
+def test_divergences_are_drawn_sorted_and_read(browser: Any, diverging: Path, size: tuple[int, int]) -> None:
+    narrow = size[0] < 600
+    context = {"has_touch": True, "is_mobile": True} if narrow else {}
+    page, trouble = open_page(browser, diverging, viewport={"width": size[0], "height": size[1]}, **context)
+    for canvas in ("f0-divergence", "f0-confidence", "f0-document_divergence"):
+        show(page, canvas)
+        assert page.locator(f"#{canvas} .scatterlayer .trace").count() >= 2
+    assert page.evaluate("document.documentElement.scrollWidth") == size[0]
+    assert marks(page, "f0-document_divergence") == DIVERGING["documents"].height
+    assert "KL divergence from the reference" in page.locator(".findings").inner_text()
+    # the table of documents
+    largest = DIVERGING["documents"].sort("kld", descending=True).row(0, named=True)
+    page.locator("#documents-table").get_by_role("button", name="KLD").click()
+    row = page.locator("#documents-table tbody tr:not([aria-hidden])").first.inner_text()
+    assert largest["document"] in row and numbers.significant(largest["kld"]) in row
+    # a token
+    page.locator("#document").select_option(label=largest["document"])
+    page.wait_for_function(
+        "(name) => document.getElementById('strip').textContent.startsWith(name)", arg=largest["document"]
+    )
+    page.locator(".focus").first.select_option("0.1")
+    records = DIVERGING["tokens"].filter(document=largest["document"], model="model-1")
+    worst = records.sort("kld", descending=True).row(0, named=True)
+    page.locator("[data-set=shade][data-value=kld]").click()
+    classes = "[...new Set([...document.querySelectorAll('#text span')].map((e) => e.className[0] ?? ''))].join('')"
+    assert set(page.evaluate(classes)) <= {"c", "k"}
+    page.locator("[data-jump=kld]").click()
+    detail = page.locator("#detail").inner_text()
+    assert f"position {worst['pos']}" in detail
+    assert f"rank {worst['rank_ref']} → {worst['rank_cmp']}" in detail
+    assert ("same top token" if worst["same_top"] else "another top token") in detail
+    shown = float(detail.split("KL divergence ")[1].split(" ")[0])
+    assert shown == pytest.approx(worst["kld"], rel=0.008)
+    known = dict(DIVERGING["pieces"].select("token", "piece").iter_rows())
+    for side in ("ref", "cmp"):
+        word = known[worst[f"top_tokens_{side}"][0]].decode("utf-8", "replace").strip()
+        assert "\N{REPLACEMENT CHARACTER}" in word or word in detail
+    # the lists
+    for name in ("divergent", "tail"):
+        link = page.locator(f"#{name} a").first
+        link.click()
+        page.wait_for_function(
+            "(name) => document.getElementById('strip').textContent.startsWith(name)",
+            arg=link.locator("code").inner_text(),
+        )
+        page.wait_for_function("() => document.querySelector('#text .at') !== null")
+    assert trouble == []
+    page.context.close()
+
+
+def test_a_page_without_divergences_says_nothing_of_them(reader: Any) -> None:
+    show(reader, "f0-documents")
+    assert "KL" not in reader.locator("body").inner_text()
+    reader.locator("#text span:not(.context)").first.hover()
+    assert "KL" not in reader.locator("#tip").inner_text()
+    assert reader.locator("[data-jump=kld], [data-value=kld], #divergent, #f0-divergence").count() == 0
 
 
 def test_the_folder_form_loads_its_data_when_it_is_needed(browser: Any, tmp_path: Path) -> None:

@@ -50,6 +50,9 @@ def test_a_figure_is_drawn_again_when_something_changes_that_it_shows() -> None:
     assert follows["models"] == {"unit", "weighting", "category", "selection", "hidden"}
     assert follows["perplexities"] == {"category", "selection", "hidden"}
     assert follows["documents"] == {"unit", "category", "selection", "hidden"}
+    assert follows["divergence"] == {"weighting", "category", "hidden"}
+    assert follows["confidence"] == {"hidden"}
+    assert follows["document_divergence"] == {"category", "selection", "hidden"}
     assert follows["small"] == {"unit", "weighting", "hidden"}
     assert follows["ratios"] == {"hidden"}
     assert follows["convergence"] == set(), "the reader draws it"
@@ -70,6 +73,6 @@ def test_what_python_knows_does_not_stand_in_the_page_again(name: str) -> None:
 
 
 def test_each_shade_has_a_value_at_which_it_begins() -> None:
-    assert len(theme.SHADES) == len(theme.DELTA_SHADES) == len(theme.SURPRISAL_SHADES)
-    for steps in (theme.SHADES, theme.DELTA_SHADES, theme.SURPRISAL_SHADES):
+    assert len(theme.SHADES) == len(theme.DELTA_SHADES) == len(theme.SURPRISAL_SHADES) == len(theme.KLD_SHADES)
+    for steps in (theme.SHADES, theme.DELTA_SHADES, theme.SURPRISAL_SHADES, theme.KLD_SHADES):
         assert list(steps) == sorted(set(steps))

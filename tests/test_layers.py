@@ -36,8 +36,9 @@ INSIDE: dict[str, tuple[str, ...]] = {
     "models": ("source", "identity", "hub", "hub_cache", "hub_errors", "download", "references"),
     "reporting": (
         *("blocks", "budget", "distinct", "family", "folder", "labels", "rows"),
-        *("units", "theme", "hover", "sentences", "quants", "tables", "payload", "lines"),
-        *("marks", "plane", "convergence", "ratios", "figures", "sizes", "family_figures"),
+        *("units", "theme", "hover", "sentences", "quants", "tables"),
+        *("passages", "alternatives", "payload_divergence", "payload", "lines"),
+        *("marks", "plane", "convergence", "ratios", "figures", "sizes", "divergence", "family_figures"),
         *("catalogue", "gallery", "page_figures", "render"),
     ),
     "run": (

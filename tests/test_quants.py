@@ -161,7 +161,7 @@ def test_a_front_of_finetunes_does_not_ask_quants() -> None:
     assert drawn == {"model-1"}
 
 
-@pytest.mark.parametrize(("name", "column", "size"), [("damage", "damage", 1e-9), ("divergence", "kld", None)])
+@pytest.mark.parametrize(("name", "column", "size"), [("damage", "damage", 1e-9), ("quant_divergence", "kld", None)])
 def test_quants_stand_against_their_size_with_their_front(name: str, column: str, size: float | None) -> None:
     result = made(*SIZES, divergence=True)
     rows = result.models.filter(pl.col("category").is_null(), weighting="tokens")
@@ -174,7 +174,7 @@ def test_quants_stand_against_their_size_with_their_front(name: str, column: str
     on_front = rows.filter(pl.Series(pareto_front(x, rows[column])))["model"].to_list()
     assert [sorted(each) for each in fronts(figure)] == ([sorted(on_front)] if len(on_front) > 1 else [])
     assert "predicts better" not in figure.layout.yaxis.title.text
-    assert "divergence" not in made(*SIZES).figures
+    assert "quant_divergence" not in made(*SIZES).figures
 
 
 def page(result: Result, families: list[Family] | None = None) -> str:

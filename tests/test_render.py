@@ -13,7 +13,7 @@ from typing import Any
 import polars as pl
 import pytest
 
-from helpers import frames
+from helpers import frames, synthetic
 from helpers.blocks import decode
 from ppldelta.reporting import sentences, tables
 from ppldelta.reporting.render import SCRIPTS, render_report, script_json
@@ -240,6 +240,34 @@ def test_a_sentence_about_numbers_that_are_not_finite() -> None:
     assert "not finite" in sentence([row(None, float("nan"))])
 
 
+def test_a_sentence_about_the_divergence_names_its_interval() -> None:
+    values = {"kld": 0.0123, "kld_low": 0.0111, "kld_high": 0.0135}
+    values |= {"same_top": 0.934, "same_top_low": 0.93, "same_top_high": 0.938}
+    text = "".join(piece.text for piece in sentences.divergence([{**row(None, 0.1), **values}]))
+    assert "0.0123 nats/token (0.0111 to 0.0135)" in text
+    assert "93.4\N{NO-BREAK SPACE}% (93.0 to 93.8) of the tokens" in text
+    nothing = {name: None for name in values}
+    assert sentences.divergence([{**row(None, 0.1), **nothing}]) == []
+    few = {name: None if name.endswith(("low", "high")) else value for name, value in values.items()}
+    assert "(" not in "".join(piece.text for piece in sentences.divergence([{**row(None, 0.1), **few}]))
+
+
+def test_tables_have_divergences_where_there_are_any() -> None:
+    made = synthetic.make(n_documents=15, n_models=2, n_tokens=60, kld=True)
+    colors = {(made["families"][0].name, model): "m0" for model in made["families"][0].models}
+    table = tables.divergence(made["models"], colors)
+    rows = made["models"].filter(pl.col("category").is_null(), weighting="tokens")
+    titles = [column.title for column in table.columns]
+    for title, name in (("KL divergence", "kld"), ("same top", "same_top"), ("ppl ratio", "ppl_ratio")):
+        cells = [cells[titles.index(title)] for cells in table.rows]
+        assert [cell.sort for cell in cells] == rows[name].to_list() and all(" to " in cell.note for cell in cells)
+    tail = [cell.sort for cell in table.rows[0][2:8]]
+    assert tail == sorted(tail) == [rows[f"kld_{name}"][0] for name in ("p50", "p90", "p95", "p99", "p999", "max")]
+    assert [column.title for column in tables.by_category(made["models"], colors).columns][-2:] == ["KLD", "same top"]
+    assert tables.divergence(MODELS, {("tiny", model): "m0" for model in frames.SHIFTS}).rows == []
+    assert len(tables.by_category(MODELS, {("tiny", model): "m0" for model in frames.SHIFTS}).columns) == 11
+
+
 def test_messages_mark_what_stands_between_backticks() -> None:
     assert [(p.text, p.kind) for p in sentences.marked("`a` is b")] == [("a", "name"), (" is b", "text")]
     assert [p.kind for p in sentences.marked("a ` b")] == ["text"]
@@ -270,6 +298,12 @@ def test_summary_holds_the_token_weighted_rows() -> None:
         (numbers.perplexity(6.71734), "6.717"),
         (numbers.perplexity(15.2), "15.20"),
         (numbers.perplexity(12345.6), "12\N{NARROW NO-BREAK SPACE}346"),
+        (numbers.significant(0.01234), "0.0123"),
+        (numbers.significant(12.345), "12.3"),
+        (numbers.significant(0.000456), "0.000456"),
+        (numbers.significant(1.24e-6), "1.2e\N{MINUS SIGN}6"),
+        (numbers.significant(0.0), "0.00"),
+        (numbers.significant(None), "\N{EN DASH}"),
         (numbers.size(4_280_000_000), "4.28\N{NO-BREAK SPACE}GB"),
         (numbers.size(999_600), "1.00\N{NO-BREAK SPACE}MB"),
         (numbers.size(512), "512\N{NO-BREAK SPACE}B"),

@@ -119,7 +119,7 @@ class Result:
         """The report's figures as plotly figures, by name: ``result.figures["models"]`` and so on."""
         from ppldelta.reporting.gallery import Figures
 
-        return Figures(self.families, self.documents, self.models, self.tokens)
+        return Figures(self.families, self.documents, self.models, self.tokens, self.confidence)
 
     def report(self, path: str | os.PathLike[str], *, tokens: int | Literal["all"] = DEFAULT_VIEWS) -> Path:
         """Writes the interactive report, which needs no network, and returns the path of its page.
@@ -158,6 +158,7 @@ class Result:
             warnings=self.warnings,
             version=_core.__version__,
             payload=payload,
+            confidence=self.confidence,
             folder=folder,
         )
         for name, text in page.files.items():

@@ -13,6 +13,7 @@ import polars as pl
 
 from helpers import facts
 from ppldelta import schema
+from ppldelta.analysis.divergence import model_tails
 from ppldelta.analysis.metrics import document_metrics, model_metrics
 from ppldelta.family import Signature
 
@@ -38,6 +39,7 @@ def make(
     family: str = "tiny-ref.Q8_0",
     rename: dict[str, str] | None = None,
     seed: int = 0,
+    kld: bool = False,
 ) -> dict[str, Any]:
     """The frames of a result and its families, by the names of `Result`'s fields.
 
@@ -48,8 +50,9 @@ def make(
         family: name of the family and label of its reference.
         rename: other names for documents and models.
         seed: of the generator.
+        kld: whether the records have what a pair of models says of a token.
     """
-    rng = np.random.default_rng(seed)
+    rng, pair_rng = np.random.default_rng(seed), np.random.default_rng(seed + 1)
     pieces, rename = vocabulary(), rename or {}
     names = [f"{CATEGORIES[k % 3]}/{k:05}.txt" for k in range(n_documents)]
     names = [rename.get(name, name) for name in names]
@@ -87,7 +90,7 @@ def make(
         frames.append(
             pl.DataFrame({"document": document, **columns})
             .with_columns(family=pl.lit(family, schema.NAMES), model=pl.lit(model, schema.NAMES))
-            .with_columns(pl.lit(None, schema.TOKENS[name]).alias(name) for name in schema.PAIR)
+            .with_columns(_pairs(pair_rng, m, len(pos), kld))
             .select(*schema.TOKENS)
         )
     tokens = pl.concat(frames) if frames else pl.DataFrame(schema=schema.TOKENS)
@@ -108,11 +111,12 @@ def make(
         {"family": [family] * len(pieces), "token": range(len(pieces)), "piece": pieces}, schema=schema.PIECES
     )
     documents = document_metrics(tokens, all_pieces, corpus)
+    tails = model_tails(tokens, documents) if kld else None
     rows = known.drop("family").to_dicts()
     return {
         "tokens": tokens,
         "documents": documents,
-        "models": model_metrics(documents, known),
+        "models": model_metrics(documents, known, tails),
         "pieces": all_pieces,
         "texts": pl.DataFrame(
             {
@@ -131,3 +135,54 @@ def make(
             )
         ],
     }
+
+
+def _pairs(rng: np.random.Generator, m: int, n: int, kld: bool) -> list[pl.Series]:
+    """The columns of `schema.PAIR`: drawn, or null. What the reference says is the same for each model."""
+    if not kld:
+        return [pl.repeat(None, n, dtype=schema.TOKENS[name], eager=True).alias(name) for name in schema.PAIR]
+    reference = np.random.default_rng(n)
+    rank_ref, entropy_ref = reference.geometric(0.4, n), reference.gamma(2.0, 1.0, n)
+    values = {
+        "kld": rng.lognormal(-5.0 + m, 1.5, n),
+        "same_top": rng.random(n) < 0.95 - 0.1 * m,
+        "rank_ref": rank_ref,
+        "rank_cmp": np.maximum(1, rank_ref + rng.integers(-1 - m, 3 + m, n)),
+        "entropy_ref": entropy_ref,
+        "entropy_cmp": np.maximum(0, entropy_ref + rng.normal(0, 0.1 + 0.1 * m, n)),
+    }
+    return [pl.Series(name, values[name]).cast(schema.TOKENS[name]) for name in schema.PAIR]
+
+
+def with_top(made: dict[str, Any], most: int = 3) -> dict[str, Any]:
+    """The same result with the most probable tokens of both models (`top_k`), the reference's the same for each."""
+    rows = []
+    for model, part in made["tokens"].partition_by("model", as_dict=True).items():
+        for who, seed in (("ref", 0), ("cmp", len(str(model)) + len(rows))):
+            rng = np.random.default_rng(seed)
+            tokens = rng.integers(0, N_VOCAB, (len(part), most)).astype(np.int32)
+            logp = np.sort(-rng.gamma(2.0, 1.0, tokens.shape), axis=1)[:, ::-1].astype(np.float32)
+            part = part.with_columns(
+                pl.Series(f"top_tokens_{who}", tokens.tolist(), dtype=pl.List(pl.Int32())),
+                pl.Series(f"top_logp_{who}", logp.tolist(), dtype=pl.List(pl.Float32())),
+            )
+        rows.append(part)
+    return {**made, "tokens": pl.concat(rows)}
+
+
+def confidence(made: dict[str, Any], n_bins: int = 5) -> pl.DataFrame:
+    """A frame like `Result.confidence` for a result with `kld`; how sure the reference was is drawn as well."""
+    rng = np.random.default_rng(2)
+    rows = []
+    for family in made["families"]:
+        for model in family.models:
+            for i in range(n_bins):
+                kld, top = float(0.1 * rng.random() / (i + 1)), 0.7 + 0.05 * i
+                rows.append(
+                    {
+                        **{"family": family.name, "model": model, "bin_low": i / n_bins, "bin_high": (i + 1) / n_bins},
+                        **{"n_scored": 100 + i, "kld": kld, "kld_low": 0.8 * kld, "kld_high": 1.3 * kld},
+                        **{"same_top": top, "same_top_low": top - 0.02, "same_top_high": top + 0.02},
+                    }
+                )
+    return pl.DataFrame(rows)

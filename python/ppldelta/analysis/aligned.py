@@ -63,7 +63,7 @@ def align(tokens: pl.DataFrame, family: str, models: Sequence[str], documents: S
     columns: list[dict[str, NDArray[np.generic]]] = []
     for label in models:
         part = rows.filter(pl.col("model") == label).select("document", "pos", "token", "logp_ref", "delta")
-        key = _keys(part, places)
+        key = row_keys(part, places)
         order = slice(None) if np.all(key[1:] > key[:-1]) else np.argsort(key, kind="stable")
         key = key[order]
         same = bool(keys) and np.array_equal(key, keys[0])
@@ -88,8 +88,19 @@ def align(tokens: pl.DataFrame, family: str, models: Sequence[str], documents: S
     )
 
 
-def _keys(part: pl.DataFrame, places: pl.DataFrame) -> NDArray[np.uint64]:
-    """A number for each record that sorts by document, then by position."""
+def row_keys(part: pl.DataFrame, places: pl.DataFrame) -> NDArray[np.uint64]:
+    """A number for each record that sorts by document, then by position.
+
+    Args:
+        part: records of one model, columns ``document, pos``.
+        places: ``document`` and its ``place``.
+
+    Returns:
+        uint64, shape (n_records,); the place in the upper half, the position in the lower.
+
+    Raises:
+        ResultError: a record names a document that has no place.
+    """
     runs = (
         part.select(pl.col("document").rle()).unnest("document").select("len", document=pl.col("value").cast(pl.String))
     )

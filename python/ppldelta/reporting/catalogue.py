@@ -26,9 +26,9 @@ Switch = Literal["unit", "weighting", "category"]
 Section = Literal["models", "documents", "tokens", "categories", "ratios"]
 """Where in the page a figure stands."""
 
-Filling = Literal["deltas", "perplexities", "selection", "curve"]
-"""What the page's scripts draw into a figure: the documents at their gain and loss, or at both perplexities; what the
-selected documents alone say of each model; or the curve of the document that is open."""
+Filling = Literal["deltas", "perplexities", "divergences", "selection", "curve"]
+"""What the page's scripts draw into a figure: the documents at their gain and loss, at both perplexities, or at their
+divergence and delta; what the selected documents alone say of each model; or the curve of the document that is open."""
 
 MOST_SMALL_PLANES = 9
 """Categories that get a plane of their own; beyond that the switch, the table and the ratios have to do."""
@@ -61,7 +61,9 @@ class Description(Generic[Drawn]):
         draw: makes it of a family (or of all of them) for a choice.
         switches: the controls of the page that it follows by being another figure.
         filling: what the scripts draw into it.
+        drawable: whether there is anything to draw; if not, neither page nor `Result.figures` has it.
         shown: whether the page has a place for it.
+        wide: whether it takes the page's whole width, beside others that do not.
         of: what one such figure is about; see the head of this module.
         by_kind: whether `Result.figures` has it only where the page has.
     """
@@ -73,14 +75,16 @@ class Description(Generic[Drawn]):
     draw: Callable[[Drawn, Choice], go.Figure]
     switches: tuple[Switch, ...] = ()
     filling: Filling | None = None
+    drawable: Callable[[Drawn], bool] = _always
     shown: Callable[[Drawn], bool] = _always
+    wide: bool = False
     of: Literal["families", "family", "category", "document"] = "family"
     by_kind: bool = False
 
     @property
     def selectable(self) -> bool:
         """Whether it shows documents, of which the reader may select some."""
-        return self.filling in ("deltas", "perplexities")
+        return self.filling in ("deltas", "perplexities", "divergences")
 
     @property
     def follows(self) -> tuple[str, ...]:
@@ -136,8 +140,16 @@ def _has_quants(made: FamilyFigures) -> bool:
     return made.quant_rows(Choice())["size_bytes"].count() > 0
 
 
-def _has_divergence(made: FamilyFigures) -> bool:
+def _has_quant_divergence(made: FamilyFigures) -> bool:
     return _has_quants(made) and made.quant_rows(Choice())["kld"].count() > 0
+
+
+def _diverging(made: FamilyFigures) -> bool:
+    return made.diverging
+
+
+def _has_confidence(made: FamilyFigures) -> bool:
+    return made.diverging and made.confidence is not None and not made.confidence.is_empty()
 
 
 FIGURES: tuple[Description[FamilyFigures], ...] = (
@@ -203,14 +215,41 @@ FIGURES: tuple[Description[FamilyFigures], ...] = (
         by_kind=True,
     ),
     Description(
-        "divergence",
+        "quant_divergence",
         "models",
         "KL divergence of quants against bits per weight",
         "KL divergence of each quant against its bits per weight",
         lambda made, choice: made.damage_against("kld", "bits_per_weight", choice),
         switches=("weighting", "category"),
-        shown=_has_divergence,
+        shown=_has_quant_divergence,
         by_kind=True,
+    ),
+    Description(
+        "divergence",
+        "models",
+        "KL divergence",
+        "Mean KL divergence of each model from the reference, and its tail",
+        lambda made, choice: made.models_divergence(choice),
+        switches=("weighting", "category"),
+        drawable=_diverging,
+    ),
+    Description(
+        "confidence",
+        "models",
+        "KL divergence by how sure the reference was",
+        "Mean KL divergence of each model by the probability of the reference's most probable token",
+        lambda made, _: made.divergence_by_confidence(),
+        drawable=_has_confidence,
+    ),
+    Description(
+        "document_divergence",
+        "documents",
+        "How much changed, and which way",
+        "Mean delta against mean KL divergence of every document",
+        lambda made, _: made.documents_divergence(),
+        filling="divergences",
+        drawable=_diverging,
+        wide=True,
     ),
     Description(
         "small",

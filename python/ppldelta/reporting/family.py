@@ -70,6 +70,7 @@ class FamilyRecords:
         rows: the rows of the frame of documents, with the number of their document (`k`) and of their model (`m`).
         records: the token records.
         vocabulary: the bytes of the tokens.
+        tokens: the token records of all families, for columns that `records` lacks.
     """
 
     name: str
@@ -79,8 +80,14 @@ class FamilyRecords:
     rows: pl.DataFrame
     records: AlignedRecords
     vocabulary: Vocabulary
+    tokens: pl.DataFrame = field(repr=False)
     _texts: dict[str, tuple[int, int]] = field(repr=False)
     _tokens: NDArray[np.int32] = field(repr=False)
+
+    @property
+    def diverging(self) -> bool:
+        """Whether any model has divergences."""
+        return self.rows["kld"].count() > 0
 
     @property
     def complete(self) -> bool:
@@ -165,6 +172,7 @@ def take_family(
         rows,
         align(tokens, name, models, names),
         Vocabulary.of(name, pieces),
+        tokens,
         dict(zip(mine["document"].to_list(), zip(begins.tolist(), ends.tolist(), strict=True), strict=True)),
         mine["tokens"].explode(empty_as_null=False).to_numpy(),
     )

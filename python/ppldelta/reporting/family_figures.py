@@ -11,7 +11,7 @@ import polars as pl
 from ppldelta.analysis.density import Density, density_grid
 from ppldelta.analysis.front import gain_loss_front, pareto_front, size_delta_front
 from ppldelta.family import Family
-from ppldelta.reporting import figures, labels, plane, ratios, sizes, theme
+from ppldelta.reporting import divergence, figures, labels, plane, ratios, sizes, theme
 from ppldelta.reporting.plane import Limits
 from ppldelta.reporting.sizes import Measure, Value
 from ppldelta.reporting.units import COLUMNS, Choice, Unit
@@ -27,13 +27,23 @@ class FamilyFigures:
         family: its name and models.
         documents: rows of `schema.DOCUMENTS`, of other families too.
         models: likewise of `schema.MODELS`.
+        confidence: likewise of `Result.confidence`; None if there is none.
         filled: False leaves the marks of documents out, for the page, which fills them in itself.
     """
 
-    def __init__(self, family: Family, documents: pl.DataFrame, models: pl.DataFrame, *, filled: bool = True) -> None:
+    def __init__(
+        self,
+        family: Family,
+        documents: pl.DataFrame,
+        models: pl.DataFrame,
+        confidence: pl.DataFrame | None = None,
+        *,
+        filled: bool = True,
+    ) -> None:
         self.reference = family.ref
         self._noise = family.noise_floor
         self.quants = family.quants
+        self.confidence = None if confidence is None else confidence.filter(family=family.name)
         self.documents = documents.filter(family=family.name)
         self.models = models.filter(family=family.name)
         self.categories = labels.unique(self.documents, "category")
@@ -120,6 +130,25 @@ class FamilyFigures:
 
     def _without_quants(self, rows: pl.DataFrame) -> pl.DataFrame:
         return rows.filter(~pl.col("model").is_in(self.quants))
+
+    @property
+    def diverging(self) -> bool:
+        """Whether any model has divergences."""
+        return self.models["kld"].count() > 0
+
+    def models_divergence(self, choice: Choice) -> go.Figure:
+        """Mean divergence of every model, and its tail."""
+        noise = self._noise.kld if self._noise else None
+        return divergence.models_divergence(self.rows(choice), noise=noise, style=self.style)
+
+    def documents_divergence(self) -> go.Figure:
+        """Delta against divergence of every document."""
+        return divergence.documents_divergence(self.documents, filled=self.filled, style=self.style)
+
+    def divergence_by_confidence(self) -> go.Figure:
+        """Mean divergence by how sure the reference was."""
+        frame = self.models.clear() if self.confidence is None else self.confidence
+        return divergence.confidence(frame, style=self.style)
 
     def _densities(self, unit: Unit) -> dict[str, Density]:
         gain, loss = COLUMNS[unit]

@@ -30,22 +30,28 @@ class Figures(Mapping[str, go.Figure]):
         documents: columns of `schema.DOCUMENTS`.
         models: columns of `schema.MODELS`.
         tokens: columns of `schema.TOKENS`.
+        confidence: as `Result.confidence`; None if there is none.
     """
 
     def __init__(
-        self, families: Sequence[Family], documents: pl.DataFrame, models: pl.DataFrame, tokens: pl.DataFrame
+        self,
+        families: Sequence[Family],
+        documents: pl.DataFrame,
+        models: pl.DataFrame,
+        tokens: pl.DataFrame,
+        confidence: pl.DataFrame | None = None,
     ) -> None:
         self._tokens = tokens
         self._makers: dict[str, Callable[[], go.Figure]] = {}
         for family in families:
-            made = FamilyFigures(family, documents, models)
+            made = FamilyFigures(family, documents, models, confidence)
             prefix = f"{family.name}/" if len(families) > 1 else ""
             for each in FIGURES:
                 if each.by_kind and not each.shown(made):
                     continue
                 for unit in UNITS if "unit" in each.switches else [Choice().unit]:
                     end = "" if unit == Choice().unit else f"_{unit}"
-                    if each.of == "family":
+                    if each.of == "family" and each.drawable(made):
                         self._makers[f"{prefix}{each.name}{end}"] = partial(each.draw, made, Choice(unit))
         everything = AllFamilies(families, models, ())
         if SHARED.shown(everything):

@@ -24,6 +24,7 @@ def document(row: Row, unit: Unit) -> str:
             f"<b>{literal(text(row, 'document'))}</b>",
             f"{literal(text(row, 'model'))}{category}",
             *_numbers(row, unit),
+            *_divergence(row),
             f"{numbers.count(whole(row, 'n_scored'))} scored tokens",
         )
     )
@@ -88,6 +89,13 @@ def _numbers(row: Row, unit: Unit) -> list[str]:
     ref, cmp = (numbers.perplexity(number(row, f"ppl_{which}")) for which in ("ref", "cmp"))
     lines.append(f"perplexity {ref} → {cmp}")
     return lines
+
+
+def _divergence(row: Row) -> list[str]:
+    kld, top = number(row, "kld"), number(row, "same_top")
+    if not (numbers.known(kld) and numbers.known(top)):
+        return []
+    return [f"KL divergence {numbers.significant(kld)}, same top {numbers.fixed(100 * top, 1)}\N{NO-BREAK SPACE}%"]
 
 
 def _interval(row: Row, column: str, digits: int) -> str:

@@ -25,6 +25,7 @@ class Plot:
         title: what stands above it.
         label: what it shows, for those who do not see it.
         height: in pixels; None for a plane, which is about square.
+        wide: whether it takes the whole width, beside others that do not.
     """
 
     id: str
@@ -33,6 +34,7 @@ class Plot:
     title: str
     label: str
     height: int | None = None
+    wide: bool = False
 
 
 def place_figures(
@@ -49,7 +51,7 @@ def place_figures(
     places: dict[Section, list[Plot]] = {section: [] for section in get_args(Section)}
     drawn: dict[str, go.Figure] = {}
     for each in descriptions:
-        if each.shown(made):
+        if each.drawable(made) and each.shown(made):
             own = {each.key(choice): each.draw(made, choice) for choice in each.choices(categories)}
             height = next(iter(own.values())).layout.height
             places[each.section].extend(_places(each, family, categories, height))
@@ -74,7 +76,7 @@ def _places(
             for n, category in enumerate(categories)
         ]
     identity = f"f{family}-{name}" if described.of == "family" else name
-    return [Plot(identity, family, described.pattern(), title, label, height)]
+    return [Plot(identity, family, described.pattern(), title, label, height, described.wide)]
 
 
 def _packed(figures: dict[str, go.Figure]) -> bytes:

@@ -2,7 +2,8 @@
 
 For family number i: `f{i}.documents` (the numbers of every document under every model), `f{i}.passages` and
 `f{i}.totals` (what gained and lost most), `f{i}.d{k}` (document k token by token) and `f{i}.pieces` (the bytes of the
-tokens that these use). How a block is put together stands in `blocks`.
+tokens that these use). `payload_divergence` says what a run with `kld` adds. How a block is put together stands in
+`blocks`.
 """
 
 from __future__ import annotations
@@ -24,6 +25,13 @@ from ppldelta.family import Family
 from ppldelta.reporting.blocks import Json, encoded_size, pack
 from ppldelta.reporting.budget import BUDGET, DEFAULT_VIEWS
 from ppldelta.reporting.family import FamilyRecords, take_family
+from ppldelta.reporting.passages import Passage, passages
+from ppldelta.reporting.payload_divergence import (
+    DIVERGENCE_STEPS,
+    detail_blocks,
+    divergence_lists,
+    document_fields,
+)
 
 NLL_STEP = 1 / 2048
 """Nats in a step of a token's `nll_ref`."""
@@ -36,21 +44,6 @@ _DELTA_MOST = 32767
 
 
 @dataclass(frozen=True)
-class Passage:
-    """A passage as the page lists it: number of its document, positions of its first and last token, summed delta in
-    nats, number of tokens, and its text with what stands around it."""
-
-    document: int
-    start: int
-    end: int
-    sum: float
-    n: int
-    before: str
-    text: str
-    after: str
-
-
-@dataclass(frozen=True)
 class Payload:
     """What the page needs beside its figures.
 
@@ -58,7 +51,8 @@ class Payload:
         index: to be written as JSON. ``families``: for each its ``name``, ``models``, ``categories``, ``n_documents``,
             ``token_documents`` (the documents that have a token view, by falling |delta| under any model) and
             ``complete`` (whether the texts are there as a whole). ``token_views``: how many documents were ``wanted``
-            and how many are ``included``. ``steps``: how the numbers of token views are written (`_view_block`).
+            and how many are ``included``. ``steps``: how the numbers of token views are written (`_view_block`). Of a
+            run with ``kld`` also ``divergence_steps``, and of each family ``details``, the documents with divergences.
         blocks: by name, compressed; `blocks.encode` makes text of one.
     """
 
@@ -99,16 +93,16 @@ def make_payload(
         take_family(each.name, each.models, tokens=tokens, documents=documents, pieces=pieces, texts=texts)
         for each in families
     ]
-    passages = [_passages(family) for family in chosen]
+    moved = [_passages(family) for family in chosen]
     blocks = {}
-    for i, (family, listed) in enumerate(zip(chosen, passages, strict=True)):
+    for i, (family, listed) in enumerate(zip(chosen, moved, strict=True)):
         blocks[f"f{i}.documents"] = _document_block(family)
         plain = [{way: list(map(asdict, spans)) for way, spans in by_way.items()} for by_way in listed]
         blocks[f"f{i}.passages"] = pack([("passages", "json", plain)])
         blocks[f"f{i}.totals"] = pack([("totals", "json", _totals(family))])
 
     deltas = [_largest_delta(family) for family in chosen]
-    wanted = _wanted(chosen, deltas, passages, n_views)
+    wanted = _wanted(chosen, deltas, moved, n_views)
     limit = None if n_views == "all" else budget
     size = sum(encoded_size(len(block)) for block in blocks.values())
     included: list[list[int]] = [[] for _ in chosen]
@@ -124,6 +118,8 @@ def make_payload(
         included[i].append(k)
     for i, table in enumerate(tables):
         blocks[f"f{i}.pieces"] = table.block()
+    details = detail_blocks(chosen, wanted, included, None if limit is None else limit - size)
+    blocks |= {f"f{i}.k{k}": block for i, by_document in enumerate(details) for k, block in by_document.items()}
     index: dict[str, Json] = {
         "families": [
             {
@@ -133,12 +129,15 @@ def make_payload(
                 "n_documents": len(family.documents),
                 "token_documents": sorted(included[i], key=partial(_by_falling, deltas[i])),
                 "complete": family.complete,
+                **({"details": sorted(details[i])} if family.diverging else {}),
             }
             for i, family in enumerate(chosen)
         ],
         "token_views": {"wanted": len(wanted), "included": sum(map(len, included))},
         "steps": {"nll": NLL_STEP, "nll_none": _NLL_NONE, "delta": DELTA_STEP, "delta_none": _DELTA_NONE},
     }
+    if any(family.diverging for family in chosen):
+        index["divergence_steps"] = DIVERGENCE_STEPS
     return Payload(index, blocks)
 
 
@@ -161,6 +160,7 @@ def _document_block(family: FamilyRecords) -> bytes:
             ("category", "u16", np.array([place[name] for name in first["category"]], np.int64)),
             ("gain", "~f32", by_model["gain"]),
             ("loss", "~f32", by_model["loss"]),
+            *(document_fields(family) if family.diverging else ()),
             ("names", "json", family.documents),
         ]
     )
@@ -168,22 +168,15 @@ def _document_block(family: FamilyRecords) -> bytes:
 
 def _passages(family: FamilyRecords) -> list[dict[str, list[Passage]]]:
     """For each model its best and worst passages."""
-    records = family.records
+    starts = family.records.starts
 
     def listed(delta: NDArray[np.float32], sign: int) -> list[Passage]:
-        return [
-            Passage(
-                document=records.document(span.first),
-                start=int(records.pos[span.first]),
-                end=int(records.pos[span.last]),
-                sum=round(sign * span.sum, 6),
-                n=span.last - span.first + 1,
-                **family.excerpt(span.first, span.last),
-            )
-            for span in best_spans(sign * delta, records.starts)
-        ]
+        return passages(family, best_spans(sign * delta, starts), delta)
 
-    return [{"best": listed(delta, 1), "worst": listed(delta, -1)} for delta in records.delta]
+    lists = [{"best": listed(delta, 1), "worst": listed(delta, -1)} for delta in family.records.delta]
+    if family.diverging:
+        lists = [moved | more for moved, more in zip(lists, divergence_lists(family), strict=True)]
+    return lists
 
 
 def _totals(family: FamilyRecords) -> list[dict[str, list[dict[str, Json]]]]:

@@ -40,6 +40,7 @@ SCRIPTS = (
     "plots.js",
     "planes.js",
     "rows.js",
+    "details.js",
     "reader.js",
     "passages.js",
     "main.js",
@@ -90,6 +91,7 @@ def render_report(
     warnings: Sequence[str],
     version: str,
     payload: Payload,
+    confidence: pl.DataFrame | None = None,
     folder: bool = False,
 ) -> Page:
     """Puts the report together.
@@ -102,9 +104,10 @@ def render_report(
         warnings: what a reader must know before trusting the numbers, one sentence each.
         version: of ppldelta.
         payload: numbers and texts of documents and tokens.
+        confidence: as `Result.confidence`; None if there is none.
         folder: keep the blocks of data out of the page, in files beside it that it loads when they are needed.
     """
-    makers = [FamilyFigures(family, documents, models, filled=False) for family in families]
+    makers = [FamilyFigures(family, documents, models, confidence, filled=False) for family in families]
     drawn = [place_figures(FIGURES, made, i, made.categories) for i, made in enumerate(makers)]
     sections = [
         _section(i, family, made, places)
@@ -148,6 +151,8 @@ def render_report(
         longest_passage=LONGEST,
         summary=tables.summary(models, colors, damage=any_quants),
         by_category=tables.by_category(models, colors, damage=any_quants),
+        divergence=tables.divergence(models, colors),
+        noise=any(family.noise_floor for family in families),
         signature=signature,
         n_judged=sum(section.judged for section in sections),
         any_quants=any_quants,
@@ -203,7 +208,11 @@ def _section(index: int, family: Family, made: FamilyFigures, plots: dict[Sectio
                 model,
                 f"m{i % len(theme.MODEL_COLORS)}",
                 [
-                    *(quants.finding(rows, steps.get(model)) if model in family.quants else sentences.finding(rows)),
+                    *(
+                        quants.finding(rows, steps.get(model))
+                        if model in family.quants
+                        else [*sentences.finding(rows), *sentences.divergence(rows)]
+                    ),
                     *sentences.within_noise(family, next(row for row in rows if row["category"] is None)),
                 ],
             )

@@ -98,6 +98,31 @@ def within_noise(family: Family, row: Row) -> list[Piece]:
     ]
 
 
+def divergence(rows: Sequence[Row]) -> list[Piece]:
+    """How far a model's whole distribution is from the reference's; nothing if the run has no `kld`.
+
+    Args:
+        rows: as those of `finding`.
+    """
+    overall = next(row for row in rows if row["category"] is None)
+    kld, top = number(overall, "kld"), number(overall, "same_top")
+    if not (numbers.known(kld) and numbers.known(top)):
+        return []
+    low, high = ends(overall, "kld")
+    of_kld = f"{numbers.significant(low)} to {numbers.significant(high)}" if numbers.known(low) else ""
+    top_low, top_high = (None if end is None else 100 * end for end in ends(overall, "same_top"))
+    of_top = numbers.interval(top_low, top_high, 1)
+    return [
+        Piece(" KL divergence from the reference "),
+        Piece(f"{numbers.significant(kld)} {SHORT_UNITS['nats']}", "number"),
+        *([Piece(" "), Piece(f"({of_kld})", "interval")] if of_kld else []),
+        Piece(", the same most probable token at "),
+        Piece(f"{numbers.fixed(100 * top, 1)}\N{NO-BREAK SPACE}%", "number"),
+        *([Piece(" "), Piece(f"({of_top})", "interval")] if of_top else []),
+        Piece(" of the tokens."),
+    ]
+
+
 def _group(rows: Sequence[Row], word: str, *, unit: bool) -> list[Piece]:
     """`code better (+0.13)`, or of several `prose (−0.29) and code (−0.11) worse`."""
     pieces: list[Piece] = []

@@ -24,6 +24,16 @@ HELP = {
     "damage": "gain + loss: how far a quant moved from its reference, whichever way",
     "bpb_ref": "Bits that the reference needs per byte of text",
     "bpb_cmp": "Bits that the model needs per byte of text",
+    "kld": "KL divergence of the model's predictions from the reference's, mean of the tokens; 0: the same",
+    "kld_p50": "Half of the tokens diverge less",
+    "kld_p90": "Nine tenths of the tokens diverge less",
+    "kld_p95": "95 % of the tokens diverge less",
+    "kld_p99": "99 % of the tokens diverge less",
+    "kld_p999": "All but one in a thousand tokens diverge less",
+    "kld_max": "The token that diverges most",
+    "same_top": "Tokens at which the model and the reference find the same token most probable",
+    "dp_rms": "Root mean square of the change of the probability of the token that came next, in percentage points",
+    "ppl_ratio": "Perplexity of the model by that of the reference",
     "n_documents": "Documents that were scored",
     "n_scored": "Tokens whose probability was compared",
     "size_bytes": "Size of the model's tensors",
@@ -88,7 +98,45 @@ def by_category(models: pl.DataFrame, colors: Mapping[tuple[str, str], str], *, 
     if rows["category"].n_unique() < 2:
         rows = rows.clear()
     category = Column("category", "", HELP["category"], _category, "name")
-    return _table(rows, [*_names(rows, colors), category, *_values(rows, damage)])
+    columns = [*_names(rows, colors), category, *_values(rows, damage)]
+    if rows["kld"].count():
+        columns.append(_with_interval("KLD", "nats/token", "kld", numbers.significant))
+        columns.append(_with_interval("same top", "% of tokens", "same_top", _percent(1)))
+    return _table(rows, columns)
+
+
+def divergence(models: pl.DataFrame, colors: Mapping[tuple[str, str], str]) -> Table:
+    """One row per model that has divergences, over all documents: mean, tail, agreement; empty if none has."""
+    rows = models.filter(pl.col("category").is_null(), pl.col("kld").is_not_null(), weighting="tokens")
+    tail = {"kld_p50": "median", "kld_p90": "90\N{NO-BREAK SPACE}%", "kld_p95": "95\N{NO-BREAK SPACE}%"}
+    tail |= {"kld_p99": "99\N{NO-BREAK SPACE}%", "kld_p999": "99.9\N{NO-BREAK SPACE}%", "kld_max": "greatest"}
+    return _table(
+        rows,
+        [
+            *_names(rows, colors),
+            _with_interval("KL divergence", "mean, nats/token", "kld", numbers.significant),
+            *(
+                _column(title, "of the tokens", name, lambda row, name: numbers.significant(number(row, name)))
+                for name, title in tail.items()
+            ),
+            _with_interval("same top", "% of tokens", "same_top", _percent(1)),
+            _with_interval("Δp", "RMS, points", "dp_rms", _percent(2)),
+            _with_interval("ppl ratio", "model/reference", "ppl_ratio", lambda value: numbers.fixed(value, 4)),
+        ],
+    )
+
+
+def _percent(digits: int) -> Callable[[float | None], str]:
+    return lambda value: numbers.fixed(None if value is None else 100 * value, digits)
+
+
+def _with_interval(title: str, unit: str, name: str, write: Callable[[float | None], str]) -> Column:
+    def cell(row: Row) -> Cell:
+        low, high = ends(row, name)
+        note = f"{write(low)} to {write(high)}" if numbers.known(low) and numbers.known(high) else ""
+        return Cell(write(number(row, name)), _sortable(row, name), note)
+
+    return Column(title, unit, HELP[name], cell)
 
 
 def _table(rows: pl.DataFrame, columns: list[Column]) -> Table:

@@ -32,6 +32,7 @@ CHROME = {  # role: (light, dark)
     "gain": ("#12805c", "#3fbf95"),  # green and purple: far apart for colour-blind readers as well
     "loss": ("#9a3d9e", "#d583d9"),
     "surprise": ("#b07a00", "#e0a83a"),
+    "diverge": ("#c23b22", "#ff7a61"),
 }
 
 MODEL_COLORS = (  # (light, dark), in the order in which models take them
@@ -58,6 +59,9 @@ DELTA_SHADES = (0.05, 0.15, 0.35, 0.75, 1.5, 3, 5)
 
 SURPRISAL_SHADES = (0.25, 0.5, 1, 2, 4, 7, 10)
 """Nats of surprisal at which each shade begins."""
+
+KLD_SHADES = (0.005, 0.02, 0.06, 0.2, 0.6, 1.5, 4)
+"""Nats of KL divergence at which each shade begins."""
 
 SQUARE = 0.94
 """Height of a plane by its width in the page."""
@@ -102,6 +106,7 @@ def for_scripts() -> dict[str, Json]:
         "n_colors": len(MODEL_COLORS),
         "delta_shades": DELTA_SHADES,
         "surprisal_shades": SURPRISAL_SHADES,
+        "kld_shades": KLD_SHADES,
         "square": SQUARE,
         "row": ROW,
     }

@@ -39,6 +39,16 @@ def signed(value: float | None, digits: int = 3) -> str:
     return text if not known(value) or text.startswith(MINUS) or not text.strip("0.") else f"+{text}"
 
 
+def significant(value: float | None) -> str:
+    """A number with three significant digits, however small it is; two below 0.0001, as in 1.2e−6."""
+    if not known(value):
+        return NONE
+    if 0 < abs(value) < 9.995e-5:
+        digits, power = f"{abs(value):.1e}".split("e-")
+        return f"{MINUS if value < 0 else ''}{digits}e{MINUS}{int(power)}"
+    return fixed(value, 2 if value == 0 else max(2 - math.floor(math.log10(abs(value))), 0))
+
+
 def perplexity(value: float | None) -> str:
     """Four significant digits, none after the point from 1000 on."""
     if not known(value):

@@ -22,6 +22,17 @@ ppldelta.format = (() => {
     return largest === 0 ? 3 : Math.min(Math.max(2 - Math.floor(Math.log10(largest)), 2), 5);
   }
 
+  /** A number with three significant digits, however small it is. */
+  function significant(value) {
+    if (!Number.isFinite(value)) return NONE;
+    const size = Math.abs(value);
+    if (size > 0 && size < 9.995e-5) {
+      const [digits, power] = size.toExponential(1).split("e-");
+      return `${value < 0 ? MINUS : ""}${digits}e${MINUS}${power}`;
+    }
+    return fixed(value, size === 0 ? 2 : Math.max(2 - Math.floor(Math.log10(size)), 0));
+  }
+
   const perplexity = (value) => fixed(value, value < 10 ? 3 : value < 100 ? 2 : value < 1000 ? 1 : 0);
   const count = (value) => fixed(value, 0);
   const percent = (logp) => {
@@ -56,5 +67,5 @@ ppldelta.format = (() => {
     setTimeout(() => URL.revokeObjectURL(link.href), 1000);
   }
 
-  return { fixed, signed, perplexity, count, percent, decimals, visible, element, saveCsv };
+  return { fixed, signed, perplexity, count, percent, decimals, significant, visible, element, saveCsv };
 })();

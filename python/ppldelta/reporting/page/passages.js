@@ -3,14 +3,16 @@
   "use strict";
 
   const { state, format, index } = ppldelta;
-  const { element, fixed, signed, count, visible } = format;
+  const { element, fixed, signed, count, significant, visible } = format;
+  const LISTS = ["best", "worst", "divergent", "tail"].filter((way) => document.getElementById(way)); // the last two of a run with `kld`
+  const diverges = (way) => way === "divergent" || way === "tail";
 
-  function passage(family, model, each) {
+  function passage(family, model, way, each) {
     const name = state.loaded.get(family).names[each.document];
     const readable = index.families[family].token_documents.includes(each.document);
     const text = element("span", { class: "quote", dir: "auto" },
-      element("span", { class: "quiet" }, each.before), element("mark", { class: each.sum > 0 ? "g4" : "l4" }, each.text), element("span", { class: "quiet" }, each.after));
-    const facts = element("span", { class: "facts" }, element("b", {}, `${signed(each.sum, 2)} nats`), ` over ${count(each.n)} tokens in `, element("code", {}, name));
+      element("span", { class: "quiet" }, each.before), element("mark", { class: diverges(way) ? "k3" : each.sum > 0 ? "g4" : "l4" }, each.text), element("span", { class: "quiet" }, each.after));
+    const facts = element("span", { class: "facts" }, element("b", {}, `${diverges(way) ? significant(each.sum) : signed(each.sum, 2)} nats`), way === "tail" ? " at a token in " : ` over ${count(each.n)} token${each.n === 1 ? "" : "s"} in `, element("code", {}, name));
     return element("li", {}, readable ? element("a", { href: `#read=${family}.${each.document}.${model}.${each.start}` }, facts, text) : element("div", {}, facts, text));
   }
 
@@ -38,9 +40,9 @@
       return;
     }
     if (family !== state.focus.family || model !== state.focus.model) return;
-    for (const way of ["best", "worst"]) {
+    for (const way of LISTS) {
       const found = passages.passages[model]?.[way] ?? [];
-      document.getElementById(way).replaceChildren(...(found.length ? found.map((each) => passage(family, model, each)) : [element("li", { class: "quiet" }, "none")]));
+      document.getElementById(way).replaceChildren(...(found.length ? found.map((each) => passage(family, model, way, each)) : [element("li", { class: "quiet" }, "none")]));
     }
     totals("gained", sums.totals[model]?.gained ?? [], "Tokens that gained most");
     totals("lost", sums.totals[model]?.lost ?? [], "Tokens that lost most");
@@ -58,8 +60,9 @@
     } else {
       const { passages } = await ppldelta.block(`f${family}.passages`);
       const { names } = await state.documents(family);
+      const sum = diverges(which) ? "KL divergence (nats)" : "sum of delta (nats)";
       const rows = passages[model][which].map((each) => [label, names[each.document], each.start, each.end, each.n, each.sum, each.text]);
-      format.saveCsv(`${which}.csv`, [["model", "document", "first position", "last position", "tokens", "sum of delta (nats)", "text"], ...rows]);
+      format.saveCsv(`${which}.csv`, [["model", "document", "first position", "last position", "tokens", sum, "text"], ...rows]);
     }
   });
 

@@ -77,15 +77,17 @@
 
   function showTip(event, family, k, m) {
     const block = state.loaded.get(family);
-    const { element, fixed, signed, perplexity, count, decimals } = format;
+    const { element, fixed, signed, perplexity, count, decimals, significant } = format;
     const { gain, loss, delta, ref, cmp } = state.numbers(family, k, m);
     const category = index.families[family].categories[block.category[k]];
+    const { kld, same } = state.divergence(block, k, m);
     const n = decimals(gain, loss);
     tip.replaceChildren(
       element("b", {}, block.names[k]),
       element("span", {}, index.families[family].models[m] + (category ? ` · ${category}` : "")),
       element("span", {}, `gain ${fixed(gain, n)}  loss ${fixed(loss, n)}  delta ${signed(delta, n)} ${index.units[state.unit]}`),
       element("span", {}, `perplexity ${perplexity(ref)} → ${perplexity(cmp)}`),
+      Number.isNaN(kld) ? "" : element("span", {}, `KL divergence ${significant(kld)}  same top ${fixed(100 * same, 1)}\u00a0%`),
       element("span", { class: "quiet" }, `${count(block.n_scored[k])} scored tokens${readable(family, k) ? ", click to read" : ""}`),
     );
     ppldelta.placeTip(event.clientX, event.clientY);
@@ -95,9 +97,10 @@
 
   ppldelta.placeTip = (x, y) => {
     tip.hidden = false;
+    tip.style.left = "0"; // else it is only as wide as there was room where it stood before
     const box = tip.getBoundingClientRect();
     tip.style.left = `${Math.max(8, Math.min(x + 14, document.documentElement.clientWidth - box.width - 8))}px`;
-    tip.style.top = `${y + 18 + box.height > window.innerHeight ? y - box.height - 12 : y + 18}px`;
+    tip.style.top = `${y + 18 + box.height > window.innerHeight ? Math.max(8, y - box.height - 12) : y + 18}px`;
   };
   ppldelta.hideTip = () => { tip.hidden = true; };
 
@@ -134,5 +137,9 @@
 
   plots.fill("deltas", fillMarks((block, k, m) => state.deltas(block, k, m)));
   plots.fill("perplexities", fillMarks(state.perplexities));
+  plots.fill("divergences", fillMarks((block, k, m) => {
+    const { kld } = state.divergence(block, k, m);
+    return [kld > 0 ? kld : NaN, block.gain[m][k] - block.loss[m][k]]; // the axis is logarithmic
+  }));
   plots.fill("selection", fillSelection);
 })();

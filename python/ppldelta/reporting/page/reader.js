@@ -4,9 +4,9 @@
   "use strict";
 
   const { state, plots, format, index } = ppldelta;
-  const { element, fixed, signed, perplexity, count, percent, decimals, visible } = format;
+  const { element, fixed, signed, perplexity, count, percent, decimals, significant, visible } = format;
   const place = Object.fromEntries(["text", "strip", "detail", "scale", "document", "whitespace"].map((id) => [id, document.getElementById(id)]));
-  const { delta_shades: DELTA, surprisal_shades: SURPRISAL } = index.look; // nats where each shade begins
+  const { delta_shades: DELTA, surprisal_shades: SURPRISAL, kld_shades: KLD } = index.look; // nats where each shade begins
   const BLOCK = 300; // tokens after which the next line break begins a block that is drawn only when it is in view
   const MOST_POINTS = 4000;
 
@@ -16,7 +16,8 @@
   // --- data ---------------------------------------------------------------------------------------------------------
 
   async function load(family, k) {
-    const [block, pieces] = await Promise.all([ppldelta.block(`f${family}.d${k}`), ppldelta.block(`f${family}.pieces`)]);
+    const wanted = [ppldelta.block(`f${family}.d${k}`), ppldelta.block(`f${family}.pieces`), ppldelta.details.load(family, k)];
+    const [block, pieces, detail] = await Promise.all(wanted);
     const n = block.nll_ref.length;
     const positions = new Uint32Array(n);
     const at = new Int32Array(block.token.length).fill(-1); // token → scored token
@@ -32,7 +33,7 @@
     const nll = inNats(block.nll_ref, steps.nll_none, steps.nll);
     const deltas = index.families[family].models.map((_, m) => inNats(block.delta.subarray(m * n, (m + 1) * n), steps.delta_none, steps.delta));
     const bytes = (t) => pieces.bytes.subarray(pieces.offset[block.token[t]], pieces.offset[block.token[t] + 1]);
-    return { family, k, n, positions, at, nll, deltas, units: ppldelta.characters(block.token.length, bytes), complete: block.header.complete !== false };
+    return { family, k, n, positions, at, nll, deltas, detail, units: ppldelta.characters(block.token.length, bytes), complete: block.header.complete !== false };
   }
 
   // --- text ---------------------------------------------------------------------------------------------------------
@@ -43,16 +44,23 @@
     return found;
   };
 
-  const shades = () => (state.shade === "delta" ? DELTA : SURPRISAL);
+  const shades = () => ({ delta: DELTA, kld: KLD })[state.shade] ?? SURPRISAL;
+  const letter = () => (state.shade === "kld" ? "k" : "s");
+
+  /** What a scored token is coloured by. */
+  function valueOf(i) {
+    if (state.shade === "kld") return shown.detail?.kld[shown.model][i] ?? 0;
+    const delta = shown.deltas[shown.model][i];
+    return state.shade === "delta" ? delta : shown.nll[i] - (state.shade === "cmp" ? delta : 0);
+  }
 
   function shadeOf(unit) {
     const scored = scoredOf(unit);
     if (!scored.length) return "context";
-    const deltas = shown.deltas[shown.model];
-    const sum = scored.reduce((total, i) => total + (state.shade === "delta" ? deltas[i] : shown.nll[i] - (state.shade === "cmp" ? deltas[i] : 0)), 0);
+    const sum = scored.reduce((total, i) => total + valueOf(i), 0);
     if (!Number.isFinite(sum)) return "unknown";
     const level = shades().filter((begin) => Math.abs(sum) >= begin).length;
-    return level ? `${state.shade === "delta" ? (sum > 0 ? "g" : "l") : "s"}${level}` : "";
+    return level ? `${state.shade === "delta" ? (sum > 0 ? "g" : "l") : letter()}${level}` : "";
   }
 
   const written = (text) => (place.whitespace.checked ? text.replace(/\r?\n/g, "↵\n").replaceAll("\t", "⇥\t").replaceAll(" ", "·").replaceAll("\u00a0", "⍽") : text);
@@ -79,16 +87,19 @@
     const block = state.loaded.get(shown.family);
     const { model, k } = shown;
     const { gain, loss, delta, ref, cmp } = state.numbers(shown.family, k, model, "nats");
+    const { kld, same } = state.divergence(block, k, model);
     const digits = decimals(gain, loss);
     place.strip.replaceChildren(
       element("code", {}, block.names[k]), ` under `, element("code", {}, index.families[shown.family].models[model]),
       `: gain ${fixed(gain, digits)}, loss ${fixed(loss, digits)}, delta ${signed(delta, digits)} ${index.units.nats}; perplexity ${perplexity(ref)} → ${perplexity(cmp)}; ${count(shown.n)} of ${count(block.n_tokens[k])} tokens scored.`,
+      Number.isNaN(kld) ? "" : ` KL divergence ${significant(kld)} nats/token, same most probable token at ${fixed(100 * same, 1)}\u00a0%.`,
+      Number.isNaN(kld) || shown.detail ? "" : " This file has no room for its divergences by token; as a folder a report holds all.",
     );
     const steps = shades();
     const box = (name, title) => element("i", { class: name, title });
     place.scale.replaceChildren(...(state.shade === "delta"
       ? [`−${steps.at(-1)}`, ...steps.map((_, i) => box(`l${steps.length - i}`, `−${steps.at(-1 - i)} nats`)), box("", "about 0"), ...steps.map((s, i) => box(`g${i + 1}`, `+${s} nats`)), `+${steps.at(-1)} nats and more`]
-      : ["0", box("", "about 0"), ...steps.map((s, i) => box(`s${i + 1}`, `${s} nats`)), `${steps.at(-1)} nats and more`]));
+      : ["0", box("", "about 0"), ...steps.map((s, i) => box(`${letter()}${i + 1}`, `${s} nats`)), `${steps.at(-1)} nats and more`]));
   }
 
   // --- a token ------------------------------------------------------------------------------------------------------
@@ -107,6 +118,7 @@
         element("span", {}, `reference ${percent(ref)} → model ${percent(ref + delta)}`),
         element("span", {}, `logp ${fixed(ref)} → ${fixed(ref + delta)}, delta ${signed(delta)} nats`),
         element("span", { class: "quiet" }, `${better ? "gain" : "loss"} no. ${count(rank)} of ${count(shown.n)} scored tokens, position ${count(shown.positions[i])}`),
+        ...ppldelta.details.describe(shown.detail, shown.model, i),
       ];
     }).filter(Boolean)];
   }
@@ -139,9 +151,9 @@
   function jump(way) {
     if (!shown) return;
     if (way === "back") { if (history.length) goTo(history.pop(), { remember: false }); return; }
-    const deltas = shown.deltas[shown.model];
-    const sign = way === "gain" ? 1 : -1;
-    const order = Array.from(deltas.keys()).filter((i) => sign * deltas[i] > 0).sort((a, b) => sign * (deltas[b] - deltas[a]));
+    const values = way === "kld" ? shown.detail?.kld[shown.model] ?? [] : shown.deltas[shown.model];
+    const sign = way === "loss" ? -1 : 1;
+    const order = Array.from(values.keys()).filter((i) => sign * values[i] > 0).sort((a, b) => sign * (values[b] - values[a]));
     const here = scoredOf(shown.units[place.text.querySelector(".at")?.dataset.u ?? -1] ?? { first: 0, last: -1 });
     const now = order.indexOf(here.includes(shown.jumped) ? shown.jumped : here.find((i) => order.includes(i)));
     const next = order[(now + 1) % order.length];
@@ -242,7 +254,7 @@
     if (way) jump(way);
   });
   place.text.addEventListener("keydown", (event) => {
-    const way = { g: "gain", l: "loss", b: "back" }[event.key];
+    const way = { g: "gain", l: "loss", d: "kld", b: "back" }[event.key];
     const current = place.text.querySelector(".at");
     const step = { ArrowRight: 1, ArrowLeft: -1 }[event.key];
     if (event.ctrlKey || event.metaKey || event.altKey) return;

@@ -4,7 +4,7 @@
   "use strict";
 
   const { state, format, index } = ppldelta;
-  const { element, fixed, signed, perplexity, count, decimals } = format;
+  const { element, fixed, signed, perplexity, count, decimals, significant } = format;
   const box = document.getElementById("documents-table");
   const find = document.getElementById("find");
   const ROW = index.look.row; // pixels
@@ -25,6 +25,10 @@
     ["loss", "loss", (f, k, m) => state.numbers(f, k, m).loss, (value) => fixed(value, digits)],
     ["delta", "delta", (f, k, m) => state.numbers(f, k, m).delta, (value) => signed(value, digits)],
   ];
+  if (index.divergence_steps) {
+    const of = (name) => (f, k, m) => state.divergence(state.loaded.get(f), k, m)[name];
+    COLUMNS.push(["KLD", "kld", of("kld"), significant], ["same top", "same_top", of("same"), (value) => (Number.isNaN(value) ? fixed(value) : `${fixed(100 * value, 1)}\u00a0%`)]);
+  }
 
   const head = element("tr", {}, ...COLUMNS.map(([title, name, , show], i) => element(
     "th", { scope: "col", class: show ? "number" : "name", "aria-sort": "none" },
@@ -55,7 +59,7 @@
     const [, , value, show] = COLUMNS[sorted.column];
     const keys = new Map(rows.map((row) => [row, value(...row)]));
     const compare = show
-      ? (a, b) => sorted.sign * (keys.get(a) - keys.get(b))
+      ? (a, b) => sorted.sign * (keys.get(a) - keys.get(b)) || Number.isNaN(keys.get(a)) - Number.isNaN(keys.get(b))
       : (a, b) => sorted.sign * (keys.get(a) < keys.get(b) ? -1 : keys.get(a) > keys.get(b) ? 1 : 0);
     rows.sort(compare);
     [...head.children].forEach((cell, i) => cell.setAttribute("aria-sort", i === sorted.column ? (sorted.sign > 0 ? "ascending" : "descending") : "none"));

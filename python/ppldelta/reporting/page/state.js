@@ -38,6 +38,7 @@ ppldelta.state = (() => {
         const n = block.names.length;
         const rows = (values) => index.families[family].models.map((_, m) => values.subarray(m * n, (m + 1) * n));
         const made = { ...block, n, gain: rows(block.gain), loss: rows(block.loss) };
+        if (block.kld) Object.assign(made, { kld: rows(block.kld), n_same: rows(block.n_same) });
         made.scale = Float64Array.from(block.n_scored, (scored, k) => scored / Math.LN2 / block.n_bytes[k]); // nats/token → bits/byte
         state.loaded.set(family, made);
         return made;
@@ -60,6 +61,13 @@ ppldelta.state = (() => {
   state.perplexities = (block, k, m) => (
     [Math.exp(block.nll_ref[k]), Math.exp(block.nll_ref[k] - block.gain[m][k] + block.loss[m][k])]
   );
+
+  /** Mean divergence of a loaded document under a model in nats, and at which part of its tokens both find the same
+   *  token most probable; NaN where a run has none. */
+  state.divergence = (block, k, m) => {
+    const kld = block.kld?.[m][k] ?? NaN;
+    return { kld, same: Number.isNaN(kld) ? NaN : block.n_same[m][k] / block.n_scored[k] };
+  };
 
   /** A loaded document's numbers under a model by name: gain, loss and delta in a unit, both perplexities. */
   state.numbers = (family, k, m, unit = state.unit) => {

@@ -16,6 +16,7 @@ from ppldelta.engine.native import Model, Scorer
 from ppldelta.engine.session import Session
 from ppldelta.run import job
 from ppldelta.run.evaluation import evaluate
+from ppldelta.run.request import Request
 from ppldelta.run.settings import Settings
 from ppldelta.text.windows import Window, cut_windows
 
@@ -59,7 +60,7 @@ def scored(
 ) -> tuple[dict[str, NDArray[np.float64]], dict[str, Any]]:
     """The demo as `ppldelta.score` evaluates it: log-probabilities of each model, and what ran."""
     settings = Settings(windows="every", max_windows=most, n_gpu_layers=n_gpu_layers)
-    request = job.Request.of(MODELS[0], MODELS[1:], settings)
+    request = Request.of(MODELS[0], MODELS[1:], settings)
     with job.opened(request, session, demo.CORPUS, store=None, progress=False) as work:
         done = [evaluate(model, work) for model in work.models]
         what = {"signature": str(work.settings.signature(work.build)), "n_windows": len(work.windows)}

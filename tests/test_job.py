@@ -20,6 +20,7 @@ from ppldelta.engine.native import Model
 from ppldelta.engine.session import Session
 from ppldelta.models import identity
 from ppldelta.run import job
+from ppldelta.run.request import Request
 from ppldelta.run.settings import Settings
 from ppldelta.store.store import Store
 
@@ -29,7 +30,7 @@ MORE = (demo.CORPUS / "code" / "token_bucket.py").read_text()
 
 
 def headline(texts: dict[str, str], *cmp: Path, store: bool | None = True) -> str:
-    request = job.Request.of(demo.REFERENCE, list(cmp), Settings(threads=2))
+    request = Request.of(demo.REFERENCE, list(cmp), Settings(threads=2))
     with Session() as session, job.opened(request, session, texts, store=store, progress=False) as work:
         return work.headline
 

@@ -13,8 +13,8 @@ import polars as pl
 
 from helpers import facts
 from ppldelta import schema
-from ppldelta.analysis.divergence import model_tails
 from ppldelta.analysis.metrics import document_metrics, model_metrics
+from ppldelta.analysis.tails import find_tails
 from ppldelta.family import Signature
 
 CATEGORIES = ("code", "multilingual", "prose")
@@ -110,8 +110,8 @@ def make(
     all_pieces = pl.DataFrame(
         {"family": [family] * len(pieces), "token": range(len(pieces)), "piece": pieces}, schema=schema.PIECES
     )
-    documents = document_metrics(tokens, all_pieces, corpus)
-    tails = model_tails(tokens, documents) if kld else None
+    tails = find_tails(tokens, corpus)
+    documents = document_metrics(tokens, all_pieces, corpus, tails)
     rows = known.drop("family").to_dicts()
     return {
         "tokens": tokens,

@@ -7,7 +7,8 @@ from collections.abc import Callable
 from pathlib import Path
 
 from ppldelta.reporting.budget import DEFAULT_VIEWS
-from ppldelta.run.settings import INT_MAX, SETTINGS
+from ppldelta.run.setting import INT_MAX
+from ppldelta.run.settings import SETTINGS
 
 
 def add_setting(command: argparse.ArgumentParser, name: str, default: object) -> None:

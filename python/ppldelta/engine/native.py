@@ -193,11 +193,7 @@ class Model:
             return self._core.tokenize(text)
 
     def pieces(self, tokens: NDArray[np.int32]) -> list[bytes]:
-        """The bytes of each token; one character may be spread over several tokens.
-
-        Raises:
-            ValueError: a token lies outside the vocabulary.
-        """
+        """The bytes of each token; one character may be spread over several. Other tokens raise ValueError."""
         _check_tokens(tokens, self.info.n_vocab)
         return self._core.pieces(tokens)
 

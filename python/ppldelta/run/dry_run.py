@@ -23,8 +23,9 @@ from ppldelta.errors import ModelError, PpldeltaError, names_left_out
 from ppldelta.models.references import ModelLike
 from ppldelta.run import job
 from ppldelta.run.checks import left_out
-from ppldelta.run.job import Job, Participant, Request
+from ppldelta.run.job import Job, Participant
 from ppldelta.run.noise import NoiseFloor
+from ppldelta.run.request import Request
 from ppldelta.run.settings import DEFAULT_N_UBATCH, Settings
 from ppldelta.text.documents import Files
 from ppldelta.text.windows import Batch, Window

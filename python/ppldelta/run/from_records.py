@@ -30,9 +30,10 @@ from ppldelta.records.rows import Values, joined, of_both, of_one, require_same_
 from ppldelta.result import Result
 from ppldelta.run import checks, kld_models
 from ppldelta.run.evaluation import facts_of
-from ppldelta.run.job import hub_of_run, opened_store
+from ppldelta.run.job import opened_store
 from ppldelta.run.kld_frames import Compared, Pieces, as_result, facts_of_file
 from ppldelta.run.memory import Memory
+from ppldelta.run.request import hub_of_run
 from ppldelta.run.settings import Settings
 from ppldelta.store.hashes import Hashes
 from ppldelta.surroundings import need_threads_of_polars, need_working_folder

@@ -7,7 +7,7 @@ dry run says is what a run does.
 from __future__ import annotations
 
 import os
-from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Container, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, replace
 from functools import partial
@@ -17,18 +17,16 @@ from ppldelta.engine.native import Build, ModelInfo
 from ppldelta.engine.remote import RemoteModel
 from ppldelta.engine.session import Session
 from ppldelta.errors import ModelError, StoreError
-from ppldelta.models.download import Hub
-from ppldelta.models.references import LabelledSource, ModelLike, resolve_all
 from ppldelta.models.source import ModelSource
 from ppldelta.run import checks
 from ppldelta.run.keys import Keys, corpus_hash, engine_of, pair_keys
 from ppldelta.run.memory import Memory
 from ppldelta.run.paired import complete
+from ppldelta.run.request import Request
 from ppldelta.run.settings import ResolvedSettings, Settings
 from ppldelta.run.tokenization import Tokenization, tokenize
 from ppldelta.store.hashes import Hashes
 from ppldelta.store.store import Key, Store
-from ppldelta.surroundings import need_threads_of_polars, need_working_folder
 from ppldelta.text.documents import Document, Files, load_documents
 from ppldelta.text.windows import Batch
 from ppldelta.wording.names import counted, shown_type
@@ -144,42 +142,6 @@ class Job:
         if n_stored := len(self.models) - len(todo):
             parts.append(f"{n_stored} in the store")
         return f"{what}; {', '.join(parts)}"
-
-
-@dataclass(frozen=True)
-class Request:
-    """What is asked for, as far as it can be checked without loading a model.
-
-    Attributes:
-        settings: the same for all models.
-        models: files that are there, the reference first.
-        warnings: sentences for the reader.
-    """
-
-    settings: Settings
-    models: list[LabelledSource]
-    warnings: list[str]
-
-    @classmethod
-    def of(
-        cls,
-        ref: ModelLike,
-        cmp: ModelLike | Iterable[ModelLike] | Mapping[str, ModelLike],
-        settings: Settings,
-        progress: bool = False,
-    ) -> Request:
-        """Downloads what is on the hub. The arguments and the errors are those of `scoring.score`."""
-        need_threads_of_polars()
-        need_working_folder()
-        on = hub_of_run(progress)
-        models = resolve_all(ref, cmp, on)
-        checks.refuse_kld(models)
-        return cls(settings, models, on.warnings)
-
-
-def hub_of_run(progress: bool) -> Hub:
-    """The hub, whose downloads are shown as all progress is."""
-    return Hub(lambda what, total, initial: meter(what, total, "byte", initial=initial, visible=progress))
 
 
 @contextmanager

@@ -19,10 +19,10 @@ from ppldelta.models.references import ModelLike
 from ppldelta.run import job
 from ppldelta.run.checks import left_out
 from ppldelta.run.evaluation import evaluate, other_kernels, pieces_of
-from ppldelta.run.job import Request
 from ppldelta.run.kinds import recognised
 from ppldelta.run.lockstep import Lockstep, in_lockstep
 from ppldelta.run.noise import NoiseFloor
+from ppldelta.run.request import Request
 from ppldelta.run.settings import DEFAULT_N_UBATCH, Settings
 from ppldelta.text.documents import Files, corpus_path
 

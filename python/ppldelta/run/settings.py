@@ -8,7 +8,6 @@ that means for a reference and for the build that evaluates it.
 from __future__ import annotations
 
 from dataclasses import dataclass, field, fields, replace
-from typing import Literal
 
 import numpy as np
 
@@ -16,6 +15,7 @@ from ppldelta.engine.loaded import ContextSize
 from ppldelta.engine.native import Build, ModelInfo
 from ppldelta.errors import PpldeltaError
 from ppldelta.family import Signature
+from ppldelta.run.setting import Setting
 from ppldelta.text.windows import N_CTX_MIN, RULES, check_arguments, default_n_ctx
 from ppldelta.wording.names import printable, shown_type
 
@@ -37,42 +37,6 @@ ALL_LAYERS = -1
 
 KINDS = ("auto", "quant", "finetune")
 """What comparisons may be said to be; the first leaves that to their weights."""
-
-INT_MAX = 2**31 - 1
-"""What llama.cpp's int32 holds."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Setting:
-    """What is known of a setting beside its name, its type and its default.
-
-    Attributes:
-        decides: "numbers" if the log-probability of a token depends on it, so that it belongs to the signature and to
-            the store's key; "tokens" if it only chooses which windows are evaluated, so that it belongs to the
-            signature; "columns" if it only adds to the result; "words" if it only decides how the report tells of a
-            comparison; "speed" if it moves time and memory alone.
-        help: a sentence for people; what the command line says of its flag.
-        flags: of the command line, with llama.cpp's names if it has the flag; none if it cannot be asked for.
-        metavar: what the command line's help writes for its value.
-        least: the least number that it may be.
-        most: the greatest one; None if there is no limit.
-        choices: what it may be if it is no number.
-        words: what the command line takes for the default, as llama.cpp does.
-    """
-
-    decides: Literal["numbers", "tokens", "columns", "words", "speed"]
-    help: str
-    flags: tuple[str, ...] = ()
-    metavar: str | None = None
-    least: int = 0
-    most: int | None = INT_MAX
-    choices: tuple[str, ...] | None = None
-    words: tuple[str, ...] = ()
-
-    @property
-    def metadata(self) -> dict[str, Setting]:
-        """As the metadata of a dataclass's field."""
-        return {"setting": self}
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -16,6 +16,7 @@ from ppldelta.engine.native import Model, Scorer
 from ppldelta.engine.session import Session
 from ppldelta.run import job
 from ppldelta.run.evaluation import evaluate
+from ppldelta.run.lockstep import Lockstep
 from ppldelta.run.request import Request
 from ppldelta.run.settings import Settings
 from ppldelta.text.windows import Window, cut_windows
@@ -62,7 +63,7 @@ def scored(
     settings = Settings(windows="every", max_windows=most, n_gpu_layers=n_gpu_layers)
     request = Request.of(MODELS[0], MODELS[1:], settings)
     with job.opened(request, session, demo.CORPUS, store=None, progress=False) as work:
-        done = [evaluate(model, work) for model in work.models]
+        done = [evaluate(model, work, Lockstep()) for model in work.models]
         what = {"signature": str(work.settings.signature(work.build)), "n_windows": len(work.windows)}
         what["tokens_per_s"] = work.n_fed * len(done) / sum(each.time_s for each in done)
     return {each.reference.label: each.logp.astype(np.float64) for each in done}, what

@@ -11,7 +11,8 @@ from polars.testing import assert_frame_equal
 
 from ppldelta import schema
 from ppldelta.analysis import metrics
-from ppldelta.analysis.metrics import DOCUMENTS_MIN, document_metrics, model_metrics
+from ppldelta.analysis.metrics import document_metrics, model_metrics
+from ppldelta.analysis.uncertainty import DOCUMENTS_MIN
 from ppldelta.errors import PpldeltaError, ResultError
 
 LN2 = math.log(2)

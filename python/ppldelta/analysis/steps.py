@@ -13,8 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 import polars as pl
 
-from ppldelta.analysis.metrics import DOCUMENTS_MIN
-from ppldelta.analysis.uncertainty import LEVEL, percentile_interval, resampled_sums
+from ppldelta.analysis.uncertainty import DOCUMENTS_MIN, LEVEL, percentile_interval, resampled_sums
 
 _N_RESAMPLES, _SEED = 2000, 0
 

@@ -159,8 +159,8 @@ def _found(model: ModelLike, label: str | None, on: Hub) -> LabelledSource | _On
             return _OnHub(on.find(name), label, adapters)
         raise ModelError(f"no model file `{printable(model)}`", hint=_missing_hint(path, os.fspath(model)))
     if not adapters and is_kld(path):
-        name = as_utf8(label) if label else as_utf8(path.name).removesuffix(".kld")
-        return LabelledSource(name, ModelSource(path), given=label is not None, is_kld=True)
+        shown = as_utf8(label) if label else as_utf8(path.name).removesuffix(".kld")
+        return LabelledSource(shown, ModelSource(path), given=label is not None, is_kld=True)
     return _labelled(replace(_checked(path, printable(model)), adapters=adapters), label)
 
 

@@ -222,7 +222,7 @@ class NoiseFloor:
             self._own.context,
             shown.update,
             self._trusted(),
-            [each.context for each in some],
+            sizes=[each.context for each in some],
         )
         with closing(shards):
             for shard in shards:

@@ -39,11 +39,13 @@ def models_divergence(models: pl.DataFrame, *, noise: float | None = None, style
     figure = go.Figure(layout=dict(template=template()))
     names = ["kld", "kld_low", "kld_high", *(name for name, _ in _PERCENTILES)]
     low, high = _reach([noise, *(number(row, name) for row in rows for name in names)])
-    _logarithmic(figure.update_xaxes, low, high, f"{AXIS} \N{LEFTWARDS ARROW} nearer to the reference")
+    high += 0.08 * (high - low)  # for the words at the end of the first row
+    _logarithmic(figure.update_xaxes, low, high, AXIS)
     figure.update_yaxes(range=[len(rows) - 0.4, -0.75], showticklabels=False, showgrid=False, ticks="", showline=False)
     short = labels.shorten([text(row, "model") for row in rows])
+    edge = (10**low, "middle right") if noise is None else (10**high, "middle left")  # clear of the noise's line
     for y, (row, name) in enumerate(zip(rows, short, strict=True)):
-        for trace in _model_traces(row, y, name, 10**low, style.colors[text(row, "model")]):
+        for trace in _model_traces(row, y, name, edge, style.colors[text(row, "model")]):
             figure.add_trace(trace)
     if noise is not None and noise > 0:
         figure.add_vline(x=noise, line=dict(color=LIGHT["muted"], width=1.5, dash="4px,3px"), layer="below")
@@ -51,6 +53,7 @@ def models_divergence(models: pl.DataFrame, *, noise: float | None = None, style
             x=math.log10(noise),
             y=1,
             yref="y domain",
+            xanchor="left",
             yanchor="bottom",
             text="noise floor",
             showarrow=False,
@@ -71,7 +74,7 @@ def documents_divergence(documents: pl.DataFrame, *, filled: bool = True, style:
     style = style or Style.of(labels.unique(documents, "model"), labels.unique(documents, "category"))
     known = documents.filter(pl.col("kld") > 0, pl.col("kld").is_finite(), pl.col("delta").is_finite())
     figure = go.Figure(layout=dict(template=template(), height=_WIDE))
-    _logarithmic(figure.update_xaxes, *_reach(known["kld"].to_list()), f"<b>{AXIS} →</b> changed more")
+    _logarithmic(figure.update_xaxes, *_reach(known["kld"].to_list()), "<b>KL divergence →</b> nats per token")
     lowest, highest = (pick([0.0, *known["delta"]]) for pick in (min, max))
     room = 0.08 * (highest - lowest) or 0.1
     title = "<b>delta →</b> predicts better, nats per token"
@@ -106,18 +109,18 @@ def confidence(frame: pl.DataFrame, *, style: Style | None = None) -> go.Figure:
     return figure
 
 
-def _model_traces(row: Row, y: int, name: str, left: float, color: str) -> list[go.Scatter]:
+def _model_traces(row: Row, y: int, name: str, edge: tuple[float, str], color: str) -> list[go.Scatter]:
     """The name of a model above its row, its tail as a thin line with ticks (in the first row with words), its mean."""
     model, mean = text(row, "model"), number(row, "kld") or 0.0
     tail = [(value, title) for column, title in _PERCENTILES if numbers.known(value := number(row, column))]
     drawn = [(value, title) for value, title in tail if value > 0]
     shared = dict(meta={"model": model}, showlegend=False, legendgroup=model, cliponaxis=False)
     label = go.Scatter(
-        x=[left],
+        x=[edge[0]],
         y=[y - 0.32],
         mode="text",
         text=[literal(name) + ("" if mean > 0 else ": no divergence at all")],
-        textposition="middle right",
+        textposition=edge[1],
         textfont=dict(color=LIGHT["ink"], size=12),
         hoverinfo="skip",
         **shared,

@@ -27,6 +27,7 @@
   ];
   if (index.divergence_steps) {
     const of = (name) => (f, k, m) => state.divergence(state.loaded.get(f), k, m)[name];
+    box.classList.add("diverging");
     COLUMNS.push(["KLD", "kld", of("kld"), significant], ["same top", "same_top", of("same"), (value) => (Number.isNaN(value) ? fixed(value) : `${fixed(100 * value, 1)}\u00a0%`)]);
   }
 

@@ -73,7 +73,7 @@ def test_few_documents_have_means_and_no_interval() -> None:
 
 def test_records_without_kld_have_no_row() -> None:
     tokens = records()
-    absent = [pl.lit(None, schema.TOKENS[name]).alias(name) for name in schema.PAIR]
+    absent = [pl.lit(None, schema.TOKENS[name]).alias(name) for name in (*schema.PAIR, *schema.TOPS)]
     found = confidence(tokens.with_columns(absent))
     assert found.is_empty() and found.schema == pl.Schema(schema.CONFIDENCE)
     both = pl.concat([tokens, tokens.with_columns(absent).with_columns(model=pl.lit("other").cast(schema.NAMES))])

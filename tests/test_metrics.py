@@ -38,6 +38,7 @@ def tokens_frame(rows: list[tuple]) -> pl.DataFrame:
             entropy_cmp=pl.lit(1, pl.Float32),
             logp_top_ref=pl.lit(-1, pl.Float32),
         )
+        .with_columns(pl.lit(None, schema.TOKENS[name]).alias(name) for name in schema.TOPS)
         .select(list(schema.TOKENS))
     )
 
@@ -283,7 +284,7 @@ def test_small_differences_survive_many_tokens() -> None:
         "delta": np.full(n, step, np.float32),
     }
     tokens = pl.DataFrame(columns, schema={name: tokens.schema[name] for name in columns}).with_columns(
-        pl.lit(None, schema.TOKENS[name]).alias(name) for name in schema.PAIR
+        pl.lit(None, schema.TOKENS[name]).alias(name) for name in (*schema.PAIR, *schema.TOPS)
     )
     (document,) = documents_of(tokens).to_dicts()
     assert document["gain"] == pytest.approx(float(step), rel=1e-12)

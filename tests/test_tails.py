@@ -67,7 +67,7 @@ def test_values_of_documents_and_models() -> None:
 def test_a_run_without_kld_has_none() -> None:
     """One of two comparisons, or of both: null, neither 0 nor NaN, and the other one's numbers stay."""
     tokens = random_records(n_documents=12)
-    absent = [pl.lit(None, schema.TOKENS[name]).alias(name) for name in schema.PAIR]
+    absent = [pl.lit(None, schema.TOKENS[name]).alias(name) for name in (*schema.PAIR, *schema.TOPS)]
     without = pl.concat([
         part.with_columns(absent) if model == "m1" else part
         for (model,), part in tokens.with_columns(key=pl.col("model").cast(pl.String))

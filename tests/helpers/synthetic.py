@@ -138,9 +138,11 @@ def make(
 
 
 def _pairs(rng: np.random.Generator, m: int, n: int, kld: bool) -> list[pl.Series]:
-    """The columns of `schema.PAIR`: drawn, or null. What the reference says is the same for each model."""
+    """The columns of `schema.PAIR`, drawn or null, and of `schema.TOPS`, null; the reference says the same each time."""
+    absent = schema.TOPS if kld else (*schema.PAIR, *schema.TOPS)
+    nulls = [pl.repeat(None, n, dtype=schema.TOKENS[name], eager=True).alias(name) for name in absent]
     if not kld:
-        return [pl.repeat(None, n, dtype=schema.TOKENS[name], eager=True).alias(name) for name in schema.PAIR]
+        return nulls
     reference = np.random.default_rng(n)
     rank_ref, entropy_ref = reference.geometric(0.4, n), reference.gamma(2.0, 1.0, n)
     values = {
@@ -150,8 +152,9 @@ def _pairs(rng: np.random.Generator, m: int, n: int, kld: bool) -> list[pl.Serie
         "rank_cmp": np.maximum(1, rank_ref + rng.integers(-1 - m, 3 + m, n)),
         "entropy_ref": entropy_ref,
         "entropy_cmp": np.maximum(0, entropy_ref + rng.normal(0, 0.1 + 0.1 * m, n)),
+        "logp_top_ref": -entropy_ref / (1 + entropy_ref),
     }
-    return [pl.Series(name, values[name]).cast(schema.TOKENS[name]) for name in schema.PAIR]
+    return [*nulls, *(pl.Series(name, values[name]).cast(schema.TOKENS[name]) for name in schema.PAIR)]
 
 
 def with_top(made: dict[str, Any], most: int = 3) -> dict[str, Any]:

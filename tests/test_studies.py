@@ -14,6 +14,8 @@ from polars.testing import assert_frame_equal
 import ppldelta
 from ppldelta import demo
 from ppldelta.cli import main
+from ppldelta.models.download import Hub, HubModel
+from ppldelta.models.hub import HubName
 from ppldelta.run.settings import Settings
 from ppldelta.studies.description import read
 from ppldelta.studies.example import example
@@ -91,6 +93,28 @@ def test_a_mapping_is_a_study_as_well(folder: Path, monkeypatch: pytest.MonkeyPa
     described = read(tomllib.loads((folder / "study.toml").read_text()))
     assert described == read(Path("study.toml"))
     assert (described.corpus, described.output, described.store) == ("corpus", Path("out"), "here.sqlite")
+
+
+def test_loras_lie_beside_the_study_and_names_on_the_hub_stay_as_they_are(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def asked(hub: Hub, name: HubName) -> HubModel:
+        raise ppldelta.ModelError(f"asked for {name}")
+
+    monkeypatch.setattr(Hub, "find", asked)
+    (folder / "lora.gguf").write_bytes(b"GGUF")
+    study = folder / "study.toml"
+    text = study.read_text()
+    study.write_text(text.replace(f'["{CODE.name}"', f'["{CODE.name}+lora.gguf:0.5"'))
+    [adapter] = read(study).families[0].cmp[0].source.adapters
+    assert (adapter.path, adapter.scale) == (folder / "lora.gguf", 0.5)
+    study.write_text(text.replace(f'["{CODE.name}"', '["owner/repo:Q8_0+lora.gguf"'))
+    with pytest.raises(ppldelta.ModelError, match="asked for owner/repo:Q8_0"):
+        read(study)
+    (folder / "owner").mkdir()
+    shutil.copy(CODE, folder / "owner" / "repo")
+    study.write_text(text.replace(f'["{CODE.name}"', '["owner/repo"'))
+    assert read(study).families[0].cmp[0].path == folder / "owner" / "repo", "a file wins"
 
 
 def test_a_family_that_fails_is_left_out_and_the_others_are_kept(folder: Path) -> None:

@@ -23,6 +23,7 @@ from ppldelta import demo, posix
 from ppldelta.commands import arguments, cluster, doctor
 from ppldelta.console import terminal
 from ppldelta.models.references import Named, is_kld
+from ppldelta.run.request import hub_of_run
 from ppldelta.run.settings import Settings
 from ppldelta.saved.files import prepared_folder
 from ppldelta.store.pruning import StoredModel, prune, summary
@@ -103,9 +104,9 @@ def _score(options: argparse.Namespace) -> int:
 
 
 def _study(options: argparse.Namespace) -> int:
-    described = read_study(options.study)
-    options.store = described.store
     progress = not options.quiet
+    described = read_study(options.study, on=hub_of_run(progress))
+    options.store = described.store
     where = cluster.connected(options.dask) if options.dask else nullcontext()
     if options.dry_run:
         missing: dict[str, list[str]] = {}

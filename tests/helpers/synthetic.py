@@ -138,7 +138,7 @@ def make(
 
 
 def _pairs(rng: np.random.Generator, m: int, n: int, kld: bool) -> list[pl.Series]:
-    """The columns of `schema.PAIR`, drawn or null, and of `schema.TOPS`, null; the reference says the same each time."""
+    """The columns of `schema.PAIR`, drawn or null, and of `schema.TOPS`, null. All models share the reference's."""
     absent = schema.TOPS if kld else (*schema.PAIR, *schema.TOPS)
     nulls = [pl.repeat(None, n, dtype=schema.TOKENS[name], eager=True).alias(name) for name in absent]
     if not kld:

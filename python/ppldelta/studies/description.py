@@ -14,6 +14,8 @@ from pathlib import Path
 from typing import TypeVar
 
 from ppldelta.errors import StudyError
+from ppldelta.models import hub
+from ppldelta.models.download import Hub
 from ppldelta.models.references import LabelledSource, resolve, resolve_many
 from ppldelta.run.settings import Settings
 from ppldelta.wording.names import printable, shown_type
@@ -54,6 +56,7 @@ class Study:
         settings: the same for all families.
         output: the folder to write; None if the study names none.
         store: as in `score`.
+        warnings: sentences for the reader of the numbers.
     """
 
     corpus: str | list[str]
@@ -61,22 +64,25 @@ class Study:
     settings: Settings
     output: Path | None
     store: str | bool
+    warnings: tuple[str, ...] = ()
 
 
-def read(given: StudyLike) -> Study:
-    """Reads a study.
+def read(given: StudyLike, *, on: Hub | None = None) -> Study:
+    """Reads a study, and downloads those of its models that are on the hub.
 
     Args:
         given: the path of a TOML file, or a mapping of the same form. Every relative path in a file is relative to the
             file's folder, in a mapping to the working folder.
+        on: the hub to ask.
 
     Raises:
         StudyError: the file cannot be read, is no TOML, or says something that no study has.
-        ModelError: a model does not exist, or is no GGUF file.
+        ModelError: a model does not exist, is no GGUF file, or cannot be had from the hub.
         PpldeltaError: a setting is out of its range.
     """
+    on = on or Hub()
     if isinstance(given, Mapping):
-        return _Reader("the study", Path()).study(given)
+        return _Reader("the study", Path(), on).study(given)
     if not isinstance(given, (str, os.PathLike)):
         raise StudyError(f"a study must be the path of a TOML file or a mapping, got {shown_type(given)}")
     path = Path(given).expanduser()
@@ -90,15 +96,16 @@ def read(given: StudyLike) -> Study:
         words = tomllib.loads(content.decode())
     except (UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
         raise StudyError(f"{shown} is no TOML file: {error}", hint="`ppldelta init` writes an example") from error
-    return _Reader(shown, path.parent).study(words)
+    return _Reader(shown, path.parent, on).study(words)
 
 
 @dataclass(frozen=True)
 class _Reader:
-    """Reads the parts of a study; `what` names it in errors, and relative paths are below `root`."""
+    """Reads the parts of a study; `what` names it in errors, relative paths are below `root`, `on` is the hub."""
 
     what: str
     root: Path
+    on: Hub
 
     def study(self, words: Mapping[str, object]) -> Study:
         self._refuse_others(words, _KEYS, "")
@@ -110,12 +117,14 @@ class _Reader:
         store = words.get("store", True)
         if not isinstance(store, (bool, str)):
             raise self._wrong("store", "a path, true or false", store)
+        found = tuple(self._family(each, f"families[{i}].") for i, each in enumerate(families))
         return Study(
             corpus=self._paths(corpus),
-            families=tuple(self._family(each, f"families[{i}].") for i, each in enumerate(families)),
+            families=found,
             settings=self._settings(self._of_type(words, "settings", dict, "a table") or {}),
             output=None if output is None else Path(self._path(output)),
             store=self._path(store) if isinstance(store, str) else store,
+            warnings=tuple(self.on.warnings),
         )
 
     def _family(self, words: object, where: str) -> FamilyToRun:
@@ -133,7 +142,7 @@ class _Reader:
             models = [self._model(each) for each in ([cmp] if isinstance(cmp, str) else cmp)]
         else:
             raise self._wrong(f"{where}cmp", "a GGUF file, a list of them, or a table from labels to files", cmp)
-        return FamilyToRun(resolve(self._model(ref), label=name), tuple(resolve_many(models)))
+        return FamilyToRun(resolve(self._model(ref), label=name, on=self.on), tuple(resolve_many(models, on=self.on)))
 
     def _settings(self, words: Mapping[str, object]) -> Settings:
         self._refuse_others(words, [each.name for each in fields(Settings)], "settings.")
@@ -150,7 +159,11 @@ class _Reader:
         return str(self.root / Path(text).expanduser())
 
     def _model(self, text: str) -> str:
-        return self._path(text)
+        """A model's name whose paths are below the root: of its file, unless it is on the hub, and of each LoRA."""
+        path = self._path(text)
+        model, *loras = [text] if Path(path).exists() else text.split("+")
+        on_hub = hub.parse(model) is not None and not Path(self._path(model)).exists()
+        return "+".join([model if on_hub else self._path(model), *map(self._path, loras)])
 
     def _needed(self, words: Mapping[str, object], key: str, where: str) -> object:
         if key not in words:

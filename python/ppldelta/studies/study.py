@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from ppldelta.console.progress import line
 from ppldelta.errors import LeftOut, PpldeltaError
 from ppldelta.run.dry_run import Plan, plan
+from ppldelta.run.request import hub_of_run
 from ppldelta.run.scoring import score
 from ppldelta.saved.files import prepared_folder
 from ppldelta.studies.description import FamilyToRun, Study, StudyLike, read
@@ -40,7 +41,7 @@ def study(given: StudyLike, *, executor: Executor | None = None, progress: bool 
         PpldeltaError: as `score`, if no family can be evaluated; what others give is kept, and a family that fails is
             named in the warnings.
     """
-    described = read(given)
+    described = read(given, on=hub_of_run(progress))
     with prepared_folder(described.output) if described.output else nullcontext():
         result = run(described, executor=executor, progress=progress)
         if described.output:
@@ -64,6 +65,7 @@ def run(described: Study, *, executor: Executor | None = None, progress: bool = 
     if not results:
         raise failures[0][1]
     merged = merge(results)
+    merged.warnings[:0] = described.warnings
     for family, failure in failures:
         name = printable(family.ref.label)
         warning = LeftOut(f"the family of `{name}` is left out: {failure.message}", "family", name)

@@ -107,11 +107,11 @@ def test_confidence_is_a_line_for_each_model_within_its_band() -> None:
 
 
 def test_the_noise_floor_is_a_corner_of_the_planes(monkeypatch: pytest.MonkeyPatch) -> None:
-    assert not [each for each in gallery(MADE)["models"].layout.shapes if each.name == "noise"]
+    assert not [each for each in gallery(MADE)["models"].layout.shapes if each.name == "noise floor"]
     floor = SimpleNamespace(gain=0.01, loss=0.02, kld=1e-4, delta_max=0.5, n_scored=100)
     monkeypatch.setattr(Family, "noise_floor", property(lambda _: floor), raising=False)
     for name, unit in (("models", "nats"), ("models_bpb", "bpb"), ("documents", "nats"), ("documents_bpb", "bpb")):
-        (corner,) = [each for each in gallery(MADE)[name].layout.shapes if each.name == "noise"]
+        (corner,) = [each for each in gallery(MADE)[name].layout.shapes if each.name == "noise floor"]
         row = OVERALL.row(0, named=True)
         scale = 1.0 if unit == "nats" else row["n_scored"] / row["n_bytes"] / math.log(2)
         assert (corner.x0, corner.y0) == (0, 0)

@@ -293,7 +293,7 @@ def test_contexts_stay_through_blocks_and_tasks_where_they_have_room(
     budget = 2 * context_bytes - 1 + two_windows if room == "for one context" else 8 * context_bytes
     monkeypatch.setattr(kept, "BUDGET_BYTES", budget)
     n_blocks = len(list(kept.blocks(batches, model.info.n_vocab)))
-    whole = [worker.score_pairs(0, models[0], models[1:], size, 0, batches) for _ in range(2)]
+    whole = [worker.score_pairs(0, models[0], models[1:], [size] * 3, 0, batches) for _ in range(2)]
     if room == "enough":
         assert [made.count(each.source.path.name) for each in models] == [1, 1, 1]
     else:

@@ -298,9 +298,9 @@ def test_a_change_under_which_the_reference_fails_is_left_out(kld: bool, monkeyp
             raise ModelError("it has no layers")
         return score(self, batches, size, *rest)
 
-    def failing_pairs(self: RemoteModel, *given: object) -> object:
-        for shard in pairs(self, *given):
-            at = [i for i, size in enumerate(given[5] if len(given) > 5 else (), 1) if size.bf16]
+    def failing_pairs(self: RemoteModel, *given: object, sizes: tuple[worker.ContextSize, ...] = ()) -> object:
+        for shard in pairs(self, *given, sizes=sizes):
+            at = [i for i, size in enumerate(sizes, 1) if size.bf16]
             models = [ModelError("it has no layers") if i in at else each for i, each in enumerate(shard.models)]
             yield replace(shard, models=models)
 

@@ -71,7 +71,9 @@ def test_a_sliding_window_is_cached_as_llama_perplexity_does(tmp_path: Path, cap
     cells = r"llama_kv_cache: size = .* \( *(\d+) cells"
     with caplog.at_level("DEBUG", logger="ppldelta.llama_cpp"):
         Scorer(Model(path), n_ctx=n_ctx, n_ubatch=n_ubatch, threads=1)
-    assert re.findall(cells, caplog.text) == ["1024", "256"]
+    assert re.findall(cells, caplog.text)[-2:] == ["1024", "256"], (
+        "the last context's; others may not have been logged yet"
+    )
 
 
 # --- stacks of matrices ---------------------------------------------------------------------------------------------

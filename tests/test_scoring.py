@@ -160,7 +160,7 @@ def test_nothing_long_enough_is_an_error() -> None:
     ("argument", "value", "message"),
     [
         ("store", 5, "`store` must be a path, True, or None"),
-        ("files", None, "`files` must name documents, got None"),
+        ("files", None, "there is no corpus, and `.*` is a model"),
         ("files", {}, "no document in the mapping\nhint: a mapping holds a text for each name"),
         ("files", [], "no document in the paths given\nhint: give a folder"),
         ("ref", 3, r"a model must be the path of a GGUF file or a name on the hub, got 3 \(int\)"),

@@ -22,6 +22,7 @@ from ppldelta.engine import devices, kernels, worker
 from ppldelta.engine.loaded import PinnedSource, Weights
 from ppldelta.engine.native import Model, Scorer
 from ppldelta.engine.session import Session
+from ppldelta.errors import ModelError
 from ppldelta.models.source import ModelSource
 from ppldelta.text.windows import Window, cut_windows
 from test_packing import TOLERANCE, alone_and_packed, window
@@ -31,6 +32,9 @@ N_CTX, N_UBATCH = 256, 128
 GPU_TOLERANCE = 0.3, 0.03
 """As `test_packing.TOLERANCE`, on a GPU, whose matrix units keep 10 bits of a float32: not measured yet, but a tenth of
 what a window that sees another one is moved by."""
+
+MESA_22 = "llvmpipe (LLVM 15."
+"""Debian 12's software driver for Vulkan."""
 
 
 def on_device(device: str | None, task: Callable[..., object], *arguments: object) -> object:
@@ -44,8 +48,11 @@ def flags(device: str | None) -> list[str]:
 
 
 @pytest.fixture(params=tiny_models.ARCHITECTURES)
-def architecture(request: pytest.FixtureRequest) -> str:
+def architecture(request: pytest.FixtureRequest, device: str | None) -> str:
     """Of models whose windows share batches."""
+    if device is None and request.param == "lfm2" and any(MESA_22 in each.description for each in devices.devices()):
+        reason = "Mesa 22.3 follows a null pointer while it executes a batch of 24 windows"
+        request.applymarker(pytest.mark.xfail(raises=ModelError, strict=True, reason=reason))
     return str(request.param)
 
 

@@ -143,8 +143,8 @@ def _decided(found: list[Difference], n_tensors: int) -> Recognition:
     middle = sorted(found, key=lambda each: each.error)[len(found) // 2]
     return Recognition(
         "quant",
-        f"{same}, whose weights differ by {_percent(middle.error)} in the middle and "
-        f"{_percent(max(each.error for each in found))} at most: no more than rounding explains",
+        f"{same}, whose weights differ by {_percent(middle.error)} (the median tensor's) and by at most "
+        f"{_percent(max(each.error for each in found))}: no more than rounding explains",
     )
 
 

@@ -115,10 +115,7 @@ def divergence(models: pl.DataFrame, colors: Mapping[tuple[str, str], str]) -> T
         [
             *_names(rows, colors),
             _with_interval("KL divergence", "mean, nats/token", "kld", numbers.significant),
-            *(
-                _column(title, "of the tokens", name, lambda row, name: numbers.significant(number(row, name)))
-                for name, title in tail.items()
-            ),
+            *(_with_interval(title, "of the tokens", name, numbers.significant) for name, title in tail.items()),
             _with_interval("same top", "% of tokens", "same_top", _percent(1)),
             _with_interval("Δp", "RMS, points", "dp_rms", _percent(2)),
             _with_interval("ppl ratio", "model/reference", "ppl_ratio", lambda value: numbers.fixed(value, 4)),

@@ -50,7 +50,7 @@ class Result:
             and more (`ppldelta.family.Family`).
         warnings: what the reader of the numbers should know, in sentences.
         folder: where the result was loaded from; None for a fresh one.
-        left_out: what of the given is not in the result: "document", "folder" or "comparison" → names. The warnings
+        left_out: what of the given is not in the result: kind (`errors.LeftOut`) → names. The warnings
             say why; empty if an older version saved the result.
     """
 

@@ -10,6 +10,7 @@ import pytest
 from polars.testing import assert_frame_equal
 
 import ppldelta
+from helpers.synthetic import WITHOUT_PAIRS
 from ppldelta import demo, schema
 from ppldelta.analysis.confidence import BOUNDS, confidence
 from ppldelta.merging import merge
@@ -73,10 +74,11 @@ def test_few_documents_have_means_and_no_interval() -> None:
 
 def test_records_without_kld_have_no_row() -> None:
     tokens = records()
-    absent = [pl.lit(None, schema.TOKENS[name]).alias(name) for name in (*schema.PAIR, *schema.TOPS)]
-    found = confidence(tokens.with_columns(absent))
+    found = confidence(tokens.with_columns(WITHOUT_PAIRS))
     assert found.is_empty() and found.schema == pl.Schema(schema.CONFIDENCE)
-    both = pl.concat([tokens, tokens.with_columns(absent).with_columns(model=pl.lit("other").cast(schema.NAMES))])
+    both = pl.concat(
+        [tokens, tokens.with_columns(WITHOUT_PAIRS).with_columns(model=pl.lit("other").cast(schema.NAMES))]
+    )
     assert_frame_equal(confidence(both), confidence(tokens))
 
 

@@ -78,11 +78,11 @@ def test_which_files_a_name_means(pick: str | None, paths: list[str], chosen: li
         ("F16", SPLIT, "no GGUF file of the quant `F16`", "it has `BF16`"),
         ("Q8_0", ["plain.gguf"], "no GGUF file of the quant", "`plain.gguf`"),
         ("no.gguf", QUANTS, "no file `no.gguf`", "`m.Q2_K.gguf`"),
-        ("m.mmproj-Q8_0.gguf", QUANTS, "belongs to a model and is none", "`m.Q8_0.gguf`"),
+        ("m.mmproj-Q8_0.gguf", QUANTS, "goes with a model and is not one", "`m.Q8_0.gguf`"),
         (SPLIT[1], SPLIT, "is part 2", SPLIT[0]),
         ("BF16", SPLIT[:2], f"lacks a part of this model: `{SPLIT[2]}`", "another quant"),
         (None, ["config.json", "model.safetensors"], "no GGUF file of a model", "…/r-GGUF"),
-        (None, ["x-mmproj.gguf"], "no GGUF file of a model", "`x-mmproj.gguf` belongs to a model"),
+        (None, ["x-mmproj.gguf"], "no GGUF file of a model", "`x-mmproj.gguf` goes with a model"),
         (None, ["README.md"], "no GGUF file of a model", "name a repository with GGUF files"),
     ],
 )

@@ -36,7 +36,7 @@ INSIDE: dict[str, tuple[str, ...]] = {
     "models": ("source", "identity", "hub", "hub_cache", "hub_errors", "download", "references"),
     "reporting": (
         *("blocks", "budget", "distinct", "family", "folder", "labels", "rows"),
-        *("units", "theme", "hover", "sentences", "quants", "tables"),
+        *("units", "theme", "hover", "sentences", "floor", "quants", "tables"),
         *("passages", "alternatives", "payload_divergence", "payload", "lines"),
         *("marks", "plane", "convergence", "ratios", "figures", "sizes", "divergence", "family_figures"),
         *("catalogue", "gallery", "page_figures", "render"),
@@ -179,7 +179,7 @@ def is_call_of_a_name(node: ast.AST) -> bool:
     return isinstance(node, ast.Call) and isinstance(node.func, ast.Name)
 
 
-@pytest.mark.parametrize("name", ["figures", "lines", "marks", "plane", "ratios", "sizes", "convergence"])
+@pytest.mark.parametrize("name", ["figures", "lines", "marks", "plane", "ratios", "sizes", "convergence", "divergence"])
 def test_figures_compute_nothing(name: str) -> None:
     """They draw what frames hold; whatever needs NumPy is computed elsewhere."""
     assert "numpy" not in imports((PACKAGE / "reporting" / f"{name}.py").read_text())

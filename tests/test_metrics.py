@@ -9,6 +9,7 @@ import polars as pl
 import pytest
 from polars.testing import assert_frame_equal
 
+from helpers.synthetic import WITHOUT_PAIRS
 from ppldelta import schema
 from ppldelta.analysis import metrics
 from ppldelta.analysis.metrics import document_metrics, model_metrics
@@ -283,9 +284,7 @@ def test_small_differences_survive_many_tokens() -> None:
         "logp_cmp": np.full(n, -10.0, np.float32) + step,
         "delta": np.full(n, step, np.float32),
     }
-    tokens = pl.DataFrame(columns, schema={name: tokens.schema[name] for name in columns}).with_columns(
-        pl.lit(None, schema.TOKENS[name]).alias(name) for name in (*schema.PAIR, *schema.TOPS)
-    )
+    tokens = pl.DataFrame(columns, schema={name: tokens.schema[name] for name in columns}).with_columns(WITHOUT_PAIRS)
     (document,) = documents_of(tokens).to_dicts()
     assert document["gain"] == pytest.approx(float(step), rel=1e-12)
     assert document["ppl_ref"] == pytest.approx(math.exp(10), rel=1e-12)

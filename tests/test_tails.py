@@ -7,6 +7,7 @@ import polars as pl
 import pytest
 from polars.testing import assert_frame_equal
 
+from helpers.synthetic import WITHOUT_PAIRS
 from ppldelta import schema
 from ppldelta.analysis.metrics import document_metrics, model_metrics
 from ppldelta.analysis.tails import find_tails
@@ -67,9 +68,8 @@ def test_values_of_documents_and_models() -> None:
 def test_a_run_without_kld_has_none() -> None:
     """One of two comparisons, or of both: null, neither 0 nor NaN, and the other one's numbers stay."""
     tokens = random_records(n_documents=12)
-    absent = [pl.lit(None, schema.TOKENS[name]).alias(name) for name in (*schema.PAIR, *schema.TOPS)]
     without = pl.concat([
-        part.with_columns(absent) if model == "m1" else part
+        part.with_columns(WITHOUT_PAIRS) if model == "m1" else part
         for (model,), part in tokens.with_columns(key=pl.col("model").cast(pl.String))
         .partition_by("key", include_key=False, as_dict=True, maintain_order=True).items()
     ]).select(list(schema.TOKENS))  # fmt: skip

@@ -29,7 +29,8 @@ PAIR = np.dtype(
 def tops(top_k: int) -> np.dtype[np.void]:
     """Fields of what both models find most probable: the `top_k` best tokens of each, best first.
 
-    Of equally probable ones the first comes first; `top_logp_*` are float32 in nats, and `top_tokens_*` int32.
+    Of equally probable tokens the one with the smaller number comes first; `top_logp_*` are float32 in nats, and
+    `top_tokens_*` int32.
     """
     return np.dtype(
         [
@@ -42,7 +43,7 @@ def tops(top_k: int) -> np.dtype[np.void]:
 
 
 def record(top_k: int) -> np.dtype[np.void]:
-    """A record with those fields as well, if there are any."""
+    """Type of a record: `PAIR`, and with a `top_k` above 0 the fields of `tops` behind it."""
     return np.dtype(PAIR.descr + tops(top_k).descr) if top_k else PAIR
 
 
@@ -56,7 +57,7 @@ def joined(parts: Sequence[NDArray[np.void]]) -> NDArray[np.void]:
 
 
 def part(records: NDArray[np.void], dtype: np.dtype[np.void]) -> NDArray[np.void]:
-    """Those fields of records that `dtype` has."""
+    """A copy of records with the fields of `dtype` alone."""
     some = np.empty(len(records), dtype)
     for name in dtype.names or ():
         some[name] = records[name]

@@ -18,12 +18,12 @@ import polars as pl
 from ppldelta import _core, schema
 from ppldelta.analysis.confidence import confidence
 from ppldelta.analysis.differences import differences
-from ppldelta.analysis.floor import noise_notes
 from ppldelta.analysis.metrics import document_metrics, model_metrics
 from ppldelta.analysis.tails import find_tails
 from ppldelta.errors import names_left_out
 from ppldelta.family import Family
 from ppldelta.reporting.budget import BUDGET, DEFAULT_VIEWS
+from ppldelta.reporting.floor import noise_notes
 from ppldelta.reporting.payload import make_payload
 from ppldelta.saved import folder as saved
 from ppldelta.saved.files import write_whole
@@ -50,7 +50,7 @@ class Result:
             and more (`ppldelta.family.Family`).
         warnings: what the reader of the numbers should know, in sentences.
         folder: where the result was loaded from; None for a fresh one.
-        left_out: what of the given is not in the result: "document", "folder" or "comparison" → names. The warnings
+        left_out: what of the given is not in the result: kind (`errors.LeftOut`) → names. The warnings
             say why; empty if an older version saved the result.
     """
 

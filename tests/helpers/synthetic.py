@@ -21,6 +21,8 @@ CATEGORIES = ("code", "multilingual", "prose")
 WORDS = " the of and a to in is it that was he for on are with as his they be at one have this from or had by word"
 SPLIT = "éß漢字かתш🙂"  # each a token for its first byte and one for the rest
 N_VOCAB = 2000
+WITHOUT_PAIRS = [pl.lit(None, schema.TOKENS[name]).alias(name) for name in (*schema.PAIR, *schema.TOPS)]
+"""Columns that make token records of a run without `kld` of others."""
 
 
 def vocabulary(n_vocab: int = N_VOCAB) -> list[bytes]:

@@ -1,7 +1,7 @@
 """What a reference and its comparisons say of each token as a pair (`schema.PAIR`), on the rows of `aligned`.
 
-Apart from `aligned`, since only a run with `kld` has these columns, and of a large corpus only some documents' are
-wanted.
+They stand apart from `aligned`, since only a run with `kld` has these columns, and since of a large corpus only some
+documents' are wanted.
 """
 
 from __future__ import annotations
@@ -105,6 +105,9 @@ def row_of(records: AlignedRecords, part: pl.DataFrame, documents: Sequence[str]
         records: of the family.
         part: columns ``document, pos``; every one of them stands in `records`.
         documents: names, in the order of `records`.
+
+    Returns:
+        int64, shape (n_records,).
     """
     places = pl.DataFrame({"document": list(documents)}, schema={"document": pl.String()}).with_row_index("place")
     document = np.repeat(np.arange(len(documents), dtype=np.uint64), np.diff(records.offsets))

@@ -19,7 +19,7 @@ import math
 import numpy as np
 import polars as pl
 
-from ppldelta.analysis.uncertainty import DOCUMENTS_MIN, LEVEL, Resamples
+from ppldelta.analysis.uncertainty import DOCUMENTS_MIN, LEVEL, Resamples, percentile_interval
 from ppldelta.schema import CONFIDENCE
 
 BOUNDS = (0.0, 0.25, 0.5, 0.75, 0.95, 1.0)
@@ -43,7 +43,7 @@ def confidence(tokens: pl.DataFrame, *, n_resamples: int = 2000, seed: int = 0, 
         empty bin are null, intervals where fewer than `DOCUMENTS_MIN` documents have a token in it.
 
     Raises:
-        PpldeltaError: `n_resamples` is below 1.
+        PpldeltaError: `n_resamples` is below 1, or `level` not between 0 and 1.
     """
     names = ["family", "model", "document"]
     bin_ = pl.sum_horizontal(
@@ -91,7 +91,7 @@ def _bins(part: pl.DataFrame, resamples: Resamples, level: float) -> list[dict[s
             if sums[0]:
                 row[name] = sums[j] / sums[0]
             if n_documents[i] >= DOCUMENTS_MIN:
-                low, high = np.quantile(some[:, j] / some[:, 0], [(1 - level) / 2, (1 + level) / 2])
+                low, high = percentile_interval(some[:, j] / some[:, 0], level=level)
                 row |= {f"{name}_low": float(low), f"{name}_high": float(high)}
         rows.append(row)
     return rows

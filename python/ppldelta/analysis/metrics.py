@@ -179,8 +179,8 @@ def _from_sums() -> dict[str, pl.Expr]:
     common = pl.col("products") / n - mean_ref * mean_cmp
     in_lockstep = pl.when(pl.col("n_kld") == n)
     return {
-        "ppl_ref": (pl.col("nats_ref") / n).exp(),
-        "ppl_cmp": (pl.col("nats_cmp") / n).exp(),
+        "ppl_ref": mean_ref.exp(),
+        "ppl_cmp": mean_cmp.exp(),
         "delta": -d,
         "gain": gain / n,
         "loss": loss / n,
@@ -194,7 +194,7 @@ def _from_sums() -> dict[str, pl.Expr]:
         "ppl_ratio": d.exp(),
         "dp_mean": pl.col("sum_dp") / n,
         "dp_rms": (pl.col("sum_dp2") / n).sqrt(),
-        "ppl_diff": (pl.col("nats_cmp") / n).exp() - (pl.col("nats_ref") / n).exp(),
+        "ppl_diff": mean_cmp.exp() - mean_ref.exp(),
         "logp_sd_ref": spread_ref,
         "logp_sd_cmp": spread_cmp,
         "logp_cor": pl.when(spread_ref * spread_cmp > 0).then(common / (spread_ref * spread_cmp)),

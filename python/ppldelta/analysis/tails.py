@@ -31,7 +31,6 @@ _MODEL: dict[str, pl.DataType] = dict.fromkeys(("family", "model", "category", "
 _IN_DOCUMENTS = [name for names in PERCENTILES.values() for name in names]
 _IN_MODELS = [*_IN_DOCUMENTS, *(f"{name}_{end}" for name in PERCENTILE_INTERVALS for end in ("low", "high"))]
 
-
 _NEAR = 0.05  # of the way from a percentile to an end of its interval: how near the end is found
 _ROUNDS = 10
 _SLICE = 1 << 20

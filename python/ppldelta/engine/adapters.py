@@ -12,8 +12,8 @@ from ppldelta.models.source import Adapter
 from ppldelta.wording.names import printable
 
 
-def loaded(model: _core.Model, path: Path, adapters: Sequence[Adapter]) -> list[tuple[_core.Adapter, float]]:
-    """The adapters and their scales, as `_core.Scorer` takes them.
+def load_adapters(model: _core.Model, path: Path, adapters: Sequence[Adapter]) -> list[tuple[_core.Adapter, float]]:
+    """Loads adapters; gives each with its scale, as `_core.Scorer` takes them.
 
     Args:
         model: with weights.

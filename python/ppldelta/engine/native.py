@@ -1,8 +1,8 @@
 """The Python side of the native border: validates and calls `_core`.
 
-A `Model` holds the weights; a `Scorer` holds a context of fixed size and turns windows into log-probabilities: one per
-call, so that a window's numbers never depend on its neighbours, or several where that keeps a GPU busy. It also keeps a
-reference's rows of logits and compares those of another model with them.
+A `Model` holds the weights; a `Scorer` holds a context of fixed size and turns windows into log-probabilities: a window
+per call, so that its numbers never depend on its neighbours, or several where that keeps a GPU busy. A `Scorer` also
+keeps a reference's rows of logits, and compares those of another model with them.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ppldelta import _core
-from ppldelta.engine.adapters import loaded
+from ppldelta.engine.adapters import load_adapters
 from ppldelta.engine.devices import devices, has_gpu, kernels_of
 from ppldelta.engine.kept import KeptRows
 from ppldelta.engine.llama_log import forward_log, guard, unstarted
@@ -193,7 +193,7 @@ class Model:
             return self._core.tokenize(text)
 
     def pieces(self, tokens: NDArray[np.int32]) -> list[bytes]:
-        """The bytes of each token; one character may be spread over several. Other tokens raise ValueError."""
+        """The bytes of each token; a character may be spread over several. Others than the vocabulary's: ValueError."""
         _check_tokens(tokens, self.info.n_vocab)
         return self._core.pieces(tokens)
 
@@ -206,7 +206,7 @@ class Scorer:
         n_ctx: most tokens that a window may feed, and of windows that are scored together all of them.
         n_ubatch: most tokens in a micro-batch. This and `n_outputs_max` determine the numbers in their last digits.
         threads: CPU threads.
-        n_outputs_max: most scored tokens in one, if a window is alone; n_vocab float32 each; n_ubatch by default.
+        n_outputs_max: most scored tokens in a micro-batch of a lone window (n_vocab float32 each); default n_ubatch.
         n_seq_max: most windows that are scored together.
         bf16: round what each layer hands on to bfloat16, as engines that keep activations in it do.
         adapters: LoRAs and their scales, applied in this context; the model's weights stay as they are.
@@ -232,7 +232,7 @@ class Scorer:
         self.n_seq_max = n_seq_max
         n_ubatch = min(n_ubatch, n_ctx)
         n_outputs_max = min(n_outputs_max or n_ubatch, n_ubatch)
-        loras = loaded(model._core, model.path, adapters)
+        loras = load_adapters(model._core, model.path, adapters)
         with guard(
             f"cannot make a context of {n_ctx} tokens for `{printable(model.path)}`",
             "a smaller `n_ctx` or `n_ubatch` needs less memory",
@@ -261,7 +261,7 @@ class Scorer:
     ) -> list[NDArray[np.float32]]:
         """Log-probabilities of the targets of several windows, each a sequence of its own in one batch.
 
-        A window's last digits depend on the others. All are one step: no interrupt, and no `on_step` in between.
+        The last digits of a window's numbers depend on the others. All are one step: no interrupt or `on_step` within.
 
         Raises:
             ValueError: also for more than `n_seq_max` windows, or more than `n_ctx` tokens in all of them.

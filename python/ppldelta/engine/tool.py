@@ -1,7 +1,7 @@
 """Runs a program of llama.cpp that the package carries, while somebody waits for the file that it writes.
 
-Nothing is read from its log but the reason of a failure. It has a session of its own, so that Ctrl-C reaches only the
-caller, who ends it; if the caller is killed, the next line that the program writes ends it.
+Nothing is read from the program's log but the reason of a failure. The program has a session of its own, so that Ctrl-C
+reaches only the caller, who ends it; if the caller is killed, the next line that the program writes ends it.
 """
 
 from __future__ import annotations
@@ -15,8 +15,6 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-import loky
-
 from ppldelta import posix
 from ppldelta.engine import llama_log
 from ppldelta.errors import ModelError, ProcessLostError
@@ -27,18 +25,12 @@ FOLDER = Path(__file__).parents[1] / "bin"
 
 _POLL_S = 0.1
 _LINES = 40
-_REASON = re.compile(
-    r"(?:^| E )error: (.*)"
-)  # the patched tool's last line, behind a time and a level where it logs them
+_REASON = re.compile(r"(?:^| E )error: (.*)")
+"""The patched tool's last line, with a time and a level before it if it logs them."""
 _ENVIRONMENT = {
     "GGML_NO_BACKTRACE": "1",  # ggml would start a debugger
     "GOMP_SPINCOUNT": "1000",  # as ppldelta._load says
 }
-
-
-def cpu_threads(asked: int | None) -> int:
-    """What `threads` means on this machine."""
-    return asked or loky.cpu_count(only_physical_cores=True)
 
 
 def run_tool(

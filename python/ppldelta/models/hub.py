@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from ppldelta.errors import ModelError
-from ppldelta.models.source import SPLIT
+from ppldelta.models.source import SPLIT, part_names, part_number
 from ppldelta.wording.names import printable
 
 _ID = r"[A-Za-z0-9_](?:[A-Za-z0-9_.-]*[A-Za-z0-9_])?"
@@ -21,7 +21,7 @@ _NAME = re.compile(
 _ADDRESS = re.compile(r"(?:https?|hf)://|(?:www\.)?(?:hf\.co|huggingface\.co)/", re.IGNORECASE)
 _BY_DEFAULT = ("Q4_K_M", "Q8_0")
 _NO_MODEL = ("mmproj", "imatrix", "mtp-", "eagle3-", "dflash-", "dspark-")
-"""What names of files hold that belong to a model and are none."""
+"""Words in the names of files that go with a model and are not one themselves."""
 _TAG = re.compile(r"[-.]([A-Z0-9_]+)$", re.IGNORECASE)
 _MOST_LISTED = 16
 
@@ -79,8 +79,8 @@ def is_address(text: str) -> bool:
 def choose(name: HubName, paths: Sequence[str]) -> list[str]:
     """The files that a name means, of those in its repository.
 
-    Files that belong to a model and are none (projectors for images, importance matrices, draft models) are never
-    taken.
+    Files that go with a model and are not one themselves (projectors for images, importance matrices, draft models) are
+    never taken.
 
     Args:
         name: a name on the hub.
@@ -98,7 +98,7 @@ def choose(name: HubName, paths: Sequence[str]) -> list[str]:
     if name.names_a_file:
         first = _named(name, paths, models)
     else:
-        firsts = [path for path in models if _part(path) == 1]
+        firsts = [path for path in models if part_number(path) == 1]
         wanted = (name.pick,) if name.pick else _BY_DEFAULT
         fitting = [path for quant in wanted for path in firsts if _has_quant(path, quant)]
         if not name.pick:
@@ -109,7 +109,7 @@ def choose(name: HubName, paths: Sequence[str]) -> list[str]:
                 hint=f"it has {_listed(_quants(models))}",
             )
         first = fitting[0]
-    parts = _parts(first)
+    parts = part_names(first)
     if missing := [path for path in parts if path not in paths]:
         raise ModelError(
             f"the repository `{name.repo}` lacks a part of this model: `{printable(missing[0])}`",
@@ -128,18 +128,6 @@ def _has_quant(path: str, quant: str) -> bool:
     return re.search(rf"(?<![A-Za-z0-9]){re.escape(quant)}[.-]", path, re.IGNORECASE) is not None
 
 
-def _part(path: str) -> int:
-    split = SPLIT.search(path)
-    return int(split[1]) if split else 1
-
-
-def _parts(first: str) -> list[str]:
-    split = SPLIT.search(first)
-    if not split:
-        return [first]
-    return [f"{first[: split.start()]}-{i:05d}-of-{split[2]}.gguf" for i in range(1, int(split[2]) + 1)]
-
-
 def _named(name: HubName, paths: Sequence[str], models: Sequence[str]) -> str:
     """
     Raises:
@@ -147,28 +135,26 @@ def _named(name: HubName, paths: Sequence[str], models: Sequence[str]) -> str:
     """
     path = name.pick or ""
     if path not in paths:
-        firsts = [each for each in models if _part(each) == 1]
+        firsts = [each for each in models if part_number(each) == 1]
         raise ModelError(
             f"the repository `{name.repo}` has no file `{printable(path)}`", hint=f"it has {_listed(firsts)}"
         )
     if not _is_model(path):
         raise ModelError(
-            f"`{printable(path)}` in the repository `{name.repo}` belongs to a model and is none",
-            hint=f"name the model: {_listed([each for each in models if _part(each) == 1])}",
+            f"`{printable(path)}` in the repository `{name.repo}` goes with a model and is not one itself",
+            hint=f"name the model: {_listed([each for each in models if part_number(each) == 1])}",
         )
-    if _part(path) != 1:
-        split = SPLIT.search(path)
-        assert split
+    if part_number(path) != 1:
         raise ModelError(
-            f"`{printable(path)}` is part {_part(path)} of a split model",
-            hint=f"name the first part: `{name.repo}:{path[: split.start()]}-00001-of-{split[2]}.gguf`",
+            f"`{printable(path)}` is part {part_number(path)} of a split model",
+            hint=f"name the first part: `{name.repo}:{part_names(path)[0]}`",
         )
     return path
 
 
 def _quants(models: Sequence[str]) -> list[str]:
     """What the files' names end in, each once; the names themselves if one ends in nothing of that kind."""
-    firsts = [path for path in models if _part(path) == 1]
+    firsts = [path for path in models if part_number(path) == 1]
     tags = [_TAG.search(SPLIT.sub("", path).removesuffix(".gguf")) for path in firsts]
     if not all(tags):
         return firsts
@@ -187,7 +173,7 @@ def _no_gguf(name: HubName, paths: Sequence[str]) -> ModelError:
             f"`…/{name.repo.partition('/')[2]}-GGUF`), or convert it with llama.cpp's convert_hf_to_gguf.py"
         )
     elif others := [path for path in paths if path.endswith(".gguf")]:
-        hint = f"{_listed(others)} belongs to a model and is none; name the repository that has the model"
+        hint = f"{_listed(others)} goes with a model and is not one itself; name the repository that has the model"
     else:
         hint = "name a repository with GGUF files"
     return ModelError(f"the repository `{name.repo}` has no GGUF file of a model", hint=hint)

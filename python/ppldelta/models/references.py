@@ -20,9 +20,9 @@ from ppldelta.models.source import Adapter, ModelSource
 from ppldelta.wording.names import as_utf8, printable, shown_type
 
 GGUF_MAGIC = b"GGUF"
-_ADAPTER = re.compile(r"(?P<path>.+\.gguf)(?::(?P<scale>[^:]+))?", re.DOTALL)
 KLD_MAGIC = b"_logits_"
 """How a `.kld` file begins, llama-perplexity's of a model's log-probabilities."""
+_ADAPTER = re.compile(r"(?P<path>.+\.gguf)(?::(?P<scale>[^:]+))?", re.DOTALL)
 
 
 @dataclass(frozen=True)

@@ -18,6 +18,20 @@ from ppldelta.wording.names import as_utf8, printable
 SPLIT = re.compile(r"-(\d{5})-of-(\d{5})\.gguf$")  # as llama.cpp's gguf-split names the files of one model
 
 
+def part_number(name: str) -> int:
+    """Which of a split model's files a file is, by its name; 1 for a model in one file."""
+    split = SPLIT.search(name)
+    return int(split[1]) if split else 1
+
+
+def part_names(name: str) -> list[str]:
+    """The names of all files of the model that a file belongs to, in order; folders before the name stay."""
+    split = SPLIT.search(name)
+    if not split:
+        return [name]
+    return [f"{name[: split.start()]}-{i:05d}-of-{split[2]}.gguf" for i in range(1, int(split[2]) + 1)]
+
+
 @dataclass(frozen=True)
 class Adapter:
     """A LoRA that is applied to a model.
@@ -78,11 +92,7 @@ class ModelSource:
     @property
     def parts(self) -> list[Path]:
         """The model's own files: `path` alone, or as many as its name says if gguf-split made several."""
-        split = SPLIT.search(self.path.name)
-        if not split:
-            return [self.path]
-        head = self.path.name[: split.start()]
-        return [self.path.with_name(f"{head}-{i:05d}-of-{split[2]}.gguf") for i in range(1, int(split[2]) + 1)]
+        return [self.path.with_name(name) for name in part_names(self.path.name)]
 
     @property
     def files(self) -> list[Path]:
@@ -92,8 +102,7 @@ class ModelSource:
     @property
     def part_number(self) -> int:
         """Which of a split model's files `path` is; 1 for a model in one file."""
-        split = SPLIT.search(self.path.name)
-        return int(split[1]) if split else 1
+        return part_number(self.path.name)
 
     @property
     def name(self) -> str:

@@ -98,4 +98,5 @@ def _sums(terms: NDArray[np.float32]) -> NDArray[np.float32]:
 
 
 def joined(parts: list[Values]) -> Values:
+    """The values of several parts one after the other; all have the same names."""
     return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}

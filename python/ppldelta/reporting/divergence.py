@@ -158,23 +158,22 @@ def _model_traces(row: Row, y: int, name: str, edge: tuple[float, str], color: s
 
 
 def _says(row: Row, tail: Sequence[tuple[float, str]]) -> str:
-    low, high = ends(row, "kld")
-    interval = (
-        f" ({numbers.significant(low)} to {numbers.significant(high)})"
-        if numbers.known(low) and numbers.known(high)
-        else ""
-    )
+    interval = numbers.significant_interval(*ends(row, "kld"))
     top_low, top_high = ((None if each is None else 100 * each) for each in ends(row, "same_top"))
     between = numbers.interval(top_low, top_high, 1)
-    top = numbers.fixed(100 * (number(row, "same_top") or 0.0), 1)
+    top = numbers.percent(number(row, "same_top") or 0.0)
     return "<br>".join(
         (
             f"<b>{literal(text(row, 'model'))}</b>",
-            f"mean KL divergence <b>{numbers.significant(number(row, 'kld'))}</b>{interval} nats",
+            f"mean KL divergence <b>{numbers.significant(number(row, 'kld'))}</b>{_bracketed(interval)} nats",
             *(f"{title} {numbers.significant(value)}" for value, title in tail),
-            f"same top token {top}\N{NO-BREAK SPACE}%" + (f" ({between})" if between else ""),
+            f"same top token {top}{_bracketed(between)}",
         )
     )
+
+
+def _bracketed(interval: str) -> str:
+    return f" ({interval})" if interval else ""
 
 
 def _confidence_traces(model: str, rows: Sequence[Row], color: str) -> list[go.Scatter]:
@@ -216,22 +215,16 @@ def _confidence_traces(model: str, rows: Sequence[Row], color: str) -> list[go.S
 
 
 def _says_bin(row: Row, n_all: float, kld_all: float) -> str:
-    low, high = (numbers.fixed(100 * (number(row, f"bin_{end}") or 0.0), 0) for end in ("low", "high"))
-    first, last = ends(row, "kld")
-    interval = (
-        f" ({numbers.significant(first)} to {numbers.significant(last)})"
-        if numbers.known(first) and numbers.known(last)
-        else ""
-    )
+    low, high = number(row, "bin_low") or 0.0, number(row, "bin_high") or 0.0
+    interval = numbers.significant_interval(*ends(row, "kld"))
     n, kld = number(row, "n_scored") or 0.0, number(row, "kld") or 0.0
     return "<br>".join(
         (
             f"<b>{literal(text(row, 'model'))}</b>",
-            f"where the reference is {low} to {high}\N{NO-BREAK SPACE}% sure",
-            f"mean KL divergence <b>{numbers.significant(kld)}</b>{interval} nats",
-            f"same top token {numbers.fixed(100 * (number(row, 'same_top') or 0.0), 1)}\N{NO-BREAK SPACE}%",
-            f"{numbers.fixed(100 * n / n_all, 0)}\N{NO-BREAK SPACE}% of the tokens,"
-            f" {numbers.fixed(100 * n * kld / kld_all, 0)}\N{NO-BREAK SPACE}% of the divergence",
+            f"where the reference is {numbers.fixed(100 * low, 0)} to {numbers.percent(high, 0)} sure",
+            f"mean KL divergence <b>{numbers.significant(kld)}</b>{_bracketed(interval)} nats",
+            f"same top token {numbers.percent(number(row, 'same_top') or 0.0)}",
+            f"{numbers.percent(n / n_all, 0)} of the tokens, {numbers.percent(n * kld / kld_all, 0)} of the divergence",
         )
     )
 

@@ -95,7 +95,7 @@ def _divergence(row: Row) -> list[str]:
     kld, top = number(row, "kld"), number(row, "same_top")
     if not (numbers.known(kld) and numbers.known(top)):
         return []
-    return [f"KL divergence {numbers.significant(kld)}, same top {numbers.fixed(100 * top, 1)}\N{NO-BREAK SPACE}%"]
+    return [f"KL divergence {numbers.significant(kld)}, same top {numbers.percent(top)}"]
 
 
 def _interval(row: Row, column: str, digits: int) -> str:

@@ -85,9 +85,9 @@ def _divergence(row: Row) -> list[Piece]:
             pieces.append(Piece(f" ({interval})", "interval"))
     if numbers.known(same := number(row, "same_top")):
         low, high = ends(row, "same_top")
-        pieces += [Piece("; it finds the same token most probable at "), Piece(_percent(same), "number")]
+        pieces += [Piece("; it finds the same token most probable at "), Piece(numbers.percent(same), "number")]
         if numbers.known(low) and numbers.known(high):
-            pieces.append(Piece(f" ({numbers.fixed(100 * low, 1)} to {_percent(high)})", "interval"))
+            pieces.append(Piece(f" ({numbers.fixed(100 * low, 1)} to {numbers.percent(high)})", "interval"))
         pieces.append(Piece(" of the tokens"))
     return [*pieces, Piece(".")]
 
@@ -131,10 +131,6 @@ def _amount(step: Step, *, signed: bool = False) -> list[Piece]:
         Piece(" "),
         Piece(f"({interval})", "interval"),
     ]
-
-
-def _percent(part: float) -> str:
-    return f"{numbers.fixed(100 * part, 1)}\N{NO-BREAK SPACE}%"
 
 
 def _value(row: Row, column: str, *, unit: bool = False) -> list[Piece]:

@@ -108,8 +108,7 @@ def divergence(rows: Sequence[Row]) -> list[Piece]:
     kld, top = number(overall, "kld"), number(overall, "same_top")
     if not (numbers.known(kld) and numbers.known(top)):
         return []
-    low, high = ends(overall, "kld")
-    of_kld = f"{numbers.significant(low)} to {numbers.significant(high)}" if numbers.known(low) else ""
+    of_kld = numbers.significant_interval(*ends(overall, "kld"))
     top_low, top_high = (None if end is None else 100 * end for end in ends(overall, "same_top"))
     of_top = numbers.interval(top_low, top_high, 1)
     return [
@@ -117,7 +116,7 @@ def divergence(rows: Sequence[Row]) -> list[Piece]:
         Piece(f"{numbers.significant(kld)} {SHORT_UNITS['nats']}", "number"),
         *([Piece(" "), Piece(f"({of_kld})", "interval")] if of_kld else []),
         Piece(", the same most probable token at "),
-        Piece(f"{numbers.fixed(100 * top, 1)}\N{NO-BREAK SPACE}%", "number"),
+        Piece(numbers.percent(top), "number"),
         *([Piece(" "), Piece(f"({of_top})", "interval")] if of_top else []),
         Piece(" of the tokens."),
     ]

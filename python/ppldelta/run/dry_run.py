@@ -83,7 +83,7 @@ class Plan:
         models: the reference first.
         store: the file where evaluations are kept; None if they are not.
         warnings: what the reader of the numbers should know, in sentences.
-        left_out: what of the given a run would leave out: "document", "folder" or "comparison" → names.
+        left_out: what of the given a run would leave out: kind (`errors.LeftOut`) → names.
         n_fed_noise: tokens that the reference reads again for the noise floor; None if that is not asked for.
         time_noise_s: estimated seconds of that.
     """

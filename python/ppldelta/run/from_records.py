@@ -49,9 +49,9 @@ class _Run:
         file: the reference's rows.
         settings: what was asked for.
         progress: whether to show how far it is.
-        compared: comparisons that are done, by label.
-        failures: those that are not.
         pieces: the tokens' bytes.
+        compared: comparisons that are done, by label.
+        failures: what the others failed with, by label.
         build: what evaluates models; None if there are none.
         warnings: sentences for the reader.
     """
@@ -108,7 +108,7 @@ def score_kld(
     if not compared:
         raise next(iter(run.failures.values()))
     run.warnings += [checks.left_out(*failure) for failure in run.failures.items()]
-    return as_result(file, _family(run, compared), compared, run.pieces, [*_of_16_bits(run), *run.warnings])
+    return as_result(file, _family(run, compared), compared, run.pieces, [_of_16_bits(run), *run.warnings])
 
 
 def _compare_models(
@@ -218,7 +218,7 @@ def _family(run: _Run, compared: list[Compared]) -> Family:
     )
 
 
-def _of_16_bits(run: _Run) -> list[str]:
+def _of_16_bits(run: _Run) -> str:
     """What the reader of numbers from a `.kld` file should know."""
     cut = next(iter(run.compared.values())).values["cut_ref"]
     text = (
@@ -233,4 +233,4 @@ def _of_16_bits(run: _Run) -> list[str]:
         )
     if not run.build:
         text += " No tokenizer is at hand: tokens are shown as numbers, and bits per byte are not known."
-    return [text]
+    return text

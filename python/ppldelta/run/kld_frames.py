@@ -19,7 +19,10 @@ from ppldelta.wording.names import as_utf8
 
 @dataclass(frozen=True, eq=False)
 class Compared:
-    """One comparison: what is known of it, and its values of each scored token, by the names of `schema.TOKENS`."""
+    """One comparison: what is known of it, and its values of each scored token.
+
+    The values bear the names of `schema.TOKENS`; beside them are those that only `records.rows` has, such as `top_ref`.
+    """
 
     facts: ModelFacts
     values: Values

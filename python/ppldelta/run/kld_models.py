@@ -18,9 +18,10 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from ppldelta.engine.loaded import default_threads
 from ppldelta.engine.native import Build, ModelInfo
 from ppldelta.engine.remote import RemoteModel
-from ppldelta.engine.tool import cpu_threads, run_tool
+from ppldelta.engine.tool import run_tool
 from ppldelta.errors import ModelError, PpldeltaError, TokenizerMismatchError
 from ppldelta.records.kld import KldFile
 from ppldelta.records.rows import Values
@@ -185,7 +186,7 @@ def _flags(
     """With a batch of one chunk, as `score` evaluates: the tool's default packs several and moves the last digits."""
     n_ctx, layers = str(file.n_ctx), settings.n_gpu_layers
     flags = ["-m", os.path.abspath(model.source.path), "-c", n_ctx, "-b", n_ctx, "-ub", str(settings.n_ubatch)]
-    flags += ["-t", str(cpu_threads(settings.threads)), "--kl-divergence"]
+    flags += ["-t", str(settings.threads or default_threads()), "--kl-divergence"]
     flags += ["--kl-divergence-base", os.path.abspath(file.path), "--signed-deltas", str(path)]
     if not build.on_gpu(layers):
         flags += ["-ngl", "0", "--device", "none"]  # a device that holds no layer would multiply all the same

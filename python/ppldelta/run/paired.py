@@ -44,12 +44,13 @@ def rows(key: Key, records: NDArray[np.void]) -> list[tuple[Key, NDArray[np.void
 
 
 def _wide(store: Store, keys: Sequence[Key], top_k: int) -> Iterator[list[Key]]:
-    """The keys of best tokens, as many as asked for first, then of more; for each number of them, one for each key."""
+    """For each number of best tokens that the store has, from `top_k` upwards: the keys of all windows."""
     for k in store.wider(replace(keys[0], top_k=top_k)) if keys else ():
         yield [replace(key, top_k=k) for key in keys]
 
 
 def _narrowed(values: NDArray[np.void], top_k: int) -> NDArray[np.void]:
+    """The first `top_k` of the best tokens."""
     some = np.empty(len(values), tops(top_k))
     for name in some.dtype.names or ():
         some[name] = values[name][:, :top_k]

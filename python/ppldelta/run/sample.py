@@ -24,7 +24,7 @@ def sample(batches: Sequence[Batch], category_of: Callable[[Batch], str]) -> lis
 
     Args:
         batches: of all windows, which are evaluated together; on a CPU each holds one.
-        category_of: says to which category a batch belongs, by its first document.
+        category_of: gives the category of a batch, which is that of its first document.
 
     Returns:
         Whole batches in the order of the corpus, of at least `N_WINDOWS` windows and `PART` of all of them, as far as

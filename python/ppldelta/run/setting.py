@@ -1,4 +1,4 @@
-"""What is known of a setting of a run beside its name, its type and its default."""
+"""The type in which `settings` says of each field what the command line, the signature and the docs make of it."""
 
 from __future__ import annotations
 

@@ -40,7 +40,7 @@ class Key:
         engine: text that names what else the numbers depend on: versions, backend, micro-batch …
         reference: sha256 of the reference's content, where the values are those of a pair; empty for a model's own
             log-probabilities.
-        top_k: how many of the best tokens of both the values hold, where they are these; 0 for other values.
+        top_k: of values that are best tokens, how many of each model they hold; 0 for other values.
     """
 
     model: str

@@ -71,12 +71,22 @@ def params(value: int | None) -> str:
     return _scaled(value, ("", " k", " M", " B", " T"))
 
 
+def percent(part: float | None, digits: int = 1) -> str:
+    """A part of 1 in per cent: 99.5 %."""
+    return f"{fixed(100 * part, digits)}\N{NO-BREAK SPACE}%" if known(part) else NONE
+
+
 def interval(low: float | None, high: float | None, digits: int = 3, *, sign: bool = False) -> str:
     """Both ends of an interval, or nothing when there is none."""
     if not (known(low) and known(high)):
         return ""
     write = signed if sign else fixed
     return f"{write(low, digits)} to {write(high, digits)}"
+
+
+def significant_interval(low: float | None, high: float | None) -> str:
+    """Both ends of an interval with three significant digits each, or nothing when there is none."""
+    return f"{significant(low)} to {significant(high)}" if known(low) and known(high) else ""
 
 
 def _scaled(value: int | None, suffixes: tuple[str, ...]) -> str:

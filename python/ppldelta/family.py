@@ -163,8 +163,8 @@ class Family:
 
     @property
     def noise_floor(self) -> Noise | None:
-        """The largest of each that any change gave, named for the change of the largest gain and loss; None if no noise
-        was measured."""
+        """The largest of each value that any change gave, so that several changes may have set it; `change` is that of
+        the largest gain + loss. None if no noise was measured."""
         if not self.noise:
             return None
         return Noise(

@@ -19,7 +19,7 @@ import math
 import numpy as np
 import polars as pl
 
-from ppldelta.analysis.uncertainty import DOCUMENTS_MIN, LEVEL, Resamples, percentile_interval
+from ppldelta.analysis.uncertainty import DOCUMENTS_MIN, LEVEL, N_RESAMPLES, SEED, Resamples, percentile_interval
 from ppldelta.schema import CONFIDENCE
 
 BOUNDS = (0.0, 0.25, 0.5, 0.75, 0.95, 1.0)
@@ -29,7 +29,9 @@ _SLICE = 1 << 20  # tokens at a time
 _SUMS = ["n_scored", "kld", "same_top"]
 
 
-def confidence(tokens: pl.DataFrame, *, n_resamples: int = 2000, seed: int = 0, level: float = LEVEL) -> pl.DataFrame:
+def confidence(
+    tokens: pl.DataFrame, *, n_resamples: int = N_RESAMPLES, seed: int = SEED, level: float = LEVEL
+) -> pl.DataFrame:
     """KL divergence and agreement of each comparison in each bin of the reference's confidence.
 
     Args:

@@ -33,7 +33,7 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from ppldelta.analysis.uncertainty import DOCUMENTS_MIN, LEVEL, Resamples
+from ppldelta.analysis.uncertainty import DOCUMENTS_MIN, LEVEL, N_RESAMPLES, SEED, Resamples
 from ppldelta.schema import DIFFERENCES
 
 METRICS = ("gain", "loss", "delta", "damage", "kld", "same_top")
@@ -47,7 +47,7 @@ _TESTS = 200  # at a time
 
 
 def differences(
-    documents: pl.DataFrame, *, n_resamples: int = 2000, seed: int = 0, level: float = LEVEL
+    documents: pl.DataFrame, *, n_resamples: int = N_RESAMPLES, seed: int = SEED, level: float = LEVEL
 ) -> pl.DataFrame:
     """Paired differences between every two comparisons of each family, over all documents and each category.
 

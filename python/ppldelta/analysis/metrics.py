@@ -64,7 +64,7 @@ import polars as pl
 
 from ppldelta.analysis.scores import LN2, SUMS, TOKENS_ONLY, by_name, document_scores, statistics, token_scores
 from ppldelta.analysis.tails import Tails, no_tails
-from ppldelta.analysis.uncertainty import DOCUMENTS_MIN, LEVEL, percentile_interval, resampled_sums
+from ppldelta.analysis.uncertainty import DOCUMENTS_MIN, LEVEL, N_RESAMPLES, SEED, percentile_interval, resampled_sums
 from ppldelta.errors import ResultError
 from ppldelta.schema import DOCUMENTS, INTERVALS, MODELS, WEIGHTINGS
 
@@ -208,8 +208,8 @@ def model_metrics(
     models: pl.DataFrame,
     tails: Tails | None = None,
     *,
-    n_resamples: int = 2000,
-    seed: int = 0,
+    n_resamples: int = N_RESAMPLES,
+    seed: int = SEED,
     level: float = LEVEL,
 ) -> pl.DataFrame:
     """Values of each comparison over all documents and over each category.

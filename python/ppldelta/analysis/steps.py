@@ -13,9 +13,14 @@ from dataclasses import dataclass
 import numpy as np
 import polars as pl
 
-from ppldelta.analysis.uncertainty import DOCUMENTS_MIN, LEVEL, percentile_interval, resampled_sums
-
-_N_RESAMPLES, _SEED = 2000, 0
+from ppldelta.analysis.uncertainty import (
+    DOCUMENTS_MIN,
+    LEVEL,
+    N_RESAMPLES,
+    SEED,
+    percentile_interval,
+    resampled_sums,
+)
 
 
 @dataclass(frozen=True)
@@ -67,7 +72,7 @@ def size_steps(documents: pl.DataFrame, models: pl.DataFrame, quants: Collection
     saved = -np.diff(sums.sum(axis=0)[:-1] / n.sum())
     ends: list[tuple[float | None, float | None]] = [(None, None)] * len(saved)
     if len(n) >= DOCUMENTS_MIN:
-        drawn = resampled_sums(sums, n_resamples=_N_RESAMPLES, seed=_SEED)
+        drawn = resampled_sums(sums, n_resamples=N_RESAMPLES, seed=SEED)
         low, high = percentile_interval(-np.diff(drawn[:, :-1] / drawn[:, -1:], axis=1), level=LEVEL)
         ends = list(zip(low.tolist(), high.tolist(), strict=True))
     return [

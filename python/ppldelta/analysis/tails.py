@@ -23,7 +23,7 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from ppldelta.analysis.uncertainty import DOCUMENTS_MIN, LEVEL, Resamples, percentile_interval
+from ppldelta.analysis.uncertainty import DOCUMENTS_MIN, LEVEL, N_RESAMPLES, SEED, Resamples, percentile_interval
 from ppldelta.schema import PERCENTILE_INTERVALS, PERCENTILES
 
 _DOCUMENT: dict[str, pl.DataType] = {"family": pl.String(), "model": pl.String(), "document": pl.String()}
@@ -98,7 +98,12 @@ class _Values:
 
 
 def find_tails(
-    tokens: pl.DataFrame, corpus: pl.DataFrame, *, n_resamples: int = 2000, seed: int = 0, level: float = LEVEL
+    tokens: pl.DataFrame,
+    corpus: pl.DataFrame,
+    *,
+    n_resamples: int = N_RESAMPLES,
+    seed: int = SEED,
+    level: float = LEVEL,
 ) -> Tails:
     """Percentiles of every comparison: of each document, of all of them, and of each category.
 

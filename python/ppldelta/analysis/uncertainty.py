@@ -24,6 +24,12 @@ LEVEL = 0.95
 DOCUMENTS_MIN = 5
 """Documents that an interval needs: resamples of two or three hardly ever leave the range of their own values."""
 
+N_RESAMPLES = 2000
+"""Of all intervals of a result."""
+
+SEED = 0
+"""Of the same: numbers of one result are compared on the same resamples."""
+
 _KEPT = 1 << 26  # counts that are kept, for each number of documents
 _CELLS = 1 << 22  # counts held at a time, so that 10 000 documents x 2000 resamples need tens of MB, not hundreds
 

@@ -94,7 +94,7 @@ def within_noise(family: Family, row: Row) -> list[Piece]:
         Piece(gain, "number"),
         Piece(", loss "),
         Piece(loss, "number"),
-        Piece(f", with {floor.change}): the model is equal to the reference, as far as these documents tell."),
+        Piece(", the largest of all changes): the model is equal to the reference, as far as these documents tell."),
     ]
 
 

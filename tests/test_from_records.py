@@ -17,11 +17,14 @@ import pytest
 
 import ppldelta
 from conftest import children, llama_perplexity, until
+from helpers.blocks import decode
 from helpers.kld_files import write_random_kld
 from ppldelta import demo
 from ppldelta.engine import tool
 from ppldelta.errors import ModelError, PpldeltaError, ProcessLostError, RecordsError, TokenizerMismatchError
 from ppldelta.records.rows import of_both, of_one
+from ppldelta.reporting.blocks import encode
+from ppldelta.reporting.payload import make_payload
 from ppldelta.run import kld_models
 
 N_CTX, N_CHUNKS = 128, 6
@@ -131,6 +134,23 @@ def test_what_the_tool_does_not_say_is_null(of_model: ppldelta.Result) -> None:
     assert of_model.models["kld"].null_count() == 0
 
 
+def test_the_report_of_a_nearly_equal_model_is_drawn_and_claims_nothing_that_is_unknown(
+    written: Written, tmp_path: Path
+) -> None:
+    """Rounded to 16 bits, the divergence of the same model comes out below 0 at some tokens."""
+    result = ppldelta.score(None, written.ref, {"same": demo.REFERENCE, "other": CMP}, kind="quant", progress=False)
+    assert result.tokens["kld"].min() < 0
+    assert result.families[0].quants == ["same", "other"]
+    assert result.confidence["kld"].null_count() < len(result.confidence)
+    assert result.confidence["same_top"].null_count() == len(result.confidence)
+    assert ppldelta.verify(result.save(tmp_path / "out")) == []
+    frames = {name: result.frames[name] for name in ("tokens", "documents", "pieces", "texts")}
+    payload = make_payload(**frames, families=result.families, n_views="all", budget=None)
+    _, documents = decode(encode(payload.blocks["f0.documents"]))
+    n = len(documents["n_scored"])
+    assert (documents["n_same"].reshape(-1, n) > documents["n_scored"]).all(), "nobody knows it"
+
+
 def test_a_file_against_itself_is_zero(written: Written, tmp_path: Path) -> None:
     shutil.copy(written.ref, tmp_path / "copy.kld")
     result = ppldelta.score(None, written.ref, {"itself": tmp_path / "copy.kld"}, progress=False)
@@ -224,6 +244,8 @@ def test_nothing_is_left_behind(written: Written, tmp_path: Path, monkeypatch: p
         ({"windows": "every"}, "`windows` must be 'perplexity'"),
         ({"n_ctx": 64}, "`n_ctx` is 128 in"),
         ({"max_windows": 1}, "`max_windows` is for documents"),
+        ({"top_k": 3}, "`top_k` needs the reference as a model"),
+        ({"noise_floor": True}, "`noise_floor` needs the reference as a model"),
     ],
 )
 def test_settings_that_mean_nothing_are_refused(arguments: dict[str, object], message: str, written: Written) -> None:

@@ -22,7 +22,7 @@ import ppldelta
 from ppldelta import demo, posix
 from ppldelta.commands import arguments, cluster, doctor
 from ppldelta.console import terminal
-from ppldelta.models.references import Named, is_kld
+from ppldelta.models.references import Named, is_kld, resolve
 from ppldelta.run.request import hub_of_run
 from ppldelta.run.settings import Settings
 from ppldelta.saved.files import prepared_folder
@@ -77,6 +77,8 @@ def _interrupted(options: argparse.Namespace, how: str, status: int) -> int:
 def _score(options: argparse.Namespace) -> int:
     if options.output is None and not options.dry_run:
         options.wrong_use("the following arguments are required: -o/--output (or --dry-run)")
+    if not options.corpus and options.ref.endswith(".kld"):
+        resolve(options.ref)  # a missing one is named as such
     if not options.corpus and not is_kld(options.ref):
         options.wrong_use("the following arguments are required: CORPUS (or a .kld file as --ref)")
     job: dict[str, Any] = {

@@ -58,7 +58,7 @@ def confidence(
         .agg(
             n_scored=pl.len().cast(pl.Float64()),
             kld=pl.col("kld").cast(pl.Float64()).sum(),
-            same_top=pl.col("same_top").sum().cast(pl.Float64()),
+            same_top=pl.col("same_top").cast(pl.Float64()).fill_null(float("nan")).sum(),
         )
         .collect()
         .with_columns(pl.col(names).cast(pl.String()))
@@ -90,6 +90,8 @@ def _bins(part: pl.DataFrame, resamples: Resamples, level: float) -> list[dict[s
         row: dict[str, float | int | None] = {"bin_low": BOUNDS[i], "bin_high": BOUNDS[i + 1], "n_scored": int(sums[0])}
         some = drawn[drawn[:, i, 0] > 0, i]
         for j, name in enumerate(_SUMS[1:], start=1):
+            if np.isnan(sums[j]):
+                continue  # nobody knows, as of same_top against a `.kld` file
             if sums[0]:
                 row[name] = sums[j] / sums[0]
             if n_documents[i] >= DOCUMENTS_MIN:

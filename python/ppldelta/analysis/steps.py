@@ -25,10 +25,10 @@ from ppldelta.analysis.uncertainty import (
 
 @dataclass(frozen=True)
 class Step:
-    """From one quant to the next larger one.
+    """From a quant to a larger one.
 
     Attributes:
-        smaller: the label of the smaller one.
+        smaller: the label of the one that does the least damage of all that are smaller.
         larger: of the larger one.
         more_bytes: how much larger its tensors are, above 0.
         saved: nats per token of damage that it does less; negative if it does more.
@@ -45,7 +45,8 @@ class Step:
 
 
 def size_steps(documents: pl.DataFrame, models: pl.DataFrame, quants: Collection[str]) -> list[Step]:
-    """The steps between neighbours by size, the smallest first.
+    """For each quant but the smallest the step from the best smaller one, the smallest first: only beside that one does
+    its size buy anything.
 
     Args:
         documents: rows of `schema.DOCUMENTS` of one family.
@@ -69,13 +70,17 @@ def size_steps(documents: pl.DataFrame, models: pl.DataFrame, quants: Collection
     n = per_model[0][2]["n_scored"].cast(pl.Float64()).to_numpy()
     damage = np.stack([rows["damage"].to_numpy() * n for _, _, rows in per_model], axis=1)
     sums = np.column_stack([damage, n])
-    saved = -np.diff(sums.sum(axis=0)[:-1] / n.sum())
+    means = sums.sum(axis=0)[:-1] / n.sum()
+    larger = list(range(1, len(means)))
+    smaller = [int(np.argmin(means[:at])) for at in larger]
+    saved = means[smaller] - means[larger]
     ends: list[tuple[float | None, float | None]] = [(None, None)] * len(saved)
     if len(n) >= DOCUMENTS_MIN:
         drawn = resampled_sums(sums, n_resamples=N_RESAMPLES, seed=SEED)
-        low, high = percentile_interval(-np.diff(drawn[:, :-1] / drawn[:, -1:], axis=1), level=LEVEL)
+        of_resamples = drawn[:, :-1] / drawn[:, -1:]
+        low, high = percentile_interval(of_resamples[:, smaller] - of_resamples[:, larger], level=LEVEL)
         ends = list(zip(low.tolist(), high.tolist(), strict=True))
     return [
-        Step(a[1], b[1], b[0] - a[0], float(value), *end)
-        for a, b, value, end in zip(per_model, per_model[1:], saved, ends, strict=False)
+        Step(per_model[a][1], per_model[b][1], per_model[b][0] - per_model[a][0], float(value), *end)
+        for a, b, value, end in zip(smaller, larger, saved, ends, strict=True)
     ]

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ppldelta.errors import RecordsError
-from ppldelta.records.kld import KldFile, read_kld
+from ppldelta.records.kld import RANGE, KldFile, read_kld
 from ppldelta.records.rows import of_both, require_same_tokens
 from ppldelta.wording.names import printable
 
@@ -26,6 +26,15 @@ _KLD_LEAST = -2e-3
 _LOGP_MOST = 1e-3
 """A log-probability of the reference is above 0 by what 16 bits lose of it."""
 
+_LOGP_REF_LEAST = -RANGE - np.log(2**22)
+"""The reference's are cut off below the most probable token, which has at least one part in the vocabulary's size."""
+
+_NATS_MOST = 1e3
+"""No model's logits lie further apart; that bounds log-probabilities of a comparison, and divergences."""
+
+_TOKENS_MOST = 2**22
+"""More tokens than a vocabulary has."""
+
 _AGAIN = "write the file again with `ppldelta perplexity --kl-divergence --signed-deltas FILE`"
 
 
@@ -36,7 +45,8 @@ def read_records(path: str | os.PathLike[str]) -> NDArray[np.void]:
         path: the file.
 
     Returns:
-        A structured array of shape [n_scored] and type `DTYPE`.
+        A structured array of shape [n_scored] and type `DTYPE`. The format has no checksum: damage that leaves values
+        possible cannot be seen.
 
     Raises:
         RecordsError: the file cannot be read, is something else, or holds values that cannot be log-probabilities.
@@ -63,10 +73,14 @@ def _possible(records: NDArray[np.void]) -> bool:
     logp = np.stack([records["logp_ref"], records["logp_cmp"]])
     if not (np.isfinite(logp).all() and (logp <= _LOGP_MOST).all()):
         return False
-    if not ((records["kld"] >= _KLD_LEAST).all() and np.isfinite(records["kld"]).all()):
+    if (records["logp_ref"] < _LOGP_REF_LEAST).any() or (records["logp_cmp"] < -_NATS_MOST).any():
+        return False
+    if not ((records["kld"] >= _KLD_LEAST) & (records["kld"] <= _NATS_MOST)).all():
         return False
     if not len(records):
         return True
+    if records["token"].max() >= _TOKENS_MOST:
+        return False
     if min(records["token"].min(), records["pos"].min()) < 0 or records["chunk"][0] != 0:
         return False
     step = np.diff(records["chunk"])

@@ -161,7 +161,7 @@ def _says(row: Row, tail: Sequence[tuple[float, str]]) -> str:
     interval = numbers.significant_interval(*ends(row, "kld"))
     top_low, top_high = ((None if each is None else 100 * each) for each in ends(row, "same_top"))
     between = numbers.interval(top_low, top_high, 1)
-    top = numbers.percent(number(row, "same_top") or 0.0)
+    top = numbers.percent(number(row, "same_top"))
     return "<br>".join(
         (
             f"<b>{literal(text(row, 'model'))}</b>",
@@ -223,7 +223,7 @@ def _says_bin(row: Row, n_all: float, kld_all: float) -> str:
             f"<b>{literal(text(row, 'model'))}</b>",
             f"where the reference is {numbers.fixed(100 * low, 0)} to {numbers.percent(high, 0)} sure",
             f"mean KL divergence <b>{numbers.significant(kld)}</b>{_bracketed(interval)} nats",
-            f"same top token {numbers.percent(number(row, 'same_top') or 0.0)}",
+            f"same top token {numbers.percent(number(row, 'same_top'))}",
             f"{numbers.percent(n / n_all, 0)} of the tokens, {numbers.percent(n * kld / kld_all, 0)} of the divergence",
         )
     )

@@ -28,6 +28,7 @@ KLD_LEAST = 2.0**-24
 ENTROPY_STEP = 1 / 256
 """Nats in a step of an entropy."""
 
+_UNKNOWN = 2**32 - 1
 _NONE = 65535  # what stands for a kld or an entropy that is unknown
 _DIFFERENCE_NONE = -32768
 _DIFFERENCE_MOST = 32767
@@ -45,13 +46,15 @@ DIVERGENCE_STEPS: dict[str, Json] = {
 
 
 def document_fields(family: FamilyRecords) -> list[tuple[str, str, object]]:
-    """Fields for the block of documents: mean `kld` of each under each model, and at how many tokens the tops agree."""
+    """Fields for the block of documents: mean `kld` of each under each model, and at how many tokens the tops agree
+    (more than a document has: nobody knows)."""
     rows = family.rows
     place = rows["m"].to_numpy(), rows["k"].to_numpy()
     kld = np.full((len(family.models), len(family.documents)), np.nan, np.float32)
     n_same = np.zeros(kld.shape, np.uint32)
     kld[place] = rows["kld"].to_numpy()  # null becomes NaN
-    n_same[place] = np.rint((rows["same_top"] * rows["n_scored"]).fill_null(0.0).fill_nan(0.0).to_numpy())
+    same = (rows["same_top"] * rows["n_scored"]).fill_null(float("nan")).to_numpy()
+    n_same[place] = np.where(np.isnan(same), _UNKNOWN, np.rint(np.nan_to_num(same)))
     return [("kld", "~f32", kld), ("n_same", "~u32", n_same)]
 
 
@@ -123,7 +126,7 @@ def detail_block(pairs: AlignedPairs, alternatives: Alternatives, k: int) -> byt
     exact, 0 for unknown; `same` is 1 or 0, and 2 for unknown. `Alternatives.fields` says what a run with `top_k` adds.
     """
     rows = pairs.offsets[k]
-    kld = pairs.kld[:, rows].astype(np.float64)
+    kld = np.maximum(pairs.kld[:, rows].astype(np.float64), 0)  # of a `.kld` file it may come out below
     known = np.isfinite(kld)
     with np.errstate(divide="ignore", invalid="ignore"):
         steps = np.clip(np.rint(np.log2(kld / KLD_LEAST) * KLD_STEPS) + 1, 0, _NONE - 1)

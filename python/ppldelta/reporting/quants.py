@@ -52,8 +52,10 @@ def _spread(rows: Sequence[Row]) -> list[Piece]:
         return []
     least, most = known[0], known[-1]
     high, low = ends(least, "damage")[1], ends(most, "damage")[0]
-    if not (numbers.known(high) and numbers.known(low) and high < low):
-        return [Piece(", about the same in every category")]
+    if not (numbers.known(high) and numbers.known(low)):
+        return []
+    if high >= low:
+        return [Piece(", in no category clearly more than in another")]
     return [
         Piece(", most to "),
         _category(most),

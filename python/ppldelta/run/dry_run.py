@@ -189,7 +189,10 @@ def plan(
         kind=kind,
     )
     if files is None:
-        raise PpldeltaError("a dry run needs a corpus, got None", hint="name documents, and models to evaluate on them")
+        raise PpldeltaError(
+            "a dry run needs a corpus, got None: what a `.kld` file as the reference will take is not foreseen",
+            hint="name documents, and models to evaluate on them, or leave the dry run out",
+        )
     request = Request.of(ref, cmp, settings, progress)
     with (
         Session(executor, endpoints(rpc)) as session,

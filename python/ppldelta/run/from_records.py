@@ -11,7 +11,7 @@ import dataclasses
 import os
 from collections.abc import Iterable, Mapping
 from concurrent.futures import Executor
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
@@ -23,7 +23,7 @@ from ppldelta.engine.remote import RemoteModel
 from ppldelta.engine.rpc import endpoints
 from ppldelta.engine.session import Session
 from ppldelta.errors import ModelError, PpldeltaError, RecordsError
-from ppldelta.family import Family, Signature
+from ppldelta.family import Family, ModelFacts, Signature
 from ppldelta.models.references import LabelledSource, ModelLike, resolve_all
 from ppldelta.records.kld import STEP, KldFile, read_kld
 from ppldelta.records.rows import Values, joined, of_both, of_one, require_same_tokens
@@ -109,6 +109,13 @@ def score_kld(
         raise next(iter(run.failures.values()))
     run.warnings += [checks.left_out(*failure) for failure in run.failures.items()]
     return as_result(file, _family(run, compared), compared, run.pieces, [_of_16_bits(run), *run.warnings])
+
+
+def _told(facts: ModelFacts, kind: str) -> ModelFacts:
+    """The facts with what the user says that a model is: its weights cannot be compared with those of a file."""
+    if kind == "auto":
+        return facts
+    return replace(facts, kind=kind, kind_reason=f"as `kind` says, which was set to `{kind}`")
 
 
 def _compare_models(
@@ -210,7 +217,7 @@ def _family(run: _Run, compared: list[Compared]) -> Family:
     return Family(
         name=run.base.label,
         ref=facts_of_file(run.base.label, run.file),
-        cmp=tuple(each.facts for each in compared),
+        cmp=tuple(_told(each.facts, run.settings.kind) for each in compared),
         signature=Signature.of(parts),
         system=build.system if build else "",
         devices=build.devices if build else (),

@@ -62,6 +62,12 @@ def refuse_settings(file: KldFile, settings: Settings, executor: Executor | None
             f"`max_windows` is for documents, and {shown} has chunks, of which all are compared",
             hint="leave `max_windows` (`--chunks`) out",
         )
+    for name in ("top_k", "noise_floor"):
+        if getattr(settings, name):
+            raise PpldeltaError(
+                f"`{name}` needs the reference as a model, and {shown} holds its log-probabilities alone",
+                hint=f"leave `{name}` (`--{name.replace('_', '-')}`) out, or name the reference's GGUF and a corpus",
+            )
     if executor is not None:
         raise PpldeltaError(
             f"`executor` evaluates models elsewhere, and {shown} is compared on this machine",

@@ -66,7 +66,7 @@ ppldelta.state = (() => {
    *  token most probable; NaN where a run has none. */
   state.divergence = (block, k, m) => {
     const kld = block.kld?.[m][k] ?? NaN;
-    return { kld, same: Number.isNaN(kld) ? NaN : block.n_same[m][k] / block.n_scored[k] };
+    return { kld, same: Number.isNaN(kld) || block.n_same[m][k] > block.n_scored[k] ? NaN : block.n_same[m][k] / block.n_scored[k] };
   };
 
   /** A loaded document's numbers under a model by name: gain, loss and delta in a unit, both perplexities. */

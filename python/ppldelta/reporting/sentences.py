@@ -90,7 +90,7 @@ def within_noise(family: Family, row: Row) -> list[Piece]:
         numbers.fixed(each, max(numbers.decimals(floor.gain, floor.loss), 3)) for each in (floor.gain, floor.loss)
     )
     return [
-        Piece(" That is inside the noise floor (gain "),
+        Piece(" All of it lies inside the noise floor (gain "),
         Piece(gain, "number"),
         Piece(", loss "),
         Piece(loss, "number"),

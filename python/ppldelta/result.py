@@ -88,8 +88,8 @@ class Result:
         columns += ["gain_bpb", "loss_bpb"]
         if any(family.quants for family in self.families):
             columns += ["damage"]
-        if self.models["kld"].null_count() < len(self.models):
-            columns += ["kld", "kld_p99", "same_top"]
+        of_divergence = ("kld", "kld_p99", "same_top")
+        columns += [name for name in of_divergence if self.models[name].null_count() < len(self.models)]
         return self._overall.select(columns)
 
     @property

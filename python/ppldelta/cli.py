@@ -22,6 +22,7 @@ import ppldelta
 from ppldelta import demo, posix
 from ppldelta.commands import arguments, cluster, doctor
 from ppldelta.console import terminal
+from ppldelta.errors import all_left_out
 from ppldelta.models.references import Named, is_kld, resolve
 from ppldelta.run.request import hub_of_run
 from ppldelta.run.settings import Settings
@@ -77,9 +78,9 @@ def _interrupted(options: argparse.Namespace, how: str, status: int) -> int:
 def _score(options: argparse.Namespace) -> int:
     if options.output is None and not options.dry_run:
         options.wrong_use("the following arguments are required: -o/--output (or --dry-run)")
-    if not options.corpus and options.ref.endswith(".kld"):
-        resolve(options.ref)  # a missing one is named as such
     if not options.corpus and not is_kld(options.ref):
+        if options.ref.endswith(".kld"):
+            resolve(options.ref)  # it is missing, and named as such
         options.wrong_use("the following arguments are required: CORPUS (or a .kld file as --ref)")
     job: dict[str, Any] = {
         "files": options.corpus[0] if options.corpus and len(options.corpus) == 1 else options.corpus,
@@ -111,14 +112,12 @@ def _study(options: argparse.Namespace) -> int:
     options.store = described.store
     where = cluster.connected(options.dask) if options.dask else nullcontext()
     if options.dry_run:
-        missing: dict[str, list[str]] = {}
         with where as executor:
-            for plan in plans(described, executor=executor, progress=progress):
-                _warn(plan.warnings)
-                terminal.show(f"{plan}\n")
-                for kind, names in plan.left_out.items():
-                    missing.setdefault(kind, []).extend(names)
-        return _left_out(missing, options)
+            of_families = plans(described, executor=executor, progress=progress)
+        for plan in of_families:
+            _warn(plan.warnings)
+            terminal.show(f"{plan}\n")
+        return _left_out(all_left_out(plan.left_out for plan in of_families), options)
     output = options.output or described.output
     if output is None:
         raise ppldelta.StudyError(

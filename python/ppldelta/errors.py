@@ -6,7 +6,7 @@ can print it as it is.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
 
 class PpldeltaError(Exception):
@@ -70,6 +70,15 @@ class LeftOut(str):
         warning = super().__new__(cls, text)
         warning.kind, warning.names = kind, names
         return warning
+
+
+def all_left_out(found: Iterable[Mapping[str, Iterable[str]]]) -> dict[str, list[str]]:
+    """What several runs left out, kind → names, as one: each name once."""
+    names: dict[str, list[str]] = {}
+    for each in found:
+        for kind, some in each.items():
+            names[kind] = list(dict.fromkeys([*names.get(kind, []), *some]))
+    return names
 
 
 def names_left_out(warnings: Iterable[str]) -> dict[str, list[str]]:

@@ -12,7 +12,7 @@ import polars as pl
 
 from ppldelta import schema
 from ppldelta.analysis.common import Common, common_bytes
-from ppldelta.errors import LeftOut, ResultError
+from ppldelta.errors import LeftOut, ResultError, all_left_out
 from ppldelta.reporting.distinct import distinct_names
 from ppldelta.result import Result, make_result
 from ppldelta.saved.folder import FRAMES
@@ -41,7 +41,6 @@ def _side_by_side(results: list[Result]) -> Result:
     names = distinct_names([family for family, _ in families], [result.folder for _, result in families])
     parts: list[Result] = []
     about: dict[str, list[str]] = {}
-    missing: dict[str, list[str]] = {}
     at = 0
     for result in results:
         mine = names[at : at + len(result.families)]
@@ -49,20 +48,20 @@ def _side_by_side(results: list[Result]) -> Result:
         parts.append(_rename_families(result, dict(zip((each.name for each in result.families), mine, strict=True))))
         for warning in result.warnings:
             about.setdefault(warning, []).extend(mine)
-        for kind, some in result.left_out.items():
-            missing[kind] = list(dict.fromkeys([*missing.get(kind, []), *some]))
     return Result(
         **{name: pl.concat(part.frames[name] for part in parts) for name in FRAMES},
         families=[family for part in parts for family in part.families],
         warnings=[_about(warning, some, names) for warning, some in about.items()],
         folder=None,
-        left_out=missing,
+        left_out=all_left_out(result.left_out for result in results),
     )
 
 
 def _on_common_bytes(result: Result) -> Result:
     """The same families on the bytes that all of them scored; if there are none, as they are, and a warning says so."""
     common = common_bytes(result.tokens, result.texts, result.pieces)
+    if len(common.tokens) == len(result.tokens):
+        return result  # its numbers are those of these bytes
     warnings = _warnings(common)
     if not common.n_bytes:
         return replace(result, warnings=[*result.warnings, *map(str, warnings)])
@@ -76,9 +75,7 @@ def _on_common_bytes(result: Result) -> Result:
         result.families,
         warnings,
     )
-    left_out = {**result.left_out}
-    for kind, names in same.left_out.items():
-        left_out[kind] = list(dict.fromkeys([*left_out.get(kind, []), *names]))
+    left_out = all_left_out([result.left_out, same.left_out])
     return replace(same, warnings=[*result.warnings, *same.warnings], left_out=left_out)
 
 

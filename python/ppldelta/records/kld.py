@@ -18,9 +18,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ppldelta.errors import RecordsError
+from ppldelta.models.references import KLD_MAGIC
 from ppldelta.wording.names import counted, printable
 
-_MAGIC = b"_logits_"
 _HEADER = np.dtype([("magic", "S8"), ("n_ctx", "<u4"), ("n_vocab", "<i4"), ("n_chunks", "<i4")])
 RANGE = 16.0
 """Nats below the most probable token at which the tool cuts off."""
@@ -135,9 +135,9 @@ def read_kld(path: str | os.PathLike[str]) -> KldFile:
     path = Path(path)
     shown = printable(path)
     [header] = _read(path, _HEADER, 1, 0)
-    if header["magic"] != _MAGIC:
+    if header["magic"] != KLD_MAGIC:
         raise RecordsError(
-            f"`{shown}` is no file of log-probabilities: it does not begin with `{_MAGIC.decode()}`",
+            f"`{shown}` is no file of log-probabilities: it does not begin with `{KLD_MAGIC.decode()}`",
             hint="name what `ppldelta perplexity --save-all-logits FILE` wrote",
         )
     n_ctx, n_vocab, n_chunks = (int(header[name]) for name in ("n_ctx", "n_vocab", "n_chunks"))

@@ -13,7 +13,7 @@ from collections.abc import Callable, Sequence
 import plotly.graph_objects as go
 import polars as pl
 
-from ppldelta.reporting import labels, lines, marks
+from ppldelta.reporting import labels, lines, marks, plane
 from ppldelta.reporting.hover import literal
 from ppldelta.reporting.rows import Row, ends, number, text
 from ppldelta.reporting.theme import LIGHT, Style, template
@@ -239,8 +239,7 @@ def _reach(values: Sequence[float | None]) -> tuple[float, float]:
 
 def _logarithmic(update: Callable[..., object], low: float, high: float, title: str) -> None:
     """Makes an axis logarithmic, from 10^low to 10^high, with ticks that are written out."""
-    parts = (1, 1.5, 2, 3, 5, 7) if high - low < 1 else (1, 2, 5) if high - low < 2.5 else (1,)
-    ticks = [part * 10.0**power for power in range(math.floor(low), math.ceil(high) + 1) for part in parts]
+    ticks = plane.decimal_ticks(low, high, span=high - low)
     written = [
         numbers.significant(tick).replace(".0e", "e").rstrip("0").rstrip(".") if tick < 10 else f"{tick:g}"
         for tick in ticks

@@ -82,11 +82,7 @@ def perplexities(documents: pl.DataFrame, *, filled: bool = True, style: Style |
     room = 0.05 * (high - low) or 0.1
     ends = [low - room, high + room]
     figure = go.Figure(layout=dict(template=template()))
-    ticks = [
-        part * 10.0**power
-        for power in range(math.floor(ends[0]), math.ceil(ends[1]) + 1)
-        for part in ((1, 1.5, 2, 3, 5, 7) if high - low < 1 else (1, 2, 5) if high - low < 2.5 else (1,))
-    ]
+    ticks = plane.decimal_ticks(ends[0], ends[1], span=high - low)
     axis = dict(type="log", range=ends, tickvals=ticks, ticktext=[f"{tick:g}" for tick in ticks])
     figure.update_xaxes(title=dict(text="perplexity of the reference"), **axis)
     figure.update_yaxes(title=dict(text="perplexity of the model"), **axis)

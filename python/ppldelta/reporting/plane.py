@@ -151,6 +151,12 @@ def _add_diagonal(figure: go.Figure, near: float, far: float) -> None:
     )
 
 
+def decimal_ticks(low: float, high: float, span: float) -> list[float]:
+    """Ticks of a logarithmic axis from 10^low to 10^high, the more to a decade the fewer decades the values span."""
+    parts = (1, 1.5, 2, 3, 5, 7) if span < 1 else (1, 2, 5) if span < 2.5 else (1,)
+    return [part * 10.0**power for power in range(math.floor(low), math.ceil(high) + 1) for part in parts]
+
+
 def add_iso_lines(figure: go.Figure, reach: Limits) -> None:
     """Adds thin lines of equal gain − loss, with their values outside the plot, where each line leaves it."""
     x_end, y_end = reach

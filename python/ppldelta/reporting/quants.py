@@ -20,7 +20,7 @@ def finding(rows: Sequence[Row], step: Step | None) -> list[Piece]:
 
     Args:
         rows: as for `sentences.finding`.
-        step: from the next smaller quant to this one; None for the smallest.
+        step: from the best of the smaller quants to this one; None for the smallest.
     """
     overall = next(row for row in rows if row["category"] is None)
     name = Piece(text(overall, "model"), "name")

@@ -31,6 +31,7 @@ from ppldelta.result import Result
 from ppldelta.run import checks, kld_models
 from ppldelta.run.evaluation import facts_of
 from ppldelta.run.job import opened_store
+from ppldelta.run.kinds import as_sentence, as_set
 from ppldelta.run.kld_frames import Compared, Pieces, as_result, facts_of_file
 from ppldelta.run.memory import Memory
 from ppldelta.run.request import hub_of_run
@@ -115,7 +116,7 @@ def _told(facts: ModelFacts, kind: str) -> ModelFacts:
     """The facts with what the user says that a model is: its weights cannot be compared with those of a file."""
     if kind == "auto":
         return facts
-    return replace(facts, kind=kind, kind_reason=f"as `kind` says, which was set to `{kind}`")
+    return replace(facts, kind=kind, kind_reason=as_sentence(as_set(kind)))
 
 
 def _compare_models(

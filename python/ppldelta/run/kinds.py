@@ -25,6 +25,11 @@ def recognised(work: Job) -> dict[str, Recognition]:
     return found
 
 
+def as_set(kind: str) -> Recognition:
+    """What the setting `kind` says, if it is not "auto": no weights are compared."""
+    return Recognition(kind, f"as `kind` says, which was set to `{kind}`")
+
+
 def as_sentence(found: Recognition) -> str:
     """The decision as `ModelFacts.kind_reason` says it."""
     words = _in_words(found)
@@ -33,7 +38,7 @@ def as_sentence(found: Recognition) -> str:
 
 def _recognised(work: Job, reference: Participant, comparison: Participant) -> Recognition:
     if work.settings.kind != "auto":
-        return Recognition(work.settings.kind, f"as `kind` says, which was set to `{work.settings.kind}`")
+        return as_set(work.settings.kind)
     if comparison.sha256 == reference.sha256:
         return Recognition("quant", "it has the same content")
     notes = work.store.notes if work.store else None

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from concurrent.futures import Executor
 from contextlib import nullcontext
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from typing import TYPE_CHECKING, Any
 
 from ppldelta.console.progress import line
-from ppldelta.errors import LeftOut, PpldeltaError
+from ppldelta.errors import LeftOut, PpldeltaError, all_left_out, names_left_out
 from ppldelta.run.dry_run import Plan, plan
 from ppldelta.run.request import hub_of_run
 from ppldelta.run.scoring import score
@@ -65,13 +65,17 @@ def run(described: Study, *, executor: Executor | None = None, progress: bool = 
     if not results:
         raise failures[0][1]
     merged = merge(results)
-    merged.warnings[:0] = described.warnings
-    for family, failure in failures:
-        name = printable(family.ref.label)
-        warning = LeftOut(f"the family of `{name}` is left out: {failure.message}", "family", name)
-        merged.warnings.append(str(warning))
-        merged.left_out.setdefault(warning.kind, []).extend(warning.names)
-    return merged
+    lost = [_left_out(*failure) for failure in failures]
+    return replace(
+        merged,
+        warnings=[*described.warnings, *merged.warnings, *map(str, lost)],
+        left_out=all_left_out([merged.left_out, names_left_out(lost)]),
+    )
+
+
+def _left_out(family: FamilyToRun, error: PpldeltaError) -> LeftOut:
+    name = printable(family.ref.label)
+    return LeftOut(f"the family of `{name}` is left out: {error.message}", "family", name)
 
 
 def plans(described: Study, *, executor: Executor | None = None, progress: bool = True) -> list[Plan]:

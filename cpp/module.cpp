@@ -1,6 +1,6 @@
-// The extension module ppldelta._core: models, scorers, devices. Beside the files that are named after this one, no file
-// knows pybind11. Python validates and decides; what arrives here is trusted. Long calls release the GIL. Nothing here
-// returns a sentinel: failures are C++ exceptions, which pybind11 turns into Python's RuntimeError.
+// The extension module ppldelta._core: models, scorers, devices. Only module.cpp, module.h and module_numerics.cpp know
+// pybind11. Python validates and decides; what arrives here is trusted. Long calls release the GIL. No function returns a
+// sentinel: failures are C++ exceptions, which pybind11 turns into Python's RuntimeError.
 #include "module.h"
 
 #include "kernels.h"

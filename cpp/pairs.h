@@ -29,8 +29,9 @@ struct top_tokens {
     top_token * tokens = nullptr;
 };
 
-// Gives the values of each of n_rows contiguous rows, in up to n_threads threads, and where `copies` is not null a copy of
-// the rows. A row that holds NaN or +inf gives values that are not finite, and -1 for tokens that it does not have.
+// Writes the values of each of n_rows contiguous rows. Up to n_threads threads share the rows. If `copies` is not null, the
+// rows are copied there too. A row that holds NaN or +inf gives values that are not finite, and -1 for tokens that it does
+// not have.
 void describe_rows(const float * logits, size_t n_vocab, const int32_t * targets, size_t n_rows, int n_threads,
                    row_values * values, top_tokens tops = {}, float * copies = nullptr);
 

@@ -48,8 +48,8 @@ int32_t n_blocks_in(const std::string & path) {
     return at >= 0 && gguf_get_kv_type(file.get(), at) == GGUF_TYPE_UINT32 ? static_cast<int32_t>(gguf_get_val_u32(file.get(), at)) : 0;
 }
 
-// Plain memory. ggml_backend_cpu_buffer_type() would be read as leave to choose AMX again; the type of memory that the
-// caller owns is plain as well, and only a buffer of that type says which it is.
+// The type of plain memory. llama.cpp takes ggml_backend_cpu_buffer_type() for leave to choose AMX again. ggml has another
+// type of plain memory, for memory that the caller owns, and only a buffer of this type gives access to it.
 ggml_backend_buffer_type_t plain_memory() {
     alignas(64) static char       any[64];
     const ggml_backend_buffer_ptr buffer(ggml_backend_cpu_buffer_from_ptr(any, sizeof(any)));

@@ -1,5 +1,5 @@
-// Rounds what each layer hands on to bfloat16, as engines do that keep activations in it: a legitimate change of the
-// numbers, by which a model's noise floor is measured. exllamav3's qbench adds noise of this size in the same place.
+// Rounds each layer's output to bfloat16, as engines do that keep activations in this type. The change says nothing of the
+// model, so that it measures the model's noise floor. exllamav3's qbench adds noise of this size in the same place.
 #pragma once
 
 #include <ggml-backend.h>

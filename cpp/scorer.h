@@ -21,10 +21,10 @@ struct scorer_params {
     uint32_t n_outputs_max; // most rows of logits per micro-batch of a window that is alone in its call
     uint32_t n_seq_max;     // most windows in one call
     int32_t  n_threads;
-    bool     bf16;          // round what each layer hands on to bfloat16 (rounding.h)
+    bool     bf16;          // round each layer's output to bfloat16 (rounding.h)
 };
 
-// What is applied to a model in one context, and the factor of the change that it makes.
+// An adapter that a context applies to its model, and the factor by which the adapter's change is scaled.
 using scaled_adapter = std::pair<std::shared_ptr<adapter>, float>;
 
 // One fresh sequence: its tokens at the positions 0 … n_tokens - 1, and a row of logits for each from first_output on.

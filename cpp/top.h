@@ -16,8 +16,8 @@ class top_finder {
     // Looks at n numbers.
     void find(const float * x);
 
-    // The indices of the k largest ones, the largest first and of equal ones the first first; fewer if there are fewer
-    // than k. NaN is passed over.
+    // The indices of the k largest numbers, that of the largest first; of equal numbers the smaller index comes first. NaN
+    // is passed over, so that there may be fewer than k.
     const std::vector<uint32_t> & found() const { return found_; }
 
   private:

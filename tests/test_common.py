@@ -58,7 +58,10 @@ def crosses(x: int, bounds: tuple[NDArray[np.int64], NDArray[np.int64]]) -> bool
 def family(
     name: str, sizes: list[int], *, space: bool = False, first: int = 1, text: bytes = TEXT, document: str = "a.txt"
 ) -> Result:
-    """A family that splits a text into tokens of so many bytes, with a space of its own before it or not."""
+    """A family whose tokenizer cuts a text into tokens of these sizes, in bytes; the last token takes what is left.
+
+    With `space`, the tokenizer puts a space before the text. The tokens before `first` are not scored.
+    """
     edges = np.concatenate([[0], np.cumsum(sizes), [len(text)]])
     pieces = [text[a:b] for a, b in pairwise(edges)]
     if space:

@@ -147,7 +147,7 @@ def test_values_do_not_depend_on_how_the_records_lie() -> None:
 
 
 def test_small_and_large_changes_of_a_probability_are_right() -> None:
-    """Float32 loses all digits of exp(a) - exp(b) where both are nearly 1, and overflows in exp(100)."""
+    """Float32 loses all digits of exp(a) - exp(b) if both exponentials are nearly 1, and exp(100) overflows in it."""
     ref = np.array([-1e-6, -1e-3, -2.0, -100.0, -0.5], np.float32)
     cmp = np.array([-1.001e-6, -1.0001e-3, -2.00001, -0.25, -120.0], np.float32)
     tokens = tokens_frame([("f", "m", f"{i}.txt", 0, *pair) for i, pair in enumerate(zip(ref, cmp, strict=True))])

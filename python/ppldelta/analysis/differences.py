@@ -196,7 +196,7 @@ def _test(
     squares = drawn[:, k : 2 * k] - 2 * off * drawn[:, 2 * k : 3 * k] + off**2 * n_squared
     spread = np.sqrt(np.maximum(squares, 0.0)) / n_drawn
     with np.errstate(divide="ignore", invalid="ignore"):
-        # a resample of one document alone has no spread: as far out as can be
+        # a resample that is one document over and over has no spread, and its t is infinite
         t_drawn = np.where(off == 0, 0.0, np.abs(off) / spread)
         t = np.where(theta == 0, 0.0, np.abs(theta) / error)
     half = np.where(error > 0, np.quantile(t_drawn, level, axis=0) * error, 0.0)

@@ -165,7 +165,8 @@ def _parts(kind: str) -> NDArray[np.float64]:
 def _between(
     parts: NDArray[np.float64], n: NDArray[np.int64] | int
 ) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.float64]]:
-    """The places of two of n sorted values around each percentile, and how near it is to the second."""
+    """For each percentile the places of the two sorted values (of n) between which it lies, and which part of the way
+    from the first to the second leads to it."""
     place = parts * np.maximum(np.asarray(n) - 1, 0)
     below = np.floor(place).astype(np.int64)
     return below, np.minimum(below + 1, np.maximum(np.asarray(n) - 1, 0)), place - below

@@ -208,7 +208,7 @@ class Scorer:
         threads: CPU threads.
         n_outputs_max: most scored tokens in a micro-batch of a lone window (n_vocab float32 each); default n_ubatch.
         n_seq_max: most windows that are scored together.
-        bf16: round what each layer hands on to bfloat16, as engines that keep activations in it do.
+        bf16: round each layer's output to bfloat16, as engines do that keep activations in this type.
         adapters: LoRAs and their scales, applied in this context; the model's weights stay as they are.
 
     Raises:

@@ -20,7 +20,8 @@ import harness
 import ppldelta
 from make_model import cached
 from ppldelta.engine.native import Model, Scorer
-from ppldelta.text.windows import RULES, cut_windows
+from ppldelta.text.windows import cut_windows
+from ppldelta.wording.rules import RULES
 from texts import text
 
 N_CTX = 512
@@ -99,7 +100,7 @@ def main() -> None:
         return [scorer.score(window) for window in plan]
 
     def score_two_models() -> NDArray[np.float32]:
-        settings = {"n_ctx": N_CTX, "threads": chosen.threads, "progress": False}
+        settings = {"windows": "perplexity", "n_ctx": N_CTX, "threads": chosen.threads, "progress": False}
         return ppldelta.score({"text": document}, path, path, store=None, **settings).tokens["logp_cmp"].to_numpy()
 
     bench = Bench(path, model, tokens, N_CTX, chosen.threads)

@@ -20,7 +20,7 @@ def compare(ref: str, comparisons: list[str], files: list[str], threads: int) ->
     """What each file's comparison says, without a store."""
     import ppldelta
 
-    settings = {"n_ctx": N_CTX, "threads": threads, "progress": False}
+    settings = {"windows": "perplexity", "n_ctx": N_CTX, "threads": threads, "progress": False}
     documents = ppldelta.score(files, ref, comparisons, store=None, **settings).documents
     rows = {(row["document"], row["model"]): row for row in documents.iter_rows(named=True)}
     answers = [rows[Path(file).name, Path(cmp).stem] for file in files for cmp in comparisons]
@@ -38,7 +38,15 @@ def in_lockstep(
     import ppldelta
 
     tokens = ppldelta.score(
-        file, ref, comparisons, n_ctx=N_CTX, threads=threads, store=None, progress=False, **settings
+        file,
+        ref,
+        comparisons,
+        windows="perplexity",
+        n_ctx=N_CTX,
+        threads=threads,
+        store=None,
+        progress=False,
+        **settings,
     ).tokens
     digest = hashlib.sha256(tokens["logp_ref"].to_numpy().tobytes() + tokens["logp_cmp"].to_numpy().tobytes())
     return {
@@ -62,7 +70,8 @@ def compare_same(model: str, folder: str, n_ctx: int, threads: int) -> dict[str,
     """A model compared with itself: its size, and the tokens and the mean NLL of each document."""
     import ppldelta
 
-    result = ppldelta.score(folder, model, model, n_ctx=n_ctx, threads=threads, store=None, progress=False)
+    settings = {"windows": "perplexity", "n_ctx": n_ctx, "threads": threads, "progress": False}
+    result = ppldelta.score(folder, model, model, store=None, **settings)
     documents = result.documents
     return {
         "size_bytes": result.families[0].ref.size_bytes,
@@ -75,7 +84,8 @@ def compare_stored(folder: str, ref: str, cmp: list[str], store: str, threads: i
     """A comparison with a store; the answer is a hash over every token's log-probabilities, by model."""
     import ppldelta
 
-    result = ppldelta.score(folder, ref, cmp, store=store, threads=threads, progress=False)
+    settings = {"windows": "perplexity", "threads": threads, "progress": False}
+    result = ppldelta.score(folder, ref, cmp, store=store, **settings)
     models = result.families[0].cmp
     parts = result.tokens.partition_by("model", maintain_order=True)
     digests = {

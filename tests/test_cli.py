@@ -99,6 +99,7 @@ def test_strict_counts_documents_too(tmp_path: Path) -> None:
     corpus.mkdir()
     (corpus / "good.txt").write_bytes((demo.CORPUS / "prose" / "mudflats_in_november.txt").read_bytes())
     arguments = ["score", corpus, "--ref", demo.REFERENCE, "--cmp", demo.COMPARISONS[0], "-o", tmp_path / "o"]
+    arguments += ["--windows", "perplexity"]  # by which a text of one token is too short
     whole = run(*arguments, "--strict")
     assert whole.returncode == 0, whole.stderr
     (corpus / "empty.txt").touch()

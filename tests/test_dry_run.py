@@ -30,7 +30,7 @@ def test_it_takes_what_score_takes() -> None:
 
 def test_a_plan_is_what_the_run_then_does(tmp_path: Path) -> None:
     store = tmp_path / "s.sqlite"
-    ppldelta.score(demo.CORPUS / "code", cmp=GOOD, n_ctx=512, store=store, **QUIET)
+    ppldelta.score(demo.CORPUS / "code", cmp=GOOD, n_ctx=512, windows="perplexity", store=store, **QUIET)
     settings = {"n_ctx": 512, "windows": "perplexity", "store": store, "threads": 2}
     plan = ppldelta.plan(demo.CORPUS, cmp=[GOOD, OTHER], **settings, **QUIET)
     result = ppldelta.score(demo.CORPUS, cmp=[GOOD, OTHER], **settings, **QUIET)

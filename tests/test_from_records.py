@@ -60,7 +60,7 @@ def written(tmp_path_factory: pytest.TempPathFactory) -> Written:
 def plain(written: Written) -> ppldelta.Result:
     """The same text under the models themselves, in lockstep."""
     settings = {"n_ctx": N_CTX, "max_windows": N_CHUNKS, "kld": True, "store": None, "progress": False}
-    return ppldelta.score({"text": written.text}, demo.REFERENCE, CMP, **settings)
+    return ppldelta.score({"text": written.text}, demo.REFERENCE, CMP, windows="perplexity", **settings)
 
 
 @pytest.fixture(scope="module")
@@ -254,7 +254,10 @@ def test_settings_that_mean_nothing_are_refused(arguments: dict[str, object], me
 
 
 def test_settings_that_agree_are_taken(written: Written) -> None:
-    ppldelta.score(None, written.ref, written.cmp, n_ctx=N_CTX, kld=True, progress=False)
+    given = {"windows": "perplexity", "n_ctx": N_CTX, "kld": True}
+    result = ppldelta.score(None, written.ref, written.cmp, progress=False, **given)
+    assert result.families[0].signature["windows"] == "perplexity"
+    assert "the window rule `perplexity`" in " ".join(repr(result).split())
 
 
 def test_a_file_and_a_corpus_do_not_go_together(written: Written) -> None:

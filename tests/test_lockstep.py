@@ -169,13 +169,14 @@ def test_blocks_change_no_number(monkeypatch: pytest.MonkeyPatch) -> None:
     from concurrent.futures import ThreadPoolExecutor
 
     with ThreadPoolExecutor(1) as executor:
-        whole = ppldelta.score(PROSE, cmp=demo.COMPARISONS[:2], kld=True, store=None, executor=executor, **QUIET)
+        run = {"cmp": demo.COMPARISONS[:2], "kld": True, "windows": "perplexity", "store": None, "executor": executor}
+        whole = ppldelta.score(PROSE, **run, **QUIET)
         monkeypatch.setattr(kept, "BUDGET_BYTES", 100 * 3840 * 4)  # one window of 64 rows
-        small = ppldelta.score(PROSE, cmp=demo.COMPARISONS[:2], kld=True, store=None, executor=executor, **QUIET)
+        small = ppldelta.score(PROSE, **run, **QUIET)
         assert small.tokens.equals(whole.tokens)
         monkeypatch.setattr(kept, "BUDGET_BYTES", 10 * 3840 * 4)
         with pytest.raises(ModelError, match="rows of 3,840 logits"):
-            ppldelta.score(PROSE, cmp=demo.COMPARISONS[:2], kld=True, store=None, executor=executor, **QUIET)
+            ppldelta.score(PROSE, **run, **QUIET)
 
 
 def test_kept_rows_are_of_the_same_windows(document: Path) -> None:
@@ -203,7 +204,8 @@ def test_values_are_those_of_the_patched_tool(tmp_path: Path) -> None:
         "-m", demo.COMPARISONS[2], *common, "--kl-divergence-base", base, "--kl-divergence", "--signed-deltas", records
     )
     recorded = np.load(records)
-    result = ppldelta.score({"a": text}, cmp=demo.COMPARISONS[2], kld=True, store=None, n_ubatch=128, **QUIET)
+    run = {"windows": "perplexity", "n_ubatch": 128, "store": None}
+    result = ppldelta.score({"a": text}, cmp=demo.COMPARISONS[2], kld=True, **run, **QUIET)
     ours = result.tokens
     assert np.array_equal(ours["token"].to_numpy(), recorded["token"])
     assert ours["kld"].to_numpy() == pytest.approx(recorded["kld"], rel=2e-2, abs=2e-3)

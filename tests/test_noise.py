@@ -30,7 +30,7 @@ from test_settings import CPU, GPU
 
 GOOD = demo.COMPARISONS[0]
 PROSE = sorted((demo.CORPUS / "prose").glob("*.txt"))[:3]
-RUN = {"n_ctx": 256, "n_ubatch": 64, "threads": 1, "progress": False}
+RUN = {"windows": "perplexity", "n_ctx": 256, "n_ubatch": 64, "threads": 1, "progress": False}
 CHANGES = ["n_ubatch 16", "n_ubatch 32", "n_ubatch 128", "threads 2", "activations in bfloat16"]
 
 

@@ -22,14 +22,13 @@ from ppldelta.text.windows import cut_windows
 
 N_CTX = 256
 N_UBATCH = 128
+SETTINGS = {"windows": "perplexity", "n_ubatch": N_UBATCH, "progress": False}
 
 
 @pytest.fixture(scope="module")
 def pair(document: Path) -> ppldelta.Result:
     """One document under the reference and the code finetune, in several windows."""
-    return ppldelta.score(
-        document, demo.REFERENCE, demo.COMPARISONS[0], n_ctx=N_CTX, n_ubatch=N_UBATCH, store=None, progress=False
-    )
+    return ppldelta.score(document, demo.REFERENCE, demo.COMPARISONS[0], n_ctx=N_CTX, store=None, **SETTINGS)
 
 
 @pytest.fixture(scope="module")
@@ -60,7 +59,7 @@ def test_mean_nll_of_every_window_is_what_llama_perplexity_prints(model: Path, d
         "-m", model, "-bf", document, "-c", N_CTX, "-b", N_CTX, "-ub", N_UBATCH, "--ppl-output-type", 1
     )
     printed = [float(row[2]) for row in re.findall(r"^ *(\d+)  ([\d.]+)  ([\d.]+)  ([\d.]+)$", run.stdout, re.M)]
-    result = ppldelta.score(document, model, model, n_ctx=N_CTX, n_ubatch=N_UBATCH, progress=False)
+    result = ppldelta.score(document, model, model, n_ctx=N_CTX, **SETTINGS)
     per_window = N_CTX - 1 - N_CTX // 2
     logp = result.tokens["logp_ref"].cast(pl.Float64).to_numpy()
     running = -np.cumsum(logp)[per_window - 1 :: per_window] / (per_window * np.arange(1, len(printed) + 1))
@@ -75,7 +74,7 @@ def test_a_document_shorter_than_n_ctx_is_one_window_of_its_own_length(document:
         "-m", demo.REFERENCE, "-bf", document, "-c", length, "-b", length, "-ub", N_UBATCH, "--ppl-output-type", 1
     )
     printed = re.findall(r"^ *\d+  [\d.]+  ([\d.]+)  [\d.]+$", run.stdout, re.M)
-    result = ppldelta.score(document, demo.REFERENCE, demo.REFERENCE, n_ubatch=N_UBATCH, progress=False)
+    result = ppldelta.score(document, demo.REFERENCE, demo.REFERENCE, **SETTINGS)
     assert len(printed) == 1
     assert -result.tokens["logp_ref"].cast(pl.Float64).mean() == pytest.approx(float(printed[0]), abs=1.5e-6)
 
@@ -179,7 +178,7 @@ def test_a_model_against_itself_is_zero(document: Path) -> None:
 
 
 def test_swapping_swaps(pair: ppldelta.Result, document: Path) -> None:
-    back = ppldelta.score(document, demo.COMPARISONS[0], demo.REFERENCE, n_ctx=N_CTX, n_ubatch=N_UBATCH, progress=False)
+    back = ppldelta.score(document, demo.COMPARISONS[0], demo.REFERENCE, n_ctx=N_CTX, **SETTINGS)
     assert (back.tokens["delta"] == -pair.tokens["delta"]).all()
     there, again = pair.documents.row(0, named=True), back.documents.row(0, named=True)
     assert (again["gain"], again["loss"]) == (there["loss"], there["gain"])
@@ -203,8 +202,8 @@ def test_every_token_is_scored_once_and_prefix_scores_agree() -> None:
     """Under both rules a document that fits one window is the same forward pass: where both score, they agree."""
     path = demo.CORPUS / "prose" / "mudflats_in_november.txt"
     settings = {"ref": demo.REFERENCE, "cmp": demo.COMPARISONS[1], "progress": False}
-    half = ppldelta.score(path, **settings).tokens
-    every = ppldelta.score(path, windows="every", **settings)
+    half = ppldelta.score(path, windows="perplexity", **settings).tokens
+    every = ppldelta.score(path, **settings)
     assert every.tokens["pos"].to_list() == list(range(every.documents["n_tokens"][0]))
     both = half.join(every.tokens, on="pos", suffix="_every")
     assert len(both) == len(half) < len(every.tokens)

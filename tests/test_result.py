@@ -54,11 +54,11 @@ def test_families_of_one_name_say_what_differs(demo_result: ppldelta.Result, tmp
     html = ppldelta.report([demo_result, demo_result], tmp_path / "two.html").read_text()
     assert "tiny-ref.Q8_0 (2)" in html
     family = demo_result.families[0]
-    other = dataclasses.replace(family, signature=Signature.of({**family.signature, "windows": "every"}))
-    every = dataclasses.replace(demo_result, families=[other], warnings=["`x` was left out."])
-    html = ppldelta.report([demo_result, every], tmp_path / "three.html").read_text()
+    other = dataclasses.replace(family, signature=Signature.of({**family.signature, "windows": "perplexity"}))
+    half = dataclasses.replace(demo_result, families=[other], warnings=["`x` was left out."])
+    html = ppldelta.report([demo_result, half], tmp_path / "three.html").read_text()
     assert "tiny-ref.Q8_0 (windows perplexity)" in html and "tiny-ref.Q8_0 (windows every)" in html
-    assert "<code>tiny-ref.Q8_0 (windows every)</code>: <code>x</code> was left out." in html
+    assert "<code>tiny-ref.Q8_0 (windows perplexity)</code>: <code>x</code> was left out." in html
     folders = [demo_result.save(tmp_path / name) for name in ("first", "second")]
     html = ppldelta.report(map(ppldelta.load, folders), tmp_path / "four.html").read_text()
     assert "tiny-ref.Q8_0 (first)" in html and "tiny-ref.Q8_0 (second)" in html

@@ -34,7 +34,7 @@ def test_a_graph_that_does_not_select_rows_is_refused(tmp_path: Path, kld: bool)
     with pytest.raises(
         ppldelta.ModelError, match=r"gives 127 rows of logits instead of the 63 .* \(in `a`\)"
     ) as caught:
-        ppldelta.score({"a": TEXT}, model, model, n_ctx=128, kld=kld, **QUIET)
+        ppldelta.score({"a": TEXT}, model, model, windows="perplexity", n_ctx=128, kld=kld, **QUIET)
     assert "leave the model out" in caught.value.hint
     good = tiny_models.write(tmp_path / "llama.gguf", "llama")
     result = ppldelta.score({"a": TEXT}, good, {"cogvlm": model, "good": good}, n_ctx=128, kld=kld, **QUIET)
@@ -62,7 +62,7 @@ def test_a_sliding_window_is_cached_as_llama_perplexity_does(tmp_path: Path, cap
     flags = ["-b", n_ctx, "-ub", n_ubatch, "--ppl-output-type", 1]
     said = llama_perplexity("-m", path, "-bf", text, "-c", n_ctx, *flags).stdout
     printed = [float(nll) for nll in re.findall(r"^ *\d+  [\d.]+  ([\d.]+)  [\d.]+$", said, re.M)]
-    ours = ppldelta.score(text, path, path, n_ctx=n_ctx, n_ubatch=n_ubatch, **QUIET)
+    ours = ppldelta.score(text, path, path, windows="perplexity", n_ctx=n_ctx, n_ubatch=n_ubatch, **QUIET)
     per_window = n_ctx - 1 - n_ctx // 2
     logp = ours.tokens["logp_ref"].cast(pl.Float64).to_numpy()
     running = -np.cumsum(logp)[per_window - 1 :: per_window] / (per_window * np.arange(1, 3))

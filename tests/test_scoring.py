@@ -130,13 +130,14 @@ def engines_of(store: Store) -> dict[str, int]:
     return {engine.decode(): n for engine, n in rows}
 
 
-def test_max_windows_limits_each_document() -> None:
-    one = ppldelta.score({"a": TEXT}, cmp=demo.COMPARISONS[0], n_ctx=64, max_windows=1, **QUIET)
-    assert len(one.tokens) == 64 - 1 - 32
+@pytest.mark.parametrize(("rule", "n_scored"), [("every", 64), ("perplexity", 64 - 1 - 32)])
+def test_max_windows_limits_each_document(rule: str, n_scored: int) -> None:
+    one = ppldelta.score({"a": TEXT}, cmp=demo.COMPARISONS[0], windows=rule, n_ctx=64, max_windows=1, **QUIET)
+    assert len(one.tokens) == n_scored
 
 
 def test_bytes_are_those_of_the_scored_tokens(demo_result: ppldelta.Result) -> None:
-    every = ppldelta.score({"a": TEXT}, cmp=demo.COMPARISONS[0], windows="every", **QUIET)
+    every = ppldelta.score({"a": TEXT}, cmp=demo.COMPARISONS[0], **QUIET)
     assert every.documents["n_bytes"][0] == len(TEXT.encode())
 
 
@@ -145,15 +146,24 @@ def test_short_and_unreadable_documents_are_named_and_left_out(tmp_path: Path) -
     (tmp_path / "short.txt").write_text("a")
     (tmp_path / "empty.txt").write_text("")
     (tmp_path / "binary.txt").write_bytes(b"\xff\xfe\x00")
-    result = ppldelta.score(tmp_path, cmp=demo.COMPARISONS[0], **QUIET)
+    result = ppldelta.score(tmp_path, cmp=demo.COMPARISONS[0], windows="perplexity", **QUIET)
     assert result.documents["document"].to_list() == ["long.txt"]
     for name in ("short.txt", "empty.txt", "binary.txt"):
         assert any(f"`{name}`" in warning for warning in result.warnings), name
+    every = ppldelta.score(tmp_path, cmp=demo.COMPARISONS[0], **QUIET)
+    assert every.documents["document"].to_list() == ["long.txt", "short.txt"], "by default one token is enough"
+    for name in ("empty.txt", "binary.txt"):
+        assert any(f"`{name}`" in warning for warning in every.warnings), name
 
 
-def test_nothing_long_enough_is_an_error() -> None:
-    with pytest.raises(ppldelta.CorpusError, match="`tiny`"):
-        ppldelta.score({"tiny": "a"}, cmp=demo.COMPARISONS[0], **QUIET)
+@pytest.mark.parametrize(
+    ("rule", "text", "hint"),
+    [("perplexity", "a", "`windows='every'` scores the shortest"), (None, "", "at least two tokens, or one if")],
+)
+def test_nothing_long_enough_is_an_error(rule: str | None, text: str, hint: str) -> None:
+    with pytest.raises(ppldelta.CorpusError, match="`tiny`") as caught:
+        ppldelta.score({"tiny": text}, cmp=demo.COMPARISONS[0], windows=rule, **QUIET)
+    assert hint in caught.value.hint
 
 
 @pytest.mark.parametrize(
@@ -433,7 +443,7 @@ def n_stored(store: Path) -> int:
 
 def test_of_a_text_that_has_grown_only_new_windows_are_evaluated(tmp_path: Path, evaluated: Evaluated) -> None:
     """The same for more windows of a text, and for one that occurs twice."""
-    stored = {"cmp": demo.COMPARISONS[0], "n_ctx": 64, "store": tmp_path / "s.sqlite", **QUIET}
+    stored = {"cmp": demo.COMPARISONS[0], "n_ctx": 64, "store": tmp_path / "s.sqlite", "windows": "perplexity", **QUIET}
 
     def score(texts: dict[str, str], **more: int) -> tuple[ppldelta.Result, int]:
         """Also how many windows each model was asked for; the numbers are those without a store."""
@@ -454,6 +464,17 @@ def test_of_a_text_that_has_grown_only_new_windows_are_evaluated(tmp_path: Path,
     assert "max_windows:2" in few.signature and "max_windows:all" in whole.signature
     _, n_repeated = score({"a": TEXT + LONG[:2000], "b": TEXT + LONG[:2000]})
     assert 0 < n_repeated <= len(LONG[:2000]) // 64
+
+
+def test_of_a_text_that_has_grown_every_window_but_the_last_is_in_the_store(tmp_path: Path) -> None:
+    """By the default rule, whose last window ends with the text."""
+    run = {"cmp": demo.COMPARISONS[0], "n_ctx": 64, "store": tmp_path / "s.sqlite", **QUIET}
+    n_windows = ppldelta.plan({"a": TEXT}, **run).n_windows
+    ppldelta.score({"a": TEXT}, **run)
+    ppldelta.score({"a": TEXT}, **run, windows="perplexity")
+    grown = ppldelta.plan({"a": TEXT + " " + TEXT}, **run)
+    assert grown.windows == "every" and n_windows > 10
+    assert [model.n_stored for model in grown.models] == [n_windows - 1] * 2, "the other rule's are others"
 
 
 def test_a_comparison_that_cannot_be_read_is_left_out_and_the_others_go_on(tmp_path: Path) -> None:

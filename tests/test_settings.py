@@ -124,8 +124,10 @@ def test_what_the_scorer_fixes_is_what_they_say() -> None:
 @pytest.mark.parametrize(
     ("name", "value", "message"),
     [
-        ("windows", None, "`windows` must be a str, got None (NoneType)"),
-        ("windows", "strided", "`windows` must be one of `perplexity`, `every`, got `strided`"),
+        ("windows", 5, "`windows` must be a str, got 5 (int)"),
+        ("windows", "", "`windows` must be one of `every`, `perplexity`, got ``"),
+        ("windows", "strided", "`windows` must be one of `every`, `perplexity`, got `strided`"),
+        ("kind", None, "`kind` must be a str, got None (NoneType)"),
         ("n_ctx", "512", "`n_ctx` must be a whole number, got '512' (str)"),
         ("n_ctx", 3, "`n_ctx` must be at least 4, got 3"),
         ("n_ctx", 2**31, "`n_ctx` must lie between 4 and 2147483647, got 2147483648"),
@@ -168,7 +170,7 @@ def test_a_training_context_that_is_no_window_is_refused(info: ModelInfo) -> Non
 
 def test_nothing_asked_for_is_resolved_from_the_model_and_the_build(info: ModelInfo) -> None:
     on_cpu = {
-        "windows": "perplexity", "n_ctx": 2048, "max_windows": None, "n_ubatch": 256, "n_outputs_max": 128,
+        "windows": "every", "n_ctx": 2048, "max_windows": None, "n_ubatch": 256, "n_outputs_max": 128,
         "n_seq_max": 1, "kv": "f16", "flash_attn": "auto", "swa_full": "false", "n_gpu_layers": 0,
         "threads": None, "kld": False, "top_k": 0, "noise_floor": False, "kind": "auto",
     }  # fmt: skip

@@ -165,7 +165,7 @@ def test_tokens_may_be_a_list_or_another_integer_type() -> None:
 @pytest.mark.parametrize(
     ("changed", "message"),
     [
-        ({"rule": "strided"}, "one of `perplexity`, `every`, got `strided`"),
+        ({"rule": "strided"}, "one of `every`, `perplexity`, got `strided`"),
         ({"n_ctx": 3}, "`n_ctx` must be at least 4, got 3"),
         ({"max_windows": 0}, "`max_windows` must be at least 1, got 0"),
         ({"tokens": np.zeros((2, 2), np.int32)}, r"got int32 of shape \(2, 2\)"),

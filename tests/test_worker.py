@@ -82,7 +82,7 @@ def test_numbers_are_those_of_a_scorer_in_this_process(demo_result: ppldelta.Res
     everything = demo_result.tokens.with_columns(pl.col("document", "model").cast(pl.String))
     for path in sorted(demo.CORPUS.glob("prose/*.txt"))[:3]:
         windows = cut_windows(
-            model.tokenize(path.read_bytes()), rule="perplexity", n_ctx=2048, bos=model.info.bos, max_windows=None
+            model.tokenize(path.read_bytes()), rule="every", n_ctx=2048, bos=model.info.bos, max_windows=None
         )
         scorer = Scorer(model, n_ctx=2048, n_ubatch=128, threads=2)
         direct = np.concatenate([scorer.score(window) for window in windows])

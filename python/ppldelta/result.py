@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from itertools import starmap
 from pathlib import Path
+from textwrap import wrap
 from typing import TYPE_CHECKING, Literal
 
 import polars as pl
@@ -29,6 +30,7 @@ from ppldelta.saved import folder as saved
 from ppldelta.saved.files import write_whole
 from ppldelta.saved.run_file import Run
 from ppldelta.surroundings import need_threads_of_polars
+from ppldelta.wording import rules
 from ppldelta.wording.names import LONGEST_NAME, as_utf8, counted, shown_name
 
 if TYPE_CHECKING:
@@ -224,7 +226,11 @@ class Result:
         damage = ", damage (gain + loss)" if "damage" in summary.columns else ""
         note = f"gain, loss, delta{damage}: nats per token; every token weighs the same"
         note += "; *_bpb: bits per byte" if "gain_bpb" in summary.columns else "; ±: half of the 95 % interval"
-        return "\n".join([f"Compared with {references}:", table, note, *noise_notes(self.families, self.summary)])
+        rule = rules.notes((shown_name(family.name), family.signature.get("windows")) for family in self.families)
+        lines = [line for sentence in rule for line in wrap(sentence, 100, break_long_words=False)]
+        return "\n".join(
+            [f"Compared with {references}:", table, note, *lines, *noise_notes(self.families, self.summary)]
+        )
 
     def _repr_html_(self) -> str:
         return self.summary._repr_html_()

@@ -30,7 +30,7 @@ from ppldelta.reporting.marks import MOST_SVG
 from ppldelta.reporting.page_figures import Plot, for_scripts, place_figures
 from ppldelta.reporting.payload import Payload
 from ppldelta.reporting.units import SHORT_UNITS, UNIT_HELP, WEIGHTING_HELP, WEIGHTINGS, Choice
-from ppldelta.wording import numbers
+from ppldelta.wording import numbers, rules
 
 SCRIPTS = (
     "blocks.js",
@@ -153,6 +153,10 @@ def render_report(
         by_category=tables.by_category(models, colors, damage=any_quants),
         divergence=tables.divergence(models, colors),
         noise=any(family.noise_floor for family in families),
+        rules=[
+            sentences.marked(note)
+            for note in rules.notes((family.name, family.signature.get("windows")) for family in families)
+        ],
         signature=signature,
         n_judged=sum(section.judged for section in sections),
         any_quants=any_quants,

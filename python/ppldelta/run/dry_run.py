@@ -150,7 +150,7 @@ def plan(
     ref: ModelLike,
     cmp: ModelLike | Iterable[ModelLike] | Mapping[str, ModelLike],
     *,
-    windows: str = "perplexity",
+    windows: str | None = None,
     n_ctx: int | None = None,
     max_windows: int | None = None,
     n_ubatch: int = DEFAULT_N_UBATCH,

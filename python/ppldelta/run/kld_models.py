@@ -47,7 +47,7 @@ def refuse_settings(file: KldFile, settings: Settings, executor: Executor | None
         PpldeltaError: an argument that means nothing for this file.
     """
     shown = f"`{printable(file.path)}`"
-    if settings.windows != "perplexity":
+    if settings.windows not in (None, "perplexity"):
         raise PpldeltaError(
             f"`windows` must be 'perplexity' with a `.kld` file, got '{settings.windows}': {shown} holds the "
             "second half of each chunk",

@@ -35,7 +35,7 @@ def score(
     ref: ModelLike,
     cmp: ModelLike | Iterable[ModelLike] | Mapping[str, ModelLike],
     *,
-    windows: str = "perplexity",
+    windows: str | None = None,
     n_ctx: int | None = None,
     max_windows: int | None = None,
     n_ubatch: int = DEFAULT_N_UBATCH,
@@ -63,8 +63,9 @@ def score(
             llama-perplexity evaluates them, and of `kld`'s columns those that also need the comparison's whole
             distribution (same top token, its rank and entropy) stay null. Another `.kld` file of the same tokens needs
             no model and gives all of them; its tokens are shown as numbers, and bits per byte are null.
-        windows: which tokens are scored. `"perplexity"` scores the second half of every window of `n_ctx` tokens, as
-            llama-perplexity does; `"every"` scores every token of a document exactly once.
+        windows: which tokens are scored: `every` scores each token of a document once, `perplexity` only those in the
+            second half of each window, as llama-perplexity does; these have more text before them, so that its
+            perplexities are mostly lower. By default `"every"`; a `.kld` file was made by the rule `"perplexity"`.
         n_ctx: most tokens that are evaluated together; by default min(8192, the reference's training context).
         max_windows: at most this many windows of each document (llama-perplexity's `--chunks`).
         n_ubatch: most tokens in a micro-batch. Its scored tokens (on the CPU at most 128) take n_vocab float32 logits

@@ -16,8 +16,9 @@ from ppldelta.engine.native import Build, ModelInfo
 from ppldelta.errors import PpldeltaError
 from ppldelta.family import Signature
 from ppldelta.run.setting import Setting
-from ppldelta.text.windows import N_CTX_MIN, RULES, check_arguments, default_n_ctx
+from ppldelta.text.windows import N_CTX_MIN, check_arguments, default_n_ctx
 from ppldelta.wording.names import printable, shown_type
+from ppldelta.wording.rules import DEFAULT_RULE, DIFFERENCE, RULES
 
 DEFAULT_N_UBATCH = 256
 """As fast as llama.cpp's 512 within 2 % (see `N_OUTPUTS_MAX_CPU` for how), with half of its memory per token."""
@@ -47,12 +48,11 @@ class Settings:
         PpldeltaError: a value is of a wrong type or out of its range.
     """
 
-    windows: str = field(
-        default=RULES[0],
+    windows: str | None = field(
+        default=None,  # a `.kld` file has a rule of its own
         metadata=Setting(
             decides="numbers",
-            help="tokens that are scored: the second half of each window, as llama-perplexity does, or every one "
-            "(default: %(default)s)",
+            help=f"tokens that are scored: {DIFFERENCE} (default: {DEFAULT_RULE})",
             flags=("--windows",),
             choices=RULES,
         ).metadata,
@@ -156,14 +156,14 @@ class Settings:
     def __post_init__(self) -> None:
         for each in fields(self):
             value, known = getattr(self, each.name), SETTINGS[each.name]
+            if value is None and each.default is None:
+                continue
             if known.choices:
                 if not isinstance(value, str):
                     raise PpldeltaError(f"`{each.name}` must be a str, got {shown_type(value)}")
             elif isinstance(each.default, bool):
                 if not isinstance(value, (bool, np.bool_)):
                     raise PpldeltaError(f"`{each.name}` must be True or False, got {shown_type(value)}")
-            elif value is None and each.default is None:
-                continue
             elif isinstance(value, bool) or not isinstance(value, (int, np.integer)):
                 raise PpldeltaError(f"`{each.name}` must be a whole number, got {shown_type(value)}")
         _check_ranges(self)
@@ -183,7 +183,7 @@ class Settings:
         n_seq_max = N_SEQ_MAX_GPU if on_gpu and not info.recurrent else 1
         by_default = ALL_LAYERS if build.gpu else 0
         return ResolvedSettings(
-            windows=self.windows,
+            windows=self.windows or DEFAULT_RULE,
             n_ctx=n_ctx,
             max_windows=self.max_windows,
             n_ubatch=self.n_ubatch,
@@ -314,13 +314,14 @@ def _check_ranges(settings: Settings | ResolvedSettings) -> None:
         PpldeltaError: a value is out of its range.
     """
     n_ctx = N_CTX_MIN if settings.n_ctx is None else settings.n_ctx
-    check_arguments(settings.windows, n_ctx, settings.max_windows)
+    check_arguments(settings.windows or DEFAULT_RULE, n_ctx, settings.max_windows)
     for each in fields(settings):
         value, known = getattr(settings, each.name), SETTINGS[each.name]
-        if known.choices and value not in known.choices:
-            names = ", ".join(f"`{choice}`" for choice in known.choices)
-            raise PpldeltaError(f"`{each.name}` must be one of {names}, got `{printable(value)}`")
-        if known.choices or value is None or isinstance(value, (bool, np.bool_)) or known.most is None:
+        if value is None or isinstance(value, (bool, np.bool_)):
             continue
-        if not known.least <= value <= known.most:
+        if known.choices:
+            if value not in known.choices:
+                names = ", ".join(f"`{choice}`" for choice in known.choices)
+                raise PpldeltaError(f"`{each.name}` must be one of {names}, got `{printable(value)}`")
+        elif known.most is not None and not known.least <= value <= known.most:
             raise PpldeltaError(f"`{each.name}` must lie between {known.least} and {known.most}, got {value}")

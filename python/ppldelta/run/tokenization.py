@@ -136,7 +136,9 @@ def tokenize(
     if not kept:
         raise CorpusError(
             f"no document is long enough to score: {_some(too_short)}",
-            hint="a document needs at least three tokens; `windows='every'` scores the shortest texts",
+            hint="a document needs at least three tokens; `windows='every'` scores the shortest texts"
+            if settings.windows == "perplexity"
+            else "a document needs at least two tokens, or one if the vocabulary adds a BOS",
         )
     distinct_tokens = np.unique(np.concatenate([each.tokens for each in kept]))
     batches = make_batches(

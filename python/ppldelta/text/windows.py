@@ -1,8 +1,9 @@
 """Which tokens of a document are evaluated together, and which of them are scored.
 
-Two rules. ``"perplexity"`` is exactly that of llama-perplexity (`perplexity()` in llama.cpp's
-``tools/perplexity/perplexity.cpp``), so that the numbers match it. ``"every"`` is that of lm-evaluation-harness's
-rolling log-likelihood (`get_rolling_token_windows` in its ``lm_eval/utils.py``): each token is scored exactly once.
+Two rules. ``"every"``, the default, is that of lm-evaluation-harness's rolling log-likelihood
+(`get_rolling_token_windows` in its ``lm_eval/utils.py``): each token is scored exactly once. ``"perplexity"`` is
+exactly that of llama-perplexity (`perplexity()` in llama.cpp's ``tools/perplexity/perplexity.cpp``), so that the
+numbers match it.
 Pure functions on NumPy arrays; every window is evaluated on its own, positions in it start at 0.
 """
 
@@ -15,9 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ppldelta.errors import PpldeltaError
-
-RULES = ("perplexity", "every")
-"""Names of the rules that `cut_windows` knows; the first is the default of ``windows=``."""
+from ppldelta.wording.rules import DEFAULT_RULE, DIFFERENCE, RULES
 
 N_CTX_MIN = 4
 N_CTX_MAX_DEFAULT = 8192
@@ -89,7 +88,8 @@ def check_arguments(rule: str, n_ctx: int, max_windows: int | None) -> None:
     """Raises `PpldeltaError` if `cut_windows` cannot work with these arguments."""
     if rule not in RULES:
         raise PpldeltaError(
-            f"`windows` must be one of {_listed(RULES)}, got `{rule}`", hint="the default is `perplexity`"
+            f"`windows` must be one of {_listed(RULES)}, got `{rule}`",
+            hint=f"the default is `{DEFAULT_RULE}`: {DIFFERENCE}",
         )
     if n_ctx < N_CTX_MIN:
         raise PpldeltaError(f"`n_ctx` must be at least {N_CTX_MIN}, got {n_ctx}", hint="512 and 2048 are usual values")

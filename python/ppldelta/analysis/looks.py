@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 Values = NDArray[np.float32]
 """What a heat map draws."""
 
-LEAST_SHOWN = 1e-4
+LEAST_SHOWN = 1e-3
 """Where both models give a token less probability, the difference of its log-probabilities is left blank: it would be
 large and mean nothing."""
 
@@ -73,6 +73,12 @@ def difference(logp_ref: NDArray[np.float32], logp_cmp: NDArray[np.float32], *, 
     if blank:
         delta[np.maximum(logp_ref, logp_cmp) < np.log(LEAST_SHOWN)] = np.nan
     return delta
+
+
+def probabilities(logp: NDArray[np.float32]) -> NDArray[np.float32]:
+    """exp(logp), for the hover."""
+    found: NDArray[np.float32] = np.exp(logp)
+    return found
 
 
 def reach(values: NDArray[np.float32], part: float = 0.98) -> float:
@@ -166,6 +172,8 @@ class Seen:
     Attributes:
         models: their labels.
         name: the text's: its file's name, or "text".
+        before: the bytes of the tokens that the models read before the first place: none, or the text's first token
+            where no beginning-of-text token precedes it.
         tokens: a row for each place: `pos` (which token of the text), `token`, `piece` (its bytes), and of each model
             `logp_ref`, `logp_cmp` in nats and `top_ref`, `top_cmp`, the token that it finds most probable.
         columns: a row for each column of the matrix: `token`, `piece`, and `p_ref`, `p_cmp`, the column's mean
@@ -186,6 +194,7 @@ class Seen:
 
     models: tuple[str, ...]
     name: str
+    before: bytes
     tokens: pl.DataFrame
     columns: pl.DataFrame
     logp: tuple[NDArray[np.float32], ...]

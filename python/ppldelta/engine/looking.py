@@ -84,6 +84,7 @@ class Looked:
         columns: tokens of the vocabulary, int32 of shape [n_columns]; in the order given, or ascending.
         pieces: the bytes of each column.
         target_pieces: the bytes of each place's token.
+        before: the bytes of the text's tokens that precede the first place.
         logp: for each model float32 of shape [n_places, n_columns], in nats.
         target_logp: for each model float32 of shape [n_places]: of the token that came next.
         top: for each model int32 of shape [n_places]: the most probable token.
@@ -94,6 +95,7 @@ class Looked:
     columns: NDArray[np.int32]
     pieces: list[bytes]
     target_pieces: list[bytes]
+    before: bytes
     logp: list[NDArray[np.float32]]
     target_logp: list[NDArray[np.float32]]
     top: list[NDArray[np.int32]]
@@ -154,6 +156,7 @@ def look(shelf: Shelf, models: Sequence[PinnedSource], size: ContextSize, view: 
         columns=columns,
         pieces=model.pieces(columns),
         target_pieces=model.pieces(view.window.targets[places]),
+        before=b"".join(model.pieces(view.window.tokens[: view.window.pos[0]])),
         logp=[each.rows.columns(columns, threads)[places] for each in rows],
         target_logp=[each.values[0]["logp"][places].copy() for each in rows],
         top=[each.tops[0]["token"][places, 0].copy() for each in rows],

@@ -11,12 +11,13 @@ import plotly.graph_objects as go
 import plotly.offline
 from markupsafe import Markup
 
-from ppldelta.analysis.looks import Seen, first_dimensions, logarithms, reach
+from ppldelta.analysis.looks import Seen, first_dimensions, logarithms, probabilities, reach
 from ppldelta.reporting import looks, theme
 from ppldelta.reporting.blocks import Json
 from ppldelta.reporting.looks import Axis
 from ppldelta.reporting.page_figures import bare, shared_template
 from ppldelta.reporting.render import policy, resource, script_json
+from ppldelta.reporting.sentences import Piece, marked
 from ppldelta.wording import numbers
 from ppldelta.wording.names import counted
 from ppldelta.wording.tokens import shown
@@ -33,12 +34,14 @@ class Picture:
 
     Attributes:
         name: in `Look.figures`.
+        link: the word that leads to it.
         title: what stands above it, for a reader who has five seconds.
         about: a sentence on how to read it.
         draw: makes it.
     """
 
     name: str
+    link: str
     title: str
     about: str
     draw: Callable[[], go.Figure]
@@ -53,23 +56,28 @@ def pictures(seen: Seen) -> list[Picture]:
         else "the tokens of the vocabulary that were asked for"
     )
     about = (
-        f"From left to right the text, each token where it had to be predicted; from top to bottom {kind}. The darker, "
-        "the more probable. Squares: the tokens that really came next."
+        f"From left to right the text, each token where it had to be predicted; from top to bottom {kind}. The "
+        "stronger the colour, the more probable. Squares: the tokens that really came next."
     )
 
-    def of(side: int) -> Callable[[], go.Figure]:
-        return lambda: looks.matrix(seen.logp[side], places, columns, following, label=seen.models[side])
+    least = -5 if seen.chosen else -10  # of a corner most tokens are rare ones
 
-    names = ("logp", "logp_cmp")
+    def of(side: int) -> Callable[[], go.Figure]:
+        logp, label = seen.logp[side], seen.models[side]
+        return lambda: looks.matrix(logp, probabilities(logp), places, columns, following, label=label, least=least)
+
+    names, links = ("logp", "logp_cmp"), ("reference" if len(seen.models) > 1 else "probabilities", "comparison")
     found = [
-        Picture(names[side], f"What {label} expects next", about, of(side)) for side, label in enumerate(seen.models)
+        Picture(names[side], links[side], f"What {label} expects next", about, of(side))
+        for side, label in enumerate(seen.models)
     ]
     delta = seen.shown_difference
     if delta is not None:
-        blank = " Blank: below 0.01 % for both." if seen.chosen else ""
+        blank = " Blank: below 0.1 % for both." if seen.chosen else ""
         found.insert(
             0,
             Picture(
+                "difference",
                 "difference",
                 f"Where {seen.models[1]} expects something else than {seen.models[0]}",
                 f"The difference of the two matrices below. Green: {seen.models[1]} finds the token more probable; "
@@ -84,9 +92,10 @@ def _of_states(seen: Seen, places: Axis) -> list[Picture]:
     found: list[Picture] = []
     distance, spread = seen.distance, seen.by_depth
     if distance is not None and spread is not None:
-        of_all = Axis.of([*seen.depth_names, "after the last norm"])
+        of_all = _depths(seen, "the last norm")
         found += [
             Picture(
+                "depth",
                 "depth",
                 "How far apart their hidden states are, layer by layer",
                 "The length of the difference of both models’ states by the length of the reference’s: the line is the "
@@ -95,8 +104,9 @@ def _of_states(seen: Seen, places: Axis) -> list[Picture]:
             ),
             Picture(
                 "departure",
+                "along the text",
                 "The same along the text",
-                "The darker, the farther apart: after each layer (from bottom to top) and at each place of the text.",
+                "The stronger the colour, the farther apart, after each layer (from bottom to top) at each place.",
                 lambda: looks.departure(distance, places, of_all, reach=reach(distance)),
             ),
         ]
@@ -106,6 +116,7 @@ def _of_states(seen: Seen, places: Axis) -> list[Picture]:
         n = f"The first {some.shape[1]} of {states.shape[1]} dimensions of what the head gets at each place of the text"
         found.append(
             Picture(
+                "states",
                 "states",
                 f"Hidden states of {seen.models[0]}",
                 f"{n}.",
@@ -118,6 +129,7 @@ def _of_states(seen: Seen, places: Axis) -> list[Picture]:
             found.append(
                 Picture(
                     "states_difference",
+                    "their change",
                     f"What {seen.models[1]} changes in them",
                     "The difference of both models’ states, on the scale of the figure before.",
                     lambda: looks.states(apart, places, reach=reach(some), says="difference of the states"),
@@ -127,9 +139,10 @@ def _of_states(seen: Seen, places: Axis) -> list[Picture]:
         found.append(
             Picture(
                 "norms",
+                "size",
                 f"How large the states of {seen.models[0]} grow",
                 "The root mean square of the state after each layer (from bottom to top), on a logarithmic scale.",
-                lambda: looks.norms(logarithms(norms), places, Axis.of(seen.depth_names), label=seen.models[0]),
+                lambda: looks.norms(logarithms(norms), places, _depths(seen), label=seen.models[0]),
             )
         )
     return found
@@ -162,6 +175,7 @@ def page_of(seen: Seen, version: str) -> str:
         seen=seen,
         text=_text(seen),
         findings=findings(seen),
+        warnings=[marked(each) for each in seen.warnings],
         plots=[(each, figure.layout.height) for each, figure in drawn],
         version=version,
         theme=theme,
@@ -172,34 +186,50 @@ def page_of(seen: Seen, version: str) -> str:
     )
 
 
-def findings(seen: Seen) -> list[str]:
+def findings(seen: Seen) -> list[list[Piece]]:
     """What there is to see, in sentences."""
     found, n = seen.summary, len(seen.tokens)
+    ref, *others = (f"`{label}`" for label in seen.models)
     of_all = counted(n, "place")
     if found.delta is None or found.n_same_top is None:
         return [
-            f"The token that came next was the most probable one at {found.n_top[0]} of {of_all}; "
-            f"perplexity {numbers.perplexity(found.ppl[0])} over these."
+            marked(
+                f"The token that came next was the most probable one at {found.n_top[0]} of {of_all}; "
+                f"perplexity {numbers.perplexity(found.ppl[0])} over these."
+            )
         ]
-    way = "more" if found.delta > 0 else "less" if found.delta < 0 else "the same"
-    sentences = [
-        f"{seen.models[1]} finds what came next {way} probable: {numbers.signed(found.delta)} nats per token, "
-        f"perplexity {numbers.perplexity(found.ppl[0])} → {numbers.perplexity(found.ppl[1])}. At {found.n_same_top} of "
-        f"{of_all} both find the same token most probable."
-    ]
+    if found.delta == 0:
+        words = [f"{others[0]} finds what came next as probable as {ref} does."]
+    else:
+        words = [
+            f"{others[0]} finds what came next {'more' if found.delta > 0 else 'less'} probable than {ref}: "
+            f"{numbers.signed(found.delta)} nats per token, perplexity {numbers.perplexity(found.ppl[0])} → "
+            f"{numbers.perplexity(found.ppl[1])}."
+        ]
+    words[0] += f" At {found.n_same_top} of {of_all} both find the same token most probable."
     if spread := seen.by_depth:
         names = [*seen.depth_names, "after the last norm"]
-        first, last = (numbers.percent(spread.median[i], 0) for i in (0, -1))
-        sentences.append(
-            f"Its hidden states are {first} of their length away from the reference’s at the first depth ({names[0]}), "
-            f"and {last} where the head gets them; the largest step is {names[spread.largest_step]} (medians over the "
+        words.append(
+            f"Where the head gets them, its hidden states are {numbers.percent(spread.median[-1], 0)} of their length "
+            f"away from the reference’s; the largest step on the way is {names[spread.largest_step]} (medians over the "
             "text)."
+            if spread.median[-1] > 0
+            else "Its hidden states are those of the reference."
         )
-    return sentences
+    return [marked(each) for each in words]
 
 
 def _text(seen: Seen) -> str:
-    return b"".join(seen.tokens["piece"].to_list()).decode("utf-8", "replace")
+    return b"".join([seen.before, *seen.tokens["piece"].to_list()]).decode("utf-8", "replace")
+
+
+def _depths(seen: Seen, *more: str) -> Axis:
+    """The depths of the states, and what comes after the last one."""
+    names = [*seen.depth_names, *(f"after {each}" for each in more)]
+    return Axis(
+        [str(depth) for depth in seen.depths] + [each.removeprefix("the last ") for each in more],
+        names,
+    )
 
 
 def _places(seen: Seen) -> Axis:

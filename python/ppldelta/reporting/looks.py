@@ -17,11 +17,11 @@ from ppldelta.reporting.hover import literal
 from ppldelta.reporting.theme import LIGHT, template
 
 PLACE = "place in the text"
+_DEPTH = "after layer (0: embeddings)"
 _TICK = 10  # pixels that a name at an axis needs
 _WIDTH = 1050  # pixels of a heat map, where nothing else is known
 _ROOM = 120  # pixels that names and the title of the axis take below a heat map
-_LEAST_P = 1e-5  # at and below this probability the matrix has its palest colour
-_SEQUENTIAL = [[0, LIGHT["surface"]], [0.5, "#8fb0d4"], [1, LIGHT["accent"]]]
+_SEQUENTIAL = [[0, LIGHT["surface"]], [1, LIGHT["accent"]]]
 _WARM = [[0, LIGHT["surface"]], [1, LIGHT["diverge"]]]
 _DIVERGING = [[0, LIGHT["loss"]], [0.5, LIGHT["surface"]], [1, LIGHT["gain"]]]
 
@@ -44,30 +44,43 @@ class Axis:
         return cls(names, names)
 
 
-def matrix(logp: Values, places: Axis, columns: Axis, following: Sequence[tuple[int, int]], *, label: str) -> go.Figure:
+def matrix(
+    logp: Values,
+    p: Values,
+    places: Axis,
+    columns: Axis,
+    following: Sequence[tuple[int, int]],
+    *,
+    label: str,
+    least: int,
+) -> go.Figure:
     """Log-probabilities of tokens at each place of a text.
 
     Args:
         logp: shape [n_places, n_columns], in nats.
+        p: the probabilities themselves.
         places: of the text.
         columns: the tokens, as they are shown; no two are the same.
         following: (place, column) of the tokens that came next.
         label: the model's.
+        least: the power of ten at which the scale of colours begins: -5 stands for a probability of 0.001 %.
     """
-    powers = range(round(math.log10(_LEAST_P)), 1)
+    powers = range(least, 1)
     figure = _heatmap(
         logp.T,
         places,
         columns,
         colorscale=_SEQUENTIAL,
-        reach=(math.log(_LEAST_P), 0.0),
+        reach=(least * math.log(10), 0.0),
         bar=dict(
             title=dict(text="probability", side="right"),
             tickvals=[power * math.log(10) for power in powers],
             ticktext=[f"{100 * 10**power:g}\N{NO-BREAK SPACE}%" for power in powers],
         ),
-        says=f"{literal(label)}<br><b>%{{y}}</b> at %{{x}}<br>ln p = <b>%{{z:.3f}}</b><extra></extra>",
+        says=f"{literal(label)}<br><b>%{{y}}</b> at %{{x}}<br><b>%{{customdata:.3p}}</b>, ln p = %{{z:.3f}}"
+        "<extra></extra>",
     )
+    figure.update_traces(customdata=p.T)
     figure.update_layout(height=_height(len(columns.texts)))
     _add_following(figure, places, columns, following)
     return figure
@@ -149,6 +162,7 @@ def norms(logarithms: Values, places: Axis, depths: Axis, *, label: str) -> go.F
         upward=True,
     )
     figure.update_layout(height=_height(len(depths.texts)))
+    figure.update_yaxes(title=dict(text=_DEPTH))
     return figure
 
 
@@ -172,6 +186,7 @@ def departure(distance: Values, places: Axis, depths: Axis, *, reach: float) -> 
         upward=True,
     )
     figure.update_layout(height=_height(len(depths.texts)))
+    figure.update_yaxes(title=dict(text=_DEPTH))
     return figure
 
 
@@ -201,9 +216,8 @@ def depth(spread: ByDepth, depths: Axis) -> go.Figure:
             "80 % of the places: %{customdata[1]:.1%} to %{customdata[2]:.1%}<extra></extra>",
         )
     )
-    figure.update_xaxes(
-        tickvals=x, ticktext=_thinned(depths.texts, 2 * _TICK), range=[-0.3, x[-1] + 0.3], tickangle=-45
-    )
+    names = _thinned(depths.texts, 2 * _TICK)
+    figure.update_xaxes(title=dict(text=_DEPTH), tickangle=0, tickvals=x, ticktext=names, range=[-0.3, x[-1] + 0.3])
     figure.update_yaxes(title=dict(text="distance by the state’s length"), tickformat=".0%", rangemode="tozero")
     return figure
 
@@ -245,6 +259,7 @@ def _heatmap(
         tickfont=dict(size=10),
         title=dict(text=PLACE),
         showgrid=False,
+        ticks="",
         range=[-0.5, len(places.texts) - 0.5],
     )
     figure.update_yaxes(
@@ -253,6 +268,7 @@ def _heatmap(
         ticktext=_thinned(rows.texts, _TICK, _height(n) - _ROOM),
         tickfont=dict(size=10),
         showgrid=False,
+        ticks="",
         range=[-0.5, n - 0.5] if upward else [n - 0.5, -0.5],
     )
     return figure
@@ -265,7 +281,12 @@ def _add_following(figure: go.Figure, places: Axis, columns: Axis, following: Se
             x=[literal(places.names[place]) for place, _ in following],
             y=[literal(columns.names[column]) for _, column in following],
             mode="markers",
-            marker=dict(symbol="square-open", size=7, line=dict(width=1.5), color=LIGHT["surprise"]),
+            marker=dict(
+                symbol="square-open",
+                size=7 if len(columns.texts) < 200 else 4,
+                line=dict(width=1.5),
+                color=LIGHT["surprise"],
+            ),
             name="the token that came next",
             hoverinfo="skip",
             showlegend=True,

@@ -249,6 +249,7 @@ def _as_look(
     return Look(
         models=tuple(each.label for each in models),
         name=document.name,
+        before=found.before,
         tokens=looks.tokens_frame(
             view.window.targets[:n], found.target_pieces, view.window.pos[:n], found.target_logp, found.top
         ),

@@ -9,6 +9,7 @@
 #include "pairs.h"
 #include "placement.h"
 #include "scorer.h"
+#include "softmax.h"
 #include "signed-deltas.h"
 
 #include <pybind11/stl.h>
@@ -156,6 +157,33 @@ py::tuple compare(ppldelta::scorer & scorer, const py::list & windows, const ppl
     return py::make_tuple(in.split(values), in.split_tops(tops, kept.n_top));
 }
 
+// Log-probabilities of some tokens in each row that was kept, of shape [n_rows, n_columns].
+array<float> columns_of(const ppldelta::kept_rows & kept, const array<int32_t> & columns, int n_threads) {
+    const size_t n_rows = kept.values.size();
+    array<float> logp(std::vector<size_t>{ n_rows, static_cast<size_t>(columns.size()) });
+    float *      out = logp.mutable_data();
+    {
+        const py::gil_scoped_release release;
+        ppldelta::log_softmax_columns(kept.logits.get(), kept.n_vocab, columns.data(), static_cast<size_t>(columns.size()),
+                                      n_rows, n_threads, out);
+    }
+    return logp;
+}
+
+// The hidden states of a window, place → array of shape [n_tokens, n_embd].
+py::dict states(ppldelta::scorer & scorer, const py::list & windows, const py::function & on_step) {
+    const windows_in        in(windows);
+    std::vector<float>      logp(in.targets.size());
+    ppldelta::target_reader reader(in.numbers(), in.targets.data(), scorer.n_threads(), logp.data());
+    run(scorer, in, reader, on_step);
+    py::dict found;
+    for (const auto & [place, kept] : scorer.take_states()) {
+        found[py::int_(place)] =
+            array<float>(std::vector<size_t>{ kept.rows.size() / kept.n_embd, kept.n_embd }, kept.rows.data());
+    }
+    return found;
+}
+
 py::list drain_log(int least_level) {
     py::list list;
     for (const auto & line : ppldelta::drain_log(least_level)) {
@@ -202,12 +230,15 @@ PYBIND11_MODULE(_core, m) {
     PYBIND11_NUMPY_DTYPE(ppldelta::row_values, max, logp, logp_top, entropy, rank, top);
     PYBIND11_NUMPY_DTYPE(ppldelta::pair_values, cmp, kld);
     PYBIND11_NUMPY_DTYPE(ppldelta::top_token, token, logp);
-    py::class_<ppldelta::kept_rows>(m, "KeptRows"); // a reference's logits, for `Scorer.compare` on the same windows
+    py::class_<ppldelta::kept_rows>(m, "KeptRows") // a reference's logits, for `Scorer.compare` on the same windows
+        .def("columns", &columns_of, py::arg("columns"), py::arg("n_threads"));
 
     py::class_<ppldelta::model, std::shared_ptr<ppldelta::model>>(m, "Model")
         .def(py::init<const std::string &, int32_t, bool>(), py::arg("path"), py::arg("n_gpu_layers"),
              py::arg("vocab_only"), py::call_guard<py::gil_scoped_release>()) // path: bytes, as the file system has it
         .def("info", &info_dict)
+        .def_property_readonly("n_embd", [](const ppldelta::model & model) { return llama_model_n_embd(model.get()); })
+        .def_property_readonly("n_layer", [](const ppldelta::model & model) { return llama_model_n_layer(model.get()); })
         .def("tokenize", &tokenize, py::arg("text"))
         .def("pieces", &pieces, py::arg("tokens"));
 
@@ -218,19 +249,20 @@ PYBIND11_MODULE(_core, m) {
     py::class_<ppldelta::scorer>(m, "Scorer")
         .def(py::init([](std::shared_ptr<ppldelta::model> model, uint32_t n_ctx, uint32_t n_ubatch,
                          uint32_t n_outputs_max, uint32_t n_seq_max, int32_t n_threads, bool bf16,
-                         std::vector<ppldelta::scaled_adapter> adapters) {
+                         std::vector<ppldelta::scaled_adapter> adapters, bool states) {
                  const py::gil_scoped_release release;
                  return std::make_unique<ppldelta::scorer>(
                      std::move(model),
-                     ppldelta::scorer_params{ n_ctx, n_ubatch, n_outputs_max, n_seq_max, n_threads, bf16 },
+                     ppldelta::scorer_params{ n_ctx, n_ubatch, n_outputs_max, n_seq_max, n_threads, bf16, states },
                      std::move(adapters));
              }),
              py::arg("model"), py::arg("n_ctx"), py::arg("n_ubatch"), py::arg("n_outputs_max"), py::arg("n_seq_max"),
              py::arg("n_threads"), py::arg("bf16") = false,
-             py::arg("adapters") = std::vector<ppldelta::scaled_adapter>())
+             py::arg("adapters") = std::vector<ppldelta::scaled_adapter>(), py::arg("states") = false)
         .def("score", &score, py::arg("windows"), py::arg("on_step"))
         .def("keep", &keep, py::arg("windows"), py::arg("n_top"), py::arg("on_step"))
         .def("compare", &compare, py::arg("windows"), py::arg("kept"), py::arg("on_step"))
+        .def("states", &states, py::arg("windows"), py::arg("on_step"))
         .def_property_readonly("size_bytes", &ppldelta::scorer::size_bytes);
 
     add_numerics(m);

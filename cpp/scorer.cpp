@@ -62,6 +62,9 @@ scorer::scorer(std::shared_ptr<const model> m, const scorer_params & params, std
     if (params.bf16) {
         p.cb_eval           = layer_rounder::attend;
         p.cb_eval_user_data = &rounder_;
+    } else if (params.states) {
+        p.cb_eval           = state_keeper::attend;
+        p.cb_eval_user_data = &states_;
     }
     context_.reset(llama_init_from_model(model_->get(), p));
     if (!context_) {
@@ -99,6 +102,7 @@ void scorer::run(const std::vector<window> & windows, logits_reader & reader,
     }
     llama_memory_clear(llama_get_memory(ctx), false);
     reader_ = &reader;
+    states_.clear();
 
     batch tokens(n_step);
     for (const step & ranges : cut(shapes, n_step, params_.n_outputs_max)) {
@@ -112,6 +116,7 @@ void scorer::run(const std::vector<window> & windows, logits_reader & reader,
                 outputs_.push_back({ range.window, needed ? i - w.first_output : 0 });
             }
         }
+        states_.begin_step(tokens.size());
         const int32_t status = llama_decode(ctx, tokens.get());
         if (error_) {
             std::rethrow_exception(std::exchange(error_, nullptr));
@@ -121,6 +126,7 @@ void scorer::run(const std::vector<window> & windows, logits_reader & reader,
                                      std::to_string(tokens.size()) + " tokens of " + std::to_string(windows.size()) +
                                      (windows.size() == 1 ? " window" : " windows"));
         }
+        states_.end_step();
         if (params_.bf16 && rounder_.take() == 0) {
             throw std::runtime_error("the graph of this architecture does not name what its layers hand on");
         }

@@ -6,9 +6,11 @@
 #include "logits.h"
 #include "model.h"
 #include "rounding.h"
+#include "states.h"
 
 #include <exception>
 #include <functional>
+#include <map>
 #include <memory>
 #include <utility>
 #include <vector>
@@ -22,6 +24,7 @@ struct scorer_params {
     uint32_t n_seq_max;     // most windows in one call
     int32_t  n_threads;
     bool     bf16;          // round each layer's output to bfloat16 (rounding.h)
+    bool     states;        // keep the hidden states of a window that is alone (states.h)
 };
 
 // An adapter that a context applies to its model, and the factor by which the adapter's change is scaled.
@@ -49,6 +52,9 @@ class scorer {
     // scorer stays usable.
     void run(const std::vector<window> & windows, logits_reader & reader, const std::function<void(size_t)> & on_step);
 
+    // The hidden states of the last call of `run`, by place (state_keeper); `states` of the parameters must be set.
+    std::map<int, hidden_states> take_states() { return states_.take(); }
+
     int n_threads() const { return params_.n_threads; }
 
     // Memory of the context beside the model's: the cache of keys and values, what a graph computes in, its outputs.
@@ -61,6 +67,7 @@ class scorer {
         void operator()(llama_context * ptr) const { llama_free(ptr); }
     };
     layer_rounder                                   rounder_; // the context knows the address
+    state_keeper                                    states_;  // likewise
     std::shared_ptr<const model>                    model_;
     scorer_params                                   params_;
     std::vector<scaled_adapter>                     adapters_;         // they outlive the context

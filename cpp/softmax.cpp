@@ -62,6 +62,10 @@ double sum_exp(const float * x, size_t n, float max, const float * next) {
 
 #endif
 
+float log_probability(float logit, float max, double sum) {
+    return static_cast<float>(static_cast<double>(logit) - max - std::log(sum));
+}
+
 } // namespace
 
 bool softmax_fuses() {
@@ -81,7 +85,21 @@ void log_softmax_rows(const float * logits, size_t n_vocab, const int32_t * targ
             const float * x   = logits + row * n_vocab;
             const float   max = max_of(x, n_vocab);
             const double  sum = sum_exp(x, n_vocab, max, row + 1 < end ? x + n_vocab : x);
-            logp[row] = static_cast<float>(static_cast<double>(x[targets[row]]) - max - std::log(sum));
+            logp[row] = log_probability(x[targets[row]], max, sum);
+        }
+    });
+}
+
+void log_softmax_columns(const float * logits, size_t n_vocab, const int32_t * columns, size_t n_columns, size_t n_rows,
+                         int n_threads, float * logp) {
+    spread(n_rows, n_vocab, n_threads, [=](size_t begin, size_t end) {
+        for (size_t row = begin; row < end; row++) {
+            const float * x   = logits + row * n_vocab;
+            const float   max = max_of(x, n_vocab);
+            const double  sum = sum_exp(x, n_vocab, max, row + 1 < end ? x + n_vocab : x);
+            for (size_t i = 0; i < n_columns; i++) {
+                logp[row * n_columns + i] = log_probability(x[columns[i]], max, sum);
+            }
         }
     });
 }

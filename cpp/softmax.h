@@ -14,6 +14,11 @@ namespace ppldelta {
 void log_softmax_rows(const float * logits, size_t n_vocab, const int32_t * targets, size_t n_rows, int n_threads,
                       float * logp);
 
+// The same for several tokens of each row: writes ln softmax(row)[columns[i]] for all n_columns columns, row after row. A
+// token's value is that of log_softmax_rows bit for bit.
+void log_softmax_columns(const float * logits, size_t n_vocab, const int32_t * columns, size_t n_columns, size_t n_rows,
+                         int n_threads, float * logp);
+
 // Whether this code runs as fused multiply-adds, which round once instead of twice. How wide the vectors are makes
 // no difference.
 bool softmax_fuses();

@@ -1,12 +1,7 @@
-"""The report in headless Chromium, from a file: drawn, quiet, offline, and usable.
-
-Without Playwright or a browser these tests are skipped; with PPLDELTA_REQUIRE_BROWSER=1 they fail instead.
-"""
+"""The report in headless Chromium, from a file: drawn, quiet, offline, and usable."""
 
 from __future__ import annotations
 
-import os
-import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -15,6 +10,7 @@ import polars as pl
 import pytest
 
 from helpers import frames, synthetic
+from helpers.browser import launched, open_page
 from ppldelta.reporting.payload import make_payload
 from ppldelta.reporting.render import render_report
 from ppldelta.result import Result
@@ -28,32 +24,13 @@ EVIL_MODEL = "</script><script>alert(1)</script>"
 EVIL = synthetic.make(
     n_documents=6, n_models=2, n_tokens=80, rename={"code/00000.txt": EVIL_DOCUMENT, "model-0": EVIL_MODEL}
 )
-BROWSERS = ("chromium", "chromium-browser", "google-chrome")
 POINTS = "#f0-documents .scatterlayer .points path"
-WEBGL = ["--use-gl=angle", "--use-angle=swiftshader", "--enable-unsafe-swiftshader"]  # drawn by the processor
-
-
-def missing(reason: str) -> None:
-    if os.environ.get("PPLDELTA_REQUIRE_BROWSER") == "1":
-        pytest.fail(f"{reason}, and PPLDELTA_REQUIRE_BROWSER=1 wants the browser tests", pytrace=False)
-    pytest.skip(reason)
 
 
 @pytest.fixture(scope="module")
 def browser() -> Iterator[Any]:
-    try:
-        from playwright.sync_api import sync_playwright
-    except ImportError:
-        missing("Playwright for Python is not installed")
-    path = next(filter(None, map(shutil.which, BROWSERS)), None)
-    if path is None:
-        missing(f"no browser found (looked for {', '.join(BROWSERS)})")
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(
-            executable_path=path, args=["--no-sandbox", "--disable-background-networking", *WEBGL]
-        )
+    with launched() as browser:
         yield browser
-        browser.close()
 
 
 @pytest.fixture(scope="module")
@@ -91,20 +68,6 @@ def diverging(tmp_path_factory: pytest.TempPathFactory) -> Path:
     )
     path.write_text(page.html, encoding="utf-8")
     return path
-
-
-def open_page(browser: Any, path: Path, **context: Any) -> tuple[Any, list[str]]:
-    """Opens a report, waits until all is drawn, and returns the page and a list that trouble is added to."""
-    page = browser.new_context(**{"viewport": {"width": 1360, "height": 900}, **context}).new_page()
-    trouble: list[str] = []
-    page.on("console", lambda message: trouble.append(message.text) if message.type in {"error", "warning"} else None)
-    page.on("pageerror", lambda error: trouble.append(str(error)))
-    page.on("request", lambda r: trouble.append(r.url) if not r.url.startswith(("file:", "data:", "blob:")) else None)
-    page.on("requestfailed", lambda request: trouble.append(f"failed: {request.url}"))
-    page.on("dialog", lambda dialog: (trouble.append(f"dialog: {dialog.message}"), dialog.dismiss()))
-    page.goto(path.as_uri())
-    page.wait_for_selector("html[data-drawn]", timeout=60_000)
-    return page, trouble
 
 
 @pytest.fixture

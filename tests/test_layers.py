@@ -19,7 +19,7 @@ LOWEST_FIRST = (
     ("engine", "store"),
     ("analysis",),
     ("reporting", "records", "saved"),
-    ("result", "merging"),
+    ("result", "merging", "pictures"),
     ("run",),
     ("studies",),
     ("demo",),
@@ -31,7 +31,7 @@ INSIDE: dict[str, tuple[str, ...]] = {
     "engine": (
         *("cpu", "devices", "kernels", "remedies", "kept", "llama_log", "adapters", "native"),
         *("content", "loaded", "tensors", "recognition", "trusted", "isolated"),
-        *("process", "executor", "lost", "rpc", "local", "worker", "session", "remote", "tool"),
+        *("looking", "process", "executor", "lost", "rpc", "local", "worker", "session", "remote", "tool"),
     ),
     "models": ("source", "identity", "hub", "hub_cache", "hub_errors", "download", "references"),
     "reporting": (
@@ -39,12 +39,12 @@ INSIDE: dict[str, tuple[str, ...]] = {
         *("units", "theme", "hover", "sentences", "floor", "quants", "tables"),
         *("passages", "alternatives", "payload_divergence", "payload", "lines"),
         *("marks", "plane", "convergence", "ratios", "figures", "sizes", "divergence", "family_figures"),
-        *("catalogue", "gallery", "page_figures", "render"),
+        *("catalogue", "gallery", "page_figures", "render", "looks", "look_page"),
     ),
     "run": (
         *("setting", "settings", "batches", "tokenization", "checks", "request", "keys", "memory", "paired", "job"),
         *("kinds", "lockstep", "evaluation", "sample", "variants", "noise", "frames"),
-        *("kld_models", "kld_frames", "from_records", "scoring", "dry_run"),
+        *("kld_models", "kld_frames", "from_records", "scoring", "looking", "dry_run"),
     ),
     "records": ("kld", "rows", "signed"),
     "store": ("database", "notes", "store", "hashes", "pruning"),
@@ -62,6 +62,7 @@ THIRD_PARTY: dict[str, set[str]] = {
     "merging": {"polars"},
     "models": {"huggingface_hub"},
     "pairs": {"numpy"},
+    "pictures": {"numpy"},
     "records": {"numpy"},
     "reporting": {"jinja2", "markupsafe", "numpy", "plotly", "polars"},
     "result": {"polars"},
@@ -179,7 +180,9 @@ def is_call_of_a_name(node: ast.AST) -> bool:
     return isinstance(node, ast.Call) and isinstance(node.func, ast.Name)
 
 
-@pytest.mark.parametrize("name", ["figures", "lines", "marks", "plane", "ratios", "sizes", "convergence", "divergence"])
+@pytest.mark.parametrize(
+    "name", ["figures", "lines", "marks", "plane", "ratios", "sizes", "convergence", "divergence", "looks", "look_page"]
+)
 def test_figures_compute_nothing(name: str) -> None:
     """They draw what frames hold; whatever needs NumPy is computed elsewhere."""
     assert "numpy" not in imports((PACKAGE / "reporting" / f"{name}.py").read_text())

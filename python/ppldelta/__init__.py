@@ -24,16 +24,19 @@ from ppldelta.errors import (
 )
 
 if TYPE_CHECKING:
+    from ppldelta.pictures import Look
     from ppldelta.records.kld import read_kld
     from ppldelta.records.signed import compare_kld, read_records
     from ppldelta.result import Result, load, report
     from ppldelta.run.dry_run import Plan, plan
+    from ppldelta.run.looking import look
     from ppldelta.run.scoring import score
     from ppldelta.saved.folder import verify
     from ppldelta.studies.study import study
 
 __all__ = [
     "CorpusError",
+    "Look",
     "ModelError",
     "Plan",
     "PpldeltaError",
@@ -46,6 +49,7 @@ __all__ = [
     "__version__",
     "compare_kld",
     "load",
+    "look",
     "plan",
     "read_kld",
     "read_records",
@@ -56,10 +60,12 @@ __all__ = [
 ]
 
 _HOMES = {
+    "Look": "ppldelta.pictures",
     "Plan": "ppldelta.run.dry_run",
     "Result": "ppldelta.result",
     "compare_kld": "ppldelta.records.signed",
     "load": "ppldelta.result",
+    "look": "ppldelta.run.looking",
     "plan": "ppldelta.run.dry_run",
     "read_kld": "ppldelta.records.kld",
     "read_records": "ppldelta.records.signed",

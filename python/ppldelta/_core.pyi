@@ -17,6 +17,10 @@ record_dtype: np.dtype[Any]
 
 class Model:
     def __init__(self, path: bytes, n_gpu_layers: int, vocab_only: bool) -> None: ...
+    @property
+    def n_embd(self) -> int: ...
+    @property
+    def n_layer(self) -> int: ...
     def info(self) -> dict[str, Any]: ...
     def tokenize(self, text: bytes) -> NDArray[np.int32]: ...
     def pieces(self, tokens: NDArray[np.int32]) -> list[bytes]: ...
@@ -35,6 +39,7 @@ class Scorer:
         n_threads: int,
         bf16: bool = False,
         adapters: list[tuple[Adapter, float]] = ...,
+        states: bool = False,
     ) -> None: ...
     def score(
         self,
@@ -53,10 +58,16 @@ class Scorer:
         kept: KeptRows,
         on_step: Callable[[int], object],
     ) -> tuple[list[NDArray[np.void]], list[NDArray[np.void]]]: ...
+    def states(
+        self, windows: list[tuple[NDArray[np.int32], int, NDArray[np.int32]]], on_step: Callable[[int], object]
+    ) -> dict[int, NDArray[np.float32]]: ...  # place: [n_tokens, n_embd]; -1 for what the head gets
     @property
     def size_bytes(self) -> int: ...
 
-class KeptRows: ...
+class KeptRows:
+    def columns(
+        self, columns: NDArray[np.int32], n_threads: int
+    ) -> NDArray[np.float32]: ...  # shape [n_rows, n_columns]
 
 class RowsError(RuntimeError):
     """A graph has left other rows of logits than those that were asked for."""

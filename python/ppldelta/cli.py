@@ -20,7 +20,7 @@ from typing import Any
 
 import ppldelta
 from ppldelta import demo, posix
-from ppldelta.commands import arguments, cluster, doctor
+from ppldelta.commands import arguments, cluster, doctor, look
 from ppldelta.console import terminal
 from ppldelta.errors import all_left_out
 from ppldelta.models.references import Named, is_kld, resolve
@@ -275,6 +275,7 @@ _COMMANDS = {
     "report": _report,
     "verify": _verify,
     "demo": _demo,
+    "look": look.run,
     "store": _store,
     "doctor": _doctor,
 }

@@ -101,6 +101,38 @@ def full_logits(
     return logits
 
 
+def hidden_states(path: Path, tokens: NDArray[np.int32], n_ubatch: int, steps: Sequence[range]) -> NDArray[np.float32]:
+    """What the head gets for every token of one sequence, float32 of shape [n_tokens, n_embd]: `llama_get_embeddings`
+    of a context that is asked for embeddings. The arguments are as for `full_logits`."""
+    lib = _library()
+    lib.llama_set_embeddings.argtypes = [c_void_p, ctypes.c_bool]
+    lib.llama_get_embeddings.argtypes = [c_void_p]
+    lib.llama_get_embeddings.restype = POINTER(c_float)
+    lib.llama_model_n_embd.argtypes = [c_void_p]
+    model = lib.llama_model_load_from_file(str(path).encode(), lib.llama_model_default_params())
+    assert model
+    params = lib.llama_context_default_params()
+    params.n_ctx = params.n_batch = len(tokens)
+    params.n_ubatch = min(n_ubatch, len(tokens))
+    context = lib.llama_init_from_model(model, params)
+    assert context
+    lib.llama_set_embeddings(context, True)
+    n_embd = lib.llama_model_n_embd(model)
+    parts = []
+    for step in steps:
+        batch = lib.llama_batch_init(len(step), 0, 1)
+        batch.n_tokens = len(step)
+        for i, pos in enumerate(step):
+            batch.token[i], batch.pos[i] = int(tokens[pos]), pos
+            batch.n_seq_id[i], batch.seq_id[i][0], batch.logits[i] = 1, 0, 1
+        assert lib.llama_decode(context, batch) == 0
+        parts.append(np.ctypeslib.as_array(lib.llama_get_embeddings(context), (len(step), n_embd)).copy())
+        lib.llama_batch_free(batch)
+    lib.llama_free(context)
+    lib.llama_model_free(model)
+    return np.concatenate(parts)
+
+
 def log_softmax(logits: NDArray[np.float32]) -> NDArray[np.float64]:
     """Log-softmax over the last axis in float64."""
     x = logits.astype(np.float64)

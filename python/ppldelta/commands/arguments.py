@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import NoReturn
 
 import ppldelta
-from ppldelta.commands import flags
+from ppldelta.commands import flags, look
 from ppldelta.console import terminal
 from ppldelta.engine import rpc
 from ppldelta.run.settings import Settings
@@ -37,7 +37,7 @@ def parser() -> argparse.ArgumentParser:
     common.add_argument("-v", "--verbose", action="store_true", help="show log lines, llama.cpp's included, on stderr")
     as_the_help_lists_them = (
         *(_add_score, _add_study, _add_init, _add_report, _add_verify),
-        *(_add_demo, _add_store, _add_doctor),
+        *(_add_look, _add_demo, _add_store, _add_doctor),
     )
     for add in as_the_help_lists_them:
         add(commands, common)
@@ -185,6 +185,18 @@ def _add_verify(commands: argparse._SubParsersAction[_Parser], common: _Parser) 
     )
     verify.add_argument("results", nargs="+", metavar="OUT", help="folders that `ppldelta score -o` wrote")
     verify.set_defaults(command="verify")
+
+
+def _add_look(commands: argparse._SubParsersAction[_Parser], common: _Parser) -> None:
+    parser = commands.add_parser(
+        "look",
+        parents=[common],
+        help="see what a model expects at each place of a short text, and its hidden states",
+        description="Draws a part of the matrix of log-probabilities of one model, or of two and their difference, and "
+        "the hidden states along a short text.",
+    )
+    look.add_flags(parser)
+    parser.set_defaults(command="look")
 
 
 def _add_demo(commands: argparse._SubParsersAction[_Parser], common: _Parser) -> None:

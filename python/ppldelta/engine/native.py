@@ -1,8 +1,8 @@
 """The Python side of the native border: validates and calls `_core`.
 
-A `Model` holds the weights; a `Scorer` holds a context of fixed size and turns windows into log-probabilities: a window
-per call, so that its numbers never depend on its neighbours, or several where that keeps a GPU busy. A `Scorer` also
-keeps a reference's rows of logits, and compares those of another model with them.
+A `Model` holds the weights; a `Scorer` holds a context of fixed size and turns windows into log-probabilities: one per
+call, so that its numbers never depend on its neighbours, or several where that keeps a GPU busy. It also keeps a
+reference's rows of logits, and compares another model's with them.
 """
 
 from __future__ import annotations
@@ -215,6 +215,8 @@ class Scorer:
         ModelError: the context cannot be made (for lack of memory, say), or not for this model or these adapters.
     """
 
+    _states = False  # whether it shows what the layers hand on (`engine.looking`)
+
     def __init__(
         self,
         model: Model,
@@ -227,17 +229,15 @@ class Scorer:
         bf16: bool = False,
         adapters: Sequence[Adapter] = (),
     ) -> None:
-        self.model = model
-        self.n_ctx = n_ctx
-        self.n_seq_max = n_seq_max
+        self.model, self.n_ctx, self.n_seq_max = model, n_ctx, n_seq_max
         n_ubatch = min(n_ubatch, n_ctx)
-        n_outputs_max = min(n_outputs_max or n_ubatch, n_ubatch)
         loras = load_adapters(model._core, model.path, adapters)
         with guard(
             f"cannot make a context of {n_ctx} tokens for `{printable(model.path)}`",
             "a smaller `n_ctx` or `n_ubatch` needs less memory",
         ):
-            self._core = _core.Scorer(model._core, n_ctx, n_ubatch, n_outputs_max, n_seq_max, threads, bf16, loras)
+            sizes = n_ctx, n_ubatch, min(n_outputs_max or n_ubatch, n_ubatch), n_seq_max
+            self._core = _core.Scorer(model._core, *sizes, threads, bf16, loras, self._states)
 
     def score(self, window: Window, on_step: Callable[[int], object] = lambda n_tokens: None) -> NDArray[np.float32]:
         """Log-probabilities of a window's targets.

@@ -17,9 +17,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ppldelta import posix
-from ppldelta.engine import kept, llama_log, native, process, trusted
+from ppldelta.engine import kept, llama_log, looking, native, process, trusted
 from ppldelta.engine.kept import KeptRows
 from ppldelta.engine.loaded import ContextSize, PinnedSource, Shelf, Weights
+from ppldelta.engine.looking import Looked, View
 from ppldelta.engine.native import Build, ModelInfo
 from ppldelta.engine.recognition import Recognition, recognise
 from ppldelta.engine.trusted import Trust
@@ -176,6 +177,18 @@ def score(
         with _on(batch, run, item):
             logp += scorer.score_together(batch.windows, _on_step(run))
     return Scored(logp, time.perf_counter() - started, native.build().kernels, found)
+
+
+def look(run: int, models: Sequence[PinnedSource], size: ContextSize, view: View) -> Looked:
+    """What one model or two see in a short text (`engine.looking`).
+
+    Raises:
+        ModelError: a kernel is wrong, or as `looking.look`.
+    """
+    for pinned in models:
+        trusted.check(pinned, native.on_gpu(pinned.n_gpu_layers), frozenset())
+    _show(run, 0)
+    return looking.look(_shelf, models, size, view, _on_step(run))
 
 
 def refuse_too_many_rows(run: int, n_rows: int, n_vocab: int) -> None:

@@ -81,12 +81,21 @@ def _places(
 
 def _packed(figures: dict[str, go.Figure]) -> bytes:
     """Figures as one block; the template that all share stands there once."""
-    parts = {}
-    for name, figure in figures.items():
-        parts[name] = json.loads(figure.to_json())
-        parts[name]["layout"].pop("template", None)
-    bare = json.loads(go.Figure(layout=dict(template=theme.template())).to_json())
-    return pack([("figures", "json", parts), ("template", "json", bare["layout"]["template"])])
+    parts = {name: bare(figure) for name, figure in figures.items()}
+    return pack([("figures", "json", parts), ("template", "json", shared_template())])
+
+
+def bare(figure: go.Figure) -> dict[str, Json]:
+    """A figure as JSON, without the template that all share."""
+    made: dict[str, dict[str, Json]] = json.loads(figure.to_json())
+    made["layout"].pop("template", None)
+    return dict(made)
+
+
+def shared_template() -> Json:
+    """The template as JSON."""
+    made: Json = json.loads(go.Figure(layout=dict(template=theme.template())).to_json())["layout"]["template"]
+    return made
 
 
 def for_scripts() -> dict[str, Json]:

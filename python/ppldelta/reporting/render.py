@@ -131,13 +131,13 @@ def render_report(
         "interval": sentences.INTERVAL.replace("\N{NO-BREAK SPACE}", " "),
         "look": theme.for_scripts(),
     }
-    scripts = [plotly.offline.get_plotlyjs(), *(_resource(name) for name in SCRIPTS)]
+    scripts = [plotly.offline.get_plotlyjs(), *(resource(name) for name in SCRIPTS)]
     scripts = [text.replace("\r\n", "\n") for text in scripts]
     environment = jinja2.Environment(
         autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )
     environment.filters |= {"count": numbers.count, "size": numbers.size, "params": numbers.params}
-    html = environment.from_string(_resource("template.html")).render(
+    html = environment.from_string(resource("template.html")).render(
         sections=sections,
         categories=everything.categories,
         shared=shared[SHARED.section],
@@ -163,9 +163,9 @@ def render_report(
         warnings=[sentences.marked(warning) for warning in warnings],
         version=version,
         theme=theme,
-        css=Markup(_resource("report.css")),
+        css=Markup(resource("report.css")),
         scripts=[Markup(text) for text in scripts],
-        policy=_policy(scripts, folder=folder, webgl=any(made.documents.height > MOST_SVG for made in makers)),
+        policy=policy(scripts, folder=folder, webgl=any(made.documents.height > MOST_SVG for made in makers)),
         index=script_json(json.dumps(index, ensure_ascii=False)),
         blocks={} if folder else {name: Markup(text) for name, text in blocks.items()},
         folder=folder,
@@ -181,7 +181,8 @@ def script_json(text: str) -> Markup:
     return Markup(text)
 
 
-def _policy(scripts: Sequence[str], *, folder: bool, webgl: bool) -> str:
+def policy(scripts: Sequence[str], *, folder: bool, webgl: bool) -> str:
+    """What a page may load and run: these scripts, and with `folder` the data files beside it."""
     hashes = " ".join(
         f"'sha256-{base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()}'" for text in scripts
     )
@@ -193,7 +194,8 @@ def _policy(scripts: Sequence[str], *, folder: bool, webgl: bool) -> str:
     )
 
 
-def _resource(name: str) -> str:
+def resource(name: str) -> str:
+    """The text of a file in `page/`."""
     return resources.files("ppldelta.reporting").joinpath("page").joinpath(name).read_text(encoding="utf-8")
 
 

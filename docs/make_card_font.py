@@ -4,7 +4,7 @@
     npm pack @fontsource/inter@5.3.0 && tar xzf fontsource-inter-5.3.0.tgz
     python docs/make_card_font.py package/files
 
-Outlines, advances and kerning are in thousandths of the type's size. The arrows that these files lack are their ↑, turned.
+Outlines, advances and kerning are in thousandths of the type's size. The arrows that they lack are their ↑, turned.
 """
 
 from __future__ import annotations

@@ -43,7 +43,7 @@ INSIDE: dict[str, tuple[str, ...]] = {
         *("blocks", "budget", "distinct", "family", "folder", "labels", "rows"),
         *("units", "theme", "hover", "sentences", "floor", "quants", "overview", "tables"),
         *("passages", "alternatives", "payload_divergence", "payload", "lines"),
-        *("marks", "plane", "convergence", "ratios", "figures", "sizes", "divergence", "family_figures"),
+        *("marks", "plane", "convergence", "ratios", "figures", "sizes", "divergence", "family_figures", "captions"),
         *("catalogue", "gallery", "page_figures", "render"),
     ),
     "run": (

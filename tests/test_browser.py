@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -282,6 +283,22 @@ def test_figures_are_saved_as_pictures(page: Any) -> None:
         with page.expect_download() as download:
             page.locator(f"#f0-models .modebar-btn[data-title='Save as {kind}']").click()
         assert Path(download.value.path()).read_bytes().startswith(start)
+
+
+@pytest.mark.parametrize("name", ["models", "documents", "ratios"])
+def test_a_saved_figure_stands_alone(page: Any, name: str) -> None:
+    """It has a title, a legend of models (and categories, where documents are), and says what it rests on."""
+    page.locator(f"#f0-{name}").scroll_into_view_if_needed()
+    page.locator(f"#f0-{name} .main-svg").first.wait_for()
+    page.locator(f"#f0-{name}").hover()
+    with page.expect_download() as download:
+        page.locator(f"#f0-{name} .modebar-btn[data-title='Save as SVG']").click()
+    svg = Path(download.value.path()).read_text("utf-8")
+    titles = {"models": "Gain and loss", "documents": "Gain and loss", "ratios": "Mean ratios of perplexities"}
+    assert titles[name] in svg
+    legend = re.findall(r'class="legendtext"[^>]*>([^<]+)<', svg)
+    assert set(legend) == {*MODELS["model"], *(frames.CATEGORIES if name == "documents" else ())}
+    assert f"reference {frames.REFERENCE}" in svg and "ppldelta 0.1.0" in svg
 
 
 def test_a_click_on_a_heading_sorts_the_table(page: Any) -> None:

@@ -24,6 +24,7 @@ def test_every_figure_is_made_when_it_is_asked_for() -> None:
     assert list(RESULT.figures) == names and len(RESULT.figures) == len(names)
     for name, figure in RESULT.figures.items():
         assert isinstance(figure, go.Figure) and figure.data, name
+        assert len(figure.layout.title.text) > 12 and "tiny-ref.Q8_0" in figure.layout.title.subtitle.text
     assert "perplexities" in repr(RESULT.figures)
     with pytest.raises(KeyError):
         RESULT.figures["no such figure"]

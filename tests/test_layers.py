@@ -19,6 +19,7 @@ LOWEST_FIRST = (
     ("engine", "store"),
     ("analysis",),
     ("reporting", "records", "saved"),
+    ("cards",),
     ("result", "merging", "pictures"),
     ("run",),
     ("studies",),
@@ -34,11 +35,15 @@ INSIDE: dict[str, tuple[str, ...]] = {
         *("looking", "process", "executor", "lost", "rpc", "local", "worker", "session", "remote", "tool"),
     ),
     "models": ("source", "identity", "hub", "hub_cache", "hub_errors", "download", "references"),
+    "cards": (
+        *("glyphs", "drawing", "paragraph", "content", "panel", "plane", "sizes", "table", "layout"),
+        *("command", "markdown", "records", "hub", "write"),
+    ),
     "reporting": (
         *("blocks", "budget", "distinct", "family", "folder", "labels", "rows"),
-        *("units", "theme", "hover", "sentences", "floor", "quants", "tables"),
+        *("units", "theme", "hover", "sentences", "floor", "quants", "overview", "tables"),
         *("passages", "alternatives", "payload_divergence", "payload", "lines"),
-        *("marks", "plane", "convergence", "ratios", "figures", "sizes", "divergence", "family_figures"),
+        *("marks", "plane", "convergence", "ratios", "figures", "sizes", "divergence", "family_figures", "captions"),
         *("catalogue", "gallery", "page_figures", "render", "looks", "look_page"),
     ),
     "run": (
@@ -53,9 +58,10 @@ INSIDE: dict[str, tuple[str, ...]] = {
 """The modules of a part, each of which imports only what stands before it."""
 STRANGERS = {("engine", "store"), ("store", "engine")}
 """Neither knows of the other: where models run, and what is kept. `run` knows both."""
-COMPUTES, SHOWS = {"text", "models", "engine", "store"}, {"analysis", "reporting"}
+COMPUTES, SHOWS = {"text", "models", "engine", "store"}, {"analysis", "reporting", "cards"}
 THIRD_PARTY: dict[str, set[str]] = {
     "analysis": {"numpy", "polars"},
+    "cards": {"numpy", "polars", "resvg_py"},
     "commands": {"distributed"},
     "console": {"tqdm"},
     "engine": {"loky", "numpy"},

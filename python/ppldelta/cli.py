@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any
 
 import ppldelta
-from ppldelta import demo, posix
+from ppldelta import demo, merging, posix
 from ppldelta.commands import arguments, cluster, doctor, look
 from ppldelta.console import terminal
 from ppldelta.errors import all_left_out
@@ -177,6 +177,13 @@ def _report(options: argparse.Namespace) -> int:
     return 0
 
 
+def _card(options: argparse.Namespace) -> int:
+    result = merging.merge([ppldelta.load(folder) for folder in options.results])
+    for path in result.card(options.output or options.results[0]):
+        terminal.show_path(path)
+    return 0
+
+
 def _verify(options: argparse.Namespace) -> int:
     damaged = 0
     for folder in options.results:
@@ -273,6 +280,7 @@ _COMMANDS = {
     "study": _study,
     "init": _init,
     "report": _report,
+    "card": _card,
     "verify": _verify,
     "demo": _demo,
     "look": look.run,

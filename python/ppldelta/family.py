@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
+from datetime import datetime, timezone
 from typing import ClassVar
 
 
@@ -139,6 +140,7 @@ class Family:
         corpus: folder of the documents; None if they had none.
         n_fed: tokens that each model had to evaluate.
         noise: what the reference differs from itself by, a change each; empty if that was not measured.
+        date: the day on which the run ended, in UTC, as 2026-11-28; None if an older version saved the result.
     """
 
     name: str = field(metadata={"key": "family"})
@@ -150,6 +152,7 @@ class Family:
     corpus: str | None = None
     n_fed: int | None = None
     noise: tuple[Noise, ...] = ()
+    date: str | None = None
 
     @property
     def quants(self) -> list[str]:
@@ -189,3 +192,8 @@ class Family:
             return False
         inside = gain <= floor.gain and loss <= floor.loss
         return inside and (kld is None or floor.kld is None or kld <= floor.kld)
+
+
+def today() -> str:
+    """The day in UTC, as `Family.date` has it."""
+    return datetime.now(timezone.utc).date().isoformat()

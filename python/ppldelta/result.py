@@ -30,7 +30,7 @@ from ppldelta.saved import folder as saved
 from ppldelta.saved.files import write_whole
 from ppldelta.saved.run_file import Run
 from ppldelta.surroundings import need_threads_of_polars
-from ppldelta.wording import rules
+from ppldelta.wording import numbers, rules
 from ppldelta.wording.names import LONGEST_NAME, as_utf8, counted, shown_name
 
 if TYPE_CHECKING:
@@ -191,6 +191,23 @@ class Result:
         run = Run(_core.__version__, self.families, self.warnings, self.left_out)
         return saved.write(folder, self.frames, run, lambda path: self.report(path, tokens=tokens))
 
+    def card(self, folder: str | os.PathLike[str]) -> list[Path]:
+        """Writes one picture that says the result, and its numbers for model pages and scripts (docs/card.md).
+
+        Args:
+            folder: for `card.svg` and `card.png` (1200 × 675), `card-square.*` (1080 × 1080), both with `-dark`, and
+                for `card.md`, `results.json` and `.eval_results/ppldelta.yaml`, whose paths are returned.
+
+        Raises:
+            ResultError: a file cannot be written.
+            PpldeltaError: as `report`.
+        """
+        need_threads_of_polars()
+        from ppldelta.cards.content import take
+        from ppldelta.cards.write import write_card
+
+        return write_card(take(self.families, self.documents, self.models, _core.__version__), Path(folder))
+
     def __repr__(self) -> str:
         references = ", ".join(f"`{shown_name(family.ref.label)}`" for family in self.families)
         summary = self.summary
@@ -204,7 +221,9 @@ class Result:
             for column in ("delta", "kld"):
                 if column in summary.columns:
                     ends = self._overall.select(column, f"{column}_low", f"{column}_high").iter_rows()
-                    summary = summary.with_columns(pl.Series(column, starmap(_with_interval, ends), dtype=pl.String()))
+                    summary = summary.with_columns(
+                        pl.Series(column, starmap(numbers.plus_minus, ends), dtype=pl.String())
+                    )
         named = [column for column in ("family", "model") if column in summary.columns]
         most = LONGEST_NAME if len(named) == 1 else 30  # beside the numbers, both have room
         for column in named:
@@ -236,13 +255,6 @@ class Result:
         return self.summary._repr_html_()
 
 
-def _with_interval(value: float | None, low: float | None, high: float | None) -> str:
-    """A value and half the width of its interval, as text of one width."""
-    if value is None:
-        return ""
-    return f"{value:7.4f}" + ("" if low is None or high is None else f" ± {(high - low) / 2:.4f}")
-
-
 def make_result(
     tokens: pl.DataFrame,
     pieces: pl.DataFrame,
@@ -263,19 +275,10 @@ def make_result(
     """
     tails = find_tails(tokens, corpus)
     documents = document_metrics(tokens, pieces, corpus, tails)
-    columns = ("size_bytes", "bits_per_weight", "n_params")
-    facts = pl.DataFrame(
-        [
-            {"family": family.name, "model": cmp.label, **{column: getattr(cmp, column) for column in columns}}
-            for family in families
-            for cmp in family.cmp
-        ],
-        schema={"family": pl.String(), "model": pl.String(), **{column: schema.MODELS[column] for column in columns}},
-    )
     return Result(
         tokens,
         documents,
-        model_metrics(documents, facts, tails),
+        model_metrics(documents, schema.sizes(families), tails),
         pieces,
         texts,
         families,

@@ -7,7 +7,11 @@ the comparison predicted the real text better. ``gain`` and ``loss`` are both >=
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 import polars as pl
+
+from ppldelta.family import Family
 
 NAMES = pl.Categorical()
 """dtype of names in `TOKENS`, where one name stands in millions of rows."""
@@ -185,3 +189,16 @@ ADDED_LATER: dict[str, tuple[str, ...]] = {
     ),
 }
 """Columns that older results lack, by frame; they are null there."""
+
+
+def sizes(families: Iterable[Family]) -> pl.DataFrame:
+    """A row for each comparison: `family`, `model`, and the columns of `MODELS` that its file gives."""
+    columns = ("size_bytes", "bits_per_weight", "n_params")
+    return pl.DataFrame(
+        [
+            {"family": family.name, "model": cmp.label, **{column: getattr(cmp, column) for column in columns}}
+            for family in families
+            for cmp in family.cmp
+        ],
+        schema={"family": pl.String(), "model": pl.String(), **{column: MODELS[column] for column in columns}},
+    )

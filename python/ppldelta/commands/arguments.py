@@ -36,7 +36,7 @@ def parser() -> argparse.ArgumentParser:
     common = _Parser(add_help=False)
     common.add_argument("-v", "--verbose", action="store_true", help="show log lines, llama.cpp's included, on stderr")
     as_the_help_lists_them = (
-        *(_add_score, _add_study, _add_init, _add_report, _add_verify),
+        *(_add_score, _add_study, _add_init, _add_report, _add_card, _add_verify),
         *(_add_look, _add_demo, _add_store, _add_doctor),
     )
     for add in as_the_help_lists_them:
@@ -173,6 +173,26 @@ def _add_report(commands: argparse._SubParsersAction[_Parser], common: _Parser) 
         help="of several families, count also the bytes that not all of them scored",
     )
     report.set_defaults(command="report")
+
+
+def _add_card(commands: argparse._SubParsersAction[_Parser], common: _Parser) -> None:
+    card = commands.add_parser(
+        "card",
+        parents=[common],
+        help="write one picture that says a result, and its numbers for model pages",
+        description="Writes card.svg and card.png (1200 x 675; -square: 1080 x 1080; -dark), card.md with a table for "
+        "a model page, results.json for scripts, and .eval_results/ppldelta.yaml for the Hugging Face hub. Needs no "
+        "browser and no network.",
+    )
+    card.add_argument("results", nargs="+", metavar="OUT", help="folders that `ppldelta score -o` wrote")
+    card.add_argument(
+        "-o",
+        "--output",
+        metavar="FOLDER",
+        type=Path,
+        help="folder to write into (default: the first OUT)",
+    )
+    card.set_defaults(command="card")
 
 
 def _add_verify(commands: argparse._SubParsersAction[_Parser], common: _Parser) -> None:

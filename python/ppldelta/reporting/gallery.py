@@ -16,10 +16,16 @@ import polars as pl
 from ppldelta.analysis.curves import running
 from ppldelta.errors import ResultError
 from ppldelta.family import Family
-from ppldelta.reporting.catalogue import FIGURES, SHARED, AllFamilies
+from ppldelta.reporting import captions
+from ppldelta.reporting.catalogue import FIGURES, SHARED, AllFamilies, Description
 from ppldelta.reporting.convergence import convergence
 from ppldelta.reporting.family_figures import FamilyFigures
 from ppldelta.reporting.units import UNITS, Choice
+
+
+def _captioned(described: Description[FamilyFigures], made: FamilyFigures, choice: Choice) -> go.Figure:
+    """A figure with its title and its source: outside the page nothing else says what it is."""
+    return captions.add(described.draw(made, choice), described.title or described.label, captions.source(made))
 
 
 class Figures(Mapping[str, go.Figure]):
@@ -52,10 +58,12 @@ class Figures(Mapping[str, go.Figure]):
                 for unit in UNITS if "unit" in each.switches else [Choice().unit]:
                     end = "" if unit == Choice().unit else f"_{unit}"
                     if each.of == "family" and each.drawable(made):
-                        self._makers[f"{prefix}{each.name}{end}"] = partial(each.draw, made, Choice(unit))
+                        self._makers[f"{prefix}{each.name}{end}"] = partial(_captioned, each, made, Choice(unit))
         everything = AllFamilies(families, models, ())
         if SHARED.shown(everything):
-            self._makers[SHARED.name] = partial(SHARED.draw, everything, Choice())
+            names = ", ".join(family.ref.label for family in families)
+            draw = partial(SHARED.draw, everything, Choice())
+            self._makers[SHARED.name] = lambda: captions.add(draw(), SHARED.label, f"references {names}")
 
     def __getitem__(self, name: str) -> go.Figure:
         if name not in self._makers:

@@ -32,12 +32,17 @@ PLACES = (
 
 def shorten(names: Sequence[str]) -> list[str]:
     """Names that fit: without what all begin and end with, up to a separator; a long rest loses its middle."""
+    return [crop(name) for name in trimmed(names)]
+
+
+def trimmed(names: Sequence[str]) -> list[str]:
+    """Names without what all begin and end with, up to a separator, if any is too long for a plane."""
     if len(names) > 1 and max(map(len, names)) > LONGEST:
         head = _shared(names)
         tail = _shared([name[::-1] for name in names])
         if all(len(name) > head + tail for name in names):
-            names = [name[head : len(name) - tail] for name in names]
-    return [crop(name) for name in names]
+            return [name[head : len(name) - tail] for name in names]
+    return list(names)
 
 
 def crop(name: str) -> str:
@@ -87,10 +92,10 @@ def place(
 
     chosen: list[str | None] = []
     for (x, y), name in zip(points, names, strict=True):
-        boxes = {where: _box(across(x), up(y), len(name) * CHARACTER, where) for where in PLACES}
+        boxes = {where: box(across(x), up(y), len(name) * CHARACTER, where) for where in PLACES}
         costs = {
-            where: sum(_overlap(box, other) for other in obstacles) + 3 * _outside(box, width, height)
-            for where, box in boxes.items()
+            where: sum(overlap(each, other) for other in obstacles) + 3 * outside(each, (0.0, 0.0, width, height))
+            for where, each in boxes.items()
         }
         best = min(PLACES, key=costs.__getitem__)
         if costs[best] > CROWDED * len(name) * CHARACTER * LINE:
@@ -120,22 +125,24 @@ def _shared(names: Sequence[str]) -> int:
     return max(first.rfind(separator, 0, end) for separator in "-_. /") + 1
 
 
-def _box(x: float, y: float, wide: float, where: str) -> Box:
+def box(x: float, y: float, wide: float, where: str) -> Box:
+    """What a name of a width takes beside a mark at (x, y), upwards positive."""
     vertical, horizontal = where.split()
     left = {"left": x - GAP - wide, "center": x - wide / 2, "right": x + GAP}[horizontal]
     low = {"bottom": y - GAP - LINE, "middle": y - LINE / 2, "top": y + GAP}[vertical]
     return left, low, left + wide, low + LINE
 
 
-def _overlap(a: Box, b: Box) -> float:
+def overlap(a: Box, b: Box) -> float:
+    """The area that two boxes share."""
     wide = min(a[2], b[2]) - max(a[0], b[0])
     high = min(a[3], b[3]) - max(a[1], b[1])
     return wide * high if wide > 0 and high > 0 else 0.0
 
 
-def _outside(box: Box, width: float, height: float) -> float:
-    inside = _overlap(box, (0.0, 0.0, width, height))
-    return (box[2] - box[0]) * (box[3] - box[1]) - inside
+def outside(box: Box, frame: Box) -> float:
+    """The part of a box's area that lies outside another."""
+    return (box[2] - box[0]) * (box[3] - box[1]) - overlap(box, frame)
 
 
 def unique(frame: pl.DataFrame, column: str) -> list[str]:

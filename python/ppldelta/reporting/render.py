@@ -22,7 +22,7 @@ from markupsafe import Markup
 from ppldelta.analysis.spans import LONGEST
 from ppldelta.analysis.steps import size_steps
 from ppldelta.family import Family, ModelFacts
-from ppldelta.reporting import labels, quants, sentences, tables, theme
+from ppldelta.reporting import captions, labels, quants, sentences, tables, theme
 from ppldelta.reporting.blocks import Json, encode
 from ppldelta.reporting.catalogue import FIGURES, SHARED, AllFamilies, Section
 from ppldelta.reporting.family_figures import FamilyFigures
@@ -38,6 +38,7 @@ SCRIPTS = (
     "characters.js",
     "state.js",
     "plots.js",
+    "exports.js",
     "planes.js",
     "rows.js",
     "details.js",
@@ -130,6 +131,10 @@ def render_report(
         "columns": tables.HELP,
         "interval": sentences.INTERVAL.replace("\N{NO-BREAK SPACE}", " "),
         "look": theme.for_scripts(),
+        "sources": {
+            **{str(i): f"{captions.source(made)}; ppldelta {version}" for i, made in enumerate(makers)},
+            SHARED.name: f"each against its own reference; ppldelta {version}",
+        },
     }
     scripts = [plotly.offline.get_plotlyjs(), *(resource(name) for name in SCRIPTS)]
     scripts = [text.replace("\r\n", "\n") for text in scripts]

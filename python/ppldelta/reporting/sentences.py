@@ -59,11 +59,11 @@ def finding(rows: Sequence[Row]) -> list[Piece]:
     if not numbers.known(number(overall, "delta")):
         return [name, Piece(" gave numbers that are not finite, so nothing can be said about it.")]
     if len(by_category) < 2:
-        verdict = {1: "better than", -1: "worse than", 0: "neither clearly better nor worse than"}[_direction(overall)]
+        verdict = {1: "better than", -1: "worse than", 0: "neither clearly better nor worse than"}[direction(overall)]
         return [name, Piece(f" predicts the text {verdict} the reference "), *_amount(overall, unit=True), Piece(".")]
 
     better, worse, even = (
-        sorted((row for row in by_category if _direction(row) == way), key=lambda row: -abs(number(row, "delta") or 0))
+        sorted((row for row in by_category if direction(row) == way), key=lambda row: -abs(number(row, "delta") or 0))
         for way in (1, -1, 0)
     )
     pieces = [name, Piece(" predicts ")]
@@ -146,7 +146,7 @@ def marked(message: str) -> list[Piece]:
     return [Piece(part, "name" if i % 2 else "text") for i, part in enumerate(parts) if part]
 
 
-def _direction(row: Row) -> int:
+def direction(row: Row) -> int:
     """1 better, -1 worse, 0 if the interval spans 0. Without an interval the sign decides, and `_amount` says so."""
     low, high = ends(row, "delta")
     if not (numbers.known(low) and numbers.known(high)):

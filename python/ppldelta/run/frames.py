@@ -10,7 +10,7 @@ import polars as pl
 
 from ppldelta import schema
 from ppldelta.engine.recognition import Recognition
-from ppldelta.family import Family, Noise
+from ppldelta.family import Family, Noise, today
 from ppldelta.result import Result, make_result
 from ppldelta.run.evaluation import Evaluation
 from ppldelta.run.job import Job
@@ -80,6 +80,7 @@ def as_result(
         corpus=corpus_folder,
         n_fed=ref.participant.n_fed,
         noise=noise,
+        date=today(),
     )
     return make_result(_token_records(tokenization, ref, cmps), pieces, corpus, texts, [family], warnings)
 

@@ -23,7 +23,7 @@ from ppldelta.engine.remote import RemoteModel
 from ppldelta.engine.rpc import endpoints
 from ppldelta.engine.session import Session
 from ppldelta.errors import ModelError, PpldeltaError, RecordsError
-from ppldelta.family import Family, ModelFacts, Signature
+from ppldelta.family import Family, ModelFacts, Signature, today
 from ppldelta.models.references import LabelledSource, ModelLike, resolve_all
 from ppldelta.records.kld import STEP, KldFile, read_kld
 from ppldelta.records.rows import Values, joined, of_both, of_one, require_same_tokens
@@ -223,6 +223,7 @@ def _family(run: _Run, compared: list[Compared]) -> Family:
         system=build.system if build else "",
         devices=build.devices if build else (),
         n_fed=run.file.tokens.size if build else None,
+        date=today(),
     )
 
 

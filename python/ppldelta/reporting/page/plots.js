@@ -18,7 +18,7 @@ ppldelta.plots = (() => {
     icon: { width: 24, height: 24, path: format === "png"
       ? "M12 3a1 1 0 0 1 1 1v8.6l3.3-3.3 1.4 1.4L12 16.4 6.300 10.700l1.400-1.400L11 12.600V4a1 1 0 0 1 1-1zM4 18h16v2H4z"
       : "M5 3h9l5 5v13H5zM13 4.500V9h4.500M8 13h8v1.500H8zM8 16.500h8V18H8z" },
-    click: (canvas) => Plotly.downloadImage(canvas, { format, scale: 2, width: canvas.clientWidth, height: canvas.clientHeight, filename: canvas.id }),
+    click: (canvas) => ppldelta.exports.save(canvas, format),
   });
 
   /** What Python says of a canvas's figure: `follows`, `filling` and `selectable`. */
@@ -148,5 +148,5 @@ ppldelta.plots = (() => {
     await catchUp();
   }
 
-  return { canvases, described, draw, drawAgain, load, start, color, fill: (what, filler) => fillers.set(what, filler) };
+  return { canvases, described, figureOf, draw, drawAgain, load, start, color, fill: (what, filler) => fillers.set(what, filler) };
 })();

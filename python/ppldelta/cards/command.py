@@ -1,0 +1,56 @@
+"""The command that gives a family's numbers, put together from what the result says of its models and settings."""
+
+from __future__ import annotations
+
+import shlex
+from pathlib import PurePath
+
+from ppldelta.cards.content import CardModel
+from ppldelta.cards.drawing import shown
+from ppldelta.family import Family, ModelFacts
+from ppldelta.reporting.rows import number
+from ppldelta.wording import numbers
+
+_FLAGS = {
+    "windows": "--windows",
+    "n_ctx": "-c",
+    "max_windows": "--chunks",
+    "n_ubatch": "-ub",
+    "n_gpu_layers": "-ngl",
+    "align": "--align",
+}
+"""Flags of `ppldelta score` for the signature's parts."""
+
+_MEANS_NOTHING = {("max_windows", "all"), ("n_gpu_layers", "0"), ("align", "tokens")}
+
+
+def command(family: Family, models: list[CardModel]) -> str:
+    """A line for a shell: files without their folders, names on the hub as they were given.
+
+    Args:
+        family: whose numbers.
+        models: the family's, which say what was asked for beside the settings.
+    """
+    words = ["ppldelta", "score"]
+    if family.signature.get("reference") != "kld" and family.corpus:
+        words.append(PurePath(family.corpus).name)
+    words += ["--ref", model_name(family.ref)]
+    for facts in family.cmp:
+        named = model_name(facts)
+        labelled = not facts.adapters and PurePath(named.split(":")[-1]).stem != facts.label
+        words += ["--cmp", f"{facts.label}={named}" if labelled else named]
+    for part, flag in _FLAGS.items():
+        value = family.signature.get(part)
+        if value is not None and (part, value) not in _MEANS_NOTHING:
+            words += [flag, value]
+    if any(numbers.known(number(model.overall, "kld")) for model in models):
+        words.append("--kld")
+    if family.noise:
+        words.append("--noise-floor")
+    return " ".join(shlex.quote(shown(word)) for word in [*words, "-o", "out"])
+
+
+def model_name(facts: ModelFacts) -> str:
+    """A model as the command line takes it, without the folders of a machine; its label if nothing else is known."""
+    file = facts.label if facts.path is None else PurePath(facts.path).name
+    return "+".join([facts.hub or file, *(PurePath(adapter).name for adapter in facts.adapters)])

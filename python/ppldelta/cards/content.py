@@ -1,0 +1,168 @@
+"""What a card says: taken from a result once, for the pictures and the files that go with them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import PurePath
+
+import polars as pl
+
+from ppldelta.analysis.density import Density, density_grid
+from ppldelta.cards.drawing import shown
+from ppldelta.family import Family, ModelFacts
+from ppldelta.reporting import labels, sentences, theme
+from ppldelta.reporting.overview import Judged, overview
+from ppldelta.reporting.rows import Row, number
+from ppldelta.reporting.sentences import Piece
+from ppldelta.reporting.units import COLUMNS, Unit
+from ppldelta.wording import numbers
+
+GRID = 64
+"""Points along each axis of the densities."""
+
+
+@dataclass(frozen=True)
+class CardModel:
+    """A model on a card.
+
+    Attributes:
+        family: of the model.
+        facts: what is known of it.
+        name: the shortest that tells it from the others, not escaped.
+        color: the light one of the report.
+        rows: of `schema.MODELS` with every token weighing the same: all documents, and each category.
+        equal: whether it lies inside the noise floor.
+    """
+
+    family: Family
+    facts: ModelFacts
+    name: str
+    color: str
+    rows: list[Row]
+    equal: bool
+
+    @property
+    def quant(self) -> bool:
+        """Whether it is a quant of its reference."""
+        return self.facts.kind == "quant"
+
+    @property
+    def overall(self) -> Row:
+        """The row of all documents."""
+        return next(row for row in self.rows if row["category"] is None)
+
+    @property
+    def judged(self) -> Judged:
+        """The model as sentences take it."""
+        return Judged(self.name, self.rows, self.quant, self.equal)
+
+
+@dataclass(frozen=True, eq=False)
+class Content:
+    """All that cards and their files are made of.
+
+    Attributes:
+        families: of the result.
+        documents: `schema.DOCUMENTS`.
+        models: in the order of the families.
+        version: of the ppldelta that draws.
+    """
+
+    families: Sequence[Family]
+    documents: pl.DataFrame
+    models: Sequence[CardModel]
+    version: str
+
+    @property
+    def unit(self) -> Unit:
+        """Only bits per byte compare families."""
+        return "bpb" if len(self.families) > 1 and self._bytes_known else "nats"
+
+    @property
+    def _bytes_known(self) -> bool:
+        return all(numbers.known(number(model.overall, "gain_bpb")) for model in self.models)
+
+    @property
+    def only_quants(self) -> bool:
+        """Whether the card tells of damage against size: all models are quants whose sizes are known."""
+        return all(model.quant and numbers.known(number(model.overall, "size_bytes")) for model in self.models)
+
+    @property
+    def colors(self) -> dict[str, str]:
+        """The colour of each name, for sentences."""
+        return {model.name: model.color for model in self.models}
+
+    @cached_property
+    def headline(self) -> list[Piece]:
+        """The verdict."""
+        return overview([model.judged for model in self.models])
+
+    @cached_property
+    def said(self) -> str:
+        """The verdict as a text without colours."""
+        return "".join(shown(piece.text) if piece.kind == "name" else piece.text for piece in self.headline)
+
+    @property
+    def reference(self) -> str:
+        """What the models are compared with."""
+        labels_of = dict.fromkeys(shown(family.ref.label) for family in self.families)
+        return ", ".join(labels_of) if len(labels_of) < 4 else f"{len(labels_of)} models"
+
+    @property
+    def corpus(self) -> str:
+        """Its folder, its documents and the tokens that were scored."""
+        said = dict.fromkeys(sentences.corpus(self.documents.filter(family=family.name)) for family in self.families)
+        scored = {number(model.overall, "n_scored") for model in self.models}
+        tokens = f"{numbers.count(max(int(n or 0) for n in scored))} tokens"
+        names = dict.fromkeys(PurePath(family.corpus).name for family in self.families if family.corpus)
+        return ", ".join([*map(shown, names), *said, tokens])
+
+    def corpus_of(self, family: Family) -> str:
+        """Likewise of one family."""
+        mine = [model for model in self.models if model.family.name == family.name]
+        return Content([family], self.documents, mine, self.version).corpus
+
+    @property
+    def date(self) -> str | None:
+        """The day of the run, of several the last; None if an older version saved them."""
+        return max((family.date for family in self.families if family.date), default=None)
+
+    def density(self, model: CardModel) -> Density | None:
+        """Where the model's documents lie in the gain/loss plane."""
+        gain, loss = COLUMNS[self.unit]
+        mine = self.documents.filter(family=model.family.name, model=model.facts.label)
+        mine = mine.filter(pl.col(gain).is_finite() & pl.col(loss).is_finite())
+        return density_grid(mine[gain].to_numpy(), mine[loss].to_numpy(), n_grid=GRID)
+
+
+def take(families: Sequence[Family], documents: pl.DataFrame, models: pl.DataFrame, version: str) -> Content:
+    """Takes a card's content from the frames of a result.
+
+    Args:
+        families: of the result, in its order.
+        documents: `schema.DOCUMENTS`.
+        models: `schema.MODELS`.
+        version: of ppldelta.
+    """
+    pairs = [(family, facts) for family in families for facts in family.cmp]
+    names = _names(pairs)
+    style = theme.Style.of(names, ())
+    by_token = models.filter(weighting="tokens").partition_by("family", "model", as_dict=True)
+    found = []
+    for (family, facts), name in zip(pairs, names, strict=True):
+        rows: list[Row] = list(by_token[family.name, facts.label].iter_rows(named=True))
+        overall = next(row for row in rows if row["category"] is None)
+        values = (number(overall, column) for column in ("gain", "loss", "kld"))
+        found.append(CardModel(family, facts, name, style.colors[name], rows, family.is_within_noise(*values)))
+    return Content(families, documents, found, version)
+
+
+def _names(pairs: Sequence[tuple[Family, ModelFacts]]) -> list[str]:
+    """Labels without what all begin and end with, if they are long; with their family's name where two are the same."""
+    labelled = [facts.label for _, facts in pairs]
+    short = labels.trimmed(labelled)
+    if len(set(short)) == len(short):
+        return short
+    return [f"{family.name}/{facts.label}" for family, facts in pairs]

@@ -1,0 +1,152 @@
+"""A card of either shape: verdict, picture, table, source. All places follow from how many lines the verdict takes."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Literal
+
+from ppldelta.cards import paragraph, plane, sizes, table
+from ppldelta.cards.content import Content
+from ppldelta.cards.drawing import Drawing, Style, fitted
+from ppldelta.cards.paragraph import Word
+
+Format = Literal["wide", "square"]
+
+SIZES: dict[Format, tuple[int, int]] = {"wide": (1200, 675), "square": (1080, 1080)}
+"""Pixels of each shape."""
+
+EDGE = 44
+LEADING = 25
+"""Pixels between the lines of a legend."""
+VERDICTS: dict[Format, tuple[tuple[int, int], ...]] = {
+    "wide": ((34, 2), (30, 2), (26, 3), (23, 3), (21, 4), (19, 5)),
+    "square": ((38, 3), (34, 3), (30, 4), (26, 5), (23, 6)),
+}
+"""Sizes of the verdict's type, and how many lines each may take; the first that fits is taken."""
+SOURCE = Style(17, color="muted")
+SMALL = Style(15, color="muted")
+
+
+@dataclass(frozen=True)
+class _Frame:
+    """What is left between verdict and source, in pixels."""
+
+    left: float
+    top: float
+    right: float
+    bottom: float
+
+    @property
+    def width(self) -> float:
+        return self.right - self.left
+
+    @property
+    def height(self) -> float:
+        return self.bottom - self.top
+
+
+def card(content: Content, shape: Format = "wide", *, dark: bool = False) -> str:
+    """A card as SVG.
+
+    Args:
+        content: what it says.
+        shape: of it.
+        dark: whether it stands on a dark ground.
+    """
+    drawing = Drawing(*SIZES[shape], dark)
+    style, broken = _verdict(content, shape, drawing.width - 2 * EDGE)
+    for i, model in enumerate(content.models):
+        part = drawing.width / len(content.models)
+        drawing.box((i * part, 0), ((i + 1) * part, 8), model.color)
+    top = EDGE + 6 + style.size * 0.73
+    paragraph.write(drawing, (EDGE, top), broken, style)
+    frame = _Frame(
+        EDGE, top + (len(broken) - 1) * style.size * paragraph.LEADING + 26, drawing.width - EDGE, drawing.height - 84
+    )
+    notes = _quants(drawing, content, frame, shape) if content.only_quants else _plane(drawing, content, frame, shape)
+    _source(drawing, content, notes)
+    return drawing.svg(f"ppldelta: compared with {content.reference}", f"{content.said} {_source_text(content)}")
+
+
+def _verdict(content: Content, shape: Format, width: float) -> tuple[Style, list[list[Word]]]:
+    for size, most in VERDICTS[shape]:
+        style = Style(size)
+        broken = paragraph.lines(content.headline, style, width, content.colors)
+        if len(broken) <= most:
+            return style, broken
+    size, most = VERDICTS[shape][-1]
+    last = broken[most - 1]
+    return style, [*broken[: most - 1], [*last, Word((("…", replace(style, color="muted")),))]]
+
+
+def _plane(drawing: Drawing, content: Content, frame: _Frame, shape: Format) -> list[str]:
+    """Plane and table, side by side or one below the other."""
+    several = len(content.models) > 1
+    above, below, axis = 36, 56, 56
+    if shape == "wide":
+        side = min(frame.height - above - below, 440)
+        contours = plane.draw(drawing, content, (frame.left + axis, frame.top + above), side)
+        left = frame.left + axis + side + 62
+        place, size = (left, frame.top + 22), (frame.right - left, frame.height - 30)
+    else:
+        figures = list(table.figures(content, content.models[0]))
+        needed = table.height(content, frame.height * 0.47) if several else min(56.0 * len(figures), 300)
+        side = min(frame.height - above - below - needed - 26, 620)
+        left = (drawing.width - side) / 2 + axis / 2
+        contours = plane.draw(drawing, content, (left, frame.top + above), side)
+        place, size = (frame.left, frame.top + above + side + below + 26), (frame.width, needed)
+    if several:
+        table.draw(drawing, content, place, size)
+    else:
+        table.draw_figures(drawing, list(table.figures(content, content.models[0])), place, size)
+    return [contours] if contours else []
+
+
+def _quants(drawing: Drawing, content: Content, frame: _Frame, shape: Format) -> list[str]:
+    """Damage against size, and KL divergence against size beside or below it; of one quant its figures."""
+    columns = sizes.columns(content)
+    above, below, axis = 44, 56, 52
+    if len(content.models) == 1:
+        return _plane(drawing, content, frame, shape)
+    gap = 34
+    written = table.legend(content, frame.width)
+    foot = LEADING * len(written) + 4
+    if shape == "wide":
+        width = (frame.width - (len(columns) - 1) * gap) / len(columns) - axis
+        size = (width, frame.height - above - below - foot)
+        places = [(frame.left + axis + i * (width + axis + gap), frame.top + above) for i in range(len(columns))]
+    else:
+        height = (frame.height - foot) / len(columns) - above - below
+        size = (frame.width - axis, height)
+        places = [(frame.left + axis, frame.top + above + i * (height + above + below)) for i in range(len(columns))]
+    for column, place in zip(columns, places, strict=True):
+        sizes.draw(drawing, content, column, place, size)
+    first = frame.bottom + 2 - LEADING * (len(written) - 1)
+    table.draw_legend(drawing, written, (frame.left, first), LEADING)
+    return []
+
+
+def _source_text(content: Content) -> str:
+    parts = [_reference(content), content.corpus, *([content.date] if content.date else [])]
+    return " · ".join([*parts, f"ppldelta {content.version}"])
+
+
+def _reference(content: Content) -> str:
+    return f"Reference{'s' if len(content.families) > 1 else ''} {content.reference}"
+
+
+def _source(drawing: Drawing, content: Content, notes: Sequence[str]) -> None:
+    """Two lines at the foot: what was compared on what, and what the marks mean."""
+    y = drawing.height - 44
+    drawing.line((EDGE, y - 26), (drawing.width - EDGE, y - 26), "line")
+    most = drawing.width - 2 * EDGE
+    reference = fitted(_reference(content), SOURCE, most * 0.45)
+    wide = drawing.text((EDGE, y), reference, replace(SOURCE, weight="bold", color="ink"))
+    drawing.text((EDGE + wide, y), fitted(f" · {content.corpus}", SOURCE, most - wide), SOURCE)
+    shapes = {model.quant for model in content.models}
+    key = "squares are quants" if shapes == {True, False} else ""
+    bars = "bars are 95 % intervals"
+    drawing.text((EDGE, y + 22), "; ".join(filter(None, [bars, *notes, key])), SMALL)
+    made = " · ".join(filter(None, [content.date, f"ppldelta {content.version}"]))
+    drawing.text((drawing.width - EDGE, y + 22), made, SMALL, anchor="end")

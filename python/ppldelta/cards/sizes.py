@@ -1,0 +1,100 @@
+"""Damage and KL divergence of quants against their size: what each byte buys."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from itertools import pairwise
+
+from ppldelta.analysis.front import pareto_front
+from ppldelta.cards.content import CardModel, Content
+from ppldelta.cards.drawing import Drawing, Point, shown
+from ppldelta.cards.panel import Panel, ticks
+from ppldelta.reporting.plane import decimal_ticks
+from ppldelta.reporting.rows import ends, number
+from ppldelta.reporting.units import SHORT_UNITS
+from ppldelta.wording import numbers
+
+TITLES = {"damage": "damage (gain + loss)", "kld": "KL divergence"}
+
+
+def columns(content: Content) -> list[str]:
+    """What is drawn: damage, and KL divergence if any model has one."""
+    known = any(numbers.known(number(model.overall, "kld")) for model in content.models)
+    return ["damage", "kld"] if known else ["damage"]
+
+
+def draw(drawing: Drawing, content: Content, column: str, at: Point, size: tuple[float, float]) -> None:
+    """Draws one panel.
+
+    Args:
+        drawing: to draw on.
+        content: of the card.
+        column: one of `columns`.
+        at: upper left corner of the plotting area.
+        size: its width and height.
+    """
+    placed = [
+        (model, x, y)
+        for model in content.models
+        for x, y in [(number(model.overall, "size_bytes"), number(model.overall, column))]
+        if numbers.known(x) and numbers.known(y) and (column != "kld" or y > 0)
+    ]
+    if not placed:
+        return
+    references = [own for family in content.families if (own := family.ref.size_bytes)]
+    sizes = [*(x for _, x, _ in placed), *references]
+    scale, unit = (1e9, "GB") if max(sizes) >= 1e9 else (1e6, "MB")
+    low, high = min(sizes) / scale, max(sizes) / scale
+    margin = 0.12 * (high - low) or 0.1 * high
+    x_ends = (max(0.0, low - margin), high + margin)
+    values = [y for _, _, y in placed]
+    tops = [end for model, _, _ in placed for end in ends(model.overall, column) if numbers.known(end) and end > 0]
+    logarithmic = column == "kld" and max(values) > 8 * min(values)
+    if logarithmic:
+        bottom, top = min([*values, *tops]), max([*values, *tops])
+        y_ends = (bottom / 1.35, top * 1.6)
+        span = math.log10(y_ends[1] / y_ends[0])
+        decades = decimal_ticks(math.log10(y_ends[0]), math.log10(y_ends[1]), span)
+        marks = [value for value in decades if y_ends[0] <= value <= y_ends[1]]
+    else:
+        y_ends = (0.0, 1.1 * max([*values, *tops]))
+        marks = ticks(*y_ends)
+    panel = Panel(*at, *size, x_ends, y_ends, logarithmic)
+    title = f"↑ {TITLES[column]}, {SHORT_UNITS['nats']}" + (", log scale" if logarithmic else "")
+    panel.draw_axes(drawing, ticks(*x_ends), marks, f"size of the tensors, {unit} →", title)
+    way = _front(drawing, panel, placed, scale)
+    for size_of in references if not logarithmic else []:
+        drawing.mark(panel.place(size_of / scale, 0.0), "ink", shape="ring", size=7.5)
+    points = [_mark(drawing, panel, model, x / scale, y, column) for model, x, y in placed]
+    names = [shown(model.name) for model, _, _ in placed]
+    if references and not logarithmic:
+        points += [panel.place(each / scale, 0.0) for each in references[:1]]
+        names.append("reference")
+    panel.name_marks(drawing, points, names, [(x - 3, -y - 3, x + 3, -y + 3) for x, y in way])
+
+
+def _front(
+    drawing: Drawing, panel: Panel, placed: Sequence[tuple[CardModel, float, float]], scale: float
+) -> list[Point]:
+    """Draws a stepped line through the models that no smaller one equals, and returns places along it."""
+    on_front = pareto_front([x for _, x, _ in placed], [y for _, _, y in placed]).tolist()
+    points = sorted((x / scale, y) for (_, x, y), on in zip(placed, on_front, strict=True) if on)
+    corners = [(x, y) for (_, y), (x, _) in pairwise(points)]  # right as far as the next one, then down
+    steps: list[Point] = [panel.place(*point) for point in sorted([*points, *corners], key=lambda at: (at[0], -at[1]))]
+    if len(points) > 1:
+        drawing.path(steps, "muted", width=1.4)
+    return [
+        (a[0] + part / 8 * (b[0] - a[0]), a[1] + part / 8 * (b[1] - a[1]))
+        for a, b in pairwise(steps)
+        for part in range(1, 9)
+    ]
+
+
+def _mark(drawing: Drawing, panel: Panel, model: CardModel, x: float, y: float, column: str) -> Point:
+    low, high = ends(model.overall, column)
+    if numbers.known(low) and numbers.known(high) and (low > 0 or not panel.log_y):
+        drawing.line(panel.place(x, low), panel.place(x, high), model.color, width=3)
+    point = panel.place(x, y)
+    drawing.mark(point, model.color, shape="square", size=9)
+    return point

@@ -1,0 +1,159 @@
+"""What the numbers say of all models together, in one sentence; of a single model it is the model's own sentence.
+
+It rests on the same directions and intervals as `sentences` and `quants`, and names what the mean over all texts hides:
+categories in which a model is better although it is not so over all.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+from ppldelta.reporting import quants, sentences
+from ppldelta.reporting.rows import Row, number, text, whole
+from ppldelta.reporting.sentences import Piece, direction
+from ppldelta.reporting.units import SHORT_UNITS
+from ppldelta.wording import numbers
+
+NAMED = 2
+"""Models or categories that are named; of more, their number is said."""
+
+
+@dataclass(frozen=True)
+class Judged:
+    """One model and what is known of it.
+
+    Attributes:
+        name: as a sentence calls it.
+        rows: as for `sentences.finding`.
+        quant: whether it is a quant of its reference.
+        equal: whether it lies inside the noise floor.
+    """
+
+    name: str
+    rows: Sequence[Row]
+    quant: bool = False
+    equal: bool = False
+
+    @property
+    def overall(self) -> Row:
+        """The row of all documents."""
+        return next(row for row in self.rows if row["category"] is None)
+
+    @property
+    def damage(self) -> float | None:
+        """Gain + loss, nats per token."""
+        return number(self.overall, "damage")
+
+    @property
+    def better(self) -> list[str]:
+        """The categories in which it is better than the reference."""
+        return [text(row, "category") for row in self.rows if row["category"] is not None and _way(row) == 1]
+
+    @property
+    def worse(self) -> list[str]:
+        """The categories in which it is worse."""
+        return [text(row, "category") for row in self.rows if row["category"] is not None and _way(row) == -1]
+
+
+def overview(models: Sequence[Judged]) -> list[Piece]:
+    """The sentence, or two where quants stand beside other models.
+
+    Args:
+        models: at least one.
+    """
+    if len(models) == 1:
+        return _of_one(models[0])
+    changed = [model for model in models if not model.quant]
+    damaged = [model for model in models if model.quant]
+    pieces = [
+        *_of_changed(changed, "finetune" if damaged else "model"),
+        *([Piece(" ")] if changed and damaged else []),
+        *_of_quants(damaged),
+    ]
+    equal = [model for model in models if model.equal]
+    if equal:
+        verb = " is" if len(equal) == 1 else " are"
+        pieces += [Piece(" "), *_names(equal), Piece(f"{verb} inside the noise floor: equal to the reference.")]
+    return pieces
+
+
+def _of_one(model: Judged) -> list[Piece]:
+    """The first sentence of what the report says of the model, and whether it is inside the noise floor."""
+    pieces = quants.finding(model.rows, None) if model.quant else sentences.finding(model.rows)
+    if model.quant:
+        end = next((i for i, piece in enumerate(pieces) if piece.text == "."), len(pieces) - 1)
+        pieces = pieces[: end + 1]
+    return [*pieces, Piece(" It is inside the noise floor: equal to the reference.")] if model.equal else pieces
+
+
+def _of_changed(models: Sequence[Judged], noun: str) -> list[Piece]:
+    """Which models are better over all texts, which are not, and where those that are not are better all the same."""
+    known = [model for model in models if numbers.known(number(model.overall, "delta"))]
+    if not known:
+        return [Piece("Nothing can be said of the models: their numbers are not finite.")] if models else []
+    if len(models) == 1:
+        return sentences.finding(models[0].rows)
+    better, worse, even = ([model for model in known if _way(model.overall) == way] for way in (1, -1, 0))
+    if better:
+        verb = " predicts" if len(better) == 1 else " predict"
+        pieces = [*_names(better), Piece(f"{verb} the text better than the reference over all")]
+        pieces += [Piece(", "), *_names(worse), Piece(" worse")] if worse else []
+        pieces += [Piece(", "), *_names(even), Piece(" neither clearly better nor worse")] if even else []
+    else:
+        none = f"Neither {noun}" if len(known) == 2 else f"None of {numbers.count(len(known))} {noun}s"
+        pieces = [Piece(f"{none} predicts the text {'clearly ' if even else ''}better than the reference over all")]
+    hidden: dict[str, list[Judged]] = {}
+    for model in (*even, *worse):
+        for category in model.better:
+            hidden.setdefault(category, []).append(model)
+    for i, (category, those) in enumerate(list(hidden.items())[:NAMED]):
+        verb = "" if i else f" {'does' if len(those) == 1 else 'do'}{' too' if better else ''}"
+        pieces += [Piece(", " if i else "; "), *_names(those), Piece(f"{verb} on "), _category(category)]
+    if len(hidden) > NAMED:
+        pieces.append(Piece(f", and some on {len(hidden) - NAMED} more"))
+    return [*pieces, Piece(".")]
+
+
+def _of_quants(models: Sequence[Judged]) -> list[Piece]:
+    """The least and the greatest damage, and what sizes do it."""
+    known = sorted(((model.damage, model) for model in models if numbers.known(model.damage)), key=lambda each: each[0])
+    if not known:
+        return [Piece("Nothing can be said of the quants: their numbers are not finite.")] if models else []
+    digits = numbers.decimals(*(damage for damage, _ in known))
+    (least, first), (most, last) = known[0], known[-1]
+    unit = f" {SHORT_UNITS['nats']}"
+    pieces = [_name(first), Piece(_size(first))]
+    if len(known) == 1:
+        return [*pieces, Piece(" does a damage of "), Piece(numbers.fixed(least, digits) + unit, "number"), Piece(".")]
+    pieces += [Piece(" does the least damage, "), Piece(numbers.fixed(least, digits) + unit, "number"), Piece("; ")]
+    pieces += [_name(last), Piece(_size(last)), Piece(" the most, "), Piece(numbers.fixed(most, digits), "number")]
+    return [*pieces, Piece(".")]
+
+
+def _way(row: Row) -> int:
+    return direction(row) if numbers.known(number(row, "delta")) else 0
+
+
+def _names(models: Sequence[Judged]) -> Iterator[Piece]:
+    """Their names, or how many they are."""
+    if len(models) > NAMED:
+        yield Piece(f"{numbers.count(len(models))} models")
+        return
+    for i, model in enumerate(models):
+        if i:
+            yield Piece(" and ")
+        yield _name(model)
+
+
+def _name(model: Judged) -> Piece:
+    return Piece(model.name, "name")
+
+
+def _category(category: str) -> Piece:
+    return Piece(category or "documents without category", "category")
+
+
+def _size(model: Judged) -> str:
+    size = whole(model.overall, "size_bytes")
+    return "" if size is None else f" ({numbers.size(size)})"

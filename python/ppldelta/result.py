@@ -29,6 +29,7 @@ from ppldelta.saved import folder as saved
 from ppldelta.saved.files import write_whole
 from ppldelta.saved.run_file import Run
 from ppldelta.surroundings import need_threads_of_polars
+from ppldelta.wording import numbers
 from ppldelta.wording.names import LONGEST_NAME, as_utf8, counted, shown_name
 
 if TYPE_CHECKING:
@@ -197,7 +198,9 @@ class Result:
             same = summary.select("n_documents", "n_scored", "ppl_ref").unique()
             if len(same) == 1:
                 n_documents, n_scored, ppl = same.row(0)
-                references += f" (ppl {ppl:.4f}; {counted(n_documents, 'document')}, {counted(n_scored, 'token')})"
+                length = numbers.bytes_per_token(self.families[0].ref.bytes_per_token)
+                what = [counted(n_documents, "document"), counted(n_scored, "token"), *filter(None, [length])]
+                references += f" (ppl {ppl:.4f}; {', '.join(what)})"
                 summary = summary.drop(same.columns)
             for column in ("delta", "kld"):
                 if column in summary.columns:

@@ -246,6 +246,14 @@ model_info model::info() const {
     info.recurrent    = llama_model_is_recurrent(m) || llama_model_is_hybrid(m);
     info.causal       = !llama_model_has_encoder(m) && !llama_model_is_diffusion(m) &&
                   meta_value(m, (info.architecture + ".attention.causal").c_str()) != "false";
+    info.tokenizer     = meta_value(m, "tokenizer.ggml.model");
+    info.pre_tokenizer = meta_value(m, "tokenizer.ggml.pre");
+    info.chat_template = meta_value(m, "tokenizer.chat_template");
+    for (int32_t token = 0; token < info.n_vocab; token++) {
+        if (llama_vocab_is_control(v, token)) {
+            info.control.push_back(token);
+        }
+    }
     return info;
 }
 

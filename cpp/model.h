@@ -55,6 +55,10 @@ struct model_info {
     bool        add_eos;
     bool        recurrent;  // recurrent or hybrid: state beside the KV cache
     bool        causal;     // reads from left to right; not so encoders, encoder-decoders and diffusion models
+    std::string tokenizer;     // the file's tokenizer.ggml.model, such as "gpt2" for BPE
+    std::string pre_tokenizer; // its tokenizer.ggml.pre; empty where it says none
+    std::string chat_template; // empty where it has none
+    std::vector<int32_t> control; // tokens that steer and stand for no text, ascending
 };
 
 class model {

@@ -35,19 +35,23 @@ py::dict info_dict(const ppldelta::model & model) {
         info = model.info();
     }
     py::dict d;
-    d["architecture"] = decoded(info.architecture);
-    d["name"]         = decoded(info.name);
-    d["file_type"]    = info.file_type;
-    d["n_vocab"]      = info.n_vocab;
-    d["n_ctx_train"]  = info.n_ctx_train;
-    d["n_params"]     = info.n_params;
-    d["size_bytes"]   = info.size_bytes;
-    d["bos"]          = info.bos < 0 ? py::object(py::none()) : py::int_(info.bos);
-    d["eos"]          = info.eos < 0 ? py::object(py::none()) : py::int_(info.eos);
-    d["add_bos"]      = info.add_bos;
-    d["add_eos"]      = info.add_eos;
-    d["recurrent"]    = info.recurrent;
-    d["causal"]       = info.causal;
+    d["architecture"]  = decoded(info.architecture);
+    d["name"]          = decoded(info.name);
+    d["file_type"]     = info.file_type;
+    d["n_vocab"]       = info.n_vocab;
+    d["n_ctx_train"]   = info.n_ctx_train;
+    d["n_params"]      = info.n_params;
+    d["size_bytes"]    = info.size_bytes;
+    d["bos"]           = info.bos < 0 ? py::object(py::none()) : py::int_(info.bos);
+    d["eos"]           = info.eos < 0 ? py::object(py::none()) : py::int_(info.eos);
+    d["add_bos"]       = info.add_bos;
+    d["add_eos"]       = info.add_eos;
+    d["recurrent"]     = info.recurrent;
+    d["causal"]        = info.causal;
+    d["tokenizer"]     = decoded(info.tokenizer);
+    d["pre_tokenizer"] = decoded(info.pre_tokenizer);
+    d["chat_template"] = py::bytes(info.chat_template);
+    d["control"]       = array<int32_t>(static_cast<py::ssize_t>(info.control.size()), info.control.data());
     return d;
 }
 
@@ -249,6 +253,7 @@ PYBIND11_MODULE(_core, m) {
     py::class_<ppldelta::scorer>(m, "Scorer")
         .def(py::init([](std::shared_ptr<ppldelta::model> model, uint32_t n_ctx, uint32_t n_ubatch,
                          uint32_t n_outputs_max, uint32_t n_seq_max, int32_t n_threads, bool bf16,
+<<<<<<< HEAD
                          std::vector<ppldelta::scaled_adapter> adapters, bool states) {
                  const py::gil_scoped_release release;
                  return std::make_unique<ppldelta::scorer>(
@@ -259,6 +264,23 @@ PYBIND11_MODULE(_core, m) {
              py::arg("model"), py::arg("n_ctx"), py::arg("n_ubatch"), py::arg("n_outputs_max"), py::arg("n_seq_max"),
              py::arg("n_threads"), py::arg("bf16") = false,
              py::arg("adapters") = std::vector<ppldelta::scaled_adapter>(), py::arg("states") = false)
+=======
+                         std::vector<ppldelta::scaled_adapter> adapters, const array<float> & directions) {
+                 ppldelta::control_vector control; // directions: shape [n, n_embd], that of layer 1 first
+                 if (directions.size() > 0) {
+                     control = { { directions.data(), directions.data() + directions.size() },
+                                 static_cast<int32_t>(directions.shape(1)) };
+                 }
+                 const py::gil_scoped_release release;
+                 return std::make_unique<ppldelta::scorer>(
+                     std::move(model),
+                     ppldelta::scorer_params{ n_ctx, n_ubatch, n_outputs_max, n_seq_max, n_threads, bf16 },
+                     std::move(adapters), control);
+             }),
+             py::arg("model"), py::arg("n_ctx"), py::arg("n_ubatch"), py::arg("n_outputs_max"), py::arg("n_seq_max"),
+             py::arg("n_threads"), py::arg("bf16") = false,
+             py::arg("adapters") = std::vector<ppldelta::scaled_adapter>(), py::arg("directions") = array<float>())
+>>>>>>> b2bd69f9a03808a0096b4eaeb68346f4d705cecb
         .def("score", &score, py::arg("windows"), py::arg("on_step"))
         .def("keep", &keep, py::arg("windows"), py::arg("n_top"), py::arg("on_step"))
         .def("compare", &compare, py::arg("windows"), py::arg("kept"), py::arg("on_step"))

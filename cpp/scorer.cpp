@@ -43,7 +43,8 @@ class batch {
 
 } // namespace
 
-scorer::scorer(std::shared_ptr<const model> m, const scorer_params & params, std::vector<scaled_adapter> adapters) :
+scorer::scorer(std::shared_ptr<const model> m, const scorer_params & params, std::vector<scaled_adapter> adapters,
+               const control_vector & control) :
     model_(std::move(m)), params_(params), adapters_(std::move(adapters)) {
     llama_context_params p = llama_context_default_params();
     p.n_ctx           = params.n_ctx;
@@ -83,6 +84,11 @@ scorer::scorer(std::shared_ptr<const model> m, const scorer_params & params, std
         if (llama_set_adapters_lora(context_.get(), loras.data(), loras.size(), scales.data()) != 0) {
             throw std::runtime_error("llama.cpp cannot apply the adapters");
         }
+    }
+    if (!control.values.empty() &&
+        llama_set_adapter_cvec(context_.get(), control.values.data(), control.values.size(), control.n_embd, 1,
+                               llama_model_n_layer(model_->get())) != 0) {
+        throw std::runtime_error("llama.cpp cannot apply the control vector");
     }
     llama_set_logits_reader(
         context_.get(),

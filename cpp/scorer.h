@@ -30,6 +30,12 @@ struct scorer_params {
 // An adapter that a context applies to its model, and the factor by which the adapter's change is scaled.
 using scaled_adapter = std::pair<std::shared_ptr<adapter>, float>;
 
+// What is added to what layers hand on: n_embd values for each layer from the second (layer 1) on; none where it is empty.
+struct control_vector {
+    std::vector<float> values;
+    int32_t            n_embd = 0;
+};
+
 // One fresh sequence: its tokens at the positions 0 … n_tokens - 1, and a row of logits for each from first_output on.
 struct window {
     const int32_t * tokens;
@@ -40,8 +46,10 @@ struct window {
 class scorer {
   public:
     // Keeps `m` and the adapters alive. The model's weights stay as they are, for other contexts. Throws
-    // std::runtime_error if the context cannot be made or reads the text in both directions.
-    scorer(std::shared_ptr<const model> m, const scorer_params & params, std::vector<scaled_adapter> adapters = {});
+    // std::runtime_error if the context cannot be made or reads the text in both directions, or llama.cpp refuses what
+    // is to be applied.
+    scorer(std::shared_ptr<const model> m, const scorer_params & params, std::vector<scaled_adapter> adapters = {},
+           const control_vector & control = {});
     scorer(const scorer &) = delete; // llama.cpp knows the address
     scorer & operator=(const scorer &) = delete;
 

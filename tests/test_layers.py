@@ -30,11 +30,14 @@ LOWEST_FIRST = (
 RANK = {name: rank for rank, names in enumerate(LOWEST_FIRST) for name in names}
 INSIDE: dict[str, tuple[str, ...]] = {
     "engine": (
-        *("cpu", "devices", "kernels", "remedies", "kept", "llama_log", "adapters", "native"),
-        *("content", "loaded", "tensors", "recognition", "trusted", "isolated"),
+        *("cpu", "devices", "kernels", "remedies", "kept", "llama_log", "tensors", "adapters", "info", "native"),
+        *("content", "loaded", "recognition", "trusted", "isolated"),
         *("looking", "process", "executor", "lost", "rpc", "local", "worker", "session", "remote", "tool"),
     ),
-    "models": ("source", "identity", "hub", "hub_cache", "hub_errors", "download", "references"),
+    "models": (
+        *("source", "identity", "header", "fitness"),
+        *("hub", "hub_cache", "hub_errors", "download", "references"),
+    ),
     "cards": (
         *("glyphs", "drawing", "paragraph", "content", "panel", "plane", "sizes", "table", "layout"),
         *("command", "markdown", "records", "hub", "write"),
@@ -47,7 +50,8 @@ INSIDE: dict[str, tuple[str, ...]] = {
         *("catalogue", "gallery", "page_figures", "render", "looks", "look_page"),
     ),
     "run": (
-        *("setting", "settings", "batches", "tokenization", "checks", "request", "keys", "memory", "paired", "job"),
+        *("setting", "settings", "batches", "tokenization", "cautions", "checks"),
+        *("request", "keys", "memory", "paired", "job"),
         *("kinds", "lockstep", "evaluation", "sample", "variants", "noise", "frames"),
         *("kld_models", "kld_frames", "from_records", "scoring", "looking", "dry_run"),
     ),

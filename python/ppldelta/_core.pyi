@@ -39,6 +39,7 @@ class Scorer:
         n_threads: int,
         bf16: bool = False,
         adapters: list[tuple[Adapter, float]] = ...,
+        directions: NDArray[np.float32] = ...,  # shape [n_layers, n_embd], from layer 1 on
         states: bool = False,
     ) -> None: ...
     def score(

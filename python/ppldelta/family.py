@@ -70,10 +70,11 @@ class ModelFacts:
         kernels: what computed its numbers (`engine.native.Build.kernels`).
         hub: `OWNER/REPO:FILE.gguf` if it was named as a model on the Hugging Face hub.
         hub_commit: the commit of that repository.
-        adapters: path and scale of each LoRA that is applied to the file.
+        adapters: path and scale of each LoRA and each control vector that is applied to the file.
         kind: "quant" for the reference's weights in other types, "finetune" for other weights; None for a reference,
             and if it is not known.
         kind_reason: a sentence that says what that rests on.
+        bytes_per_token: bytes of the documents' texts by the tokens that it reads of them.
     """
 
     GONE: ClassVar[frozenset[str]] = frozenset({"vocab_hash", "has_encoder"})
@@ -103,6 +104,7 @@ class ModelFacts:
     adapters: tuple[str, ...] = ()
     kind: str | None = None
     kind_reason: str | None = None
+    bytes_per_token: float | None = None
 
 
 @dataclass(frozen=True)

@@ -216,7 +216,9 @@ class Result:
             same = summary.select("n_documents", "n_scored", "ppl_ref").unique()
             if len(same) == 1:
                 n_documents, n_scored, ppl = same.row(0)
-                references += f" (ppl {ppl:.4f}; {counted(n_documents, 'document')}, {counted(n_scored, 'token')})"
+                length = numbers.bytes_per_token(self.families[0].ref.bytes_per_token)
+                what = [counted(n_documents, "document"), counted(n_scored, "token"), *filter(None, [length])]
+                references += f" (ppl {ppl:.4f}; {', '.join(what)})"
                 summary = summary.drop(same.columns)
             for column in ("delta", "kld"):
                 if column in summary.columns:

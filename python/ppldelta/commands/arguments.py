@@ -85,8 +85,8 @@ def _add_score(commands: argparse._SubParsersAction[_Parser], common: _Parser) -
         required=True,
         action="append",
         metavar="[LABEL=]MODEL",
-        help="a comparison model; +LORA.gguf[:SCALE] behind its name applies a LoRA (with a .kld file as --ref: also "
-        "another .kld file); may be given several times",
+        help="a comparison model; +ADAPTER.gguf[:SCALE] behind its name applies a LoRA or a control vector (with a "
+        ".kld file as --ref: also another .kld file); may be given several times",
     )
     score.add_argument(
         "-o",

@@ -19,6 +19,10 @@ unstarted: list[str] = []
 # enum ggml_log_level (ggml.h) → logging; llama.cpp's INFO is some hundred lines per model
 _LEVELS = {1: logging.DEBUG, 2: logging.DEBUG, 3: logging.WARNING, 4: logging.ERROR}
 _ALL, _FROM_WARNING = 0, 3
+_PRE_TOKENIZER_HINT = (
+    "the file wants texts to be split in a way that this llama.cpp does not know: it was converted for a newer one, or "
+    "by another program; take another conversion of the model"
+)
 _errors: deque[str] = deque(maxlen=64)
 
 _ROWS_HINT = (
@@ -53,6 +57,8 @@ def guard(what: str, hint: str | None = None) -> Iterator[None]:
     except RuntimeError as error:
         forward_log()
         hint = _ROWS_HINT if isinstance(error, _core.RowsError) else hint
+        if any("unknown pre-tokenizer type" in each for each in _errors):
+            hint = _PRE_TOKENIZER_HINT
         raise ModelError(f"{what}: {printable(_errors[0]) if _errors else error}", hint=hint) from None
     finally:
         forward_log()

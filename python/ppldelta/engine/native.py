@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 from ppldelta import _core
 from ppldelta.engine.adapters import load_adapters
 from ppldelta.engine.devices import devices, has_gpu, kernels_of
+from ppldelta.engine.info import ModelInfo as ModelInfo  # whoever has a model finds here what it says of itself
 from ppldelta.engine.kept import KeptRows
 from ppldelta.engine.llama_log import forward_log, guard, unstarted
 from ppldelta.errors import ModelError
@@ -129,33 +130,6 @@ def on_gpu(n_gpu_layers: int | None) -> bool:
     return has_gpu() and n_gpu_layers != 0
 
 
-@dataclass(frozen=True)
-class ModelInfo:
-    """What a model says of itself. Sizes in bytes; `bos`, `eos` are None if the vocabulary has none.
-
-    `causal` models read from left to right; encoders, encoder-decoders and diffusion models do not.
-    """
-
-    architecture: str
-    name: str
-    file_type: str
-    n_vocab: int
-    n_ctx_train: int
-    n_params: int
-    size_bytes: int
-    bos: int | None
-    eos: int | None
-    add_bos: bool
-    add_eos: bool
-    recurrent: bool
-    causal: bool
-
-    @property
-    def bits_per_weight(self) -> float:
-        """Bits of tensor data per parameter."""
-        return 8 * self.size_bytes / self.n_params
-
-
 class Model:
     """A GGUF model, loaded.
 
@@ -179,7 +153,7 @@ class Model:
             "or made for an architecture that this llama.cpp does not know",
         ):
             self._core = _core.Model(os.fsencode(path), n_gpu_layers, vocab_only)
-        self.info = ModelInfo(**self._core.info())
+        self.info = ModelInfo.of(self._core.info())
 
     def tokenize(self, text: bytes) -> NDArray[np.int32]:
         """Tokens of a UTF-8 text, shape [n_tokens], without the BOS that the vocabulary may add.
@@ -209,7 +183,7 @@ class Scorer:
         n_outputs_max: most scored tokens in a micro-batch of a lone window (n_vocab float32 each); default n_ubatch.
         n_seq_max: most windows that are scored together.
         bf16: round each layer's output to bfloat16, as engines do that keep activations in this type.
-        adapters: LoRAs and their scales, applied in this context; the model's weights stay as they are.
+        adapters: LoRAs and control vectors, applied in this context; the model's weights stay as they are.
 
     Raises:
         ModelError: the context cannot be made (for lack of memory, say), or not for this model or these adapters.
@@ -231,13 +205,15 @@ class Scorer:
     ) -> None:
         self.model, self.n_ctx, self.n_seq_max = model, n_ctx, n_seq_max
         n_ubatch = min(n_ubatch, n_ctx)
-        loras = load_adapters(model._core, model.path, adapters)
+        applied = load_adapters(model._core, model.path, adapters)
         with guard(
             f"cannot make a context of {n_ctx} tokens for `{printable(model.path)}`",
             "a smaller `n_ctx` or `n_ubatch` needs less memory",
         ):
             sizes = n_ctx, n_ubatch, min(n_outputs_max or n_ubatch, n_ubatch), n_seq_max
-            self._core = _core.Scorer(model._core, *sizes, threads, bf16, loras, self._states)
+            self._core = _core.Scorer(
+                model._core, *sizes, threads, bf16, applied.loras, applied.directions, self._states
+            )
 
     def score(self, window: Window, on_step: Callable[[int], object] = lambda n_tokens: None) -> NDArray[np.float32]:
         """Log-probabilities of a window's targets.

@@ -16,6 +16,7 @@ from pathlib import Path
 from ppldelta.errors import ModelError
 from ppldelta.models import hub
 from ppldelta.models.download import Hub, HubModel
+from ppldelta.models.fitness import kind_of, refuse_unfit
 from ppldelta.models.source import Adapter, ModelSource
 from ppldelta.wording.names import as_utf8, printable, shown_type
 
@@ -82,7 +83,8 @@ def resolve(model: ModelLike, *, label: str | None = None, on: Hub | None = None
         The model; a `LabelledSource` comes back as it is.
 
     Raises:
-        ModelError: there is no such file, it is not a GGUF file, or it cannot be had from the hub.
+        ModelError: there is no such file, it is not a GGUF file, it cannot be had from the hub, or an adapter is none
+            for this model.
     """
     on = on or Hub()
     return _fetched(_found(model, label, on), on)
@@ -176,11 +178,11 @@ def is_kld(path: str | os.PathLike[str]) -> bool:
 
 
 def _without_adapters(text: str) -> tuple[str, tuple[Adapter, ...]]:
-    """`MODEL+LORA.gguf:SCALE+…` → the model's name, and what is applied to it. A `+` may also belong to a file's name:
-    the longest beginning that is a file is the model, else the shortest one.
+    """`MODEL+ADAPTER.gguf:SCALE+…` → the model's name, and what is applied to it. A `+` may also be part of a file's
+    name: the longest beginning that is a file is the model, else the shortest one.
 
     Raises:
-        ModelError: a LoRA's file is missing or is no GGUF file, or a scale is no number.
+        ModelError: an adapter's file is missing or is no adapter in GGUF, or a scale is no number.
     """
     pieces = text.split("+")
     cuts = [n for n in range(1, len(pieces)) if all(_ADAPTER.fullmatch(each) for each in pieces[n:])]
@@ -209,6 +211,7 @@ def _adapter(text: str) -> Adapter:
             hint="write it behind the file: `base.gguf+lora.gguf:0.8`",
         ) from None
     _checked(path, printable(path))
+    kind_of(path)
     return Adapter(path, scale)
 
 
@@ -225,6 +228,11 @@ def _fetched(found: LabelledSource | _OnHub, on: Hub) -> LabelledSource:
 
 
 def _labelled(source: ModelSource, label: str | None) -> LabelledSource:
+    """
+    Raises:
+        ModelError: an adapter is not for this model.
+    """
+    refuse_unfit(source)
     return LabelledSource(as_utf8(label) if label else source.name, source, given=label is not None)
 
 

@@ -34,11 +34,11 @@ def part_names(name: str) -> list[str]:
 
 @dataclass(frozen=True)
 class Adapter:
-    """A LoRA that is applied to a model.
+    """A LoRA or a control vector that is applied to a model; its file says which (`models.fitness`).
 
     Attributes:
         path: its GGUF file.
-        scale: what its change of the weights is multiplied by.
+        scale: what its change of the weights, or of what layers hand on, is multiplied by.
 
     Raises:
         ModelError: the scale is not a finite number.

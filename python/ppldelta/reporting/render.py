@@ -142,6 +142,7 @@ def render_report(
         autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )
     environment.filters |= {"count": numbers.count, "size": numbers.size, "params": numbers.params}
+    environment.filters |= {"bytes_per_token": numbers.bytes_per_token}
     html = environment.from_string(resource("template.html")).render(
         sections=sections,
         categories=everything.categories,
@@ -154,7 +155,7 @@ def render_report(
         weightings=[(weighting, text, WEIGHTING_HELP[weighting]) for weighting, text in WEIGHTINGS.items()],
         interval=sentences.INTERVAL,
         longest_passage=LONGEST,
-        summary=tables.summary(models, colors, damage=any_quants),
+        summary=tables.summary(models, colors, damage=any_quants, bytes_per_token=_bytes_per_token(families)),
         by_category=tables.by_category(models, colors, damage=any_quants),
         divergence=tables.divergence(models, colors),
         noise=any(family.noise_floor for family in families),
@@ -177,6 +178,14 @@ def render_report(
     )
     files = {f"data/{name}.js": f'ppldelta.put("{name}", "{text}");\n' for name, text in blocks.items()}
     return Page(html, files if folder else {})
+
+
+def _bytes_per_token(families: Sequence[Family]) -> dict[tuple[str, str], float | None]:
+    """Of each comparison, by family and model; of none where all tokens of the page are equally long."""
+    every = [each.bytes_per_token for family in families for each in (family.ref, *family.cmp)]
+    if len({each for each in every if each is not None}) < 2:
+        return {}
+    return {(family.name, each.label): each.bytes_per_token for family in families for each in family.cmp}
 
 
 def script_json(text: str) -> Markup:

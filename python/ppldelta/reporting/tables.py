@@ -38,6 +38,7 @@ HELP = {
     "n_scored": "Tokens whose probability was compared",
     "size_bytes": "Size of the model's tensors",
     "bits_per_weight": "Size of the tensors in bits, by parameters",
+    "bytes_per_token": "How many bytes of text a token of the model covers on average",
 }
 """What each column means, also in the page's table of documents."""
 
@@ -72,20 +73,34 @@ class Table:
     rows: list[list[Cell]]
 
 
-def summary(models: pl.DataFrame, colors: Mapping[tuple[str, str], str], *, damage: bool = False) -> Table:
+def summary(
+    models: pl.DataFrame,
+    colors: Mapping[tuple[str, str], str],
+    *,
+    damage: bool = False,
+    bytes_per_token: Mapping[tuple[str, str], float | None] | None = None,
+) -> Table:
     """One row per model over all documents, every token weighing the same.
 
     Args:
         models: rows of `schema.MODELS`, all weightings and categories.
         colors: (family, model) → name of the colour in the page's style sheet.
         damage: whether there is a column of damage, as there is where some models are quants.
+        bytes_per_token: (family, model) → how long its tokens are; no column if it is empty.
     """
+    lengths = bytes_per_token or {}
+
+    def length(row: Row) -> Cell:
+        value = lengths.get((text(row, "family"), text(row, "model")))
+        return Cell(numbers.fixed(value, 2), value)
+
     rows = models.filter(pl.col("category").is_null(), weighting="tokens")
     return _table(
         rows,
         [
             *_names(rows, colors),
             *_values(rows, damage),
+            *([Column("length", "bytes/token", HELP["bytes_per_token"], length)] if lengths else []),
             _column("size", "tensors", "size_bytes", lambda row, name: numbers.size(whole(row, name))),
             _column("bits", "per weight", "bits_per_weight", lambda row, name: numbers.fixed(number(row, name), 2)),
         ],

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from ppldelta.engine.native import Build, ModelInfo
 from ppldelta.errors import LeftOut, ModelError, PpldeltaError, TokenizerMismatchError
 from ppldelta.models.references import LabelledSource
+from ppldelta.run.cautions import why_other_tokens
 from ppldelta.run.settings import Settings
 from ppldelta.run.tokenization import Tokenization, Vocabulary
 from ppldelta.wording.names import counted, printable
@@ -80,7 +81,8 @@ def refuse_other_tokens(
             f"`{printable(label)}` splits `{printable(expected.document.name)}` into other tokens than the reference "
             f"`{printable(reference_label)}`: they differ from token {at} on, {_shown(vocabulary, tokens, at)} instead "
             f"of {_shown(reference_vocabulary, expected.tokens, at)}",
-            hint="compare models of one family; across families compare each with its own reference, in bits per byte",
+            hint=why_other_tokens(vocabulary.info, reference_vocabulary.info)
+            or "compare models of one family; across families compare each with its own reference, in bits per byte",
         )
 
 
@@ -89,9 +91,13 @@ def other_bos(label: str, info: ModelInfo, reference_label: str, reference_info:
     if (info.add_bos, info.bos) == (reference_info.add_bos, reference_info.bos):
         return []
     return [
-        f"`{printable(label)}` has another rule for the beginning-of-text token than `{printable(reference_label)}`; "
-        "both are evaluated with the reference's."
+        f"`{printable(label)}` has another rule for the beginning-of-text token than `{printable(reference_label)}` "
+        f"({_bos(info)} instead of {_bos(reference_info)}); both are evaluated with the reference's."
     ]
+
+
+def _bos(info: ModelInfo) -> str:
+    return f"token {info.bos}" if info.add_bos and info.bos is not None else "none"
 
 
 def beyond_training(info: ModelInfo, label: str, longest: int) -> list[str]:

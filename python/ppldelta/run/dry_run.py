@@ -74,6 +74,7 @@ class Plan:
     Attributes:
         n_documents: documents that can be scored.
         n_tokens: tokens of these documents.
+        bytes_per_token: bytes of these documents by their tokens.
         n_windows: windows of these documents, for one model.
         n_fed: tokens that a model reads, with nothing in the store; of equal windows it reads one.
         n_scored: tokens that are scored, for one model.
@@ -102,6 +103,7 @@ class Plan:
     left_out: dict[str, list[str]]
     n_fed_noise: int | None = None
     time_noise_s: float = 0.0
+    bytes_per_token: float | None = None
 
     @property
     def time_s(self) -> float:
@@ -126,7 +128,7 @@ class Plan:
             )
         documents = [
             ("documents", f"{self.n_documents:,}"),
-            ("tokens", f"{self.n_tokens:,}"),
+            ("tokens", f"{self.n_tokens:,} ({numbers.bytes_per_token(self.bytes_per_token)})"),
             ("windows", f"{self.n_windows:,} of up to {counted(self.longest, 'token')} (n_ctx {self.n_ctx:,})"),
             ("for each model", f"{counted(self.n_fed, 'token')} fed, {self.n_scored:,} scored (`{self.windows}`)"),
             ("store", printable(self.store) if self.store else "none"),
@@ -215,6 +217,7 @@ def plan(
         return Plan(
             n_documents=len(texts.documents),
             n_tokens=texts.n_tokens,
+            bytes_per_token=texts.bytes_per_token,
             n_windows=len(texts.windows),
             n_fed=work.reference.n_fed,
             n_scored=texts.n_scored,

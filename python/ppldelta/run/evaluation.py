@@ -50,7 +50,8 @@ class Evaluation:
 
     def facts(self) -> ModelFacts:
         """What the result says of the model."""
-        return facts_of(self.info, self.participant, self.participant.sha256, tuple(self.kernels), self.time_s)
+        facts = facts_of(self.info, self.participant, self.participant.sha256, tuple(self.kernels), self.time_s)
+        return dataclasses.replace(facts, bytes_per_token=self.participant.tokenization.bytes_per_token)
 
 
 class Labelled(Protocol):
@@ -163,6 +164,18 @@ def pieces_of(reference: Participant, evaluations: Iterable[Evaluation]) -> dict
 def _best_in(pairs: NDArray[np.void]) -> list[str]:
     """The fields of records that hold several tokens each."""
     return [name for name in pairs.dtype.names or () if name.startswith("top_tokens")]
+
+
+def without_effect(reference: Evaluation, evaluations: Iterable[Evaluation]) -> list[str]:
+    """A warning for each comparison whose numbers are the reference's to the last bit, though adapters are applied."""
+    return [
+        f"`{printable(each.label)}` gives the reference's numbers to the last bit: what is applied to it changes "
+        "nothing, or llama.cpp does not apply it to models of this architecture."
+        for each in evaluations
+        if any(adapter.scale for adapter in each.participant.source.adapters)
+        and each.participant.source.adapters != reference.participant.source.adapters
+        and np.array_equal(each.logp, reference.logp)
+    ]
 
 
 def other_kernels(evaluations: Iterable[Evaluation], work: Job) -> list[str]:

@@ -28,7 +28,7 @@ from ppldelta.models.references import LabelledSource, ModelLike, resolve_all
 from ppldelta.records.kld import STEP, KldFile, read_kld
 from ppldelta.records.rows import Values, joined, of_both, of_one, require_same_tokens
 from ppldelta.result import Result
-from ppldelta.run import checks, kld_models
+from ppldelta.run import cautions, checks, kld_models
 from ppldelta.run.evaluation import facts_of
 from ppldelta.run.job import opened_store
 from ppldelta.run.kinds import as_sentence, as_set
@@ -176,6 +176,7 @@ def _admit(run: _Run, models: list[RemoteModel]) -> list[RemoteModel]:
         run.warnings += checks.beyond_training(info, model.label, run.file.n_ctx)
         run.warnings += kld_models.other_bos(model.label, info, run.file)
         admitted.append(model)
+    run.warnings += cautions.no_pre_tokenizer((model.label, model.info) for model in admitted)
     return admitted
 
 

@@ -18,7 +18,7 @@ from ppldelta.engine.remote import RemoteModel
 from ppldelta.engine.session import Session
 from ppldelta.errors import ModelError, StoreError
 from ppldelta.models.source import ModelSource
-from ppldelta.run import checks
+from ppldelta.run import cautions, checks
 from ppldelta.run.keys import Keys, corpus_hash, engine_of, pair_keys
 from ppldelta.run.memory import Memory
 from ppldelta.run.paired import complete
@@ -29,6 +29,7 @@ from ppldelta.store.hashes import Hashes
 from ppldelta.store.store import Key, Store
 from ppldelta.text.documents import Document, Files, load_documents
 from ppldelta.text.windows import Batch
+from ppldelta.wording import numbers
 from ppldelta.wording.names import counted, shown_type
 
 
@@ -130,8 +131,8 @@ class Job:
         """What there is to do, in a line."""
         texts = self.reference.tokenization
         what = (
-            f"{counted(len(texts.documents), 'document')}, {counted(texts.n_tokens, 'token')}, "
-            f"{counted(len(texts.windows), 'window')}"
+            f"{counted(len(texts.documents), 'document')}, {counted(texts.n_tokens, 'token')} "
+            f"({numbers.bytes_per_token(texts.bytes_per_token)}), {counted(len(texts.windows), 'window')}"
         )
         todo = [each for each in self.models if each.todo]
         if not todo:
@@ -217,7 +218,11 @@ def _plan(
     return (
         settings,
         tokenization,
-        too_short + checks.beyond_training(reference.info, reference.label, tokenization.longest),
+        [
+            *too_short,
+            *cautions.not_spelt(reference.label, tokenization),
+            *checks.beyond_training(reference.info, reference.label, tokenization.longest),
+        ],
     )
 
 
@@ -234,6 +239,7 @@ def _admit(
     """
     reference, *comparisons = models
     admitted, warnings, failures = [reference], [], []
+    said: list[cautions.Said] = []
     for comparison in comparisons:
         sha256 = memory.hashes.known(comparison.source)
         info = memory.description(sha256)
@@ -252,8 +258,11 @@ def _admit(
         warnings += checks.beyond_training(info, comparison.label, tokenization.longest)
         warnings += checks.other_bos(comparison.label, info, reference.label, reference.info)
         admitted.append(comparison)
+        said.append((comparison.label, info))
     if len(admitted) == 1:
         raise failures[0][1]
+    own = reference.label, reference.info
+    warnings += cautions.no_pre_tokenizer([own, *said]) + cautions.unlike(own, said)
     return admitted, warnings + [checks.left_out(*failure) for failure in failures]
 
 

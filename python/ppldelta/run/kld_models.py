@@ -23,6 +23,7 @@ from ppldelta.engine.native import Build, ModelInfo
 from ppldelta.engine.remote import RemoteModel
 from ppldelta.engine.tool import run_tool
 from ppldelta.errors import ModelError, PpldeltaError, TokenizerMismatchError
+from ppldelta.models.fitness import Kind, kind_of
 from ppldelta.records.kld import KldFile
 from ppldelta.records.rows import Values
 from ppldelta.records.signed import DTYPE, read_records
@@ -33,6 +34,7 @@ from ppldelta.wording.names import printable
 
 TOOL = "llama-perplexity"
 _SAMPLE = 16384
+_ADAPTER_FLAGS: dict[Kind, str] = {"LoRA": "--lora-scaled", "control vector": "--control-vector-scaled"}
 _OTHERS, _OTHERS_PART = 8, 0.02
 """Tokens that need not come back from their text, and which part of all beside them.
 
@@ -79,9 +81,17 @@ def refuse_model(model: RemoteModel, file: KldFile) -> ModelInfo:
     """What a model says of itself, if it can be compared with the file.
 
     Raises:
-        ModelError: it cannot be loaded, or its log-probabilities are not those of the next token.
+        ModelError: it cannot be loaded, its log-probabilities are not those of the next token, or the tool cannot be
+            told of an adapter.
         TokenizerMismatchError: its vocabulary has another size, or splits texts into other tokens.
     """
+    for each in model.source.adapters:
+        if any(character in os.path.abspath(each.path) for character in ',:"\n'):
+            raise ModelError(
+                f"llama-perplexity cannot be told of the adapter `{printable(each.path)}`: it takes commas, colons, "
+                "quotes and line breaks in a path for something else",
+                hint="give the file or its folder another name",
+            )
     info = model.info
     checks.refuse_unscorable(info, model.label)
     shown = f"`{printable(model.label)}`"
@@ -198,4 +208,6 @@ def _flags(
         flags += ["-ngl", "0", "--device", "none"]  # a device that holds no layer would multiply all the same
     else:
         flags += ["-ngl", "all" if layers is None or layers < 0 else str(layers)]
+    for each in model.source.adapters:
+        flags += [_ADAPTER_FLAGS[kind_of(each.path)], f"{os.path.abspath(each.path)}:{each.scale!r}"]
     return flags + (["--rpc", ",".join(rpc)] if rpc else [])

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields
+from dataclasses import MISSING, dataclass, fields
 from typing import Any
 
 from ppldelta.engine import native
@@ -34,13 +34,12 @@ class Memory:
         """What a model of this content says of itself; None if the store does not remember it.
 
         Another development state of the same version may have kept other fields: those that are unknown here are left
-        out, and if one is missing the description is not used.
+        out. If one is missing that has no default, the description is not used.
         """
         known = self.store.notes.description(sha256, native.release()) if self.store and sha256 else None
-        names = [each.name for each in fields(ModelInfo)]
-        if known is None or not known.keys() >= set(names):
+        if known is None or not known.keys() >= {each.name for each in fields(ModelInfo) if each.default is MISSING}:
             return None
-        values: dict[str, Any] = {name: known[name] for name in names}
+        values: dict[str, Any] = {each.name: known[each.name] for each in fields(ModelInfo) if each.name in known}
         return ModelInfo(**values)
 
     def has_all(self, keys: list[Key]) -> bool:

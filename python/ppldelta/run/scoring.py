@@ -18,7 +18,7 @@ from ppldelta.errors import ModelError
 from ppldelta.models.references import ModelLike
 from ppldelta.run import job
 from ppldelta.run.checks import left_out
-from ppldelta.run.evaluation import evaluate, other_kernels, pieces_of
+from ppldelta.run.evaluation import evaluate, other_kernels, pieces_of, without_effect
 from ppldelta.run.kinds import recognised
 from ppldelta.run.lockstep import Lockstep, in_lockstep
 from ppldelta.run.noise import NoiseFloor
@@ -59,10 +59,11 @@ def score(
             downloaded; a file that exists always wins. Or its log-probabilities in a `.kld` file (`llama-perplexity
             --save-all-logits`): rounded to 16 bits, and cut off 16 nats below each place's most probable token.
         cmp: one or several comparisons, or a mapping label → comparison. `"base.gguf+lora.gguf:0.8"` is a model with a
-            LoRA, here at scale 0.8; it shares the weights of the model without. Against a `.kld` file the package's
-            llama-perplexity evaluates them, and of `kld`'s columns those that also need the comparison's whole
-            distribution (same top token, its rank and entropy) stay null. Another `.kld` file of the same tokens needs
-            no model and gives all of them; its tokens are shown as numbers, and bits per byte are null.
+            LoRA or a control vector, here at scale 0.8; it shares the weights of the model without. Against a `.kld`
+            file the package's llama-perplexity evaluates them, and of `kld`'s columns those that also need the
+            comparison's whole distribution (same top token, its rank and entropy) stay null. Another `.kld` file of the
+            same tokens needs no model and gives all of them; its tokens are shown as numbers, and bits per byte are
+            null.
         windows: which tokens are scored: `every` scores each token of a document once, `perplexity` only those in the
             second half of each window, as llama-perplexity does; these have more text before them, so that its
             perplexities are mostly lower. By default `"every"`; a `.kld` file was made by the rule `"perplexity"`.
@@ -159,5 +160,6 @@ def score(
     if not evaluations:
         raise failures[0][1]
     warnings = [*work.warnings, *before.warnings, *other_kernels([evaluation, *evaluations], work)]
+    warnings += without_effect(evaluation, evaluations)
     warnings += [left_out(*failure) for failure in failures] + (floor.warnings if floor else [])
     return frames.as_result(work, evaluation, evaluations, pieces, corpus_path(files), warnings, kinds, noise)

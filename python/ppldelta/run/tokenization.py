@@ -21,7 +21,7 @@ from ppldelta.run.settings import ResolvedSettings
 from ppldelta.text.documents import Document
 from ppldelta.text.spans import token_bounds
 from ppldelta.text.windows import Batch, Window, cut_windows
-from ppldelta.wording.names import counted, printable
+from ppldelta.wording.names import counted, printable, some_of
 
 
 class Vocabulary(Protocol):
@@ -97,6 +97,16 @@ class Tokenization:
                 left.append(Batch(self.document_of(at[0]).name, at, tuple(self.windows[i] for i in at)))
         return left
 
+    def spelt(self, document: TokenizedDocument) -> bytes:
+        """What a document's tokens spell, one piece after the other."""
+        which = np.searchsorted(self.distinct_tokens, document.tokens)
+        return b"".join([self.pieces[i] for i in which.tolist()])
+
+    @property
+    def bytes_per_token(self) -> float:
+        """Bytes of the documents' texts by their tokens: how long a token is."""
+        return sum(len(each.document.text) for each in self.documents) / self.n_tokens
+
     def bounds(self, document: TokenizedDocument) -> NDArray[np.uint32] | None:
         """Which bytes of a document each of its tokens covers, as `text.spans.token_bounds` gives them."""
         return token_bounds(document.document.text, document.tokens, self.distinct_tokens, self.pieces)
@@ -135,7 +145,7 @@ def tokenize(
             names.append(document.name)
     if not kept:
         raise CorpusError(
-            f"no document is long enough to score: {_some(too_short)}",
+            f"no document is long enough to score: {some_of(too_short)}",
             hint="a document needs at least three tokens; `windows='every'` scores the shortest texts"
             if settings.windows == "perplexity"
             else "a document needs at least two tokens, or one if the vocabulary adds a BOS",
@@ -147,9 +157,4 @@ def tokenize(
     whole = Tokenization(kept, batches, distinct_tokens, model.pieces(distinct_tokens))
     if not names:
         return whole, []
-    return whole, [LeftOut(f"Too short to score, left out: {_some(too_short)}.", "document", *names)]
-
-
-def _some(names: list[str], most: int = 5) -> str:
-    """A list for people: the first few names, and how many more there are."""
-    return ", ".join(names[:most]) + (f" and {len(names) - most} more" if len(names) > most else "")
+    return whole, [LeftOut(f"Too short to score, left out: {some_of(too_short)}.", "document", *names)]

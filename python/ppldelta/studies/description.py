@@ -159,11 +159,11 @@ class _Reader:
         return str(self.root / Path(text).expanduser())
 
     def _model(self, text: str) -> str:
-        """A model's name whose paths are below the root: of its file, unless it is on the hub, and of each LoRA."""
+        """A model's name whose paths are below the root: of its file, unless it is on the hub, and of each adapter."""
         path = self._path(text)
-        model, *loras = [text] if Path(path).exists() else text.split("+")
+        model, *adapters = [text] if Path(path).exists() else text.split("+")
         on_hub = hub.parse(model) is not None and not Path(self._path(model)).exists()
-        return "+".join([model if on_hub else self._path(model), *map(self._path, loras)])
+        return "+".join([model if on_hub else self._path(model), *map(self._path, adapters)])
 
     def _needed(self, words: Mapping[str, object], key: str, where: str) -> object:
         if key not in words:

@@ -71,6 +71,11 @@ def counted(n: int, noun: str) -> str:
     return f"{n:,} {noun if n == 1 else several}"
 
 
+def some_of(names: Sequence[str], most: int = 5) -> str:
+    """A list for people: the first few names, and how many more there are."""
+    return ", ".join(names[:most]) + (f" and {len(names) - most:,} more" if len(names) > most else "")
+
+
 def shown_type(value: object) -> str:
     """A value of a wrong type for people: what it is, and of which type."""
     text = printable(repr(value))

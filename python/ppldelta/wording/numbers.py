@@ -66,6 +66,11 @@ def size(value: int | None) -> str:
     return _scaled(value, (" B", " kB", " MB", " GB", " TB"))
 
 
+def bytes_per_token(value: float | None) -> str:
+    """How long tokens are: 4.05 bytes per token; empty if that is not known."""
+    return f"{fixed(value, 2)}\N{NO-BREAK SPACE}bytes per token" if known(value) else ""
+
+
 def params(value: int | None) -> str:
     """A number of parameters: 3.2 M, 4.02 B."""
     return _scaled(value, ("", " k", " M", " B", " T"))

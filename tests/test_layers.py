@@ -29,7 +29,7 @@ LOWEST_FIRST = (
 RANK = {name: rank for rank, names in enumerate(LOWEST_FIRST) for name in names}
 INSIDE: dict[str, tuple[str, ...]] = {
     "engine": (
-        *("cpu", "devices", "kernels", "remedies", "kept", "llama_log", "adapters", "native"),
+        *("cpu", "devices", "kernels", "remedies", "kept", "causes", "llama_log", "adapters", "native"),
         *("content", "loaded", "tensors", "recognition", "trusted", "isolated"),
         *("process", "executor", "lost", "rpc", "local", "worker", "session", "remote", "tool"),
     ),

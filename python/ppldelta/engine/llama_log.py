@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from ppldelta import _core
+from ppldelta.engine.causes import CONVERT, hint_for, without_prefix
 from ppldelta.errors import ModelError
 from ppldelta.wording.names import printable
 
@@ -45,14 +46,25 @@ def mirror_log(fd: int) -> None:
 
 @contextmanager
 def guard(what: str, hint: str | None = None) -> Iterator[None]:
-    """Turns a failure of the extension into a `ModelError` with llama.cpp's reason: the first error that it logged."""
+    """Turns a failure of the extension into a `ModelError` with llama.cpp's reason: the first error that it logged.
+
+    Args:
+        what: what cannot be done.
+        hint: the next step, unless the reason has a better one (`engine.causes`).
+    """
     forward_log()
     _errors.clear()
     try:
         yield
     except RuntimeError as error:
         forward_log()
-        hint = _ROWS_HINT if isinstance(error, _core.RowsError) else hint
-        raise ModelError(f"{what}: {printable(_errors[0]) if _errors else error}", hint=hint) from None
+        reason = without_prefix(_errors[0] if _errors else str(error))
+        hint = _ROWS_HINT if isinstance(error, _core.RowsError) else hint_for(reason, hint)
+        raise ModelError(f"{what}: {printable(reason)}", hint=hint) from None
+    except IndexError as error:  # std::out_of_range
+        forward_log()
+        raise ModelError(
+            f"{what}: llama.cpp looks up a token that the vocabulary lacks ({error})", hint=CONVERT
+        ) from None
     finally:
         forward_log()

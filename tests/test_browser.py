@@ -5,8 +5,6 @@ Without Playwright or a browser these tests are skipped; with PPLDELTA_REQUIRE_B
 
 from __future__ import annotations
 
-import os
-import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -28,32 +26,7 @@ EVIL_MODEL = "</script><script>alert(1)</script>"
 EVIL = synthetic.make(
     n_documents=6, n_models=2, n_tokens=80, rename={"code/00000.txt": EVIL_DOCUMENT, "model-0": EVIL_MODEL}
 )
-BROWSERS = ("chromium", "chromium-browser", "google-chrome")
 POINTS = "#f0-documents .scatterlayer .points path"
-WEBGL = ["--use-gl=angle", "--use-angle=swiftshader", "--enable-unsafe-swiftshader"]  # drawn by the processor
-
-
-def missing(reason: str) -> None:
-    if os.environ.get("PPLDELTA_REQUIRE_BROWSER") == "1":
-        pytest.fail(f"{reason}, and PPLDELTA_REQUIRE_BROWSER=1 wants the browser tests", pytrace=False)
-    pytest.skip(reason)
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Any]:
-    try:
-        from playwright.sync_api import sync_playwright
-    except ImportError:
-        missing("Playwright for Python is not installed")
-    path = next(filter(None, map(shutil.which, BROWSERS)), None)
-    if path is None:
-        missing(f"no browser found (looked for {', '.join(BROWSERS)})")
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(
-            executable_path=path, args=["--no-sandbox", "--disable-background-networking", *WEBGL]
-        )
-        yield browser
-        browser.close()
 
 
 @pytest.fixture(scope="module")

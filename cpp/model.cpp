@@ -8,6 +8,7 @@
 #include <algorithm>
 #include <cstdio>
 #include <cstdlib>
+#include <iterator>
 #include <mutex>
 #include <optional>
 #include <stdexcept>
@@ -147,6 +148,16 @@ std::string meta_value(const llama_model * model, const char * key) {
     return value;
 }
 
+// Encoders, for which llama.cpp makes no memory (llama_model::create_memory). Not all of their files say that they do not
+// read from left to right, and with `vocab_only` nothing else of llama.cpp tells. The scorer refuses those that lack here.
+bool is_encoder(const std::string & architecture) {
+    static const char * const encoders[] = {
+        "bert",     "eurobert",    "gemma-embedding", "jina-bert-v2",   "jina-bert-v3",
+        "neo-bert", "modern-bert", "nomic-bert",      "nomic-bert-moe", "wavtokenizer-dec",
+    };
+    return std::find(std::begin(encoders), std::end(encoders), architecture) != std::end(encoders);
+}
+
 } // namespace
 
 std::vector<log_line> drain_log(int least_level) {
@@ -244,7 +255,7 @@ model_info model::info() const {
     info.add_bos      = llama_vocab_get_add_bos(v);
     info.add_eos      = llama_vocab_get_add_eos(v);
     info.recurrent    = llama_model_is_recurrent(m) || llama_model_is_hybrid(m);
-    info.causal       = !llama_model_has_encoder(m) && !llama_model_is_diffusion(m) &&
+    info.causal       = !is_encoder(info.architecture) && !llama_model_has_encoder(m) && !llama_model_is_diffusion(m) &&
                   meta_value(m, (info.architecture + ".attention.causal").c_str()) != "false";
     info.tokenizer     = meta_value(m, "tokenizer.ggml.model");
     info.pre_tokenizer = meta_value(m, "tokenizer.ggml.pre");

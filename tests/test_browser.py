@@ -11,7 +11,7 @@ import polars as pl
 import pytest
 
 from helpers import frames, synthetic
-from helpers.browser import launched, open_page
+from helpers.browser import open_page
 from ppldelta.reporting.payload import make_payload
 from ppldelta.reporting.render import render_report
 from ppldelta.result import Result
@@ -26,12 +26,6 @@ EVIL = synthetic.make(
     n_documents=6, n_models=2, n_tokens=80, rename={"code/00000.txt": EVIL_DOCUMENT, "model-0": EVIL_MODEL}
 )
 POINTS = "#f0-documents .scatterlayer .points path"
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Any]:
-    with launched() as browser:
-        yield browser
 
 
 @pytest.fixture(scope="module")

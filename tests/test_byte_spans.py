@@ -11,6 +11,7 @@ import polars as pl
 import pytest
 
 import ppldelta
+from helpers import tiny_models
 from ppldelta import demo
 from ppldelta.engine.native import Model
 from ppldelta.saved import folder as saved
@@ -108,10 +109,7 @@ def sentencepiece(path: Path) -> Path:
     writer.add_token_types([*kinds, *[gguf.TokenType.NORMAL] * len(words)])
     writer.add_bos_token_id(1)
     writer.add_eos_token_id(2)
-    writer.write_header_to_file()
-    writer.write_kv_data_to_file()
-    writer.write_tensors_to_file()
-    writer.close()
+    tiny_models.save(writer)
     return path
 
 

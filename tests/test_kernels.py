@@ -8,6 +8,7 @@ import gguf
 import numpy as np
 import pytest
 
+from helpers import tiny_models
 from helpers.broken_kernels import FIRST, break_in_child
 from ppldelta import _core
 from ppldelta.engine import isolated, kernels
@@ -132,10 +133,7 @@ def test_the_tensors_of_a_file_are_where_the_extension_says(tmp_path: Path) -> N
     writer.add_tensor("matrix", np.ones((2, 64), np.float32))
     writer.add_tensor("quantised", _core.quantize("q8_0", np.ones((4, 64), np.float32)).reshape(4, -1),
                       raw_dtype=gguf.GGMLQuantizationType.Q8_0)  # fmt: skip
-    writer.write_header_to_file()
-    writer.write_kv_data_to_file()
-    writer.write_tensors_to_file()
-    writer.close()
+    tiny_models.save(writer)
     assert [place[:5] for place in _core.tensors_in(str(path).encode())] == [
         ("norm", "f16", 1, 64, "64"),
         ("matrix", "f32", 2, 64, "64x2"),

@@ -30,8 +30,8 @@ LOWEST_FIRST = (
 RANK = {name: rank for rank, names in enumerate(LOWEST_FIRST) for name in names}
 INSIDE: dict[str, tuple[str, ...]] = {
     "engine": (
-        *("cpu", "devices", "kernels", "remedies", "kept", "llama_log", "tensors", "adapters", "info", "native"),
-        *("content", "loaded", "recognition", "trusted", "isolated"),
+        *("cpu", "devices", "kernels", "remedies", "kept", "causes", "llama_log", "tensors", "adapters", "info"),
+        *("native", "content", "loaded", "recognition", "trusted", "isolated"),
         *("looking", "process", "executor", "lost", "rpc", "local", "worker", "session", "remote", "tool"),
     ),
     "models": (

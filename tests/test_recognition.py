@@ -55,10 +55,7 @@ def write(
         writer.add_tensor(name, raw, raw_dtype=gguf.GGMLQuantizationType[own.upper()])
     for name, shape in (more or {}).items():
         writer.add_tensor(name, np.ones(shape, np.float32))
-    writer.write_header_to_file()
-    writer.write_kv_data_to_file()
-    writer.write_tensors_to_file()
-    writer.close()
+    tiny_models.save(writer)
     return path
 
 
@@ -160,10 +157,7 @@ def test_a_head_of_its_own_is_compared_with_the_embedding(tmp_path: Path) -> Non
         for tensor in tensors_of([demo.REFERENCE]).values():
             writer.add_tensor(tensor.name, rows(tensor, np.arange(tensor.n_rows), tensor.n_columns).squeeze())
         writer.add_tensor("output.weight", noise(part)("output.weight", values) if part else values)
-        writer.write_header_to_file()
-        writer.write_kv_data_to_file()
-        writer.write_tensors_to_file()
-        writer.close()
+        tiny_models.save(writer)
         assert recognise(demo.REFERENCE, path).kind == recognise(path, demo.REFERENCE).kind == kind
 
 

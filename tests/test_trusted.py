@@ -16,6 +16,7 @@ import numpy as np
 import pytest
 
 import ppldelta
+from helpers import tiny_models
 from helpers.broken_kernels import crash_in_worker, on
 from ppldelta import _core, demo
 from ppldelta.engine import kernels, native, trusted
@@ -163,7 +164,7 @@ def test_a_usual_model_costs_hundredths_of_a_second(tmp_path: Path) -> None:
     for type in ("F16", "Q4_K", "Q5_0", "Q6_K", "Q8_0"):
         data = _core.quantize(NAMES[type], np.ones((2, 256), np.float32)).reshape(2, -1)
         writer.add_tensor(type, data, raw_dtype=gguf.GGMLQuantizationType[type])
-    write(writer)
+    tiny_models.save(writer)
     code = f"""
 import time
 from pathlib import Path
@@ -223,15 +224,8 @@ def converted(source: Path, path: Path, type: str) -> Path:
         else:
             data = _core.quantize(NAMES[type], values).reshape(n_rows, -1)
             writer.add_tensor(tensor.name, data, raw_dtype=gguf.GGMLQuantizationType[type])
-    write(writer)
+    tiny_models.save(writer)
     return path
-
-
-def write(writer: gguf.GGUFWriter) -> None:
-    writer.write_header_to_file()
-    writer.write_kv_data_to_file()
-    writer.write_tensors_to_file()
-    writer.close()
 
 
 @pytest.mark.parametrize("type", ["Q8_0", "Q4_K", "Q2_K"])

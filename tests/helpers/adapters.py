@@ -8,6 +8,7 @@ from pathlib import Path
 import gguf
 import numpy as np
 
+from helpers import tiny_models
 from ppldelta import demo
 
 RANK = 4
@@ -38,10 +39,7 @@ def write_lora(
             name = tensor.name.replace("blk.0.", renamed or "blk.0.")
             writer.add_tensor(f"{name}.lora_a", a)
             writer.add_tensor(f"{name}.lora_b", b)
-    writer.write_header_to_file()
-    writer.write_kv_data_to_file()
-    writer.write_tensors_to_file()
-    writer.close()
+    tiny_models.save(writer)
     return path
 
 
@@ -58,8 +56,5 @@ def write_control_vector(
     for layer in layers:
         direction = rng.normal(0, 1, n_embd)
         writer.add_tensor(f"direction.{layer}", (size * direction / np.linalg.norm(direction)).astype(np.float32))
-    writer.write_header_to_file()
-    writer.write_kv_data_to_file()
-    writer.write_tensors_to_file()
-    writer.close()
+    tiny_models.save(writer)
     return path

@@ -1,14 +1,17 @@
-"""Full logits straight from libllama, by another path than the engine's: C structs through ctypes, one batch that
-holds the whole window, an output row for every token. Slow and hungry, which is fine for an oracle.
+"""libllama by another path than the engine's: C structs through ctypes.
+
+Full logits come of one batch that holds the whole window, with an output row for every token: slow and hungry, which is
+fine for an oracle. Quantising is what llama-quantize does, without a program of its own.
 """
 
 from __future__ import annotations
 
 import ctypes
 from collections.abc import Sequence
-from ctypes import POINTER, c_float, c_int8, c_int32, c_uint8, c_uint32, c_void_p
+from ctypes import POINTER, c_bool, c_char_p, c_float, c_int, c_int8, c_int32, c_uint8, c_uint32, c_void_p
 from pathlib import Path
 
+import gguf
 import numpy as np
 from numpy.typing import NDArray
 
@@ -35,6 +38,19 @@ class _Batch(ctypes.Structure):
     )
 
 
+class _Quantization(ctypes.Structure):
+    """`struct llama_model_quantize_params` of llama.h: its first fields, and room for more than there are."""
+
+    _fields_ = (
+        ("nthread", c_int32),
+        ("ftype", c_int),
+        ("output_tensor_type", c_int),
+        ("token_embedding_type", c_int),
+        ("allow_requantize", c_bool),
+        ("rest", c_uint8 * 1007),
+    )
+
+
 def _library() -> ctypes.CDLL:
     folder = Path(ppldelta.__file__).parent / "lib"
     lib = ctypes.CDLL(str(next(folder.glob("libllama.*"))))
@@ -55,7 +71,21 @@ def _library() -> ctypes.CDLL:
     lib.llama_vocab_n_tokens.argtypes = [c_void_p]
     lib.llama_free.argtypes = [c_void_p]
     lib.llama_model_free.argtypes = [c_void_p]
+    lib.llama_model_quantize_default_params.restype = _Quantization
+    lib.llama_model_quantize.argtypes = [c_char_p, c_char_p, POINTER(_Quantization)]
+    lib.llama_model_quantize.restype = c_uint32
     return lib
+
+
+def quantize(source: Path, into: Path, type: str) -> None:
+    """Writes a model in another type, such as "Q4_K_M": the bytes that `llama-quantize --allow-requantize` writes."""
+    lib = _library()
+    params = lib.llama_model_quantize_default_params()
+    params.ftype = gguf.LlamaFileType[f"MOSTLY_{type}"]
+    params.allow_requantize = True
+    status = lib.llama_model_quantize(str(source).encode(), str(into).encode(), ctypes.byref(params))
+    if status:
+        raise RuntimeError(f"llama.cpp cannot quantise `{source.name}` to {type}: status {status}")
 
 
 def full_logits(

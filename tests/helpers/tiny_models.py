@@ -42,7 +42,7 @@ def _gemma2(writer: gguf.GGUFWriter, layer: int) -> Sizes:
     return {**_attention(), **_feed_forward(), **norms}
 
 
-def _mamba(writer: gguf.GGUFWriter, layer: int) -> Sizes:
+def mamba_layer() -> Sizes:
     inner, state, rank, kernel = 2 * N_EMBD, 16, 8, 4
     return {
         "ssm_in.weight": (2 * inner, N_EMBD),
@@ -55,6 +55,10 @@ def _mamba(writer: gguf.GGUFWriter, layer: int) -> Sizes:
         "ssm_d": (inner,),
         "ssm_out.weight": (N_EMBD, inner),
     }
+
+
+def _mamba(writer: gguf.GGUFWriter, layer: int) -> Sizes:
+    return mamba_layer()
 
 
 def _lfm2(writer: gguf.GGUFWriter, layer: int) -> Sizes:
@@ -140,17 +144,22 @@ def finish(
             writer.add_tensor(name, gguf.dequantize(rows, type))
         else:
             writer.add_tensor(name, rows, raw_dtype=type)
+    save(writer)
+    return path
+
+
+def save(writer: gguf.GGUFWriter) -> None:
+    """Writes what the writer holds, and closes the file."""
     writer.write_header_to_file()
     writer.write_kv_data_to_file()
     writer.write_tensors_to_file()
     writer.close()
-    return path
 
 
 def _values(name: str, size: tuple[int, ...], rng: np.random.Generator) -> np.ndarray:
     if name.endswith("ssm_a"):  # a state decays
         return -np.exp(rng.standard_normal(size, np.float32))
-    if name.endswith("norm.weight") or name.endswith("ssm_d"):
+    if name.endswith(("norm.weight", "norm", "ssm_d")):
         return np.ones(size, np.float32)
     if name.startswith("token_embd"):  # the head too: logits then spread like a trained model's
         return rng.standard_normal(size, np.float32) * np.float32(1.6 / N_EMBD**0.5)

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from ppldelta import _core
+from ppldelta.engine.causes import CONVERT, hint_for, without_prefix
 from ppldelta.errors import ModelError
 from ppldelta.wording.names import printable
 
@@ -19,10 +20,6 @@ unstarted: list[str] = []
 # enum ggml_log_level (ggml.h) → logging; llama.cpp's INFO is some hundred lines per model
 _LEVELS = {1: logging.DEBUG, 2: logging.DEBUG, 3: logging.WARNING, 4: logging.ERROR}
 _ALL, _FROM_WARNING = 0, 3
-_PRE_TOKENIZER_HINT = (
-    "the file wants texts to be split in a way that this llama.cpp does not know: it was converted for a newer one, or "
-    "by another program; take another conversion of the model"
-)
 _errors: deque[str] = deque(maxlen=64)
 
 _ROWS_HINT = (
@@ -49,16 +46,25 @@ def mirror_log(fd: int) -> None:
 
 @contextmanager
 def guard(what: str, hint: str | None = None) -> Iterator[None]:
-    """Turns a failure of the extension into a `ModelError` with llama.cpp's reason: the first error that it logged."""
+    """Turns a failure of the extension into a `ModelError` with llama.cpp's reason: the first error that it logged.
+
+    Args:
+        what: what cannot be done.
+        hint: the next step, unless the reason has a better one (`engine.causes`).
+    """
     forward_log()
     _errors.clear()
     try:
         yield
     except RuntimeError as error:
         forward_log()
-        hint = _ROWS_HINT if isinstance(error, _core.RowsError) else hint
-        if any("unknown pre-tokenizer type" in each for each in _errors):
-            hint = _PRE_TOKENIZER_HINT
-        raise ModelError(f"{what}: {printable(_errors[0]) if _errors else error}", hint=hint) from None
+        reason = without_prefix(_errors[0] if _errors else str(error))
+        hint = _ROWS_HINT if isinstance(error, _core.RowsError) else hint_for(reason, hint)
+        raise ModelError(f"{what}: {printable(reason)}", hint=hint) from None
+    except IndexError as error:  # std::out_of_range
+        forward_log()
+        raise ModelError(
+            f"{what}: llama.cpp looks up a token that the vocabulary lacks ({error})", hint=CONVERT
+        ) from None
     finally:
         forward_log()

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable
 import numpy as np
 from numpy.typing import NDArray
 
+from ppldelta.engine.causes import DECODER_ONLY
 from ppldelta.engine.native import Build, ModelInfo
 from ppldelta.errors import LeftOut, ModelError, PpldeltaError, TokenizerMismatchError
 from ppldelta.models.references import LabelledSource
@@ -39,7 +40,7 @@ def refuse_unscorable(info: ModelInfo, label: str) -> None:
         raise ModelError(
             f"`{printable(label)}` does not read from left to right ({printable(info.architecture)}), "
             "so its perplexity means nothing",
-            hint="use a decoder-only language model",
+            hint=DECODER_ONLY,
         )
     if info.add_eos:
         raise ModelError(

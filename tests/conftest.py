@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import os
 import resource
-import shutil
 import signal
 import socket
 import subprocess
@@ -16,18 +15,17 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any
 
 import pytest
 
 import ppldelta
+from helpers.browser import launched
 from ppldelta import demo
 from ppldelta.engine import local, native, worker
 
 PROGRAMS = Path(ppldelta.__file__).parent / "bin"
 LLAMA_PERPLEXITY = PROGRAMS / "llama-perplexity"
-BROWSERS = ("chromium", "chromium-browser", "google-chrome")
-WEBGL = ["--use-gl=angle", "--use-angle=swiftshader", "--enable-unsafe-swiftshader"]  # drawn by the processor
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -75,25 +73,8 @@ def demo_result() -> ppldelta.Result:
 @pytest.fixture(scope="module")
 def browser() -> Iterator[Any]:
     """Headless Chromium; if it is not there, the test is skipped, or fails with PPLDELTA_REQUIRE_BROWSER=1."""
-    try:
-        from playwright.sync_api import sync_playwright
-    except ImportError:
-        _no_browser("Playwright for Python is not installed")
-    path = next(filter(None, map(shutil.which, BROWSERS)), None)
-    if path is None:
-        _no_browser(f"no browser found (looked for {', '.join(BROWSERS)})")
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(
-            executable_path=path, args=["--no-sandbox", "--disable-background-networking", *WEBGL]
-        )
+    with launched() as browser:
         yield browser
-        browser.close()
-
-
-def _no_browser(reason: str) -> NoReturn:
-    if os.environ.get("PPLDELTA_REQUIRE_BROWSER") == "1":
-        pytest.fail(f"{reason}, and PPLDELTA_REQUIRE_BROWSER=1 wants the browser tests", pytrace=False)
-    pytest.skip(reason)
 
 
 @pytest.fixture(scope="session")

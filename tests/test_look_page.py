@@ -2,23 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 import ppldelta
-from helpers.browser import launched, open_page
+from helpers.browser import open_page
 from ppldelta import demo
 
 EVIL = "</script><script>alert(1)</script><img src=x onerror=alert(2)> `and` a few words more, so that there is a text."
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Any]:
-    with launched() as browser:
-        yield browser
 
 
 @pytest.fixture(scope="module")

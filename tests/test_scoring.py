@@ -17,6 +17,7 @@ import polars as pl
 import pytest
 
 import ppldelta
+from helpers import tiny_models
 from ppldelta import demo, schema
 from ppldelta.engine import native, remote, worker
 from ppldelta.engine.native import Model, Scorer
@@ -156,14 +157,14 @@ def test_short_and_unreadable_documents_are_named_and_left_out(tmp_path: Path) -
         assert any(f"`{name}`" in warning for warning in every.warnings), name
 
 
-@pytest.mark.parametrize(
-    ("rule", "text", "hint"),
-    [("perplexity", "a", "`windows='every'` scores the shortest"), (None, "", "at least two tokens, or one if")],
-)
-def test_nothing_long_enough_is_an_error(rule: str | None, text: str, hint: str) -> None:
+def test_nothing_long_enough_is_an_error(tmp_path: Path) -> None:
     with pytest.raises(ppldelta.CorpusError, match="`tiny`") as caught:
-        ppldelta.score({"tiny": text}, cmp=demo.COMPARISONS[0], windows=rule, **QUIET)
-    assert hint in caught.value.hint
+        ppldelta.score({"tiny": "a"}, cmp=demo.COMPARISONS[0], windows="perplexity", **QUIET)
+    assert "`windows='every'` scores the shortest texts" in caught.value.hint
+    no_bos = tiny_models.write(tmp_path / "no_bos.gguf", "llama")
+    with pytest.raises(ppldelta.CorpusError, match="`tiny`") as caught:
+        ppldelta.score({"tiny": "a"}, no_bos, no_bos, progress=False)
+    assert caught.value.hint == "a document needs at least two tokens, or one if the vocabulary adds a BOS"
 
 
 @pytest.mark.parametrize(

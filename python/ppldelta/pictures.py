@@ -18,7 +18,7 @@ from ppldelta.surroundings import need_threads_of_polars
 from ppldelta.wording.names import counted, shown_name
 
 if TYPE_CHECKING:
-    import plotly.graph_objects as go
+    from ppldelta.reporting.look_page import LookFigures
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -35,7 +35,7 @@ class Look(Seen):
         return {name: each for name, each in found.items() if each is not None}
 
     @property
-    def figures(self) -> dict[str, go.Figure]:
+    def figures(self) -> LookFigures:
         """Plotly figures by name; see docs/look.md for what each shows."""
         from ppldelta.reporting.look_page import figures_of  # here: plotly takes long to import
 
@@ -89,7 +89,6 @@ class Look(Seen):
             )
         if spread := self.by_depth:
             lines.append(
-                f"  the states are apart by {spread.median[0]:.1%} of their length at the beginning, and by "
-                f"{spread.median[-1]:.1%} where the head gets them (medians)"
+                f"  the hidden states that the head gets are {spread.median[-1]:.1%} of their length apart (median)"
             )
         return "\n".join(lines)

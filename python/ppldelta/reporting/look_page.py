@@ -148,7 +148,11 @@ def _of_states(seen: Seen, places: Axis) -> list[Picture]:
     return found
 
 
-def figures_of(seen: Seen) -> dict[str, go.Figure]:
+LookFigures = dict[str, go.Figure]
+"""The figures of a look by name."""
+
+
+def figures_of(seen: Seen) -> LookFigures:
     """The figures by name."""
     return {each.name: each.draw() for each in pictures(seen)}
 

@@ -42,8 +42,9 @@ INSIDE: dict[str, tuple[str, ...]] = {
         *("catalogue", "gallery", "page_figures", "render"),
     ),
     "run": (
-        *("setting", "settings", "batches", "tokenization", "checks", "request", "keys", "memory", "paired", "job"),
-        *("kinds", "lockstep", "evaluation", "sample", "variants", "noise", "frames"),
+        *("setting", "settings", "batches", "tokenization", "checks", "request", "keys", "memory", "paired"),
+        *("admission", "job"),
+        *("kinds", "lockstep", "evaluation", "sample", "variants", "noise", "span_frames", "frames"),
         *("kld_models", "kld_frames", "from_records", "scoring", "dry_run"),
     ),
     "records": ("kld", "rows", "signed"),

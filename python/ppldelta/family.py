@@ -139,6 +139,8 @@ class Family:
         corpus: folder of the documents; None if they had none.
         n_fed: tokens that each model had to evaluate.
         noise: what the reference differs from itself by, a change each; empty if that was not measured.
+        align: "tokens", or "bytes" if rows are spans of text that models of several tokenizers have in common: then
+            gain and loss are told in bits per byte.
     """
 
     name: str = field(metadata={"key": "family"})
@@ -150,6 +152,7 @@ class Family:
     corpus: str | None = None
     n_fed: int | None = None
     noise: tuple[Noise, ...] = ()
+    align: str = "tokens"
 
     @property
     def quants(self) -> list[str]:

@@ -1,7 +1,7 @@
 """How a model's vocabulary splits the documents, and the windows in which the model reads them.
 
-A tokenization belongs to a model. Today's comparisons all split texts as their reference does (`run.checks`) and share
-its tokenization.
+A tokenization belongs to a model. Comparisons that split the texts as their reference does share its tokenization; with
+`align="bytes"` another one has its own (`run.admission`).
 """
 
 from __future__ import annotations
@@ -119,35 +119,53 @@ def tokenize(
     Raises:
         CorpusError: nothing can be scored at all.
     """
-    kept, too_short, names = [], [], []
-    for document, tokens in zip(documents, model.tokenize(documents, on_bytes), strict=True):
+    whole, short = as_tokenization(documents, model.tokenize(documents, on_bytes), model, settings)
+    shown = [f"`{printable(each.document.name)}` ({counted(len(each.tokens), 'token')})" for each in short]
+    if whole is None:
+        raise CorpusError(
+            f"no document is long enough to score: {some(shown)}",
+            hint="a document needs at least three tokens; `windows='every'` scores the shortest texts",
+        )
+    if not short:
+        return whole, []
+    names = [each.document.name for each in short]
+    return whole, [LeftOut(f"Too short to score, left out: {some(shown)}.", "document", *names)]
+
+
+def as_tokenization(
+    documents: Iterable[Document], tokens: Iterable[NDArray[np.int32]], model: Vocabulary, settings: ResolvedSettings
+) -> tuple[Tokenization | None, list[TokenizedDocument]]:
+    """What a model makes of documents whose tokens are known, and those that are too short to be scored.
+
+    Args:
+        documents: any of the corpus.
+        tokens: of each, as the model splits it.
+        model: whose vocabulary that is.
+        settings: resolved for the model.
+
+    Returns:
+        None for a tokenization if nothing can be scored.
+    """
+    kept: list[TokenizedDocument] = []
+    too_short: list[TokenizedDocument] = []
+    for document, own in zip(documents, tokens, strict=True):
         windows = cut_windows(
-            tokens,
+            own,
             rule=settings.windows,
             n_ctx=settings.n_ctx,
             bos=model.info.bos if model.info.add_bos else None,
             max_windows=settings.max_windows,
         )
-        if windows:
-            kept.append(TokenizedDocument(document, tokens, windows))
-        else:
-            too_short.append(f"`{printable(document.name)}` ({counted(len(tokens), 'token')})")
-            names.append(document.name)
+        (kept if windows else too_short).append(TokenizedDocument(document, own, windows))
     if not kept:
-        raise CorpusError(
-            f"no document is long enough to score: {_some(too_short)}",
-            hint="a document needs at least three tokens; `windows='every'` scores the shortest texts",
-        )
+        return None, too_short
     distinct_tokens = np.unique(np.concatenate([each.tokens for each in kept]))
     batches = make_batches(
         [(each.document.name, each.windows) for each in kept], n_seq_max=settings.n_seq_max, n_ctx=settings.n_ctx
     )
-    whole = Tokenization(kept, batches, distinct_tokens, model.pieces(distinct_tokens))
-    if not names:
-        return whole, []
-    return whole, [LeftOut(f"Too short to score, left out: {_some(too_short)}.", "document", *names)]
+    return Tokenization(kept, batches, distinct_tokens, model.pieces(distinct_tokens)), too_short
 
 
-def _some(names: list[str], most: int = 5) -> str:
+def some(names: Sequence[str], most: int = 5) -> str:
     """A list for people: the first few names, and how many more there are."""
     return ", ".join(names[:most]) + (f" and {len(names) - most} more" if len(names) > most else "")

@@ -36,8 +36,8 @@ INSIDE: dict[str, tuple[str, ...]] = {
     "models": ("source", "identity", "hub", "hub_cache", "hub_errors", "download", "references"),
     "reporting": (
         *("blocks", "budget", "distinct", "family", "folder", "labels", "rows"),
-        *("units", "theme", "hover", "sentences", "floor", "quants", "tables"),
-        *("passages", "alternatives", "payload_divergence", "payload", "lines"),
+        *("units", "theme", "hover", "sentences", "floor", "overview", "quants", "tables"),
+        *("passages", "listed_totals", "alternatives", "payload_divergence", "payload", "lines"),
         *("marks", "plane", "convergence", "ratios", "figures", "sizes", "divergence", "family_figures"),
         *("catalogue", "gallery", "page_figures", "render"),
     ),

@@ -9,7 +9,6 @@ import os
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from functools import cached_property
-from itertools import starmap
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
@@ -23,13 +22,13 @@ from ppldelta.analysis.tails import find_tails
 from ppldelta.errors import names_left_out
 from ppldelta.family import Family
 from ppldelta.reporting.budget import BUDGET, DEFAULT_VIEWS
-from ppldelta.reporting.floor import noise_notes
+from ppldelta.reporting.overview import as_text, summary
 from ppldelta.reporting.payload import make_payload
 from ppldelta.saved import folder as saved
 from ppldelta.saved.files import write_whole
 from ppldelta.saved.run_file import Run
 from ppldelta.surroundings import need_threads_of_polars
-from ppldelta.wording.names import LONGEST_NAME, as_utf8, counted, shown_name
+from ppldelta.wording.names import as_utf8
 
 if TYPE_CHECKING:
     from ppldelta.reporting.gallery import Figures
@@ -40,7 +39,8 @@ class Result:
     """Comparisons with one reference, or with several (a family each).
 
     Attributes:
-        tokens: a row per scored token and model, columns of `schema.TOKENS`; log-probabilities in nats.
+        tokens: a row per scored token (with `align="bytes"` per span of text) and model, columns of `schema.TOKENS`;
+            log-probabilities in nats.
         documents: a row per document and model, columns of `schema.DOCUMENTS`.
         models: a row per model, category (null: all documents) and weighting, columns of `schema.MODELS`.
         pieces: the bytes of each token that occurs in the documents, columns of `schema.PIECES`.
@@ -83,14 +83,7 @@ class Result:
     @property
     def summary(self) -> pl.DataFrame:
         """The token-weighted values of each model over all documents: the table that `repr` shows."""
-        columns = ["family"] if len(self.families) > 1 else []
-        columns += ["model", "n_documents", "n_scored", "ppl_ref", "ppl_cmp", "gain", "loss", "delta"]
-        columns += ["gain_bpb", "loss_bpb"]
-        if any(family.quants for family in self.families):
-            columns += ["damage"]
-        of_divergence = ("kld", "kld_p99", "same_top")
-        columns += [name for name in of_divergence if self.models[name].null_count() < len(self.models)]
-        return self._overall.select(columns)
+        return summary(self.families, self._overall)
 
     @property
     def _overall(self) -> pl.DataFrame:
@@ -190,51 +183,10 @@ class Result:
         return saved.write(folder, self.frames, run, lambda path: self.report(path, tokens=tokens))
 
     def __repr__(self) -> str:
-        references = ", ".join(f"`{shown_name(family.ref.label)}`" for family in self.families)
-        summary = self.summary
-        if "family" not in summary.columns and len(summary):
-            summary = summary.drop("gain_bpb", "loss_bpb")  # only families are compared in bits per byte
-            same = summary.select("n_documents", "n_scored", "ppl_ref").unique()
-            if len(same) == 1:
-                n_documents, n_scored, ppl = same.row(0)
-                references += f" (ppl {ppl:.4f}; {counted(n_documents, 'document')}, {counted(n_scored, 'token')})"
-                summary = summary.drop(same.columns)
-            for column in ("delta", "kld"):
-                if column in summary.columns:
-                    ends = self._overall.select(column, f"{column}_low", f"{column}_high").iter_rows()
-                    summary = summary.with_columns(pl.Series(column, starmap(_with_interval, ends), dtype=pl.String()))
-        named = [column for column in ("family", "model") if column in summary.columns]
-        most = LONGEST_NAME if len(named) == 1 else 30  # beside the numbers, both have room
-        for column in named:
-            names = [shown_name(name, most) for name in summary[column]]
-            summary = summary.with_columns(pl.Series(column, names, dtype=pl.String))
-        with pl.Config(
-            tbl_rows=-1,
-            tbl_cols=-1,
-            tbl_width_chars=160,
-            fmt_str_lengths=4 * most,  # a character may be several code points
-            tbl_hide_dataframe_shape=True,
-            tbl_hide_column_data_types=True,
-            float_precision=4,
-            thousands_separator=",",
-            tbl_formatting="UTF8_BORDERS_ONLY",
-            tbl_cell_numeric_alignment="RIGHT",
-        ):
-            table = str(summary)
-        damage = ", damage (gain + loss)" if "damage" in summary.columns else ""
-        note = f"gain, loss, delta{damage}: nats per token; every token weighs the same"
-        note += "; *_bpb: bits per byte" if "gain_bpb" in summary.columns else "; ±: half of the 95 % interval"
-        return "\n".join([f"Compared with {references}:", table, note, *noise_notes(self.families, self.summary)])
+        return as_text(self.families, self._overall)
 
     def _repr_html_(self) -> str:
         return self.summary._repr_html_()
-
-
-def _with_interval(value: float | None, low: float | None, high: float | None) -> str:
-    """A value and half the width of its interval, as text of one width."""
-    if value is None:
-        return ""
-    return f"{value:7.4f}" + ("" if low is None or high is None else f" ± {(high - low) / 2:.4f}")
 
 
 def make_result(

@@ -97,6 +97,12 @@ class Tokenization:
                 left.append(Batch(self.document_of(at[0]).name, at, tuple(self.windows[i] for i in at)))
         return left
 
+    def n_bytes(self, batches: Iterable[Batch]) -> int:
+        """Bytes of the pieces that are scored in some batches."""
+        targets = np.concatenate([window.targets for batch in batches for window in batch.windows])
+        lengths = np.array([len(piece) for piece in self.pieces], np.int64)
+        return int(lengths[np.searchsorted(self.distinct_tokens, targets)].sum())
+
     def bounds(self, document: TokenizedDocument) -> NDArray[np.uint32] | None:
         """Which bytes of a document each of its tokens covers, as `text.spans.token_bounds` gives them."""
         return token_bounds(document.document.text, document.tokens, self.distinct_tokens, self.pieces)

@@ -14,6 +14,7 @@ DECIDES = {
     "numbers": "each token's number",
     "tokens": "which tokens are scored",
     "columns": "what there is beside the numbers",
+    "rows": "what log-probabilities are summed over",
     "words": "how the report tells of a comparison",
     "speed": "time and memory",
 }

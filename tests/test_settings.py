@@ -36,6 +36,7 @@ RESOLVED = ResolvedSettings(
     n_seq_max=2,
     n_gpu_layers=7,
     threads=5,
+    align="tokens",
     kld=False,
     top_k=0,
     noise_floor=False,
@@ -92,7 +93,7 @@ def test_flags_are_those_of_llama_cpp() -> None:
     theirs = [set(re.findall(r"(?<![\w-])--?[a-z-]+", line)) for line in llama_perplexity("--help").stdout.splitlines()]
     ours = {name: set(SETTINGS[name].flags) for name in NAMES}
     assert [name for name, flags in ours.items() if not any(flags <= line for line in theirs)] == [
-        *("windows", "kld", "noise_floor", "kind")
+        *("windows", "align", "kld", "noise_floor", "kind")
     ]
 
 
@@ -172,7 +173,7 @@ def test_nothing_asked_for_is_resolved_from_the_model_and_the_build(info: ModelI
     on_cpu = {
         "windows": "every", "n_ctx": 2048, "max_windows": None, "n_ubatch": 256, "n_outputs_max": 128,
         "n_seq_max": 1, "kv": "f16", "flash_attn": "auto", "swa_full": "false", "n_gpu_layers": 0,
-        "threads": None, "kld": False, "top_k": 0, "noise_floor": False, "kind": "auto",
+        "threads": None, "align": "tokens", "kld": False, "top_k": 0, "noise_floor": False, "kind": "auto",
     }  # fmt: skip
     on_gpu = on_cpu | {"n_outputs_max": 256, "n_seq_max": N_SEQ_MAX_GPU, "n_gpu_layers": -1}
     assert info.n_ctx_train == 2048
@@ -222,7 +223,7 @@ def test_a_run_carries_its_signature(demo_result: ppldelta.Result, info: ModelIn
 
 @pytest.mark.parametrize("each", [each for each in fields(ResolvedSettings) if each.init], ids=lambda each: each.name)
 def test_each_decides_what_it_says(each: object) -> None:
-    names = {"windows": "perplexity", "kind": "quant"}
+    names = {"windows": "perplexity", "align": "bytes", "kind": "quant"}
     other = replace(RESOLVED, **{each.name: names.get(each.name, 100)})
     decides = SETTINGS[each.name].decides
     assert (other.signature(CPU) != RESOLVED.signature(CPU)) == (decides in ("numbers", "tokens"))

@@ -6,6 +6,7 @@ them: `saved.run_file` reads exactly these fields. A field with a default is one
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timezone
@@ -118,6 +119,7 @@ class Noise:
         kld: mean KL divergence from it, nats per token; None if it was not asked for or cannot be had.
         delta_max: the largest |delta| of a token, nats.
         n_scored: tokens of the sample that were scored.
+        n_bytes: bytes of their text; None in older results.
     """
 
     change: str
@@ -126,6 +128,16 @@ class Noise:
     kld: float | None
     delta_max: float
     n_scored: int
+    n_bytes: int | None = None
+
+    @property
+    def bits_per_byte(self) -> tuple[float, float] | None:
+        """Gain and loss in bits per byte; None if the bytes are not known. Those of spans of several tokens would be
+        smaller, since within one gains and losses cancel."""
+        if not self.n_bytes:
+            return None
+        scale = self.n_scored / self.n_bytes / math.log(2)
+        return self.gain * scale, self.loss * scale
 
 
 @dataclass(frozen=True)
@@ -143,6 +155,8 @@ class Family:
         n_fed: tokens that each model had to evaluate.
         noise: what the reference differs from itself by, a change each; empty if that was not measured.
         date: the day on which the run ended, in UTC, as 2026-11-28; None if an older version saved the result.
+        align: "tokens", or "bytes" if rows are spans of text that models of several tokenizers have in common: then
+            gain and loss are told in bits per byte.
     """
 
     name: str = field(metadata={"key": "family"})
@@ -155,6 +169,7 @@ class Family:
     n_fed: int | None = None
     noise: tuple[Noise, ...] = ()
     date: str | None = None
+    align: str = "tokens"
 
     @property
     def quants(self) -> list[str]:
@@ -179,20 +194,23 @@ class Family:
             kld=max((each.kld for each in self.noise if each.kld is not None), default=None),
             delta_max=max(each.delta_max for each in self.noise),
             n_scored=max(each.n_scored for each in self.noise),
+            n_bytes=max((each.n_bytes for each in self.noise if each.n_bytes is not None), default=None),
         )
 
     def is_within_noise(self, gain: float | None, loss: float | None, kld: float | None = None) -> bool:
         """Whether a comparison cannot be told from the reference: none of its values is beyond the noise floor.
 
         Args:
-            gain: the comparison's, nats per token; None or not finite if it is not known, which is never inside.
+            gain: the comparison's, nats per token, and with `align` "bytes" bits per byte; None or not finite if it is
+                not known, which is never inside.
             loss: likewise.
             kld: its mean KL divergence, nats per token; None if it is not known, which decides nothing.
         """
         floor = self.noise_floor
         if floor is None or gain is None or loss is None:
             return False
-        inside = gain <= floor.gain and loss <= floor.loss
+        most = (floor.gain, floor.loss) if self.align == "tokens" else floor.bits_per_byte
+        inside = most is not None and gain <= most[0] and loss <= most[1]
         return inside and (kld is None or floor.kld is None or kld <= floor.kld)
 
 

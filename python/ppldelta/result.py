@@ -9,9 +9,7 @@ import os
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from functools import cached_property
-from itertools import starmap
 from pathlib import Path
-from textwrap import wrap
 from typing import TYPE_CHECKING, Literal
 
 import polars as pl
@@ -23,15 +21,14 @@ from ppldelta.analysis.metrics import document_metrics, model_metrics
 from ppldelta.analysis.tails import find_tails
 from ppldelta.errors import names_left_out
 from ppldelta.family import Family
+from ppldelta.reporting.as_text import as_text, summary
 from ppldelta.reporting.budget import BUDGET, DEFAULT_VIEWS
-from ppldelta.reporting.floor import noise_notes
 from ppldelta.reporting.payload import make_payload
 from ppldelta.saved import folder as saved
 from ppldelta.saved.files import write_whole
 from ppldelta.saved.run_file import Run
 from ppldelta.surroundings import need_threads_of_polars
-from ppldelta.wording import numbers, rules
-from ppldelta.wording.names import LONGEST_NAME, as_utf8, counted, shown_name
+from ppldelta.wording.names import as_utf8
 
 if TYPE_CHECKING:
     from ppldelta.reporting.gallery import Figures
@@ -42,7 +39,8 @@ class Result:
     """Comparisons with one reference, or with several (a family each).
 
     Attributes:
-        tokens: a row per scored token and model, columns of `schema.TOKENS`; log-probabilities in nats.
+        tokens: a row per scored token (with `align="bytes"` per span of text) and model, columns of `schema.TOKENS`;
+            log-probabilities in nats.
         documents: a row per document and model, columns of `schema.DOCUMENTS`.
         models: a row per model, category (null: all documents) and weighting, columns of `schema.MODELS`.
         pieces: the bytes of each token that occurs in the documents, columns of `schema.PIECES`.
@@ -85,14 +83,7 @@ class Result:
     @property
     def summary(self) -> pl.DataFrame:
         """The token-weighted values of each model over all documents: the table that `repr` shows."""
-        columns = ["family"] if len(self.families) > 1 else []
-        columns += ["model", "n_documents", "n_scored", "ppl_ref", "ppl_cmp", "gain", "loss", "delta"]
-        columns += ["gain_bpb", "loss_bpb"]
-        if any(family.quants for family in self.families):
-            columns += ["damage"]
-        of_divergence = ("kld", "kld_p99", "same_top")
-        columns += [name for name in of_divergence if self.models[name].null_count() < len(self.models)]
-        return self._overall.select(columns)
+        return summary(self.families, self._overall)
 
     @property
     def _overall(self) -> pl.DataFrame:
@@ -209,49 +200,7 @@ class Result:
         return write_card(take(self.families, self.documents, self.models, _core.__version__), Path(folder))
 
     def __repr__(self) -> str:
-        references = ", ".join(f"`{shown_name(family.ref.label)}`" for family in self.families)
-        summary = self.summary
-        if "family" not in summary.columns and len(summary):
-            summary = summary.drop("gain_bpb", "loss_bpb")  # only families are compared in bits per byte
-            same = summary.select("n_documents", "n_scored", "ppl_ref").unique()
-            if len(same) == 1:
-                n_documents, n_scored, ppl = same.row(0)
-                length = numbers.bytes_per_token(self.families[0].ref.bytes_per_token)
-                what = [counted(n_documents, "document"), counted(n_scored, "token"), *filter(None, [length])]
-                references += f" (ppl {ppl:.4f}; {', '.join(what)})"
-                summary = summary.drop(same.columns)
-            for column in ("delta", "kld"):
-                if column in summary.columns:
-                    ends = self._overall.select(column, f"{column}_low", f"{column}_high").iter_rows()
-                    summary = summary.with_columns(
-                        pl.Series(column, starmap(numbers.plus_minus, ends), dtype=pl.String())
-                    )
-        named = [column for column in ("family", "model") if column in summary.columns]
-        most = LONGEST_NAME if len(named) == 1 else 30  # beside the numbers, both have room
-        for column in named:
-            names = [shown_name(name, most) for name in summary[column]]
-            summary = summary.with_columns(pl.Series(column, names, dtype=pl.String))
-        with pl.Config(
-            tbl_rows=-1,
-            tbl_cols=-1,
-            tbl_width_chars=160,
-            fmt_str_lengths=4 * most,  # a character may be several code points
-            tbl_hide_dataframe_shape=True,
-            tbl_hide_column_data_types=True,
-            float_precision=4,
-            thousands_separator=",",
-            tbl_formatting="UTF8_BORDERS_ONLY",
-            tbl_cell_numeric_alignment="RIGHT",
-        ):
-            table = str(summary)
-        damage = ", damage (gain + loss)" if "damage" in summary.columns else ""
-        note = f"gain, loss, delta{damage}: nats per token; every token weighs the same"
-        note += "; *_bpb: bits per byte" if "gain_bpb" in summary.columns else "; ±: half of the 95 % interval"
-        rule = rules.notes((shown_name(family.name), family.signature.get("windows")) for family in self.families)
-        lines = [line for sentence in rule for line in wrap(sentence, 100, break_long_words=False)]
-        return "\n".join(
-            [f"Compared with {references}:", table, note, *lines, *noise_notes(self.families, self.summary)]
-        )
+        return as_text(self.families, self._overall)
 
     def _repr_html_(self) -> str:
         return self.summary._repr_html_()

@@ -26,6 +26,11 @@ TOKENS: dict[str, pl.DataType] = {
     # whose tokens do not spell its text (its tokenizer normalises, or lacks a character), and in older results
     "byte_start": pl.UInt32(),
     "byte_end": pl.UInt32(),
+    # With `align="bytes"` a row is a span, a smallest stretch of text at whose ends both models' tokens end: `pos` and
+    # `token` are those of its first token under the reference, the bytes and log-probabilities those of all of it.
+    # Then these are how many tokens each model has in it; else 1, and null in older results
+    "n_tokens_ref": pl.UInt32(),
+    "n_tokens_cmp": pl.UInt32(),
     "logp_ref": pl.Float32(),  # nats
     "logp_cmp": pl.Float32(),  # nats
     "delta": pl.Float32(),  # nats, logp_cmp - logp_ref
@@ -97,6 +102,7 @@ _METRICS: dict[str, pl.DataType] = {
     "bpb_cmp": pl.Float64(),
     "gain_bpb": pl.Float64(),
     "loss_bpb": pl.Float64(),
+    "delta_bpb": pl.Float64(),  # bits per byte, gain_bpb - loss_bpb
     "damage": pl.Float64(),  # nats per token, gain + loss
     "ppl_ratio": pl.Float64(),  # ppl_cmp / ppl_ref
     "dp_mean": pl.Float64(),  # of p_cmp - p_ref of the token that came next, between -1 and 1
@@ -125,7 +131,7 @@ DOCUMENTS: dict[str, pl.DataType] = {
 
 _TAIL = tuple(name for names in PERCENTILES.values() for name in names)
 _MOMENTS = ("logp_sd_ref", "logp_sd_cmp")
-_LATER = ("damage", "ppl_ratio", "dp_mean", "dp_rms", "ppl_diff", "logp_cor", "kld", "same_top")
+_LATER = ("delta_bpb", "damage", "ppl_ratio", "dp_mean", "dp_rms", "ppl_diff", "logp_cor", "kld", "same_top")
 _WITH_INTERVALS_LATER = ("ppl_ref", "ppl_cmp", "bpb_ref", "bpb_cmp", *_LATER)
 INTERVALS = ("delta", "gain", "loss", "ppl_gain", "ppl_loss", "gain_bpb", "loss_bpb", *_WITH_INTERVALS_LATER)
 """Metrics of `MODELS` that carry a confidence interval, in columns ``*_low`` and ``*_high``."""
@@ -181,7 +187,7 @@ DIFFERENCES: dict[str, pl.DataType] = {
 }
 
 ADDED_LATER: dict[str, tuple[str, ...]] = {
-    "tokens": ("byte_start", "byte_end", *PAIR, *TOPS),
+    "tokens": ("byte_start", "byte_end", "n_tokens_ref", "n_tokens_cmp", *PAIR, *TOPS),
     "documents": (*_LATER, *_MOMENTS, *_TAIL),
     "models": (
         *(*_LATER, *_MOMENTS, *_TAIL),

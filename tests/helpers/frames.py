@@ -150,6 +150,7 @@ def _metrics(chosen: list[dict[str, Any]], weighting: str = "tokens") -> dict[st
         "bpb_cmp": -(logp_ref + delta).sum() * bits,
         "gain_bpb": gain * bits,
         "loss_bpb": loss * bits,
+        "delta_bpb": (gain - loss) * bits,
         "damage": (gain + loss) / n,
         "ppl_ratio": float(np.exp(d)),
     }

@@ -92,6 +92,7 @@ def make(
         frames.append(
             pl.DataFrame({"document": document, **columns})
             .with_columns(family=pl.lit(family, schema.NAMES), model=pl.lit(model, schema.NAMES))
+            .with_columns(pl.lit(1, pl.UInt32()).alias(name) for name in ("n_tokens_ref", "n_tokens_cmp"))
             .with_columns(_pairs(pair_rng, m, len(pos), kld))
             .select(*schema.TOKENS)
         )

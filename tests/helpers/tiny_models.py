@@ -6,7 +6,7 @@ a state (mamba), or a state in some layers and all of them in others (lfm2). The
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import gguf
@@ -82,9 +82,20 @@ _LAYERS: dict[str, Callable[[gguf.GGUFWriter, int], Sizes]] = {
 ARCHITECTURES = tuple(_LAYERS)
 
 
-def write(path: Path, architecture: str, *, seed: int = 0, n_unused: int = 0) -> Path:
-    """Writes a model of one of `ARCHITECTURES`, all tensors F32; `n_unused` tokens of its vocabulary are in no text."""
-    writer = begin(path, architecture, n_unused=n_unused)
+def write(
+    path: Path, architecture: str, *, seed: int = 0, n_unused: int = 0, merges: Sequence[str] = (), bos: bool = False
+) -> Path:
+    """Writes a model of one of `ARCHITECTURES`, all tensors F32.
+
+    Args:
+        path: the file.
+        architecture: which.
+        seed: of the weights.
+        n_unused: tokens of its vocabulary that are in no text.
+        merges: pairs of tokens, such as `h e`, each of which is one token more.
+        bos: whether texts begin with a token, which is that of byte 0.
+    """
+    writer = begin(path, architecture, n_unused=n_unused, merges=merges, bos=bos)
     if architecture == "gemma2":
         writer.add_key_length(HEAD_SIZE)
         writer.add_value_length(HEAD_SIZE)
@@ -102,14 +113,22 @@ def write(path: Path, architecture: str, *, seed: int = 0, n_unused: int = 0) ->
         writer.add_head_count_kv(N_HEAD)
 
     output_norm = "token_embd_norm.weight" if architecture == "lfm2" else "output_norm.weight"
-    sizes: Sizes = {"token_embd.weight": (256 + n_unused, N_EMBD), output_norm: (N_EMBD,)}
+    sizes: Sizes = {"token_embd.weight": (256 + n_unused + len(merges), N_EMBD), output_norm: (N_EMBD,)}
     for layer in range(N_LAYER):
         block = {"attn_norm.weight": (N_EMBD,), **_LAYERS[architecture](writer, layer)}
         sizes |= {f"blk.{layer}.{name}": size for name, size in block.items()}
     return finish(writer, path, sizes, seed=seed)
 
 
-def begin(path: Path, architecture: str, *, n_head: int = N_HEAD, n_unused: int = 0) -> gguf.GGUFWriter:
+def begin(
+    path: Path,
+    architecture: str,
+    *,
+    n_head: int = N_HEAD,
+    n_unused: int = 0,
+    merges: Sequence[str] = (),
+    bos: bool = False,
+) -> gguf.GGUFWriter:
     """A writer that has what every architecture says of itself, and the vocabulary."""
     writer = gguf.GGUFWriter(path, architecture)
     writer.add_name(path.stem)
@@ -119,7 +138,7 @@ def begin(path: Path, architecture: str, *, n_head: int = N_HEAD, n_unused: int 
     writer.add_feed_forward_length(N_FF)
     writer.add_layer_norm_rms_eps(1e-6)
     writer.add_head_count(n_head)
-    _add_bytes_as_vocabulary(writer, n_unused)
+    _add_bytes_as_vocabulary(writer, n_unused, merges, bos)
     return writer
 
 
@@ -166,16 +185,19 @@ def _values(name: str, size: tuple[int, ...], rng: np.random.Generator) -> np.nd
     return rng.standard_normal(size, np.float32) / np.float32(max(size[-1], 4) ** 0.5)
 
 
-def _add_bytes_as_vocabulary(writer: gguf.GGUFWriter, n_unused: int) -> None:
-    """A byte-level vocabulary without merges but one, which a reader wants to find and no text can use."""
+def _add_bytes_as_vocabulary(writer: gguf.GGUFWriter, n_unused: int, merges: Sequence[str], bos: bool) -> None:
+    """A byte-level vocabulary with merges, or without but one, which a reader wants to find and no text can use."""
     printable = [*range(0x21, 0x7F), *range(0xA1, 0xAD), *range(0xAE, 0x100)]
     others = [byte for byte in range(256) if byte not in printable]
     tokens = [chr(byte) for byte in printable] + [chr(256 + i) for i in range(len(others))]
-    tokens += [f"<unused{i}>" for i in range(n_unused)]
+    tokens += [f"<unused{i}>" for i in range(n_unused)] + [merge.replace(" ", "") for merge in merges]
+    types = [gguf.TokenType.NORMAL] * len(merges)
     writer.add_tokenizer_model("gpt2")
     writer.add_tokenizer_pre("gpt-2")
     writer.add_token_list(tokens)
-    writer.add_token_types([gguf.TokenType.NORMAL] * 256 + [gguf.TokenType.UNUSED] * n_unused)
-    writer.add_token_merges(["zz zz"])
-    writer.add_add_bos_token(False)
+    writer.add_token_types([gguf.TokenType.NORMAL] * 256 + [gguf.TokenType.UNUSED] * n_unused + types)
+    writer.add_token_merges(list(merges) or ["zz zz"])
+    writer.add_add_bos_token(bos)
+    if bos:
+        writer.add_bos_token_id(188)  # byte 0, the first that is not printable
     writer.add_eos_token_id(0)

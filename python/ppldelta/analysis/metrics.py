@@ -11,7 +11,8 @@ Per document, over its N scored tokens whose text has B bytes:
     ppl_gain = exp(min(d, 0)) <= 1                 the first definition of the post the project grew from
     ppl_loss = exp(max(d, 0)) >= 1
     bpb    = -Σ logp / ln 2 / B                    bits per byte (Gao et al. 2020, The Pile, section 3.1)
-    gain_bpb = gain N / ln 2 / B                   and the same for loss; gain_bpb - loss_bpb = bpb_ref - bpb_cmp
+    gain_bpb = gain N / ln 2 / B                   and the same for loss
+    delta_bpb = gain_bpb - loss_bpb = bpb_ref - bpb_cmp
     damage = gain + loss = (1/N) Σ |delta|         nats per token: how much changed, in either direction
     ppl_ratio = ppl_cmp / ppl_ref = exp(d)
     ppl_diff = ppl_cmp - ppl_ref
@@ -25,6 +26,9 @@ and of a run with ``kld``, null in others:
     kld    =  (1/N) Σ kld                          nats per token, >= 0 (Kullback and Leibler 1951)
     same_top                                       part of the tokens where both find the same token most probable
     kld_min, kld_p001 … kld_p999, kld_max          as those of Δp
+
+With ``align="bytes"``, where models have several tokenizers, a row of the records is a span of text (`text.alignment`)
+and N the number of spans: what is "per token" here is then per span, and only bits per byte are comparable.
 
 ``gain`` and ``loss`` keep apart what ``delta`` lets cancel. Nats and perplexity compare models of one tokenizer; only
 bits per byte compare across tokenizers.
@@ -137,6 +141,7 @@ def _slice_sums(tokens: pl.DataFrame, n_bytes: pl.Series, family: str) -> pl.Dat
     if lengths.null_count():
         token = tokens["token"].filter(lengths.is_null())[0]
         raise ResultError(f"`pieces` lacks token {token} of family `{family}`, which has token records")
+    of_span = pl.when(pl.col("n_tokens_ref") > 1).then(pl.col("byte_end") - pl.col("byte_start"))
     logp_ref, logp_cmp = (pl.col(name).cast(pl.Float64()) for name in ("logp_ref", "logp_cmp"))
     delta = logp_cmp - logp_ref
     # exp(a) - exp(b) = expm1(a) - expm1(b), which NumPy computes several at a time where it does exp alone one by one
@@ -146,7 +151,7 @@ def _slice_sums(tokens: pl.DataFrame, n_bytes: pl.Series, family: str) -> pl.Dat
             *_KEYS,
             run=pl.struct(_KEYS).rle_id(),
             n_scored=pl.lit(1, pl.UInt64()),
-            n_bytes=lengths,
+            n_bytes=of_span.otherwise(pl.lit(lengths)),
             nats_ref=-logp_ref,
             nats_cmp=-logp_cmp,
             nats_gain=delta.clip(lower_bound=0.0),
@@ -190,6 +195,7 @@ def _from_sums() -> dict[str, pl.Expr]:
         "bpb_cmp": pl.col("nats_cmp") * bits_per_byte,
         "gain_bpb": gain * bits_per_byte,
         "loss_bpb": loss * bits_per_byte,
+        "delta_bpb": (gain - loss) * bits_per_byte,
         "damage": (gain + loss) / n,
         "ppl_ratio": d.exp(),
         "dp_mean": pl.col("sum_dp") / n,

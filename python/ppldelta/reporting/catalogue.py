@@ -126,6 +126,15 @@ class Description(Generic[Drawn]):
         return (*self.switches, "category") if self.of == "category" else self.switches
 
 
+def _in_bits(made: FamilyFigures) -> bool:
+    return made.bits
+
+
+def _by_token(made: FamilyFigures) -> bool:
+    """Perplexities are of tokens, and mean little where rows are spans."""
+    return not made.bits
+
+
 def _has_sizes(made: FamilyFigures) -> bool:
     return made.judged and made.rows(Choice())["size_bytes"].count() > 0
 
@@ -178,6 +187,16 @@ FIGURES: tuple[Description[FamilyFigures], ...] = (
         "Perplexity of the reference against that of the model for every document",
         lambda made, _: made.perplexities(),
         filling="perplexities",
+        drawable=_by_token,
+    ),
+    Description(
+        "bits",
+        "documents",
+        "Bits per byte, reference and model",
+        "Bits per byte of the reference against those of the model for every document",
+        lambda made, _: made.perplexities(),
+        filling="perplexities",
+        drawable=_in_bits,
     ),
     Description(
         "ratios",
@@ -185,6 +204,7 @@ FIGURES: tuple[Description[FamilyFigures], ...] = (
         "",
         "Mean ratios of perplexities of each model",
         lambda made, _: made.mean_ratios(),
+        drawable=_by_token,
     ),
     Description(
         "size",
@@ -266,7 +286,7 @@ FIGURES: tuple[Description[FamilyFigures], ...] = (
         "tokens",
         "How the document’s numbers settle",
         "Running ratio of perplexities and sum of deltas along the document",
-        lambda _, __: convergence(NO_CURVE),
+        lambda made, _: convergence(NO_CURVE, bits=made.bits),
         filling="curve",
         of="document",
     ),

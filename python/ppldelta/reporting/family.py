@@ -112,8 +112,8 @@ class FamilyRecords:
             )
         return tokens
 
-    def excerpt(self, first: int, last: int) -> dict[str, str]:
-        """The text of the rows `first` to `last` of the records, which follow one another, and what stands around it.
+    def excerpt(self, m: int, first: int, last: int) -> dict[str, str]:
+        """The text of model m's rows `first` to `last`, which follow one another, and what stands around it.
 
         Returns:
             ``before`` and ``after`` (at most 60 characters) and ``text`` (at most 400).
@@ -122,7 +122,7 @@ class FamilyRecords:
         document = records.document(first)
         tokens = self.text(document)
         if tokens is not None:
-            begin, end = int(records.pos[first]), int(records.pos[last]) + 1
+            begin, end = int(records.pos[first]), records.end(m, last)
             parts = tokens[max(0, begin - _CONTEXT_TOKENS) : begin], tokens[begin:end], tokens[end:][:_CONTEXT_TOKENS]
         else:
             rows = records.rows(document)

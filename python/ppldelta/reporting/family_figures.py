@@ -29,6 +29,7 @@ class FamilyFigures:
         models: likewise of `schema.MODELS`.
         confidence: likewise of `Result.confidence`; None if there is none.
         filled: False leaves the marks of documents out, for the page, which fills them in itself.
+        bits: whether all is told in bits per byte (`units.unit_of`).
     """
 
     def __init__(
@@ -39,6 +40,7 @@ class FamilyFigures:
         confidence: pl.DataFrame | None = None,
         *,
         filled: bool = True,
+        bits: bool = False,
     ) -> None:
         self.reference = family.ref
         self._noise = family.noise_floor
@@ -49,6 +51,8 @@ class FamilyFigures:
         self.categories = labels.unique(self.documents, "category")
         self.style = theme.Style.of(family.models, self.categories)
         self.filled = filled
+        self.bits = bits
+        self._align = family.align
         self.judged = len(self.quants) < len(family.models)
         """Whether there is a model that may be better than the reference: not among quants alone."""
 
@@ -62,6 +66,8 @@ class FamilyFigures:
             return None
         if unit == "nats":
             return self._noise.gain, self._noise.loss
+        if self._align == "bytes":
+            return self._noise.bits_per_byte
         n_scored, n_bytes = self.rows(Choice()).select("n_scored", "n_bytes").row(0)
         per_byte = n_scored / n_bytes / math.log(2) if n_bytes else math.nan
         return self._noise.gain * per_byte, self._noise.loss * per_byte
@@ -103,8 +109,8 @@ class FamilyFigures:
         )
 
     def perplexities(self) -> go.Figure:
-        """Perplexity of the reference against that of the model for every document."""
-        return figures.perplexities(self.documents, filled=self.filled, style=self.style)
+        """Perplexity of the reference against that of the model for every document; or bits per byte of both."""
+        return figures.perplexities(self.documents, filled=self.filled, bits=self.bits, style=self.style)
 
     def mean_ratios(self) -> go.Figure:
         """Mean ratios of perplexities."""
@@ -113,8 +119,11 @@ class FamilyFigures:
     def quality_against(self, measure: Measure, choice: Choice) -> go.Figure:
         """Quality against size or bits per weight: delta of the models that are no quants."""
         rows = self._without_quants(self.rows(choice))
-        front = rows.filter(pl.Series(size_delta_front(rows[measure], rows["delta"])))["model"].to_list()
-        return sizes.value_against_size(rows, measure=measure, reference=self.reference, front=front, style=self.style)
+        value: Value = "delta_bpb" if self.bits else "delta"
+        front = rows.filter(pl.Series(size_delta_front(rows[measure], rows[value])))["model"].to_list()
+        return sizes.value_against_size(
+            rows, value=value, measure=measure, reference=self.reference, front=front, style=self.style
+        )
 
     def damage_against(self, value: Value, measure: Measure, choice: Choice) -> go.Figure:
         """Damage or KL divergence of the quants against size or bits per weight."""

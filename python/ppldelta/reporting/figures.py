@@ -67,16 +67,19 @@ def documents_plane(
     return figure
 
 
-def perplexities(documents: pl.DataFrame, *, filled: bool = True, style: Style | None = None) -> go.Figure:
+def perplexities(
+    documents: pl.DataFrame, *, filled: bool = True, bits: bool = False, style: Style | None = None
+) -> go.Figure:
     """Perplexity of the reference (x) against that of the model (y) for every document, with the diagonal.
 
     Args:
         documents: rows of `schema.DOCUMENTS` of one family.
         filled: False leaves the marks of the documents out, for the page, which fills them in itself.
+        bits: whether bits per byte are drawn instead.
         style: colours and symbols; by default in the order of the frame.
     """
     style = style or Style.of(labels.unique(documents, "model"), labels.unique(documents, "category"))
-    names = ("ppl_ref", "ppl_cmp")
+    names, what = (("bpb_ref", "bpb_cmp"), "bits per byte") if bits else (("ppl_ref", "ppl_cmp"), "perplexity")
     values = [math.log10(value) for name in names for value in documents[name] if numbers.known(value) and value > 0]
     low, high = min(values, default=0.0), max(values, default=1.0)
     room = 0.05 * (high - low) or 0.1
@@ -84,10 +87,10 @@ def perplexities(documents: pl.DataFrame, *, filled: bool = True, style: Style |
     figure = go.Figure(layout=dict(template=template()))
     ticks = plane.decimal_ticks(ends[0], ends[1], span=high - low)
     axis = dict(type="log", range=ends, tickvals=ticks, ticktext=[f"{tick:g}" for tick in ticks])
-    figure.update_xaxes(title=dict(text="perplexity of the reference"), **axis)
-    figure.update_yaxes(title=dict(text="perplexity of the model"), **axis)
+    figure.update_xaxes(title=dict(text=f"{what} of the reference"), **axis)
+    figure.update_yaxes(title=dict(text=f"{what} of the model"), **axis)
     plane.add_better_half(figure, 10 ** (low - 3), 10 ** (high + 3), "model predicts better ↘")
-    for trace in marks.documents(documents, names, filled=filled, style=style, unit="nats"):
+    for trace in marks.documents(documents, names, filled=filled, style=style, unit="bpb" if bits else "nats"):
         figure.add_trace(trace)
     return figure
 

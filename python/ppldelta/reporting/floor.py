@@ -7,17 +7,17 @@ from collections.abc import Iterator, Sequence
 import polars as pl
 
 from ppldelta.family import Family
+from ppldelta.reporting.units import COLUMNS, unit_of
 from ppldelta.wording import numbers
 from ppldelta.wording.names import counted, shown_name
 
 
-def noise_notes(families: Sequence[Family], summary: pl.DataFrame) -> Iterator[str]:
+def noise_notes(families: Sequence[Family], overall: pl.DataFrame) -> Iterator[str]:
     """A line for the noise floor of each family that has one, and one for the comparisons inside it.
 
     Args:
         families: of a result.
-        summary: a row per comparison, columns `model`, `gain`, `loss` (nats per token), and `family` and `kld` if there
-            are several families and divergences.
+        overall: rows of `schema.MODELS`, one for each comparison.
     """
     for family in families:
         if (floor := family.noise_floor) is None:
@@ -30,11 +30,12 @@ def noise_notes(families: Sequence[Family], summary: pl.DataFrame) -> Iterator[s
             f"loss {numbers.fixed(floor.loss, digits)}{kld} (the largest with {', '.join(dict.fromkeys(of_each))}; "
             f"{counted(floor.n_scored, 'token')})"
         )
-        rows = summary.filter(family=family.name) if "family" in summary.columns else summary
+        rows = overall.filter(family=family.name)
         names = [
             f"`{shown_name(row['model'])}`"
             for row in rows.iter_rows(named=True)
-            if family.is_within_noise(row["gain"], row["loss"], row.get("kld"))
+            for gain, loss in [COLUMNS[unit_of([family])]]
+            if family.is_within_noise(row[gain], row[loss], row["kld"])
         ]
         if names:
             yield f"inside it, equal to the reference: {', '.join(names)}"

@@ -20,7 +20,7 @@ from ppldelta.reporting import captions
 from ppldelta.reporting.catalogue import FIGURES, SHARED, AllFamilies, Description
 from ppldelta.reporting.convergence import convergence
 from ppldelta.reporting.family_figures import FamilyFigures
-from ppldelta.reporting.units import UNITS, Choice
+from ppldelta.reporting.units import UNITS, Choice, unit_of
 
 
 def _captioned(described: Description[FamilyFigures], made: FamilyFigures, choice: Choice) -> go.Figure:
@@ -48,15 +48,17 @@ class Figures(Mapping[str, go.Figure]):
         confidence: pl.DataFrame | None = None,
     ) -> None:
         self._tokens = tokens
+        unit_of_all = unit_of(families)
+        self._bits = unit_of_all == "bpb"
         self._makers: dict[str, Callable[[], go.Figure]] = {}
         for family in families:
-            made = FamilyFigures(family, documents, models, confidence)
+            made = FamilyFigures(family, documents, models, confidence, bits=self._bits)
             prefix = f"{family.name}/" if len(families) > 1 else ""
             for each in FIGURES:
                 if each.by_kind and not each.shown(made):
                     continue
-                for unit in UNITS if "unit" in each.switches else [Choice().unit]:
-                    end = "" if unit == Choice().unit else f"_{unit}"
+                for unit in UNITS if "unit" in each.switches and not self._bits else [unit_of_all]:
+                    end = "" if unit == unit_of_all else f"_{unit}"
                     if each.of == "family" and each.drawable(made):
                         self._makers[f"{prefix}{each.name}{end}"] = partial(_captioned, each, made, Choice(unit))
         everything = AllFamilies(families, models, ())
@@ -99,4 +101,4 @@ class Figures(Mapping[str, go.Figure]):
                 f"there are no tokens of `{document}` under `{model}`",
                 hint="`result.documents` lists documents and models",
             )
-        return convergence(running(rows))
+        return convergence(running(rows), bits=self._bits)

@@ -60,13 +60,14 @@ def size(row: Row, column: str) -> str:
     """A row of `schema.MODELS`: name, a value (delta, damage, kld) with its interval, size, bits per weight."""
     value = number(row, column)
     digits = numbers.decimals(value)
-    write = numbers.signed if column == "delta" else numbers.fixed
-    name = "KL divergence" if column == "kld" else column
+    write = numbers.signed if column.startswith("delta") else numbers.fixed
+    name = {"kld": "KL divergence", "delta_bpb": "delta"}.get(column, column)
+    unit = UNITS["bpb" if column == "delta_bpb" else "nats"]
     bits = numbers.fixed(number(row, "bits_per_weight"), 2)
     return "<br>".join(
         (
             f"<b>{literal(text(row, 'model'))}</b>",
-            f"{name} <b>{write(value, digits)}</b>{_interval(row, column, digits)} {UNITS['nats']}",
+            f"{name} <b>{write(value, digits)}</b>{_interval(row, column, digits)} {unit}",
             f"{numbers.size(whole(row, 'size_bytes'))}, {bits} bits per weight",
         )
     )
@@ -86,8 +87,9 @@ def _numbers(row: Row, unit: Unit) -> list[str]:
         ref, cmp = (numbers.fixed(number(row, f"bpb_{which}"), 3) for which in ("ref", "cmp"))
         lines.append(f"bits per byte {ref} → {cmp}")
     lines[0] += f" {UNITS[unit]}"
-    ref, cmp = (numbers.perplexity(number(row, f"ppl_{which}")) for which in ("ref", "cmp"))
-    lines.append(f"perplexity {ref} → {cmp}")
+    if unit == "nats":
+        ref, cmp = (numbers.perplexity(number(row, f"ppl_{which}")) for which in ("ref", "cmp"))
+        lines.append(f"perplexity {ref} → {cmp}")
     return lines
 
 
@@ -99,5 +101,5 @@ def _divergence(row: Row) -> list[str]:
 
 
 def _interval(row: Row, column: str, digits: int) -> str:
-    interval = numbers.interval(*ends(row, column), digits, sign=column == "delta")
+    interval = numbers.interval(*ends(row, column), digits, sign=column.startswith("delta"))
     return f" ({interval})" if interval else ""

@@ -15,7 +15,7 @@ from ppldelta.reporting.family import FamilyRecords
 @dataclass(frozen=True)
 class Passage:
     """A passage: number of its document, positions of its first and last token, what its tokens sum up to in nats,
-    number of tokens, and its text with what stands around it."""
+    number of its tokens (of spans, where the records are spans), and its text with what stands around it."""
 
     document: int
     start: int
@@ -27,23 +27,26 @@ class Passage:
     after: str
 
 
-def passages(family: FamilyRecords, spans: Iterable[Span], values: NDArray[np.float32]) -> list[Passage]:
-    """Spans of a family's records as passages.
+def passages(family: FamilyRecords, m: int, spans: Iterable[Span], values: NDArray[np.float32]) -> list[Passage]:
+    """Spans of a model's records as passages.
 
     Args:
         family: whose records they are.
-        spans: rows of its records.
-        values: float32, shape (n_rows,), nats; what is summed up.
+        m: number of the model.
+        spans: places in the rows that the model has (`AlignedRecords.of_model`).
+        values: float32, one for each of these rows, nats; what is summed up.
     """
     records = family.records
+    rows, _ = records.of_model(m)
     return [
         Passage(
-            document=records.document(span.first),
-            start=int(records.pos[span.first]),
-            end=int(records.pos[span.last]),
+            document=records.document(first),
+            start=int(records.pos[first]),
+            end=records.end(m, last) - 1,
             sum=round(float(values[span.first : span.last + 1].sum(dtype=np.float64)), 6),
             n=span.last - span.first + 1,
-            **family.excerpt(span.first, span.last),
+            **family.excerpt(m, first, last),
         )
         for span in spans
+        for first, last in [(int(rows[span.first]), int(rows[span.last]))]
     ]

@@ -18,13 +18,14 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
+from ppldelta.analysis.aligned import AlignedRecords, AlignedSpans
 from ppldelta.analysis.spans import best_spans
-from ppldelta.analysis.totals import TokenTotal, token_totals
 from ppldelta.errors import PpldeltaError
 from ppldelta.family import Family
 from ppldelta.reporting.blocks import Json, encoded_size, pack
 from ppldelta.reporting.budget import BUDGET, DEFAULT_VIEWS
 from ppldelta.reporting.family import FamilyRecords, take_family
+from ppldelta.reporting.listed_totals import totals
 from ppldelta.reporting.passages import Passage, passages
 from ppldelta.reporting.payload_divergence import (
     DIVERGENCE_STEPS,
@@ -50,8 +51,9 @@ class Payload:
     Attributes:
         index: to be written as JSON. ``families``: for each its ``name``, ``models``, ``categories``, ``n_documents``,
             ``token_documents`` (the documents that have a token view, by falling |delta| under any model) and
-            ``complete`` (whether the texts are there as a whole). ``token_views``: how many documents were ``wanted``
-            and how many are ``included``. ``steps``: how the numbers of token views are written (`_view_block`). Of a
+            ``complete`` (whether the texts are there as a whole) and ``spans`` (whether rows are spans of text).
+            ``token_views``: how many documents were ``wanted`` and how many are ``included``. ``steps``: how the
+            numbers of token views are written (`_view_block`). Of a
             run with ``kld`` also ``divergence_steps``, and of each family ``details``, the documents with divergences.
         blocks: by name, compressed; `blocks.encode` makes text of one.
     """
@@ -99,7 +101,7 @@ def make_payload(
         blocks[f"f{i}.documents"] = _document_block(family)
         plain = [{way: list(map(asdict, spans)) for way, spans in by_way.items()} for by_way in listed]
         blocks[f"f{i}.passages"] = pack([("passages", "json", plain)])
-        blocks[f"f{i}.totals"] = pack([("totals", "json", _totals(family))])
+        blocks[f"f{i}.totals"] = pack([("totals", "json", totals(family))])
 
     deltas = [_largest_delta(family) for family in chosen]
     wanted = _wanted(chosen, deltas, moved, n_views)
@@ -129,6 +131,7 @@ def make_payload(
                 "n_documents": len(family.documents),
                 "token_documents": sorted(included[i], key=partial(_by_falling, deltas[i])),
                 "complete": family.complete,
+                "spans": family.records.spans is not None,
                 **({"details": sorted(details[i])} if family.diverging else {}),
             }
             for i, family in enumerate(chosen)
@@ -142,24 +145,33 @@ def make_payload(
 
 
 def _document_block(family: FamilyRecords) -> bytes:
-    """The numbers of every document: what does not depend on a model once, gain and loss by model."""
+    """The numbers of every document: what does not depend on a model once, gain and loss by model; where records are
+    spans, all by model."""
     rows, n_documents = family.rows, len(family.documents)
     first = rows.unique("k", keep="first", maintain_order=True).sort("k")
     place = {name: i for i, name in enumerate(family.categories)}
-    by_model = {}
-    for name in ("gain", "loss"):
+
+    def by_model(name: str) -> NDArray[np.float32]:
         values = np.full((len(family.models), n_documents), np.nan, np.float32)
         values[rows["m"].to_numpy(), rows["k"].to_numpy()] = rows[name].to_numpy()
-        by_model[name] = values
-    return pack(
-        [
-            ("n_tokens", "u32", first["n_tokens"].to_numpy()),
+        return values
+
+    if family.records.spans is None:
+        shared: list[tuple[str, str, object]] = [
             ("n_scored", "u32", first["n_scored"].to_numpy()),
             ("n_bytes", "f64", first["n_bytes"].to_numpy()),
             ("nll_ref", "f32", first["ppl_ref"].log().to_numpy()),
+        ]
+    else:  # each model has spans of its own
+        shared = [(name, "~f32", by_model(name)) for name in ("n_scored", "n_bytes")]
+        shared.append(("nll_ref", "~f32", np.log(by_model("ppl_ref"))))
+    return pack(
+        [
+            ("n_tokens", "u32", first["n_tokens"].to_numpy()),
+            *shared,
             ("category", "u16", np.array([place[name] for name in first["category"]], np.int64)),
-            ("gain", "~f32", by_model["gain"]),
-            ("loss", "~f32", by_model["loss"]),
+            ("gain", "~f32", by_model("gain")),
+            ("loss", "~f32", by_model("loss")),
             *(document_fields(family) if family.diverging else ()),
             ("names", "json", family.documents),
         ]
@@ -168,36 +180,15 @@ def _document_block(family: FamilyRecords) -> bytes:
 
 def _passages(family: FamilyRecords) -> list[dict[str, list[Passage]]]:
     """For each model its best and worst passages."""
-    starts = family.records.starts
-
-    def listed(delta: NDArray[np.float32], sign: int) -> list[Passage]:
-        return passages(family, best_spans(sign * delta, starts), delta)
-
-    lists = [{"best": listed(delta, 1), "worst": listed(delta, -1)} for delta in family.records.delta]
+    lists = []
+    for m, all_deltas in enumerate(family.records.delta):
+        rows, starts = family.records.of_model(m)
+        delta = all_deltas[rows]
+        best, worst = (best_spans(sign * delta, starts) for sign in (1, -1))
+        lists.append({"best": passages(family, m, best, delta), "worst": passages(family, m, worst, delta)})
     if family.diverging:
         lists = [moved | more for moved, more in zip(lists, divergence_lists(family), strict=True)]
     return lists
-
-
-def _totals(family: FamilyRecords) -> list[dict[str, list[dict[str, Json]]]]:
-    """For each model the tokens that gained and lost most in sum."""
-
-    def listed(totals: list[TokenTotal]) -> list[dict[str, Json]]:
-        pieces = family.vocabulary[np.array([total.token for total in totals], np.int32)]
-        return [
-            {
-                "token": total.token,
-                "text": piece.decode("utf-8", "backslashreplace"),
-                "n": total.n,
-                "sum": round(total.sum, 6),
-                "gain": round(total.gain, 6),
-                "loss": round(total.loss, 6),
-            }
-            for total, piece in zip(totals, pieces, strict=True)
-        ]
-
-    found = [token_totals(family.records.token, delta) for delta in family.records.delta]
-    return [{"gained": listed(gained), "lost": listed(lost)} for gained, lost in found]
 
 
 def _largest_delta(family: FamilyRecords) -> NDArray[np.float64]:
@@ -277,28 +268,44 @@ def _view_block(family: FamilyRecords, k: int, table: _PieceTable) -> tuple[byte
     """One document token by token, and the tokens that are new in the table of pieces.
 
     `nll_ref` and `delta` are whole steps of `NLL_STEP` and `DELTA_STEP`. They end at about 32 nats, and a number of its
-    own stands for a value that is not finite. If the whole text is unknown, `token` holds only the scored tokens, run
-    after run; `start` is a position in the document either way.
+    own stands for a value that is not finite. Where records are spans, both are nats, `nll_ref` by model as well, and
+    `n_ref` and `n_cmp` say how many tokens each model's span has: 0 where it has none that begins there. If the whole
+    text is unknown, `token` holds only the scored tokens, run after run; `start` is a position in the document either
+    way.
     """
     records, rows = family.records, family.records.rows(k)
     text = family.text(k)
     pos = records.pos[rows]
     begins = np.flatnonzero(records.starts[rows])
     numbers, new = table.add(records.token[rows] if text is None else text)
+    block = pack(
+        [
+            ("token", "~u32", numbers),
+            ("start", "u32", pos[begins]),
+            ("length", "u32", np.diff(begins, append=len(pos))),
+            *(_spans(records.spans, records.delta, rows) if records.spans else _steps(records, rows)),
+        ],
+        complete=text is not None,
+    )
+    return block, new
+
+
+def _steps(records: AlignedRecords, rows: slice) -> list[tuple[str, str, object]]:
+    """Numbers of scored tokens, in whole steps."""
     with np.errstate(invalid="ignore"):
         nll = np.rint(-records.logp_ref[rows].astype(np.float64) / NLL_STEP)
         delta = np.rint(records.delta[:, rows].astype(np.float64) / DELTA_STEP)
     nll = np.where(np.isfinite(nll), np.clip(nll, 0, _NLL_NONE - 1), _NLL_NONE)
     finite = np.isfinite(delta)
     delta = np.where(finite, np.clip(delta, -_DELTA_MOST, _DELTA_MOST), _DELTA_NONE)
-    block = pack(
-        [
-            ("token", "~u32", numbers),
-            ("start", "u32", pos[begins]),
-            ("length", "u32", np.diff(begins, append=len(pos))),
-            ("nll_ref", "~u16", nll),
-            ("delta", "~i16", delta),
-        ],
-        complete=text is not None,
-    )
-    return block, new
+    return [("nll_ref", "~u16", nll), ("delta", "~i16", delta)]
+
+
+def _spans(spans: AlignedSpans, delta: NDArray[np.float32], rows: slice) -> list[tuple[str, str, object]]:
+    """Numbers of spans, each model's in turn: a span may have more nats than steps reach."""
+    return [
+        ("nll_ref", "~f32", -spans.logp_ref[:, rows]),
+        ("delta", "~f32", delta[:, rows]),
+        ("n_ref", "~u32", spans.n_ref[:, rows]),
+        ("n_cmp", "~u32", spans.n_cmp[:, rows]),
+    ]

@@ -66,14 +66,16 @@ def divergence_lists(family: FamilyRecords) -> list[dict[str, list[Passage]]]:
     """
     kld = divergences(family.tokens, family.records, family.name, family.models, family.documents)
     lists = []
-    for values in kld:
+    for m, all_values in enumerate(kld):
+        rows, starts = family.records.of_model(m)
+        values = all_values[rows]
         known = np.isfinite(values)
         usual = np.float32(values[known].mean(dtype=np.float64)) if known.any() else np.float32(0)
-        spans = best_spans(values - usual, family.records.starts)
+        tail = (Span(i, i, float(values[i])) for i in _largest(values, known))
         lists.append(
             {
-                "divergent": passages(family, spans, values),
-                "tail": passages(family, (Span(i, i, float(values[i])) for i in _largest(values, known)), values),
+                "divergent": passages(family, m, best_spans(values - usual, starts), values),
+                "tail": passages(family, m, tail, values),
             }
         )
     return lists

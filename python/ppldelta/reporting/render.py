@@ -29,7 +29,7 @@ from ppldelta.reporting.family_figures import FamilyFigures
 from ppldelta.reporting.marks import MOST_SVG
 from ppldelta.reporting.page_figures import Plot, for_scripts, place_figures
 from ppldelta.reporting.payload import Payload
-from ppldelta.reporting.units import SHORT_UNITS, UNIT_HELP, WEIGHTING_HELP, WEIGHTINGS, Choice
+from ppldelta.reporting.units import SHORT_UNITS, UNIT_HELP, WEIGHTING_HELP, WEIGHTINGS, Choice, Unit, unit_of
 from ppldelta.wording import numbers, rules
 
 SCRIPTS = (
@@ -42,6 +42,7 @@ SCRIPTS = (
     "planes.js",
     "rows.js",
     "details.js",
+    "opened.js",
     "reader.js",
     "passages.js",
     "main.js",
@@ -68,6 +69,8 @@ class FamilySection:
     reference: ModelFacts
     corpus: str
     n_scored: int
+    n_bytes: int
+    spans: bool
     models: list[JudgedModel]
     categories: list[dict[str, str]]
     plots: dict[Section, list[Plot]]
@@ -108,10 +111,12 @@ def render_report(
         confidence: as `Result.confidence`; None if there is none.
         folder: keep the blocks of data out of the page, in files beside it that it loads when they are needed.
     """
-    makers = [FamilyFigures(family, documents, models, confidence, filled=False) for family in families]
+    unit = unit_of(families)
+    bits = unit == "bpb"
+    makers = [FamilyFigures(family, documents, models, confidence, filled=False, bits=bits) for family in families]
     drawn = [place_figures(FIGURES, made, i, made.categories) for i, made in enumerate(makers)]
     sections = [
-        _section(i, family, made, places)
+        _section(i, family, made, places, unit)
         for i, (family, made, (places, _)) in enumerate(zip(families, makers, drawn, strict=True))
     ]
     colors = {(section.name, model.label): model.color for section in sections for model in section.models}
@@ -126,7 +131,8 @@ def render_report(
         **payload.index,
         "symbols": [[made.style.symbols[category] for category in made.categories] for made in makers],
         "figures": for_scripts(),
-        "choice": {"unit": Choice().unit, "weighting": Choice().weighting},
+        "bits": bits,
+        "choice": {"unit": unit, "weighting": Choice().weighting},
         "units": {unit: text for unit, text in SHORT_UNITS.items()},
         "columns": tables.HELP,
         "interval": sentences.INTERVAL.replace("\N{NO-BREAK SPACE}", " "),
@@ -147,16 +153,22 @@ def render_report(
         sections=sections,
         categories=everything.categories,
         shared=shared[SHARED.section],
+        bits=bits,
         units=[
-            (unit, text, UNIT_HELP[unit])
-            for unit, text in SHORT_UNITS.items()
-            if unit != "bpb" or models["bpb_cmp"].null_count() < len(models)  # where no text is known
+            (each, text, UNIT_HELP[each])
+            for each, text in SHORT_UNITS.items()
+            if (models["bpb_cmp"].null_count() < len(models) if each == "bpb" else not bits)  # where a text is known
         ],
-        weightings=[(weighting, text, WEIGHTING_HELP[weighting]) for weighting, text in WEIGHTINGS.items()],
+        weightings=[
+            (each, text.replace("token", "byte" if bits else "token"), WEIGHTING_HELP[each])
+            for each, text in WEIGHTINGS.items()
+        ],
         interval=sentences.INTERVAL,
         longest_passage=LONGEST,
-        summary=tables.summary(models, colors, damage=any_quants, bytes_per_token=_bytes_per_token(families)),
-        by_category=tables.by_category(models, colors, damage=any_quants),
+        summary=tables.summary(
+            models, colors, damage=any_quants, unit=unit, bytes_per_token=_bytes_per_token(families)
+        ),
+        by_category=tables.by_category(models, colors, damage=any_quants, unit=unit),
         divergence=tables.divergence(models, colors),
         noise=any(family.noise_floor for family in families),
         rules=[
@@ -213,7 +225,9 @@ def resource(name: str) -> str:
     return resources.files("ppldelta.reporting").joinpath("page").joinpath(name).read_text(encoding="utf-8")
 
 
-def _section(index: int, family: Family, made: FamilyFigures, plots: dict[Section, list[Plot]]) -> FamilySection:
+def _section(
+    index: int, family: Family, made: FamilyFigures, plots: dict[Section, list[Plot]], unit: Unit
+) -> FamilySection:
     by_token = made.models.filter(weighting="tokens")
     steps = {step.larger: step for step in size_steps(made.documents, by_token, family.quants)}
     return FamilySection(
@@ -223,6 +237,8 @@ def _section(index: int, family: Family, made: FamilyFigures, plots: dict[Sectio
         reference=family.ref,
         corpus=sentences.corpus(made.documents),
         n_scored=max(made.rows(Choice())["n_scored"].to_list(), default=0),
+        n_bytes=max(made.rows(Choice())["n_bytes"].to_list(), default=0),
+        spans=family.align == "bytes",
         models=[
             JudgedModel(
                 model,
@@ -231,7 +247,7 @@ def _section(index: int, family: Family, made: FamilyFigures, plots: dict[Sectio
                     *(
                         quants.finding(rows, steps.get(model))
                         if model in family.quants
-                        else [*sentences.finding(rows), *sentences.divergence(rows)]
+                        else [*sentences.finding(rows, unit), *sentences.divergence(rows)]
                     ),
                     *sentences.within_noise(family, next(row for row in rows if row["category"] is None)),
                 ],

@@ -15,7 +15,7 @@ import polars as pl
 from ppldelta.analysis.uncertainty import LEVEL
 from ppldelta.family import Family
 from ppldelta.reporting.rows import Row, ends, number, text
-from ppldelta.reporting.units import SHORT_UNITS
+from ppldelta.reporting.units import COLUMNS, DELTA, SHORT_UNITS, Unit, unit_of
 from ppldelta.wording import numbers
 
 INTERVAL = f"{100 * LEVEL:g}\N{NO-BREAK SPACE}% interval"
@@ -46,13 +46,15 @@ def corpus(documents: pl.DataFrame) -> str:
     return f"{head} ({', '.join(named)})"
 
 
-def finding(rows: Sequence[Row]) -> list[Piece]:
+def finding(rows: Sequence[Row], unit: Unit = "nats") -> list[Piece]:
     """The sentence about one model.
 
     Args:
         rows: the model's rows of `schema.MODELS` under one weighting: a row for each category and one with
             category null for all documents.
+        unit: in which gain and loss are told.
     """
+    rows = [{**row, "delta": row[DELTA[unit]], **_ends(row, unit)} for row in rows]
     overall = next(row for row in rows if row["category"] is None)
     by_category = [row for row in rows if row["category"] is not None and numbers.known(number(row, "delta"))]
     name = Piece(text(overall, "model"), "name")
@@ -60,7 +62,12 @@ def finding(rows: Sequence[Row]) -> list[Piece]:
         return [name, Piece(" gave numbers that are not finite, so nothing can be said about it.")]
     if len(by_category) < 2:
         verdict = {1: "better than", -1: "worse than", 0: "neither clearly better nor worse than"}[direction(overall)]
-        return [name, Piece(f" predicts the text {verdict} the reference "), *_amount(overall, unit=True), Piece(".")]
+        return [
+            name,
+            Piece(f" predicts the text {verdict} the reference "),
+            *_amount(overall, SHORT_UNITS[unit]),
+            Piece("."),
+        ]
 
     better, worse, even = (
         sorted((row for row in by_category if direction(row) == way), key=lambda row: -abs(number(row, "delta") or 0))
@@ -71,8 +78,8 @@ def finding(rows: Sequence[Row]) -> list[Piece]:
     for at, (group, word) in enumerate((group, word) for group, word in groups if group):
         if at:
             pieces.append(Piece(", "))
-        pieces += _group(group, word, unit=at == 0)
-    pieces += [Piece(". Over all tokens: "), *_amount(overall, unit=False, bare=True), Piece(".")]
+        pieces += _group(group, word, SHORT_UNITS[unit] if at == 0 else "")
+    pieces += [Piece(f". Over all {_WHOLE[unit]}: "), *_amount(overall, bare=True), Piece(".")]
     return pieces
 
 
@@ -84,11 +91,11 @@ def within_noise(family: Family, row: Row) -> list[Piece]:
         row: the model's row of `schema.MODELS` for all documents, every token weighing the same.
     """
     floor = family.noise_floor
-    if floor is None or not family.is_within_noise(number(row, "gain"), number(row, "loss"), number(row, "kld")):
+    gained, lost = (number(row, column) for column in COLUMNS[unit_of([family])])
+    if floor is None or not family.is_within_noise(gained, lost, number(row, "kld")):
         return []
-    gain, loss = (
-        numbers.fixed(each, max(numbers.decimals(floor.gain, floor.loss), 3)) for each in (floor.gain, floor.loss)
-    )
+    most = (floor.gain, floor.loss) if family.align == "tokens" else floor.bits_per_byte or ()
+    gain, loss = (numbers.fixed(each, max(numbers.decimals(*most), 3)) for each in most)
     return [
         Piece(" All of it lies inside the noise floor (gain "),
         Piece(gain, "number"),
@@ -122,7 +129,14 @@ def divergence(rows: Sequence[Row]) -> list[Piece]:
     ]
 
 
-def _group(rows: Sequence[Row], word: str, *, unit: bool) -> list[Piece]:
+_WHOLE: dict[Unit, str] = {"nats": "tokens", "bpb": "text"}
+
+
+def _ends(row: Row, unit: Unit) -> dict[str, float | None]:
+    return dict(zip(("delta_low", "delta_high"), ends(row, DELTA[unit]), strict=True))
+
+
+def _group(rows: Sequence[Row], word: str, unit: str) -> list[Piece]:
     """`code better (+0.13)`, or of several `prose (−0.29) and code (−0.11) worse`."""
     pieces: list[Piece] = []
     several = len(rows) > 1
@@ -131,7 +145,7 @@ def _group(rows: Sequence[Row], word: str, *, unit: bool) -> list[Piece]:
             pieces.append(Piece(" and " if i == len(rows) - 1 else ", "))
         pieces.append(Piece(text(row, "category") or "documents without category", "category"))
         pieces.append(Piece(" " if several else f" {word} "))
-        pieces += _amount(row, unit=unit and i == 0)
+        pieces += _amount(row, unit if i == 0 else "")
     if len(rows) > SHOWN:
         rest = len(rows) - SHOWN
         pieces.append(Piece(f" and {rest} more {'category' if rest == 1 else 'categories'}"))
@@ -154,10 +168,10 @@ def direction(row: Row) -> int:
     return 1 if low > 0 else -1 if high < 0 else 0
 
 
-def _amount(row: Row, *, unit: bool, bare: bool = False) -> list[Piece]:
+def _amount(row: Row, unit: str = "", *, bare: bool = False) -> list[Piece]:
     delta = number(row, "delta")
     digits = max(numbers.decimals(delta) - 1, 2)
-    amount = Piece(numbers.signed(delta, digits) + (f" {SHORT_UNITS['nats']}" if unit else ""), "number")
+    amount = Piece(numbers.signed(delta, digits) + (f" {unit}" if unit else ""), "number")
     interval = numbers.interval(*ends(row, "delta"), digits, sign=True)
     if not interval:
         interval = "too few documents for an interval"

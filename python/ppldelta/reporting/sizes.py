@@ -20,10 +20,11 @@ TITLES: dict[Measure, str] = {"size_bytes": "size of the tensors, GB", "bits_per
 _SCALES: dict[Measure, float] = {"size_bytes": 1e-9, "bits_per_weight": 1.0}
 
 
-Value = Literal["delta", "damage", "kld"]
+Value = Literal["delta", "delta_bpb", "damage", "kld"]
 
 _VALUES: dict[Value, str] = {
     "delta": "<b>delta →</b> predicts better, nats per token",
+    "delta_bpb": "<b>delta →</b> predicts better, bits per byte",
     "damage": "<b>damage →</b> gain + loss, nats per token",
     "kld": "<b>KL divergence →</b> nats per token",
 }
@@ -42,7 +43,7 @@ def value_against_size(
 
     Args:
         models: rows of `schema.MODELS` of one family, category and weighting: one row per model.
-        value: column of the models' values, nats per token.
+        value: column of the models' values, nats per token, or `delta_bpb`, bits per byte.
         measure: size of the tensors, or bits per weight.
         reference: is drawn at 0 if its size, or its bits per weight, are known.
         front: models that no smaller one equals in the value (`analysis.front`), joined by a line.
@@ -55,7 +56,7 @@ def value_against_size(
     else:
         title = TITLES[measure]
     figure = go.Figure(layout=dict(template=template()))
-    figure.update_xaxes(title=dict(text=title), rangemode="tozero" if value == "delta" else "normal")
+    figure.update_xaxes(title=dict(text=title), rangemode="tozero" if value.startswith("delta") else "normal")
     figure.update_yaxes(title=dict(text=_VALUES[value]))
     figure.add_hline(y=0, line=dict(color=LIGHT["ink"], width=1), layer="below")
     placed = [

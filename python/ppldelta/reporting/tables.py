@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import polars as pl
 
 from ppldelta.reporting.rows import Row, ends, number, text, whole
-from ppldelta.reporting.units import SHORT_UNITS
+from ppldelta.reporting.units import COLUMNS, DELTA, SHORT_UNITS, Unit
 from ppldelta.wording import numbers
 
 HELP = {
@@ -35,6 +35,7 @@ HELP = {
     "dp_rms": "Root mean square of the change of the probability of the token that came next, in percentage points",
     "ppl_ratio": "Perplexity of the model by that of the reference",
     "n_documents": "Documents that were scored",
+    "n_bytes": "Bytes of text on which both were compared",
     "n_scored": "Tokens whose probability was compared",
     "size_bytes": "Size of the model's tensors",
     "bits_per_weight": "Size of the tensors in bits, by parameters",
@@ -78,6 +79,7 @@ def summary(
     colors: Mapping[tuple[str, str], str],
     *,
     damage: bool = False,
+    unit: Unit = "nats",
     bytes_per_token: Mapping[tuple[str, str], float | None] | None = None,
 ) -> Table:
     """One row per model over all documents, every token weighing the same.
@@ -86,6 +88,7 @@ def summary(
         models: rows of `schema.MODELS`, all weightings and categories.
         colors: (family, model) → name of the colour in the page's style sheet.
         damage: whether there is a column of damage, as there is where some models are quants.
+        unit: in which gain and loss are told; in bits per byte there is no perplexity and no damage.
         bytes_per_token: (family, model) → how long its tokens are; no column if it is empty.
     """
     lengths = bytes_per_token or {}
@@ -99,7 +102,7 @@ def summary(
         rows,
         [
             *_names(rows, colors),
-            *_values(rows, damage),
+            *_values(rows, damage, unit),
             *([Column("length", "bytes/token", HELP["bytes_per_token"], length)] if lengths else []),
             _column("size", "tensors", "size_bytes", lambda row, name: numbers.size(whole(row, name))),
             _column("bits", "per weight", "bits_per_weight", lambda row, name: numbers.fixed(number(row, name), 2)),
@@ -107,13 +110,15 @@ def summary(
     )
 
 
-def by_category(models: pl.DataFrame, colors: Mapping[tuple[str, str], str], *, damage: bool = False) -> Table:
+def by_category(
+    models: pl.DataFrame, colors: Mapping[tuple[str, str], str], *, damage: bool = False, unit: Unit = "nats"
+) -> Table:
     """One row per model and category, every token weighing the same; empty if there is but one category."""
     rows = models.filter(pl.col("category").is_not_null(), weighting="tokens")
     if rows["category"].n_unique() < 2:
         rows = rows.clear()
     category = Column("category", "", HELP["category"], _category, "name")
-    columns = [*_names(rows, colors), category, *_values(rows, damage)]
+    columns = [*_names(rows, colors), category, *_values(rows, damage, unit)]
     if rows["kld"].count():
         columns.append(_with_interval("KLD", "nats/token", "kld", numbers.significant))
         columns.append(_with_interval("same top", "% of tokens", "same_top", _percent(1)))
@@ -172,7 +177,7 @@ def _category(row: Row) -> Cell:
     return Cell(text(row, "category") or "(none)", text(row, "category"), kind="name")
 
 
-def _values(rows: pl.DataFrame, damage: bool) -> list[Column]:
+def _values(rows: pl.DataFrame, damage: bool, unit: Unit) -> list[Column]:
     def perplexity(row: Row, name: str) -> str:
         return numbers.perplexity(number(row, name))
 
@@ -182,35 +187,42 @@ def _values(rows: pl.DataFrame, damage: bool) -> list[Column]:
     def count(row: Row, name: str) -> str:
         return numbers.count(whole(row, name))
 
-    return [
+    fits = [
         _column("ppl", "reference", "ppl_ref", perplexity),
         _column("ppl", "model", "ppl_cmp", perplexity),
-        *_deltas(rows, damage),
+    ]
+    of_bytes = [
         _column(SHORT_UNITS["bpb"], "reference", "bpb_ref", bits),
         _column(SHORT_UNITS["bpb"], "model", "bpb_cmp", bits),
-        _column("docs", "", "n_documents", count),
-        _column("tokens", "scored", "n_scored", count),
     ]
+    n_documents = _column("docs", "", "n_documents", count)
+    if unit == "bpb":
+        n_bytes = _column("bytes", "compared", "n_bytes", count)
+        return [*of_bytes, *_deltas(rows, False, unit), n_documents, n_bytes, _column("spans", "", "n_scored", count)]
+    n_scored = _column("tokens", "scored", "n_scored", count)
+    return [*fits, *_deltas(rows, damage, unit), *of_bytes, n_documents, n_scored]
 
 
 def _column(title: str, unit: str, name: str, write: Callable[[Row, str], str]) -> Column:
     return Column(title, unit, HELP[name], lambda row: Cell(write(row, name), _sortable(row, name)))
 
 
-def _deltas(rows: pl.DataFrame, damage: bool) -> list[Column]:
+def _deltas(rows: pl.DataFrame, damage: bool, unit: Unit) -> list[Column]:
     """Gain, loss and delta with one number of digits for all, so that they can be added and subtracted by eye."""
-    digits = numbers.decimals(*(value for name in ("gain", "loss", "delta") for value in rows[name]))
+    columns = dict(zip(("gain", "loss", "delta"), (*COLUMNS[unit], DELTA[unit]), strict=True)) | {"damage": "damage"}
+    names = ["gain", "loss", "delta"]
+    digits = numbers.decimals(*(value for name in names for value in rows[columns[name]]))
 
     def column(name: str, write: Callable[[float | None, int], str]) -> Column:
         def cell(row: Row) -> Cell:
-            low, high = ends(row, name)
+            low, high = ends(row, columns[name])
             kind = "number"
             if name == "delta" and numbers.known(low) and numbers.known(high):
                 kind = "better" if low > 0 else "worse" if high < 0 else "number"
             note = numbers.interval(low, high, digits, sign=name == "delta")
-            return Cell(write(number(row, name), digits), _sortable(row, name), note, kind)
+            return Cell(write(number(row, columns[name]), digits), _sortable(row, columns[name]), note, kind)
 
-        return Column(name, SHORT_UNITS["nats"], HELP[name], cell)
+        return Column(name, SHORT_UNITS[unit], HELP[name], cell)
 
     more = [column("damage", numbers.fixed)] if damage else []
     return [column("gain", numbers.fixed), column("loss", numbers.fixed), column("delta", numbers.signed), *more]

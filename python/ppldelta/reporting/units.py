@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Literal
+
+from ppldelta.family import Family
 
 Unit = Literal["nats", "bpb"]
 
@@ -26,9 +29,19 @@ UNIT_HELP: dict[Unit, str] = {
     "bpb": "Bits per byte of text: compares across tokenizers",
 }
 WEIGHTING_HELP: dict[Weighting, str] = {
-    "tokens": "Every token weighs the same",
+    "tokens": "Every token weighs the same, in bits per byte every byte",
     "documents": "Every document weighs the same",
 }
+
+
+DELTA: dict[Unit, str] = {"nats": "delta", "bpb": "delta_bpb"}
+"""Likewise their difference."""
+
+
+def unit_of(families: Iterable[Family]) -> Unit:
+    """The unit in which some families are told of: where one of them is compared on spans of text, whose length differs
+    from model to model, bits per byte."""
+    return "bpb" if any(family.align == "bytes" for family in families) else "nats"
 
 
 @dataclass(frozen=True)

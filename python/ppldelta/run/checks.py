@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import NoReturn
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,7 +15,7 @@ from ppldelta.errors import LeftOut, ModelError, PpldeltaError, TokenizerMismatc
 from ppldelta.models.references import LabelledSource
 from ppldelta.run.cautions import why_other_tokens
 from ppldelta.run.settings import Settings
-from ppldelta.run.tokenization import Tokenization, Vocabulary
+from ppldelta.run.tokenization import Tokenization, TokenizedDocument, Vocabulary
 from ppldelta.wording.names import counted, printable
 
 
@@ -50,41 +52,44 @@ def refuse_unscorable(info: ModelInfo, label: str) -> None:
         )
 
 
-def refuse_other_tokens(
-    label: str,
-    vocabulary: Vocabulary,
-    reference_label: str,
-    reference_vocabulary: Vocabulary,
-    tokenization: Tokenization,
-    on_bytes: Callable[[int], object] = lambda n_bytes: None,
-) -> None:
-    """Refuses a comparison that splits a document into other tokens than the reference. A longer vocabulary is fine.
+@dataclass(frozen=True)
+class OtherToken:
+    """Where a comparison begins to split a document in another way than the reference: at a token of it."""
+
+    expected: TokenizedDocument
+    tokens: NDArray[np.int32]
+    at: int
+
+
+def first_other_token(tokenization: Tokenization, tokens: Iterable[NDArray[np.int32]]) -> OtherToken | None:
+    """The first place at which a comparison splits the documents in another way than the reference; None if it does
+    nowhere. A longer vocabulary is fine.
 
     Args:
-        label: the comparison's.
-        vocabulary: the comparison's.
-        reference_label: the reference's.
-        reference_vocabulary: the reference's.
         tokenization: the reference's.
-        on_bytes: called with the bytes of text that were split into tokens since the last call.
-
-    Raises:
-        TokenizerMismatchError: the comparison splits a document into other tokens.
+        tokens: those of each of its documents, as the comparison splits it.
     """
-    documents = [each.document for each in tokenization.documents]
-    for expected, tokens in zip(tokenization.documents, vocabulary.tokenize(documents, on_bytes), strict=True):
-        n = min(len(tokens), len(expected.tokens))
-        differ = np.flatnonzero(tokens[:n] != expected.tokens[:n])
-        if not len(differ) and len(tokens) == len(expected.tokens):
-            continue
-        at = int(differ[0]) if len(differ) else n
-        raise TokenizerMismatchError(
-            f"`{printable(label)}` splits `{printable(expected.document.name)}` into other tokens than the reference "
-            f"`{printable(reference_label)}`: they differ from token {at} on, {_shown(vocabulary, tokens, at)} instead "
-            f"of {_shown(reference_vocabulary, expected.tokens, at)}",
-            hint=why_other_tokens(vocabulary.info, reference_vocabulary.info)
-            or "compare models of one family; across families compare each with its own reference, in bits per byte",
-        )
+    for expected, own in zip(tokenization.documents, tokens, strict=True):
+        n = min(len(own), len(expected.tokens))
+        differ = np.flatnonzero(own[:n] != expected.tokens[:n])
+        if len(differ) or len(own) != len(expected.tokens):
+            return OtherToken(expected, own, int(differ[0]) if len(differ) else n)
+    return None
+
+
+def refuse_other_tokens(
+    found: OtherToken, label: str, vocabulary: Vocabulary, reference_label: str, reference_vocabulary: Vocabulary
+) -> NoReturn:
+    """Raises `TokenizerMismatchError` for a comparison that splits a document into other tokens than the reference."""
+    expected, at = found.expected, found.at
+    raise TokenizerMismatchError(
+        f"`{printable(label)}` splits `{printable(expected.document.name)}` into other tokens than the reference "
+        f"`{printable(reference_label)}`: they differ from token {at} on, {_shown(vocabulary, found.tokens, at)} "
+        f"instead of {_shown(reference_vocabulary, expected.tokens, at)}",
+        hint=why_other_tokens(vocabulary.info, reference_vocabulary.info)
+        or "`align='bytes'` (`--align bytes`) compares both on the same text, in bits per byte; or compare each with a "
+        "reference of its own family",
+    )
 
 
 def other_bos(label: str, info: ModelInfo, reference_label: str, reference_info: ModelInfo) -> list[str]:

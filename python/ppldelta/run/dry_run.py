@@ -158,6 +158,7 @@ def plan(
     n_ubatch: int = DEFAULT_N_UBATCH,
     threads: int | None = None,
     n_gpu_layers: int | None = None,
+    align: str = "tokens",
     kld: bool = False,
     top_k: int = 0,
     noise_floor: bool = False,
@@ -185,6 +186,7 @@ def plan(
         n_ubatch=n_ubatch,
         threads=threads,
         n_gpu_layers=n_gpu_layers,
+        align=align,
         kld=kld,
         top_k=top_k,
         noise_floor=noise_floor,
@@ -263,7 +265,7 @@ def _measured(unmeasured: Forecast, model: Participant, work: Job) -> Forecast:
         ModelError: the model cannot be loaded or evaluated.
     """
     model.model.load()
-    tokens_per_s = probe(model, model.todo, work.settings.context)
+    tokens_per_s = probe(model, model.todo, model.settings.context)
     return replace(unmeasured, load_s=model.model.load_s, tokens_per_s=tokens_per_s)
 
 

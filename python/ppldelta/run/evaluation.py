@@ -126,12 +126,12 @@ def evaluate(participant: Participant, work: Job, before: Lockstep) -> Evaluatio
             if store:
                 store.notes.describe(participant.sha256, native.release(), dataclasses.asdict(info))
         known_right = store.notes.trusted(native.release()) if store and todo else frozenset()
-        with closing(participant.model.score(todo, work.settings.context, shown.update, known_right)) as shards:
+        with closing(participant.model.score(todo, participant.settings.context, shown.update, known_right)) as shards:
             for shard in shards:
                 if store and not shard.trusted <= known_right:
                     store.notes.trust(native.release(), shard.trusted)
                     known_right |= shard.trusted
-                engine = work.engine(shard.kernels)
+                engine = work.engine(participant, shard.kernels)
                 rows = []
                 for i, values, window_s in shard.windows:
                     refuse_not_finite(values, participant.label, participant.tokenization.document_of(i).name)

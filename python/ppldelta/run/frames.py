@@ -15,6 +15,7 @@ from ppldelta.result import Result, make_result
 from ppldelta.run.evaluation import Evaluation
 from ppldelta.run.job import Job
 from ppldelta.run.kinds import as_sentence
+from ppldelta.run.span_frames import span_records
 from ppldelta.run.tokenization import Tokenization
 
 
@@ -81,12 +82,13 @@ def as_result(
         n_fed=ref.participant.n_fed,
         noise=noise,
         date=today(),
+        align=work.settings.align,
     )
     return make_result(_token_records(tokenization, ref, cmps), pieces, corpus, texts, [family], warnings)
 
 
 def _token_records(tokenization: Tokenization, ref: Evaluation, cmps: list[Evaluation]) -> pl.DataFrame:
-    """One row per model and scored token, as `schema.TOKENS`."""
+    """One row per model and scored token (or span), as `schema.TOKENS`."""
     documents, windows = tokenization.documents, tokenization.windows
     n_scored = [sum(len(window.targets) for window in each.windows) for each in documents]
     names = pl.Series("document", [each.document.name for each in documents], dtype=schema.NAMES)
@@ -102,16 +104,26 @@ def _token_records(tokenization: Tokenization, ref: Evaluation, cmps: list[Evalu
     )
     frames = [
         shared.with_columns(
-            pl.lit(ref.label, dtype=schema.NAMES).alias("family"),
-            pl.lit(cmp.label, dtype=schema.NAMES).alias("model"),
             pl.Series("logp_cmp", cmp.logp),
-            pl.Series("delta", cmp.logp - ref.logp),
+            *(pl.lit(1).alias(name) for name in ("n_tokens_ref", "n_tokens_cmp")),
             *_pair_columns(cmp),
             *_top_columns(cmp),
         )
+        if cmp.participant.shares
+        else span_records(ref, cmp).with_columns(
+            pl.lit(None, dtype=schema.TOKENS[name]).alias(name) for name in (*schema.PAIR, *schema.TOPS)
+        )
         for cmp in cmps
     ]
-    return pl.concat(frames).select(pl.col(name).cast(dtype) for name, dtype in schema.TOKENS.items())
+    frames = [
+        frame.with_columns(
+            pl.lit(ref.label, dtype=schema.NAMES).alias("family"),
+            pl.lit(cmp.label, dtype=schema.NAMES).alias("model"),
+            (pl.col("logp_cmp") - pl.col("logp_ref")).alias("delta"),
+        ).select(pl.col(name).cast(dtype) for name, dtype in schema.TOKENS.items())
+        for frame, cmp in zip(frames, cmps, strict=True)
+    ]
+    return pl.concat(frames)
 
 
 def _pair_columns(cmp: Evaluation) -> list[pl.Series]:

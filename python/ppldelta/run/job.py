@@ -12,13 +12,13 @@ from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, replace
 from functools import partial
 
-from ppldelta.console.progress import Meter, meter
 from ppldelta.engine.native import Build, ModelInfo
 from ppldelta.engine.remote import RemoteModel
 from ppldelta.engine.session import Session
-from ppldelta.errors import ModelError, StoreError
+from ppldelta.errors import StoreError
 from ppldelta.models.source import ModelSource
 from ppldelta.run import cautions, checks
+from ppldelta.run.admission import Admission, Reading, tokenizing
 from ppldelta.run.keys import Keys, corpus_hash, engine_of, pair_keys
 from ppldelta.run.memory import Memory
 from ppldelta.run.paired import complete
@@ -40,18 +40,22 @@ class Participant:
     Attributes:
         model: where it is evaluated.
         sha256: its content.
-        tokenization: the documents as it reads them; the reference's own, which today's comparisons share.
+        settings: the reference's; of a model with a tokenization of its own, those resolved for it.
+        tokenization: the documents as it reads them.
         keys: under which the store files each of its windows.
         stored: keys of the windows that need no evaluation; with `kld`, the pair's values of these are stored as well.
         info: what the model says of itself, if the store remembers that; then the weights need not be loaded.
+        shares: whether its tokenization is the reference's.
     """
 
     model: RemoteModel
     sha256: str
+    settings: ResolvedSettings
     tokenization: Tokenization
     keys: list[Key]
     stored: set[Key]
     info: ModelInfo | None
+    shares: bool
 
     @property
     def label(self) -> str:
@@ -102,7 +106,7 @@ class Job:
     """Documents and models that fit together.
 
     Attributes:
-        settings: the same for all models.
+        settings: the reference's.
         models: the reference first.
         build: what evaluates them.
         store: what was evaluated before; None if nothing is kept.
@@ -122,9 +126,9 @@ class Job:
         """The model that is the yardstick."""
         return self.models[0]
 
-    def engine(self, kernels: str) -> str:
-        """The part `Key.engine` of the keys under which the store files windows that these kernels computed."""
-        return engine_of(self.settings, replace(self.build, kernels=kernels))
+    def engine(self, model: Participant, kernels: str) -> str:
+        """The part `Key.engine` of the keys under which the store files a model's windows of these kernels."""
+        return engine_of(model.settings, replace(self.build, kernels=kernels))
 
     @property
     def headline(self) -> str:
@@ -171,8 +175,9 @@ def opened(
         settings, tokenization, of_plan = _plan(documents, models[0], request.settings, progress)
         keys = Keys(settings, models[0].info, models[0].build, tokenization.batches)
         corpus = corpus_hash(tokenization.documents) if kept else ""
-        admitted, of_models = _admit(models, tokenization, keys, corpus, memory)
-        located, of_content = _locate(admitted, tokenization, keys, corpus, memory)
+        reading = Reading(settings, tokenization, keys)
+        admitted, of_models = _admit(models[1:], Admission(request.settings, models[0], reading, corpus, memory))
+        located, of_content = _locate(admitted, corpus, memory)
         if settings.kld and kept:
             located = _with_pairs(located, kept, settings.top_k)
         warnings = request.warnings + warnings + of_plan + of_models + of_content
@@ -213,7 +218,7 @@ def _plan(
 ) -> tuple[ResolvedSettings, Tokenization, list[str]]:
     """What the settings mean here, what is evaluated with them, and warnings."""
     settings = asked.resolve(reference.info, reference.build)
-    with _tokenizing(documents, progress) as bar:
+    with tokenizing(documents, progress) as bar:
         tokenization, too_short = tokenize(documents, reference, settings, bar.update)
     return (
         settings,
@@ -227,70 +232,48 @@ def _plan(
 
 
 def _admit(
-    models: list[RemoteModel], tokenization: Tokenization, keys: Keys, corpus: str, memory: Memory
-) -> tuple[list[RemoteModel], list[str]]:
+    comparisons: Sequence[RemoteModel], admission: Admission
+) -> tuple[list[tuple[RemoteModel, Reading]], list[str]]:
     """The reference and the comparisons that can be judged against it, and warnings, also of those left out.
-
-    A comparison is not asked again for what the store knows of it.
 
     Raises:
         ModelError: none of the comparisons can be loaded or scored.
-        TokenizerMismatchError: one of them splits a document into other tokens.
+        TokenizerMismatchError: one of them splits a document into other tokens, and `align` is "tokens".
     """
-    reference, *comparisons = models
-    admitted, warnings, failures = [reference], [], []
-    said: list[cautions.Said] = []
-    for comparison in comparisons:
-        sha256 = memory.hashes.known(comparison.source)
-        info = memory.description(sha256)
-        is_stored = sha256 is not None and info is not None and memory.has_all(keys.of(sha256))
-        if info is None or sha256 is None or not is_stored or not memory.is_checked(sha256, corpus):
-            try:
-                info = comparison.info if is_stored else comparison.look()
-                checks.refuse_unscorable(info, comparison.label)
-            except ModelError as error:  # such as a damaged file; the others go on
-                failures.append((comparison.label, error))
-                continue
-            with _tokenizing([each.document for each in tokenization.documents], memory.progress) as bar:
-                checks.refuse_other_tokens(
-                    comparison.label, comparison, reference.label, reference, tokenization, bar.update
-                )
-        warnings += checks.beyond_training(info, comparison.label, tokenization.longest)
-        warnings += checks.other_bos(comparison.label, info, reference.label, reference.info)
-        admitted.append(comparison)
-        said.append((comparison.label, info))
-    if len(admitted) == 1:
-        raise failures[0][1]
-    own = reference.label, reference.info
-    warnings += cautions.no_pre_tokenizer([own, *said]) + cautions.unlike(own, said)
-    return admitted, warnings + [checks.left_out(*failure) for failure in failures]
+    readings = [(each, admission.admit(each)) for each in comparisons]
+    admitted = [(each, reading) for each, reading in readings if reading]
+    if not admitted:
+        raise admission.failures[0]
+    return [(admission.reference, admission.reading), *admitted], admission.warnings + admission.cautions()
 
 
 def _locate(
-    models: list[RemoteModel], tokenization: Tokenization, keys: Keys, corpus: str, memory: Memory
+    models: list[tuple[RemoteModel, Reading]], corpus: str, memory: Memory
 ) -> tuple[list[Participant], list[str]]:
     """For each model what of its windows the store has, and warnings."""
     located = []
-    for model in models:
+    for model, reading in models:
         sha256 = memory.sha256(model.source)
-        mine = keys.of(sha256)
+        mine = reading.keys.of(sha256)
         stored = memory.store.known(mine) if memory.store else set()
-        if memory.store:
+        shares = reading is models[0][1]
+        if memory.store and shares:
             memory.store.notes.note_checked(sha256, corpus)
-        located.append(Participant(model, sha256, tokenization, mine, stored, memory.description(sha256)))
+        about = memory.description(sha256)
+        located.append(Participant(model, sha256, reading.settings, reading.tokenization, mine, stored, about, shares))
     return located, checks.same_content((each.label, each.sha256) for each in located[1:])
 
 
 def _with_pairs(models: list[Participant], store: Store, top_k: int) -> list[Participant]:
     """The same, where only that is stored which has the pair's values as well: the reference reads what others read.
 
-    A comparison that has no divergence, since its vocabulary has another size, needs none.
+    A comparison that has no divergence, since its tokens are others or its vocabulary has another size, needs none.
     """
     reference, *comparisons = models
     of_all = reference.stored
     found = []
     for each in comparisons:
-        if each.n_vocab != reference.n_vocab:
+        if not each.shares or each.n_vocab != reference.n_vocab:
             found.append(each)
             continue
         pairs = complete(store, each.pair_keys(reference), top_k)
@@ -298,9 +281,3 @@ def _with_pairs(models: list[Participant], store: Store, top_k: int) -> list[Par
         found.append(replace(each, stored={key for key in each.stored if key.window in windows}))
         of_all = {key for key in of_all if key.window in windows}
     return [replace(reference, stored=of_all), *found]
-
-
-def _tokenizing(documents: list[Document], progress: bool) -> AbstractContextManager[Meter]:
-    """Shows how far one model is with splitting texts; within a long text it shows only that time passes."""
-    n_bytes = sum(len(document.text) for document in documents)
-    return meter("tokenizing", n_bytes, "byte", brief=True, visible=progress)

@@ -8,6 +8,9 @@ from ppldelta.errors import ModelError
 from ppldelta.run.job import Job, Participant
 from ppldelta.wording.names import printable
 
+_OTHER = Recognition("finetune", "its tokenizer is another one")
+"""A comparison that has a tokenization of its own; `kind` is not asked, since nats per span are no damage."""
+
 
 def recognised(work: Job) -> dict[str, Recognition]:
     """What each comparison is, by its label; a line for each says it where progress is shown.
@@ -37,6 +40,8 @@ def as_sentence(found: Recognition) -> str:
 
 
 def _recognised(work: Job, reference: Participant, comparison: Participant) -> Recognition:
+    if not comparison.shares:
+        return _OTHER
     if work.settings.kind != "auto":
         return as_set(work.settings.kind)
     if comparison.sha256 == reference.sha256:
@@ -56,5 +61,7 @@ def _recognised(work: Job, reference: Participant, comparison: Participant) -> R
 def _in_words(found: Recognition) -> str:
     if found.kind is None:
         return f"not known to be a quant, and told as a finetune ({found.reason})"
+    if found is _OTHER:
+        return f"another model, and told as a finetune ({found.reason})"
     what = "a quant of the reference" if found.kind == "quant" else "a finetune, and no quant of the reference"
     return f"{what} ({found.reason})"

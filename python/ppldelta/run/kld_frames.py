@@ -134,6 +134,8 @@ def _records(file: KldFile, family: str, compared: Compared, names: Sequence[str
         "token": pl.Series(file.targets.reshape(-1)),
         "byte_start": start,
         "byte_end": end,
+        "n_tokens_ref": pl.lit(1),
+        "n_tokens_cmp": pl.lit(1),
     }
     given |= {name: pl.Series(each) for name, each in values.items()}
     n = file.targets.size

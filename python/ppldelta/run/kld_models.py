@@ -64,6 +64,12 @@ def refuse_settings(file: KldFile, settings: Settings, executor: Executor | None
             f"`max_windows` is for documents, and {shown} has chunks, of which all are compared",
             hint="leave `max_windows` (`--chunks`) out",
         )
+    if settings.align != "tokens":
+        raise PpldeltaError(
+            f"`align` must be 'tokens' with a `.kld` file, got '{settings.align}': {shown} holds the log-probabilities "
+            "of its own tokens",
+            hint="leave `align` (`--align`) out, or name the reference's GGUF and a corpus",
+        )
     for name in ("top_k", "noise_floor"):
         if getattr(settings, name):
             raise PpldeltaError(

@@ -92,7 +92,14 @@ def in_lockstep(work: Job) -> Lockstep:
 
 
 def _is_comparable(comparison: Participant, reference: Participant, found: Lockstep) -> bool:
-    """Whether both have vocabularies of one size; else a warning says that they have not."""
+    """Whether both have the same tokens and vocabularies of one size; else a warning says that they have not."""
+    if not comparison.shares:
+        text = (
+            f"`{printable(comparison.label)}` has another tokenizer than the reference, and no KL divergence from it: "
+            "it is left out there."
+        )
+        found.warnings.append(LeftOut(text, "divergence", comparison.label))
+        return False
     n_ref, n_cmp = reference.n_vocab, comparison.n_vocab
     if n_ref != n_cmp:
         text = (
@@ -167,7 +174,7 @@ def _rows(
         raise part
     for at, logp, _ in part.windows:
         refuse_not_finite(logp, model.label, model.tokenization.document_of(at).name)
-    engine = work.engine(part.kernels)
+    engine = work.engine(model, part.kernels)
     rows: list[tuple[Key, NDArray[Any], float]] = []
     if info is not None and model.sha256 not in found.infos:
         found.infos[model.sha256] = info

@@ -146,6 +146,7 @@ class NoiseFloor:
             kld=max(float(np.concatenate(kld).astype(np.float64).mean()), 0.0) if len(kld) == len(pairs) else None,
             delta_max=float(np.abs(delta).max()),
             n_scored=len(delta),
+            n_bytes=self.work.reference.tokenization.n_bytes(self.batches),
         )
 
     def _delta(self, variant: Variant, batches: Sequence[Batch]) -> NDArray[np.float32]:

@@ -41,6 +41,7 @@ def score(
     n_ubatch: int = DEFAULT_N_UBATCH,
     threads: int | None = None,
     n_gpu_layers: int | None = None,
+    align: str = "tokens",
     kld: bool = False,
     top_k: int = 0,
     noise_floor: bool = False,
@@ -74,10 +75,17 @@ def score(
         threads: CPU threads; by default the number of physical cores of the machine that evaluates. If an executor
             has several worker processes on a machine, pass each one's share, or they get in each other's way.
         n_gpu_layers: layers to put on the GPU; by default all if there is a GPU.
+        align: what is compared. `"tokens"`: the same tokens; a comparison that splits a document into others is
+            refused. `"bytes"`: the same text. A comparison with another tokenizer then reads the documents in its own
+            tokens, with its own rule for the beginning of a text, and the log-probabilities of both are added up over
+            spans, the smallest stretches of text at whose ends both have a token boundary; gain and loss are told in
+            bits per byte. A span counts where both scored all of it. Documents that such a tokenizer alters are left
+            out for it. Comparisons with the reference's tokenizer keep their numbers: their spans are its tokens.
         kld: whether to give the KL divergence of each comparison from the reference, and what goes with it: same top
             token, rank of the token that came next, entropy. Reference and comparisons are then evaluated in lockstep,
             a block of windows under each, while the reference's logits of the block are in memory (at most a quarter
-            of it, and 4 GiB). A comparison whose vocabulary has another size goes without.
+            of it, and 4 GiB). A comparison whose tokens are others, or whose vocabulary has another size, goes
+            without.
         top_k: how many of the tokens that each model finds most probable at each place are kept, with their
             log-probabilities: at most 100. Any number but 0 implies `kld`.
         noise_floor: whether to measure how far the reference is from itself under changes that say nothing of it: a
@@ -110,7 +118,8 @@ def score(
         CorpusError: no document matched, or none is long enough to score.
         ModelError: a model cannot be found, downloaded, read, or evaluated, or ended its worker process. A comparison
             that cannot be loaded or evaluated is left out with a warning, as long as another one is there.
-        TokenizerMismatchError: a comparison splits a document into other tokens than the reference does.
+        TokenizerMismatchError: a comparison splits a document into other tokens than the reference does, and `align` is
+            "tokens".
         RecordsError: a `.kld` file cannot be read, is damaged, or two are not of the same tokens.
         StoreError: the store cannot be opened, read or written.
         PpldeltaError: an argument is out of its range, the working folder was removed, or this process was forked from
@@ -123,6 +132,7 @@ def score(
         n_ubatch=n_ubatch,
         threads=threads,
         n_gpu_layers=n_gpu_layers,
+        align=align,
         kld=kld,
         top_k=top_k,
         noise_floor=noise_floor,

@@ -5,6 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
+import numpy as np
+
+from ppldelta.errors import PpldeltaError
+from ppldelta.wording.names import shown_type
+
 INT_MAX = 2**31 - 1
 """What llama.cpp's int32 holds."""
 
@@ -16,7 +21,8 @@ class Setting:
     Attributes:
         decides: "numbers" if the log-probability of a token depends on it, so that it belongs to the signature and to
             the store's key; "tokens" if it only chooses which windows are evaluated, so that it belongs to the
-            signature; "columns" if it only adds to the result; "words" if it only decides how the report tells of a
+            signature; "columns" if it only adds to the result; "rows" if it decides what log-probabilities are summed
+            over; "words" if it only decides how the report tells of a
             comparison; "speed" if it moves time and memory alone.
         help: a sentence for people; what the command line says of its flag.
         flags: of the command line, with llama.cpp's names if it has the flag; none if it cannot be asked for.
@@ -27,7 +33,7 @@ class Setting:
         words: what the command line takes for the default, as llama.cpp does.
     """
 
-    decides: Literal["numbers", "tokens", "columns", "words", "speed"]
+    decides: Literal["numbers", "tokens", "columns", "rows", "words", "speed"]
     help: str
     flags: tuple[str, ...] = ()
     metavar: str | None = None
@@ -40,3 +46,19 @@ class Setting:
     def metadata(self) -> dict[str, Setting]:
         """As the metadata of a dataclass's field."""
         return {"setting": self}
+
+    def refuse_type(self, name: str, value: object, default: object) -> None:
+        """
+        Raises:
+            PpldeltaError: a value is not of the type that the setting's default has.
+        """
+        if value is None and default is None:
+            return
+        if self.choices:
+            if not isinstance(value, str):
+                raise PpldeltaError(f"`{name}` must be a str, got {shown_type(value)}")
+        elif isinstance(default, bool):
+            if not isinstance(value, (bool, np.bool_)):
+                raise PpldeltaError(f"`{name}` must be True or False, got {shown_type(value)}")
+        elif isinstance(value, bool) or not isinstance(value, (int, np.integer)):
+            raise PpldeltaError(f"`{name}` must be a whole number, got {shown_type(value)}")

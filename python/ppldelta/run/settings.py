@@ -16,8 +16,9 @@ from ppldelta.engine.native import Build, ModelInfo
 from ppldelta.errors import PpldeltaError
 from ppldelta.family import Signature
 from ppldelta.run.setting import Setting
+from ppldelta.text.alignment import ALIGNMENTS
 from ppldelta.text.windows import N_CTX_MIN, check_arguments, default_n_ctx
-from ppldelta.wording.names import printable, shown_type
+from ppldelta.wording.names import printable
 from ppldelta.wording.rules import DEFAULT_RULE, DIFFERENCE, RULES
 
 DEFAULT_N_UBATCH = 256
@@ -113,6 +114,16 @@ class Settings:
             words=("auto", "all"),
         ).metadata,
     )
+    align: str = field(
+        default=ALIGNMENTS[0],
+        metadata=Setting(
+            decides="rows",
+            help="what is compared: the same tokens, or, with other tokenizers too, the same bytes of text (default: "
+            "%(default)s)",
+            flags=("--align",),
+            choices=ALIGNMENTS,
+        ).metadata,
+    )
     kld: bool = field(
         default=False,
         metadata=Setting(
@@ -155,17 +166,7 @@ class Settings:
 
     def __post_init__(self) -> None:
         for each in fields(self):
-            value, known = getattr(self, each.name), SETTINGS[each.name]
-            if value is None and each.default is None:
-                continue
-            if known.choices:
-                if not isinstance(value, str):
-                    raise PpldeltaError(f"`{each.name}` must be a str, got {shown_type(value)}")
-            elif isinstance(each.default, bool):
-                if not isinstance(value, (bool, np.bool_)):
-                    raise PpldeltaError(f"`{each.name}` must be True or False, got {shown_type(value)}")
-            elif isinstance(value, bool) or not isinstance(value, (int, np.integer)):
-                raise PpldeltaError(f"`{each.name}` must be a whole number, got {shown_type(value)}")
+            SETTINGS[each.name].refuse_type(each.name, getattr(self, each.name), each.default)
         _check_ranges(self)
 
     def resolve(self, info: ModelInfo, build: Build) -> ResolvedSettings:
@@ -191,6 +192,7 @@ class Settings:
             n_seq_max=min(n_seq_max, n_ctx),  # llama.cpp has an output row for each
             n_gpu_layers=by_default if self.n_gpu_layers is None else self.n_gpu_layers,
             threads=self.threads,
+            align=self.align,
             kld=bool(self.kld or self.top_k),
             top_k=min(int(self.top_k), info.n_vocab),
             noise_floor=bool(self.noise_floor),
@@ -256,6 +258,7 @@ class ResolvedSettings:
     )
     n_gpu_layers: int
     threads: int | None
+    align: str
     kld: bool
     top_k: int
     noise_floor: bool

@@ -1,7 +1,7 @@
 """How a model's vocabulary splits the documents, and the windows in which the model reads them.
 
-A tokenization belongs to a model. Today's comparisons all split texts as their reference does (`run.checks`) and share
-its tokenization.
+A tokenization belongs to a model. Comparisons that split the texts as their reference does share its tokenization; with
+`align="bytes"` another one has its own (`run.admission`).
 """
 
 from __future__ import annotations
@@ -107,6 +107,12 @@ class Tokenization:
         """Bytes of the documents' texts by their tokens: how long a token is."""
         return sum(len(each.document.text) for each in self.documents) / self.n_tokens
 
+    def n_bytes(self, batches: Iterable[Batch]) -> int:
+        """Bytes of the pieces that are scored in some batches."""
+        targets = np.concatenate([window.targets for batch in batches for window in batch.windows])
+        lengths = np.array([len(piece) for piece in self.pieces], np.int64)
+        return int(lengths[np.searchsorted(self.distinct_tokens, targets)].sum())
+
     def bounds(self, document: TokenizedDocument) -> NDArray[np.uint32] | None:
         """Which bytes of a document each of its tokens covers, as `text.spans.token_bounds` gives them."""
         return token_bounds(document.document.text, document.tokens, self.distinct_tokens, self.pieces)
@@ -129,32 +135,50 @@ def tokenize(
     Raises:
         CorpusError: nothing can be scored at all.
     """
-    kept, too_short, names = [], [], []
-    for document, tokens in zip(documents, model.tokenize(documents, on_bytes), strict=True):
+    whole, short = as_tokenization(documents, model.tokenize(documents, on_bytes), model, settings)
+    shown = [f"`{printable(each.document.name)}` ({counted(len(each.tokens), 'token')})" for each in short]
+    if whole is None:
+        raise CorpusError(
+            f"no document is long enough to score: {some_of(shown)}",
+            hint="a document needs at least three tokens; `windows='every'` scores the shortest texts"
+            if settings.windows == "perplexity"
+            else "a document needs at least two tokens, or one if the vocabulary adds a BOS",
+        )
+    if not short:
+        return whole, []
+    names = [each.document.name for each in short]
+    return whole, [LeftOut(f"Too short to score, left out: {some_of(shown)}.", "document", *names)]
+
+
+def as_tokenization(
+    documents: Iterable[Document], tokens: Iterable[NDArray[np.int32]], model: Vocabulary, settings: ResolvedSettings
+) -> tuple[Tokenization | None, list[TokenizedDocument]]:
+    """What a model makes of documents whose tokens are known, and those that are too short to be scored.
+
+    Args:
+        documents: any of the corpus.
+        tokens: of each, as the model splits it.
+        model: whose vocabulary that is.
+        settings: resolved for the model.
+
+    Returns:
+        None for a tokenization if nothing can be scored.
+    """
+    kept: list[TokenizedDocument] = []
+    too_short: list[TokenizedDocument] = []
+    for document, own in zip(documents, tokens, strict=True):
         windows = cut_windows(
-            tokens,
+            own,
             rule=settings.windows,
             n_ctx=settings.n_ctx,
             bos=model.info.bos if model.info.add_bos else None,
             max_windows=settings.max_windows,
         )
-        if windows:
-            kept.append(TokenizedDocument(document, tokens, windows))
-        else:
-            too_short.append(f"`{printable(document.name)}` ({counted(len(tokens), 'token')})")
-            names.append(document.name)
+        (kept if windows else too_short).append(TokenizedDocument(document, own, windows))
     if not kept:
-        raise CorpusError(
-            f"no document is long enough to score: {some_of(too_short)}",
-            hint="a document needs at least three tokens; `windows='every'` scores the shortest texts"
-            if settings.windows == "perplexity"
-            else "a document needs at least two tokens, or one if the vocabulary adds a BOS",
-        )
+        return None, too_short
     distinct_tokens = np.unique(np.concatenate([each.tokens for each in kept]))
     batches = make_batches(
         [(each.document.name, each.windows) for each in kept], n_seq_max=settings.n_seq_max, n_ctx=settings.n_ctx
     )
-    whole = Tokenization(kept, batches, distinct_tokens, model.pieces(distinct_tokens))
-    if not names:
-        return whole, []
-    return whole, [LeftOut(f"Too short to score, left out: {some_of(too_short)}.", "document", *names)]
+    return Tokenization(kept, batches, distinct_tokens, model.pieces(distinct_tokens)), too_short

@@ -7,22 +7,24 @@
   const LISTS = ["best", "worst", "divergent", "tail"].filter((way) => document.getElementById(way)); // the last two of a run with `kld`
   const diverges = (way) => way === "divergent" || way === "tail";
 
+  const rowsOf = (family) => (index.families[family].spans ? "span" : "token");
+
   function passage(family, model, way, each) {
     const name = state.loaded.get(family).names[each.document];
     const readable = index.families[family].token_documents.includes(each.document);
     const text = element("span", { class: "quote", dir: "auto" },
       element("span", { class: "quiet" }, each.before), element("mark", { class: diverges(way) ? "k3" : each.sum > 0 ? "g4" : "l4" }, each.text), element("span", { class: "quiet" }, each.after));
-    const facts = element("span", { class: "facts" }, element("b", {}, `${diverges(way) ? significant(each.sum) : signed(each.sum, 2)} nats`), way === "tail" ? " at a token in " : ` over ${count(each.n)} token${each.n === 1 ? "" : "s"} in `, element("code", {}, name));
+    const facts = element("span", { class: "facts" }, element("b", {}, `${diverges(way) ? significant(each.sum) : signed(each.sum, 2)} nats`), way === "tail" ? " at a token in " : ` over ${count(each.n)} ${rowsOf(family)}${each.n === 1 ? "" : "s"} in `, element("code", {}, name));
     return element("li", {}, readable ? element("a", { href: `#read=${family}.${each.document}.${model}.${each.start}` }, facts, text) : element("div", {}, facts, text));
   }
 
-  function totals(place, entries, title) {
+  function totals(place, entries, title, row) {
     const cells = (each) => [
       element("th", { scope: "row" }, element("code", { class: "piece", dir: "auto" }, visible(each.text) || "(empty)")),
       element("td", { class: "number" }, count(each.n)), element("td", { class: "number" }, signed(each.sum, 2)),
       element("td", { class: "number" }, signed(each.sum / each.n, 3)), element("td", { class: "number" }, fixed(each.gain, 2)), element("td", { class: "number" }, fixed(each.loss, 2)),
     ];
-    const head = ["token", "count", "Σ delta", "mean", "Σ gain", "Σ loss"];
+    const head = [row, "count", "Σ delta", "mean", "Σ gain", "Σ loss"];
     document.getElementById(place).replaceChildren(entries.length
       ? element("table", {}, element("caption", { class: "hidden" }, title),
         element("thead", {}, element("tr", {}, ...head.map((text, i) => element("th", { scope: "col", class: i ? "number" : null }, text)))),
@@ -44,8 +46,8 @@
       const found = passages.passages[model]?.[way] ?? [];
       document.getElementById(way).replaceChildren(...(found.length ? found.map((each) => passage(family, model, way, each)) : [element("li", { class: "quiet" }, "none")]));
     }
-    totals("gained", sums.totals[model]?.gained ?? [], "Tokens that gained most");
-    totals("lost", sums.totals[model]?.lost ?? [], "Tokens that lost most");
+    totals("gained", sums.totals[model]?.gained ?? [], "Tokens that gained most", rowsOf(family));
+    totals("lost", sums.totals[model]?.lost ?? [], "Tokens that lost most", rowsOf(family));
   }
 
   document.addEventListener("click", async (event) => {
@@ -62,7 +64,7 @@
       const { names } = await state.documents(family);
       const sum = diverges(which) ? "KL divergence (nats)" : "sum of delta (nats)";
       const rows = passages[model][which].map((each) => [label, names[each.document], each.start, each.end, each.n, each.sum, each.text]);
-      format.saveCsv(`${which}.csv`, [["model", "document", "first position", "last position", "tokens", sum, "text"], ...rows]);
+      format.saveCsv(`${which}.csv`, [["model", "document", "first position", "last position", `${rowsOf(family)}s`, sum, "text"], ...rows]);
     }
   });
 

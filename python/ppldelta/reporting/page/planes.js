@@ -59,8 +59,8 @@
       let gain = 0, loss = 0, weight = 0, n = 0;
       for (const k of state.selection.documents) {
         if ((only !== null && block.category[k] !== only) || !Number.isFinite(block.gain[m][k])) continue;
-        const scale = state.scale(block, k);
-        const w = state.weighting === "documents" ? 1 : state.unit === "bpb" ? block.n_bytes[k] : block.n_scored[k];
+        const scale = state.scale(block, k, m);
+        const w = state.weighting === "documents" ? 1 : state.unit === "bpb" ? block.n_bytes[m][k] : block.n_scored[m][k];
         gain += w * scale * block.gain[m][k]; loss += w * scale * block.loss[m][k]; weight += w; n++;
       }
       if (!weight) continue;
@@ -77,7 +77,7 @@
 
   function showTip(event, family, k, m) {
     const block = state.loaded.get(family);
-    const { element, fixed, signed, perplexity, count, decimals, significant } = format;
+    const { element, fixed, signed, count, decimals, significant } = format;
     const { gain, loss, delta, ref, cmp } = state.numbers(family, k, m);
     const category = index.families[family].categories[block.category[k]];
     const { kld, same } = state.divergence(block, k, m);
@@ -86,9 +86,9 @@
       element("b", {}, block.names[k]),
       element("span", {}, index.families[family].models[m] + (category ? ` · ${category}` : "")),
       element("span", {}, `gain ${fixed(gain, n)}  loss ${fixed(loss, n)}  delta ${signed(delta, n)} ${index.units[state.unit]}`),
-      element("span", {}, `perplexity ${perplexity(ref)} → ${perplexity(cmp)}`),
+      element("span", {}, state.fits(ref, cmp)),
       Number.isNaN(kld) ? "" : element("span", {}, `KL divergence ${significant(kld)}  same top ${fixed(100 * same, 1)}\u00a0%`),
-      element("span", { class: "quiet" }, `${count(block.n_scored[k])} scored tokens${readable(family, k) ? ", click to read" : ""}`),
+      element("span", { class: "quiet" }, `${count(block.n_scored[m][k])} ${index.bits ? "spans" : "scored tokens"}${readable(family, k) ? ", click to read" : ""}`),
     );
     ppldelta.placeTip(event.clientX, event.clientY);
   }

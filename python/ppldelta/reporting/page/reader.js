@@ -4,7 +4,7 @@
   "use strict";
 
   const { state, plots, format, index } = ppldelta;
-  const { element, fixed, signed, perplexity, count, percent, decimals, significant, visible } = format;
+  const { element, fixed, signed, count, percent, decimals, significant, visible } = format;
   const place = Object.fromEntries(["text", "strip", "detail", "scale", "document", "whitespace"].map((id) => [id, document.getElementById(id)]));
   const { delta_shades: DELTA, surprisal_shades: SURPRISAL, kld_shades: KLD } = index.look; // nats where each shade begins
   const BLOCK = 300; // tokens after which the next line break begins a block that is drawn only when it is in view
@@ -13,28 +13,7 @@
   let shown = null; // the document in view: tokens, units of text, log-probabilities
   let history = [], asked = 0;
 
-  // --- data ---------------------------------------------------------------------------------------------------------
-
-  async function load(family, k) {
-    const wanted = [ppldelta.block(`f${family}.d${k}`), ppldelta.block(`f${family}.pieces`), ppldelta.details.load(family, k)];
-    const [block, pieces, detail] = await Promise.all(wanted);
-    const n = block.nll_ref.length;
-    const positions = new Uint32Array(n);
-    const at = new Int32Array(block.token.length).fill(-1); // token → scored token
-    let i = 0;
-    block.start.forEach((start, run) => {
-      for (let pos = start; pos < start + block.length[run]; pos++) {
-        positions[i] = pos;
-        at[block.header.complete === false ? i : pos] = i++;
-      }
-    });
-    const { steps } = index;
-    const inNats = (values, none, step) => Float32Array.from(values, (value) => (value === none ? NaN : value * step));
-    const nll = inNats(block.nll_ref, steps.nll_none, steps.nll);
-    const deltas = index.families[family].models.map((_, m) => inNats(block.delta.subarray(m * n, (m + 1) * n), steps.delta_none, steps.delta));
-    const bytes = (t) => pieces.bytes.subarray(pieces.offset[block.token[t]], pieces.offset[block.token[t] + 1]);
-    return { family, k, n, positions, at, nll, deltas, detail, units: ppldelta.characters(block.token.length, bytes), complete: block.header.complete !== false };
-  }
+  const row = () => (shown.spans ? "span" : "token");
 
   // --- text ---------------------------------------------------------------------------------------------------------
 
@@ -86,12 +65,17 @@
   function summary() {
     const block = state.loaded.get(shown.family);
     const { model, k } = shown;
-    const { gain, loss, delta, ref, cmp } = state.numbers(shown.family, k, model, "nats");
+    const unit = index.bits ? "bpb" : "nats";
+    const { gain, loss, delta, ref, cmp } = state.numbers(shown.family, k, model, unit);
+    const total = (counts) => count(counts[model].reduce((sum, n) => sum + n, 0));
+    const scored = shown.spans
+      ? `${count(shown.n)} spans hold ${total(shown.spans.ref)} of the reference’s ${count(block.n_tokens[k])} tokens and ${total(shown.spans.cmp)} of the model’s.`
+      : `${count(shown.n)} of ${count(block.n_tokens[k])} tokens scored.`;
     const { kld, same } = state.divergence(block, k, model);
     const digits = decimals(gain, loss);
     place.strip.replaceChildren(
       element("code", {}, block.names[k]), ` under `, element("code", {}, index.families[shown.family].models[model]),
-      `: gain ${fixed(gain, digits)}, loss ${fixed(loss, digits)}, delta ${signed(delta, digits)} ${index.units.nats}; perplexity ${perplexity(ref)} → ${perplexity(cmp)}; ${count(shown.n)} of ${count(block.n_tokens[k])} tokens scored.`,
+      `: gain ${fixed(gain, digits)}, loss ${fixed(loss, digits)}, delta ${signed(delta, digits)} ${index.units[unit]}; ${state.fits(ref, cmp)}; ${scored}`,
       Number.isNaN(kld) ? "" : ` KL divergence ${significant(kld)} nats/token, same most probable token at ${fixed(100 * same, 1)}\u00a0%.`,
       Number.isNaN(kld) || shown.detail ? "" : " This file has no room for its divergences by token; as a folder a report holds all.",
     );
@@ -104,6 +88,8 @@
 
   // --- a token ------------------------------------------------------------------------------------------------------
 
+  const tokens = (n) => `${count(n)} token${n === 1 ? "" : "s"}`;
+
   function describe(unit) {
     const scored = scoredOf(unit);
     const head = element("b", {}, `“${visible(unit.text)}”`);
@@ -114,10 +100,11 @@
       const better = delta >= 0;
       const rank = 1 + deltas.reduce((n, other) => n + (better ? other > delta : other < delta), 0);
       return [
-        scored.length > 1 ? element("span", { class: "quiet" }, `token ${part + 1} of ${scored.length}`) : null,
+        scored.length > 1 ? element("span", { class: "quiet" }, `${row()} ${part + 1} of ${scored.length}`) : null,
+        shown.spans ? element("span", {}, `reference ${tokens(shown.spans.ref[shown.model][i])}, model ${tokens(shown.spans.cmp[shown.model][i])}`) : null,
         element("span", {}, `reference ${percent(ref)} → model ${percent(ref + delta)}`),
         element("span", {}, `logp ${fixed(ref)} → ${fixed(ref + delta)}, delta ${signed(delta)} nats`),
-        element("span", { class: "quiet" }, `${better ? "gain" : "loss"} no. ${count(rank)} of ${count(shown.n)} scored tokens, position ${count(shown.positions[i])}`),
+        element("span", { class: "quiet" }, `${better ? "gain" : "loss"} no. ${count(rank)} of ${count(shown.n)} ${shown.spans ? "spans" : "scored tokens"}, position ${count(shown.positions[i])}`),
         ...ppldelta.details.describe(shown.detail, shown.model, i),
       ];
     }).filter(Boolean)];
@@ -170,16 +157,20 @@
     const deltas = shown.deltas[shown.model];
     const step = Math.max(1, Math.ceil(shown.n / MOST_POINTS));
     const x = [], ratio = [], sum = [];
-    let total = 0;
-    for (let i = 0; i < shown.n; i++) {
+    let total = 0, bytes = 0;
+    const even = index.bits ? 0 : 1; // in bits per byte the upper curve is a difference, else a ratio of perplexities
+    shown.rows.forEach((i, at) => {
       total += deltas[i];
-      if (i % step && i < shown.n - 1) continue;
-      x.push(shown.positions[i]); ratio.push(Math.exp(-total / (i + 1))); sum.push(total);
-    }
-    const values = { one: ratio.map(() => 1), below: ratio.map((r) => Math.min(r, 1)), above: ratio.map((r) => Math.max(r, 1)), ratio, sum };
+      const first = shown.positions[i], after = first + (shown.spans?.ref[shown.model][i] ?? 1);
+      for (let t = first; index.bits && shown.complete && t < after; t++) bytes += shown.sizes[t];
+      if (at % step && at < shown.n - 1) return;
+      x.push(first); sum.push(total);
+      ratio.push(index.bits ? -total / Math.LN2 / bytes : Math.exp(-total / (at + 1)));
+    });
+    const values = { one: ratio.map(() => even), below: ratio.map((r) => Math.min(r, even)), above: ratio.map((r) => Math.max(r, even)), ratio, sum };
     for (const trace of figure.data) Object.assign(trace, { x, y: values[trace.meta.curve] });
     const settled = ratio.slice(Math.min(Math.ceil(20 / step), ratio.length >> 2)); // the first tokens would set the scale
-    const [low, high] = [Math.min(1, ...settled), Math.max(1, ...settled)];
+    const [low, high] = [Math.min(even, ...settled), Math.max(even, ...settled)];
     figure.layout.yaxis.range = [low - 0.06 * (high - low || 1), high + 0.06 * (high - low || 1)];
     figure.layout.uirevision = `${shown.family}.${shown.k}.${shown.model}`;
     if (shown.current !== undefined) {
@@ -203,7 +194,7 @@
     let loaded;
     try {
       await state.documents(family);
-      loaded = await load(family, k);
+      loaded = await ppldelta.opened.load(family, k);
     } catch (error) {
       if (ticket === asked) place.strip.textContent = `This document cannot be shown: ${error.message}.`;
       return;
@@ -211,7 +202,7 @@
       if (ticket === asked) place.text.removeAttribute("aria-busy");
     }
     if (ticket !== asked) return; // another one was asked for meanwhile
-    loaded.model = model ?? (state.focus.family === family ? state.focus.model : 0);
+    ppldelta.opened.choose(loaded, model ?? (state.focus.family === family ? state.focus.model : 0));
     shown = loaded;
     history = [];
     place.document.value = `${family}.${k}`;
@@ -278,7 +269,15 @@
         if (first !== undefined) ppldelta.openDocument(state.focus.family, first, { model: state.focus.model });
         return;
       }
-      shown.model = state.focus.model;
+      const changed = shown.model !== state.focus.model;
+      if (changed) ppldelta.opened.choose(shown, state.focus.model);
+      if (changed && shown.spans) {
+        const { scrollTop } = place.text;
+        paint();
+        place.text.scrollTop = scrollTop;
+        history = [];
+        if (shown.current !== undefined) goTo(unitAt(tokenAt(shown.current)), { scroll: false, remember: false });
+      }
       const current = place.text.querySelector(".at");
       if (current) tell(shown.units[current.dataset.u]);
       drawCurve();

@@ -4,7 +4,7 @@
   "use strict";
 
   const { state, format, index } = ppldelta;
-  const { element, fixed, signed, perplexity, count, decimals, significant } = format;
+  const { element, fixed, signed, count, decimals, significant } = format;
   const box = document.getElementById("documents-table");
   const find = document.getElementById("find");
   const ROW = index.look.row; // pixels
@@ -18,9 +18,9 @@
     ["document", "document", (f, k) => state.loaded.get(f).names[k], null],
     ["category", "category", (f, k) => index.families[f].categories[state.loaded.get(f).category[k]], null],
     ["model", "model", (f, k, m) => index.families[f].models[m], null],
-    ["tokens", "n_scored", (f, k) => state.loaded.get(f).n_scored[k], count],
-    ["ppl ref", "ppl_ref", (f, k, m) => state.numbers(f, k, m).ref, perplexity],
-    ["ppl model", "ppl_cmp", (f, k, m) => state.numbers(f, k, m).cmp, perplexity],
+    [index.bits ? "spans" : "tokens", "n_scored", (f, k, m) => state.loaded.get(f).n_scored[m][k], count],
+    [index.bits ? "bpb ref" : "ppl ref", index.bits ? "bpb_ref" : "ppl_ref", (f, k, m) => state.numbers(f, k, m).ref, state.writeFit],
+    [index.bits ? "bpb model" : "ppl model", index.bits ? "bpb_cmp" : "ppl_cmp", (f, k, m) => state.numbers(f, k, m).cmp, state.writeFit],
     ["gain", "gain", (f, k, m) => state.numbers(f, k, m).gain, (value) => fixed(value, digits)],
     ["loss", "loss", (f, k, m) => state.numbers(f, k, m).loss, (value) => fixed(value, digits)],
     ["delta", "delta", (f, k, m) => state.numbers(f, k, m).delta, (value) => signed(value, digits)],

@@ -37,9 +37,12 @@ ppldelta.state = (() => {
       documents.set(family, ppldelta.block(`f${family}.documents`).then((block) => {
         const n = block.names.length;
         const rows = (values) => index.families[family].models.map((_, m) => values.subarray(m * n, (m + 1) * n));
+        // where records are spans, each model has its own; else these are the same for all
+        const either = (values) => (values.length > n ? rows(values) : index.families[family].models.map(() => values));
         const made = { ...block, n, gain: rows(block.gain), loss: rows(block.loss) };
+        for (const name of ["n_scored", "n_bytes", "nll_ref"]) made[name] = either(block[name]);
         if (block.kld) Object.assign(made, { kld: rows(block.kld), n_same: rows(block.n_same) });
-        made.scale = Float64Array.from(block.n_scored, (scored, k) => scored / Math.LN2 / block.n_bytes[k]); // nats/token → bits/byte
+        made.scale = made.n_scored.map((scored, m) => Float64Array.from(scored, (each, k) => each / Math.LN2 / made.n_bytes[m][k])); // nats/token → bits/byte
         state.loaded.set(family, made);
         return made;
       }));
@@ -49,24 +52,29 @@ ppldelta.state = (() => {
   state.loaded = new Map(); // the same, where it is there already
 
   /** What nats per token of a loaded document are in the unit of the moment. */
-  state.scale = (block, k, unit = state.unit) => (unit === "bpb" ? block.scale[k] : 1);
+  state.scale = (block, k, m, unit = state.unit) => (unit === "bpb" ? block.scale[m][k] : 1);
 
   /** Gain and loss of a loaded document under a model, in the unit of the moment: an array, since there are many. */
   state.deltas = (block, k, m, unit = state.unit) => {
-    const scale = state.scale(block, k, unit);
+    const scale = state.scale(block, k, m, unit);
     return [block.gain[m][k] * scale, block.loss[m][k] * scale];
   };
 
-  /** Perplexities of a loaded document under the reference and under a model. */
-  state.perplexities = (block, k, m) => (
-    [Math.exp(block.nll_ref[k]), Math.exp(block.nll_ref[k] - block.gain[m][k] + block.loss[m][k])]
-  );
+  /** Perplexities of a loaded document under the reference and under a model; in a report in bits per byte, these. */
+  state.perplexities = (block, k, m) => {
+    const ref = block.nll_ref[m][k], cmp = ref - block.gain[m][k] + block.loss[m][k];
+    return [ref, cmp].map((nll) => (index.bits ? nll * block.scale[m][k] : Math.exp(nll)));
+  };
+  const { fixed, perplexity } = ppldelta.format;
+  state.writeFit = index.bits ? (value) => fixed(value, 3) : perplexity;
+  /** Both in words. */
+  state.fits = (ref, cmp) => `${index.bits ? "bits per byte" : "perplexity"} ${state.writeFit(ref)} \u2192 ${state.writeFit(cmp)}`;
 
   /** Mean divergence of a loaded document under a model in nats, and at which part of its tokens both find the same
    *  token most probable; NaN where a run has none. */
   state.divergence = (block, k, m) => {
     const kld = block.kld?.[m][k] ?? NaN;
-    return { kld, same: Number.isNaN(kld) || block.n_same[m][k] > block.n_scored[k] ? NaN : block.n_same[m][k] / block.n_scored[k] };
+    return { kld, same: Number.isNaN(kld) || block.n_same[m][k] > block.n_scored[m][k] ? NaN : block.n_same[m][k] / block.n_scored[m][k] };
   };
 
   /** A loaded document's numbers under a model by name: gain, loss and delta in a unit, both perplexities. */
@@ -74,7 +82,7 @@ ppldelta.state = (() => {
     const block = state.loaded.get(family);
     const [gain, loss] = state.deltas(block, k, m, unit);
     const [ref, cmp] = state.perplexities(block, k, m);
-    return { gain, loss, delta: (block.gain[m][k] - block.loss[m][k]) * state.scale(block, k, unit), ref, cmp };
+    return { gain, loss, delta: (block.gain[m][k] - block.loss[m][k]) * state.scale(block, k, m, unit), ref, cmp };
   };
   return state;
 })();

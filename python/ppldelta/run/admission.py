@@ -1,0 +1,170 @@
+"""Which comparisons of a job can be judged against its reference, and how each of them reads the documents.
+
+A comparison that splits the documents as the reference does shares its tokenization, its windows and its rule for the
+beginning of a text. Another one is refused, or with `align="bytes"` reads them in its own way.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from contextlib import AbstractContextManager
+from dataclasses import dataclass, field
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ppldelta.console.progress import Meter, meter
+from ppldelta.engine.remote import RemoteModel
+from ppldelta.errors import LeftOut, ModelError
+from ppldelta.run import cautions, checks
+from ppldelta.run.keys import Keys
+from ppldelta.run.memory import Memory
+from ppldelta.run.settings import ResolvedSettings, Settings
+from ppldelta.run.tokenization import Tokenization, TokenizedDocument, as_tokenization
+from ppldelta.text.alignment import align, whole
+from ppldelta.text.documents import Document
+from ppldelta.wording.names import counted, printable, some_of
+
+
+@dataclass(frozen=True, eq=False)
+class Reading:
+    """How a model reads the documents.
+
+    Attributes:
+        settings: resolved for the model whose tokenization it is.
+        tokenization: the documents in its tokens.
+        keys: of its windows.
+    """
+
+    settings: ResolvedSettings
+    tokenization: Tokenization
+    keys: Keys
+
+
+@dataclass(frozen=True, eq=False)
+class Admission:
+    """Admits the comparisons of a job, one after the other.
+
+    Attributes:
+        asked: the settings, before they are resolved.
+        reference: the model that is the yardstick.
+        reading: how it reads the documents.
+        corpus: `keys.corpus_hash` of its tokenization.
+        memory: what is known of models without loading them.
+        warnings: sentences for the reader.
+        failures: what the comparisons failed with that are left out.
+        admitted: the comparisons that are not, with what they say of themselves.
+        alike: those of them that share the reference's tokenization.
+    """
+
+    asked: Settings
+    reference: RemoteModel
+    reading: Reading
+    corpus: str
+    memory: Memory
+    warnings: list[str] = field(default_factory=list)
+    failures: list[ModelError] = field(default_factory=list)
+    admitted: list[cautions.Said] = field(default_factory=list)
+    alike: list[cautions.Said] = field(default_factory=list)
+
+    def admit(self, comparison: RemoteModel) -> Reading | None:
+        """How a comparison reads the documents; None if it cannot be judged, which is a failure and a warning.
+
+        It is not asked again for what the store knows of it.
+
+        Raises:
+            TokenizerMismatchError: it splits a document into other tokens, and `align` is "tokens".
+        """
+        try:
+            return self._admitted(comparison)
+        except ModelError as error:  # such as a damaged file; the others go on
+            self.failures.append(error)
+            self.warnings.append(checks.left_out(comparison.label, error))
+            return None
+
+    def cautions(self) -> list[str]:
+        """Warnings about the tokenizers of the reference and of what is admitted."""
+        own = self.reference.label, self.reference.info
+        return cautions.no_pre_tokenizer([own, *self.admitted]) + cautions.unlike(own, self.alike)
+
+    def _admitted(self, comparison: RemoteModel) -> Reading:
+        reading, memory, label = self.reading, self.memory, comparison.label
+        sha256 = memory.hashes.known(comparison.source)
+        info = memory.description(sha256)
+        is_stored = sha256 is not None and info is not None and memory.has_all(reading.keys.of(sha256))
+        if info is None or sha256 is None or not is_stored or not memory.is_checked(sha256, self.corpus):
+            info = comparison.info if is_stored else comparison.look()
+            checks.refuse_unscorable(info, label)
+            documents = [each.document for each in reading.tokenization.documents]
+            with tokenizing(documents, memory.progress) as bar:
+                tokens = comparison.tokenize(documents, bar.update)
+            other = checks.first_other_token(reading.tokenization, tokens)
+            if other and self.asked.align == "tokens":
+                checks.refuse_other_tokens(other, label, comparison, self.reference.label, self.reference)
+            if other:
+                reading = self._own(comparison, tokens)
+        self.warnings.extend(checks.beyond_training(info, label, reading.tokenization.longest))
+        self.admitted.append((label, info))
+        if reading is self.reading:
+            self.alike.append((label, info))
+            self.warnings.extend(checks.other_bos(label, info, self.reference.label, self.reference.info))
+        return reading
+
+    def _own(self, comparison: RemoteModel, tokens: Sequence[NDArray[np.int32]]) -> Reading:
+        """How a comparison with another tokenizer reads the documents, without those that cannot be compared.
+
+        Raises:
+            ModelError: none of them can.
+        """
+        label, info, reference = comparison.label, comparison.info, self.reading.tokenization
+        settings = self.asked.resolve(info, comparison.build)
+        read, too_short = as_tokenization([each.document for each in reference.documents], tokens, comparison, settings)
+        if read is None:
+            raise ModelError(f"no document is long enough to score for `{printable(label)}`")
+        own = {each.document.name: each for each in read.documents}
+        without = {_SHORT: [each.document.name for each in too_short], _ALTERED: [], _APART: []}
+        kept: list[TokenizedDocument] = []
+        for expected in reference.documents:
+            if (found := own.get(expected.document.name)) is not None:
+                reason = _in_the_way(reference, expected, read, found)
+                if reason:
+                    without[reason].append(found.document.name)
+                else:
+                    kept.append(found)
+        for reason, names in without.items():
+            if names:
+                what = f"{counted(len(names), 'document')}, {reason}: {some_of([f'`{printable(name)}`' for name in names])}"
+                self.warnings.append(LeftOut(f"`{printable(label)}` is compared without {what}.", "document", *names))
+        if not kept:
+            raise ModelError(
+                f"`{printable(label)}` has another tokenizer than the reference, and no document can be compared",
+                hint="where a tokenizer normalises texts, nobody can tell which bytes a token covers",
+            )
+        if len(kept) < len(own):
+            some_documents, some_tokens = [each.document for each in kept], [each.tokens for each in kept]
+            read, _ = as_tokenization(some_documents, some_tokens, comparison, settings)
+            assert read is not None
+        return Reading(settings, read, Keys(settings, info, comparison.build, read.batches))
+
+
+_SHORT = "too short to score in its tokens"
+_ALTERED = "whose text does not survive its tokenizer or the reference's"
+_APART = "of which both score no common stretch"
+
+
+def _in_the_way(
+    reference: Tokenization, expected: TokenizedDocument, other: Tokenization, found: TokenizedDocument
+) -> str | None:
+    """Why a document of two tokenizations cannot be compared; None if it can."""
+    bounds, other_bounds = reference.bounds(expected), other.bounds(found)
+    if bounds is None or other_bounds is None:
+        return _ALTERED
+    spans = align(bounds, other_bounds)
+    pos, other_pos = (np.concatenate([window.pos for window in each.windows]) for each in (expected, found))
+    return None if (whole(spans.ref, pos) & whole(spans.cmp, other_pos)).any() else _APART
+
+
+def tokenizing(documents: Sequence[Document], progress: bool) -> AbstractContextManager[Meter]:
+    """Shows how far one model is with splitting texts; within a long text it shows only that time passes."""
+    n_bytes = sum(len(document.text) for document in documents)
+    return meter("tokenizing", n_bytes, "byte", brief=True, visible=progress)

@@ -133,7 +133,8 @@ class Admission:
                     kept.append(found)
         for reason, names in without.items():
             if names:
-                what = f"{counted(len(names), 'document')}, {reason}: {some_of([f'`{printable(name)}`' for name in names])}"
+                shown = some_of([f"`{printable(name)}`" for name in names])
+                what = f"{counted(len(names), 'document')}, {reason}: {shown}"
                 self.warnings.append(LeftOut(f"`{printable(label)}` is compared without {what}.", "document", *names))
         if not kept:
             raise ModelError(

@@ -22,8 +22,8 @@ class Setting:
         decides: "numbers" if the log-probability of a token depends on it, so that it belongs to the signature and to
             the store's key; "tokens" if it only chooses which windows are evaluated, so that it belongs to the
             signature; "columns" if it only adds to the result; "rows" if it decides what log-probabilities are summed
-            over; "words" if it only decides how the report tells of a
-            comparison; "speed" if it moves time and memory alone.
+            over; "words" if it only decides how the report tells of a comparison; "speed" if it moves time and memory
+            alone.
         help: a sentence for people; what the command line says of its flag.
         flags: of the command line, with llama.cpp's names if it has the flag; none if it cannot be asked for.
         metavar: what the command line's help writes for its value.

@@ -7,7 +7,7 @@ its tokenization.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Protocol
 
@@ -20,7 +20,7 @@ from ppldelta.run.batches import make_batches
 from ppldelta.run.settings import ResolvedSettings
 from ppldelta.text.documents import Document
 from ppldelta.text.spans import token_bounds
-from ppldelta.text.windows import Batch, Window, cut_windows
+from ppldelta.text.windows import Batch, Window, completion_windows, cut_windows
 from ppldelta.wording.names import counted, printable
 
 
@@ -114,22 +114,32 @@ def tokenize(
         documents: of the corpus.
         model: whose vocabulary splits them.
         settings: resolved for the reference.
-        on_bytes: called with the bytes of text that were split into tokens since the last call.
+        on_bytes: called with the bytes of text that were split into tokens since the last call; prompts are split once
+            more.
 
     Raises:
         CorpusError: nothing can be scored at all.
     """
-    kept, too_short, names = [], [], []
-    for document, tokens in zip(documents, model.tokenize(documents, on_bytes), strict=True):
-        windows = cut_windows(
-            tokens,
-            rule=settings.windows,
-            n_ctx=settings.n_ctx,
-            bos=model.info.bos if model.info.add_bos else None,
-            max_windows=settings.max_windows,
-        )
+    bos = model.info.bos if model.info.add_bos else None
+    all_tokens = model.tokenize(documents, on_bytes)
+    n_prompts = _prompt_tokens(documents, all_tokens, model, on_bytes)
+    kept, too_short, names, cut = [], [], [], []
+    for document, tokens, n_prompt in zip(documents, all_tokens, n_prompts, strict=True):
+        if document.prompt_bytes:
+            windows = completion_windows(tokens, n_prompt=n_prompt, n_ctx=settings.n_ctx, bos=bos)[
+                : settings.max_windows
+            ]
+            if len(tokens) + (bos is not None) - 1 > settings.n_ctx:
+                cut.append(document.name)
+        else:
+            windows = cut_windows(
+                tokens, rule=settings.windows, n_ctx=settings.n_ctx, bos=bos, max_windows=settings.max_windows
+            )
         if windows:
             kept.append(TokenizedDocument(document, tokens, windows))
+        elif document.prompt_bytes:
+            too_short.append(f"`{printable(document.name)}` (no token behind the prompt)")
+            names.append(document.name)
         else:
             too_short.append(f"`{printable(document.name)}` ({counted(len(tokens), 'token')})")
             names.append(document.name)
@@ -143,9 +153,42 @@ def tokenize(
         [(each.document.name, each.windows) for each in kept], n_seq_max=settings.n_seq_max, n_ctx=settings.n_ctx
     )
     whole = Tokenization(kept, batches, distinct_tokens, model.pieces(distinct_tokens))
-    if not names:
-        return whole, []
-    return whole, [LeftOut(f"Too short to score, left out: {_some(too_short)}.", "document", *names)]
+    warnings = [_cut_prompts(cut, settings.n_ctx)] if cut else []
+    if names:
+        warnings.append(LeftOut(f"Too short to score, left out: {_some(too_short)}.", "document", *names))
+    return whole, warnings
+
+
+def _prompt_tokens(
+    documents: Sequence[Document],
+    all_tokens: Sequence[NDArray[np.int32]],
+    model: Vocabulary,
+    on_bytes: Callable[[int], object],
+) -> list[int]:
+    """How many tokens of each document are its prompt: those that it shares from the start with its prompt alone.
+
+    A token that spans the border belongs to the completion, as with lm-evaluation-harness, which moves the spaces at a
+    prompt's end there (`_encode_pair` in its ``lm_eval/api/model.py``).
+    """
+    with_prompt = [i for i, document in enumerate(documents) if document.prompt_bytes]
+    prompts = [replace(documents[i], text=documents[i].text[: documents[i].prompt_bytes]) for i in with_prompt]
+    n_prompts = [0] * len(documents)
+    if not prompts:
+        return n_prompts
+    for i, prompt in zip(with_prompt, model.tokenize(prompts, on_bytes), strict=True):
+        n = min(len(prompt), len(all_tokens[i]))
+        differ = np.flatnonzero(prompt[:n] != all_tokens[i][:n])
+        n_prompts[i] = int(differ[0]) if len(differ) else n
+    return n_prompts
+
+
+def _cut_prompts(names: list[str], n_ctx: int) -> str:
+    """A warning about prompts that do not fit a window together with their completion."""
+    which = f"`{printable(names[0])}`" + (f" and {counted(len(names) - 1, 'other document')}" if names[1:] else "")
+    return (
+        f"Prompt and completion of {which} have more than {n_ctx} tokens: the prompt's beginning is cut off. A larger "
+        "`n_ctx` (`-c`) keeps it, if the model was trained on one."
+    )
 
 
 def _some(names: list[str], most: int = 5) -> str:

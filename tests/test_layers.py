@@ -29,9 +29,9 @@ LOWEST_FIRST = (
 RANK = {name: rank for rank, names in enumerate(LOWEST_FIRST) for name in names}
 INSIDE: dict[str, tuple[str, ...]] = {
     "engine": (
-        *("cpu", "devices", "kernels", "remedies", "kept", "llama_log", "adapters", "native"),
+        *("cpu", "devices", "kernels", "remedies", "kept", "llama_log", "adapters", "native", "chats"),
         *("content", "loaded", "tensors", "recognition", "trusted", "isolated"),
-        *("process", "executor", "lost", "rpc", "local", "worker", "session", "remote", "tool"),
+        *("process", "executor", "lost", "rpc", "local", "worker", "session", "shards", "remote", "tool"),
     ),
     "models": ("source", "identity", "hub", "hub_cache", "hub_errors", "download", "references"),
     "reporting": (
@@ -42,7 +42,19 @@ INSIDE: dict[str, tuple[str, ...]] = {
         *("catalogue", "gallery", "page_figures", "render"),
     ),
     "run": (
-        *("setting", "settings", "batches", "tokenization", "checks", "request", "keys", "memory", "paired", "job"),
+        *(
+            "setting",
+            "settings",
+            "batches",
+            "tokenization",
+            "chats",
+            "checks",
+            "request",
+            "keys",
+            "memory",
+            "paired",
+            "job",
+        ),
         *("kinds", "lockstep", "evaluation", "sample", "variants", "noise", "frames"),
         *("kld_models", "kld_frames", "from_records", "scoring", "dry_run"),
     ),

@@ -40,6 +40,7 @@ RESOLVED = ResolvedSettings(
     top_k=0,
     noise_floor=False,
     kind="auto",
+    chat_template=False,
 )
 
 
@@ -92,7 +93,7 @@ def test_flags_are_those_of_llama_cpp() -> None:
     theirs = [set(re.findall(r"(?<![\w-])--?[a-z-]+", line)) for line in llama_perplexity("--help").stdout.splitlines()]
     ours = {name: set(SETTINGS[name].flags) for name in NAMES}
     assert [name for name, flags in ours.items() if not any(flags <= line for line in theirs)] == [
-        *("windows", "kld", "noise_floor", "kind")
+        *("windows", "kld", "noise_floor", "kind", "chat_template")
     ]
 
 
@@ -171,6 +172,7 @@ def test_nothing_asked_for_is_resolved_from_the_model_and_the_build(info: ModelI
         "windows": "perplexity", "n_ctx": 2048, "max_windows": None, "n_ubatch": 256, "n_outputs_max": 128,
         "n_seq_max": 1, "kv": "f16", "flash_attn": "auto", "swa_full": "false", "n_gpu_layers": 0,
         "threads": None, "kld": False, "top_k": 0, "noise_floor": False, "kind": "auto",
+            "chat_template": False,
     }  # fmt: skip
     on_gpu = on_cpu | {"n_outputs_max": 256, "n_seq_max": N_SEQ_MAX_GPU, "n_gpu_layers": -1}
     assert info.n_ctx_train == 2048

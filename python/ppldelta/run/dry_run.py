@@ -160,6 +160,7 @@ def plan(
     top_k: int = 0,
     noise_floor: bool = False,
     kind: str = "auto",
+    chat_template: bool | str = False,
     store: str | os.PathLike[str] | bool | None = True,
     rpc: str | Iterable[str] | None = None,
     executor: Executor | None = None,
@@ -187,6 +188,7 @@ def plan(
         top_k=top_k,
         noise_floor=noise_floor,
         kind=kind,
+        chat_template=chat_template,
     )
     if files is None:
         raise PpldeltaError(

@@ -19,6 +19,7 @@ from ppldelta.engine.session import Session
 from ppldelta.errors import ModelError, StoreError
 from ppldelta.models.source import ModelSource
 from ppldelta.run import checks
+from ppldelta.run.chats import as_texts, other_templates
 from ppldelta.run.keys import Keys, corpus_hash, engine_of, pair_keys
 from ppldelta.run.memory import Memory
 from ppldelta.run.paired import complete
@@ -171,6 +172,7 @@ def opened(
         keys = Keys(settings, models[0].info, models[0].build, tokenization.batches)
         corpus = corpus_hash(tokenization.documents) if kept else ""
         admitted, of_models = _admit(models, tokenization, keys, corpus, memory)
+        of_models += other_templates(admitted, settings.chat_template)
         located, of_content = _locate(admitted, tokenization, keys, corpus, memory)
         if settings.kld and kept:
             located = _with_pairs(located, kept, settings.top_k)
@@ -212,12 +214,19 @@ def _plan(
 ) -> tuple[ResolvedSettings, Tokenization, list[str]]:
     """What the settings mean here, what is evaluated with them, and warnings."""
     settings = asked.resolve(reference.info, reference.build)
+    with meter("rendering", len(documents), "chat", brief=True, visible=progress) as bar:
+        texts = as_texts(documents, reference, settings.chat_template, bar.update)
+    documents = texts.documents
     with _tokenizing(documents, progress) as bar:
         tokenization, too_short = tokenize(documents, reference, settings, bar.update)
     return (
         settings,
         tokenization,
-        too_short + checks.beyond_training(reference.info, reference.label, tokenization.longest),
+        [
+            *texts.warnings,
+            *too_short,
+            *checks.beyond_training(reference.info, reference.label, tokenization.longest),
+        ],
     )
 
 

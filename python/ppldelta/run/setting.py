@@ -5,6 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
+import numpy as np
+
+from ppldelta.errors import PpldeltaError
+from ppldelta.wording.names import shown_type
+
 INT_MAX = 2**31 - 1
 """What llama.cpp's int32 holds."""
 
@@ -25,6 +30,8 @@ class Setting:
         most: the greatest one; None if there is no limit.
         choices: what it may be if it is no number.
         words: what the command line takes for the default, as llama.cpp does.
+        file: whether it may also be the path of a file, where True and False leave that open.
+        quiet: whether the signature is silent about its default, as it was before there was this setting.
     """
 
     decides: Literal["numbers", "tokens", "columns", "words", "speed"]
@@ -35,8 +42,34 @@ class Setting:
     most: int | None = INT_MAX
     choices: tuple[str, ...] | None = None
     words: tuple[str, ...] = ()
+    file: bool = False
+    quiet: bool = False
 
     @property
     def metadata(self) -> dict[str, Setting]:
         """As the metadata of a dataclass's field."""
         return {"setting": self}
+
+    def check_type(self, name: str, value: object, default: object) -> None:
+        """
+        Args:
+            name: the setting's.
+            value: what was asked for.
+            default: what stands for it if nothing is asked for.
+
+        Raises:
+            PpldeltaError: the value is of a wrong type.
+        """
+        if self.choices:
+            if not isinstance(value, str):
+                raise PpldeltaError(f"`{name}` must be a str, got {shown_type(value)}")
+        elif self.file:
+            if not isinstance(value, (bool, str)) or value == "":
+                raise PpldeltaError(f"`{name}` must be True, False or the path of a file, got {shown_type(value)}")
+        elif isinstance(default, bool):
+            if not isinstance(value, (bool, np.bool_)):
+                raise PpldeltaError(f"`{name}` must be True or False, got {shown_type(value)}")
+        elif (value is not None or default is not None) and (
+            isinstance(value, bool) or not isinstance(value, (int, np.integer))
+        ):
+            raise PpldeltaError(f"`{name}` must be a whole number, got {shown_type(value)}")

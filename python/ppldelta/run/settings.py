@@ -17,7 +17,7 @@ from ppldelta.errors import PpldeltaError
 from ppldelta.family import Signature
 from ppldelta.run.setting import Setting
 from ppldelta.text.windows import N_CTX_MIN, RULES, check_arguments, default_n_ctx
-from ppldelta.wording.names import printable, shown_type
+from ppldelta.wording.names import printable
 
 DEFAULT_N_UBATCH = 256
 """As fast as llama.cpp's 512 within 2 % (see `N_OUTPUTS_MAX_CPU` for how), with half of its memory per token."""
@@ -153,19 +153,20 @@ class Settings:
         ).metadata,
     )
 
+    chat_template: bool | str = field(
+        default=False,
+        metadata=Setting(
+            decides="tokens",
+            help="make texts of chats, and of prompts with their completions, by the reference's own chat template",
+            flags=("--chat-template",),
+            file=True,
+            quiet=True,
+        ).metadata,
+    )
+
     def __post_init__(self) -> None:
         for each in fields(self):
-            value, known = getattr(self, each.name), SETTINGS[each.name]
-            if known.choices:
-                if not isinstance(value, str):
-                    raise PpldeltaError(f"`{each.name}` must be a str, got {shown_type(value)}")
-            elif isinstance(each.default, bool):
-                if not isinstance(value, (bool, np.bool_)):
-                    raise PpldeltaError(f"`{each.name}` must be True or False, got {shown_type(value)}")
-            elif value is None and each.default is None:
-                continue
-            elif isinstance(value, bool) or not isinstance(value, (int, np.integer)):
-                raise PpldeltaError(f"`{each.name}` must be a whole number, got {shown_type(value)}")
+            SETTINGS[each.name].check_type(each.name, getattr(self, each.name), each.default)
         _check_ranges(self)
 
     def resolve(self, info: ModelInfo, build: Build) -> ResolvedSettings:
@@ -195,6 +196,7 @@ class Settings:
             top_k=min(int(self.top_k), info.n_vocab),
             noise_floor=bool(self.noise_floor),
             kind=self.kind,
+            chat_template=self.chat_template,
         )
 
 
@@ -260,6 +262,7 @@ class ResolvedSettings:
     top_k: int
     noise_floor: bool
     kind: str
+    chat_template: bool | str
 
     def __post_init__(self) -> None:
         _check_ranges(self)
@@ -291,8 +294,8 @@ class ResolvedSettings:
         """
         parts = {"ppldelta": build.version, "llama.cpp": build.llama_cpp_commit, "patches": build.patches_hash}
         for each in fields(self):
-            if SETTINGS[each.name].decides in ("numbers", "tokens"):
-                value = getattr(self, each.name)
+            value, known = getattr(self, each.name), SETTINGS[each.name]
+            if known.decides in ("numbers", "tokens") and not (known.quiet and value == getattr(Settings, each.name)):
                 parts[each.name] = "all" if value in (None, ALL_LAYERS) else str(value)
         parts["backend"] = "+".join(name.split(":")[0] for name in build.devices)
         parts["kernels"] = build.kernels
@@ -320,7 +323,7 @@ def _check_ranges(settings: Settings | ResolvedSettings) -> None:
         if known.choices and value not in known.choices:
             names = ", ".join(f"`{choice}`" for choice in known.choices)
             raise PpldeltaError(f"`{each.name}` must be one of {names}, got `{printable(value)}`")
-        if known.choices or value is None or isinstance(value, (bool, np.bool_)) or known.most is None:
+        if known.choices or value is None or isinstance(value, (bool, np.bool_, str)) or known.most is None:
             continue
         if not known.least <= value <= known.most:
             raise PpldeltaError(f"`{each.name}` must lie between {known.least} and {known.most}, got {value}")

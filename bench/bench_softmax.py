@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 import harness
 from ppldelta import _core
-from ppldelta.run.settings import N_OUTPUTS_MAX_CPU
+from ppldelta.run.limits import N_OUTPUTS_MAX_CPU
 
 N_VOCAB = 151_936
 

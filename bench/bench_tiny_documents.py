@@ -17,7 +17,7 @@ import ppldelta
 from make_model import cached
 from ppldelta.engine.native import Model, Scorer
 from ppldelta.run.batches import shared_batches
-from ppldelta.run.settings import DEFAULT_N_UBATCH, N_SEQ_MAX_GPU
+from ppldelta.run.limits import DEFAULT_N_UBATCH, N_SEQ_MAX_GPU
 from ppldelta.text.windows import Window, cut_windows
 from texts import text
 

@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from package import PACKAGE, require
-from ppldelta.run.settings import DEFAULT_N_UBATCH, N_OUTPUTS_MAX_CPU
+from ppldelta.run.limits import DEFAULT_N_UBATCH, N_OUTPUTS_MAX_CPU
 from ppldelta.text.windows import Window
 
 MICRO_BATCH = {"n_ubatch": DEFAULT_N_UBATCH, "n_outputs_max": N_OUTPUTS_MAX_CPU}

@@ -14,7 +14,7 @@ from gpu_device import Device, rate, threads, windows
 from ppldelta import _core
 from ppldelta.engine.native import Model, Scorer
 from ppldelta.run.batches import shared_batches
-from ppldelta.run.settings import DEFAULT_N_UBATCH, N_SEQ_MAX_GPU
+from ppldelta.run.limits import DEFAULT_N_UBATCH, N_SEQ_MAX_GPU
 
 MOST_OVER_FORWARD = 1.03
 """The most that scoring may cost, in times of decoding alone with the same output rows."""

@@ -268,13 +268,13 @@ model_info model::info() const {
     return info;
 }
 
-std::vector<int32_t> model::tokenize(std::string_view text) const {
+std::vector<int32_t> model::tokenize(std::string_view text, bool parse_special) const {
     const llama_vocab * v = vocab();
 
     std::vector<int32_t> tokens(text.size() + 8);
     const auto run = [&] {
         return llama_tokenize(v, text.data(), static_cast<int32_t>(text.size()), tokens.data(),
-                              static_cast<int32_t>(tokens.size()), /*add_special*/ true, /*parse_special*/ false);
+                              static_cast<int32_t>(tokens.size()), /*add_special*/ true, parse_special);
     };
     int32_t n = run();
     if (n < 0) { // a vocabulary that makes more tokens than bytes says how many
@@ -290,6 +290,21 @@ std::vector<int32_t> model::tokenize(std::string_view text) const {
         tokens.erase(tokens.begin());
     }
     return tokens;
+}
+
+std::vector<std::string> model::control_tokens() const {
+    std::vector<std::string> names;
+    for (int32_t token = 0; token < n_vocab(); token++) {
+        const int attributes = llama_vocab_get_attr(vocab(), token);
+        if (attributes & (LLAMA_TOKEN_ATTR_CONTROL | LLAMA_TOKEN_ATTR_UNKNOWN)) { // see tokenizer_st_partition
+            names.emplace_back(llama_vocab_get_text(vocab(), token));
+        }
+    }
+    return names;
+}
+
+std::string model::chat_template() const {
+    return meta_value(handle_.get(), "tokenizer.chat_template");
 }
 
 adapter::adapter(std::shared_ptr<const model> m, const std::string & path) :

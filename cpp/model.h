@@ -70,8 +70,15 @@ class model {
     model_info info() const;
 
     // Tokens of `text`, with what the vocabulary puts around a text (an EOS, say) but without a leading BOS, which
-    // the window rules place themselves. Special tokens that are spelt out in the text are read as plain text.
-    std::vector<int32_t> tokenize(std::string_view text) const;
+    // the window rules place themselves. Special tokens that are spelt out in the text are read as plain text, unless
+    // `parse_special` says otherwise.
+    std::vector<int32_t> tokenize(std::string_view text, bool parse_special) const;
+
+    // How the vocabulary spells its control tokens, those that a text does not hold unless `parse_special` says so.
+    std::vector<std::string> control_tokens() const;
+
+    // The template that turns messages into a text; empty where the file has none.
+    std::string chat_template() const;
 
     // The bytes that a token stands for.
     std::string piece(int32_t token) const;

@@ -3,6 +3,7 @@
 // sentinel: failures are C++ exceptions, which pybind11 turns into Python's RuntimeError.
 #include "module.h"
 
+#include "chat.h"
 #include "kernels.h"
 #include "logits.h"
 #include "model.h"
@@ -55,14 +56,41 @@ py::dict info_dict(const ppldelta::model & model) {
     return d;
 }
 
-array<int32_t> tokenize(const ppldelta::model & model, const py::bytes & text) {
+array<int32_t> tokenize(const ppldelta::model & model, const py::bytes & text, bool parse_special) {
     const auto           view = static_cast<std::string_view>(text);
     std::vector<int32_t> tokens;
     {
         const py::gil_scoped_release release;
-        tokens = model.tokenize(view);
+        tokens = model.tokenize(view, parse_special);
     }
     return array<int32_t>(static_cast<py::ssize_t>(tokens.size()), tokens.data());
+}
+
+py::list control_tokens(const ppldelta::model & model) {
+    py::list list;
+    for (const auto & name : model.control_tokens()) {
+        list.append(py::bytes(name));
+    }
+    return list;
+}
+
+// The parts of a render as tuples (text, whether it comes from a message's content).
+py::list render(const ppldelta::chat_template & chat, const std::vector<std::pair<std::string, std::string>> & messages,
+                bool generate, const std::string & bos, const std::string & eos) {
+    std::vector<ppldelta::rendered_part> parts;
+    {
+        const py::gil_scoped_release          release;
+        std::vector<ppldelta::chat_message> list;
+        for (const auto & [role, content] : messages) {
+            list.push_back({ role, content });
+        }
+        parts = chat.render(list, generate, bos, eos);
+    }
+    py::list list;
+    for (const auto & part : parts) {
+        list.append(py::make_tuple(py::bytes(part.text), part.content));
+    }
+    return list;
 }
 
 py::list pieces(const ppldelta::model & model, const array<int32_t> & tokens) {
@@ -243,8 +271,14 @@ PYBIND11_MODULE(_core, m) {
         .def("info", &info_dict)
         .def_property_readonly("n_embd", [](const ppldelta::model & model) { return llama_model_n_embd(model.get()); })
         .def_property_readonly("n_layer", [](const ppldelta::model & model) { return llama_model_n_layer(model.get()); })
-        .def("tokenize", &tokenize, py::arg("text"))
+        .def("tokenize", &tokenize, py::arg("text"), py::arg("parse_special") = false)
+        .def("control_tokens", &control_tokens)
+        .def("chat_template", [](const ppldelta::model & model) { return py::bytes(model.chat_template()); })
         .def("pieces", &pieces, py::arg("tokens"));
+
+    py::class_<ppldelta::chat_template>(m, "ChatTemplate")
+        .def(py::init<const std::string &>(), py::arg("source"))
+        .def("render", &render, py::arg("messages"), py::arg("generate"), py::arg("bos"), py::arg("eos"));
 
     py::class_<ppldelta::adapter, std::shared_ptr<ppldelta::adapter>>(m, "Adapter")
         .def(py::init<std::shared_ptr<ppldelta::model>, const std::string &>(), py::arg("model"), py::arg("path"),

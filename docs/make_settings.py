@@ -31,6 +31,8 @@ def arguments() -> dict[str, str]:
 
 def values(known: Setting, default: object) -> str:
     """What a setting may be."""
+    if known.file:
+        return "`True`, `False`, or the path of a file (`--chat-template-file`)"
     if default is False:
         return "`True`, `False`"
     if known.choices:

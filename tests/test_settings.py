@@ -18,7 +18,8 @@ from ppldelta.commands.arguments import parser
 from ppldelta.engine.loaded import ContextSize
 from ppldelta.engine.native import Build, Model, ModelInfo, build
 from ppldelta.run.keys import engine_of
-from ppldelta.run.settings import N_SEQ_MAX_GPU, SETTINGS, ResolvedSettings, Settings
+from ppldelta.run.limits import N_SEQ_MAX_GPU
+from ppldelta.run.settings import SETTINGS, ResolvedSettings, Settings
 
 ROOT = Path(__file__).parents[1]
 NAMES = [each.name for each in fields(Settings)]
@@ -41,6 +42,7 @@ RESOLVED = ResolvedSettings(
     top_k=0,
     noise_floor=False,
     kind="auto",
+    chat_template=False,
 )
 
 
@@ -93,7 +95,7 @@ def test_flags_are_those_of_llama_cpp() -> None:
     theirs = [set(re.findall(r"(?<![\w-])--?[a-z-]+", line)) for line in llama_perplexity("--help").stdout.splitlines()]
     ours = {name: set(SETTINGS[name].flags) for name in NAMES}
     assert [name for name, flags in ours.items() if not any(flags <= line for line in theirs)] == [
-        *("windows", "align", "kld", "noise_floor", "kind")
+        *("windows", "align", "kld", "noise_floor", "kind", "chat_template")
     ]
 
 
@@ -174,6 +176,7 @@ def test_nothing_asked_for_is_resolved_from_the_model_and_the_build(info: ModelI
         "windows": "every", "n_ctx": 2048, "max_windows": None, "n_ubatch": 256, "n_outputs_max": 128,
         "n_seq_max": 1, "kv": "f16", "flash_attn": "auto", "swa_full": "false", "n_gpu_layers": 0,
         "threads": None, "align": "tokens", "kld": False, "top_k": 0, "noise_floor": False, "kind": "auto",
+            "chat_template": False,
     }  # fmt: skip
     on_gpu = on_cpu | {"n_outputs_max": 256, "n_seq_max": N_SEQ_MAX_GPU, "n_gpu_layers": -1}
     assert info.n_ctx_train == 2048

@@ -1,6 +1,6 @@
 """Types of the native extension (cpp/module.cpp). Arguments are trusted: `engine.native` validates them."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -22,8 +22,20 @@ class Model:
     @property
     def n_layer(self) -> int: ...
     def info(self) -> dict[str, Any]: ...
-    def tokenize(self, text: bytes) -> NDArray[np.int32]: ...
+    def tokenize(self, text: bytes, parse_special: bool = False) -> NDArray[np.int32]: ...
+    def control_tokens(self) -> list[bytes]: ...
+    def chat_template(self) -> bytes: ...
     def pieces(self, tokens: NDArray[np.int32]) -> list[bytes]: ...
+
+class ChatTemplate:
+    def __init__(self, source: str) -> None: ...
+    def render(
+        self,
+        messages: Sequence[tuple[str, ...]],  # role, content
+        generate: bool,
+        bos: bytes,
+        eos: bytes,
+    ) -> list[tuple[bytes, bool]]: ...  # a part, and whether it is from a content
 
 class Adapter:
     def __init__(self, model: Model, path: bytes) -> None: ...

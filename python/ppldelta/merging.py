@@ -66,7 +66,7 @@ def _on_common_bytes(result: Result) -> Result:
     if not common.n_bytes:
         return replace(result, warnings=[*result.warnings, *map(str, warnings)])
     there = common.tokens.select("family", "document").unique().with_columns(pl.all().cast(pl.String))
-    corpus = result.documents.select(*schema.CORPUS).unique(maintain_order=True)
+    corpus = result.documents.select(*schema.CORPUS, *schema.GROUPS).unique(maintain_order=True)
     same = make_result(
         common.tokens,
         result.pieces,

@@ -76,6 +76,12 @@ CORPUS: dict[str, pl.DataType] = {
     "n_tokens": pl.UInt32(),  # of the whole document, without BOS
 }
 
+GROUPS: dict[str, pl.DataType] = {
+    "group": pl.String(),  # what several rows of a table have in common, such as their prompt
+    "label": pl.String(),  # which completion of its group one is, such as "comply"
+}
+"""Further columns of a corpus that has rows of tables; null where a row, or a text of its own, says nothing."""
+
 _LEVELS = {
     "kld": ("min", "p001", "p01", "p05", "p10", "p50", "p90", "p95", "p99", "p999", "max"),
     "dp": ("min", "p001", "p01", "p05", "p10", "p25", "p50", "p75", "p90", "p95", "p99", "p999", "max"),
@@ -127,6 +133,7 @@ DOCUMENTS: dict[str, pl.DataType] = {
     "category": pl.String(),
     "n_tokens": pl.UInt32(),
     **_METRICS,
+    **GROUPS,
 }
 
 _TAIL = tuple(name for names in PERCENTILES.values() for name in names)
@@ -188,7 +195,7 @@ DIFFERENCES: dict[str, pl.DataType] = {
 
 ADDED_LATER: dict[str, tuple[str, ...]] = {
     "tokens": ("byte_start", "byte_end", "n_tokens_ref", "n_tokens_cmp", *PAIR, *TOPS),
-    "documents": (*_LATER, *_MOMENTS, *_TAIL),
+    "documents": (*_LATER, *_MOMENTS, *_TAIL, *GROUPS),
     "models": (
         *(*_LATER, *_MOMENTS, *_TAIL),
         *(f"{name}_{end}" for name in (*_WITH_INTERVALS_LATER, *PERCENTILE_INTERVALS) for end in ("low", "high")),

@@ -70,7 +70,7 @@ from ppldelta.analysis.scores import LN2, SUMS, TOKENS_ONLY, by_name, document_s
 from ppldelta.analysis.tails import Tails, no_tails
 from ppldelta.analysis.uncertainty import DOCUMENTS_MIN, LEVEL, N_RESAMPLES, SEED, percentile_interval, resampled_sums
 from ppldelta.errors import ResultError
-from ppldelta.schema import DOCUMENTS, INTERVALS, MODELS, WEIGHTINGS
+from ppldelta.schema import DOCUMENTS, GROUPS, INTERVALS, MODELS, WEIGHTINGS
 
 _SLICE = 1 << 20  # tokens at a time: the float64 columns of one slice, not of 100 million tokens
 _KEYS = ["family", "model", "document"]
@@ -85,7 +85,8 @@ def document_metrics(
         tokens: the token records, columns of `schema.TOKENS`; of the log-probabilities only ``logp_ref`` and
             ``logp_cmp`` are read.
         pieces: bytes of each family's tokens, `schema.PIECES`; a row for every token that occurs.
-        corpus: `schema.CORPUS`; a row for every document that occurs. Documents without a token are left out.
+        corpus: `schema.CORPUS`, and if it says so `schema.GROUPS`; a row for every document that occurs. Documents
+            without a token are left out.
         tails: what `tails.find_tails` gives of the same records; without it, the percentiles are null.
 
     Returns:
@@ -108,6 +109,9 @@ def document_metrics(
     sums = pl.concat(parts).group_by(_KEYS, maintain_order=True).agg(pl.col("n_kld", *SUMS).sum())
     sums = sums.with_columns(pl.col(_KEYS).cast(pl.String()))
 
+    corpus = corpus.with_columns(
+        pl.lit(None, GROUPS[name]).alias(name) for name in GROUPS if name not in corpus.columns
+    )
     documents = sums.join(corpus, on=["family", "document"], how="left")
     if documents["n_tokens"].null_count():
         missing = documents.filter(pl.col("n_tokens").is_null())["document"][0]

@@ -69,8 +69,9 @@ def _add_score(commands: argparse._SubParsersAction[_Parser], common: _Parser) -
         "corpus",
         nargs="+",
         metavar="CORPUS",
-        help="a folder, files, or a quoted glob; a document's category is its first folder. None with a .kld file as "
-        "--ref, which brings its own tokens",
+        help="a folder, files, or a quoted glob; a document's category is its first folder. Of .jsonl, .ndjson and "
+        ".parquet files each row is a document: `text`, `prompt` with `completion`, or `messages`. None with a .kld "
+        "file as --ref, which brings its own tokens",
     )
     corpus.required = False  # with nargs="*" argparse takes none where flags come first, and refuses what follows them
     score.add_argument(
@@ -102,6 +103,13 @@ def _add_score(commands: argparse._SubParsersAction[_Parser], common: _Parser) -
     )
     for each in fields(Settings):
         flags.add_setting(score, each.name, each.default)
+    score.add_argument(
+        "--chat-template-file",
+        dest="chat_template",
+        default=False,
+        metavar="FILE",
+        help="the same, by the chat template in a file, in Jinja",
+    )
     flags.add_dask(score)
     score.add_argument(
         "--rpc",

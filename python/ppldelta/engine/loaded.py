@@ -10,6 +10,7 @@ from enum import Enum, auto
 import loky
 
 from ppldelta.engine import content, native
+from ppldelta.engine.chats import Chats
 from ppldelta.engine.native import Model, Scorer
 from ppldelta.errors import ModelError
 from ppldelta.models.source import ModelSource
@@ -114,6 +115,7 @@ class _Loaded:
     def __init__(self, pinned: PinnedSource, weights: bool) -> None:
         self.model = Model(pinned.source.path, n_gpu_layers=pinned.n_gpu_layers, vocab_only=not weights)
         self.size_bytes = self.model.info.size_bytes if weights else 0
+        self.chats = Chats(self.model)
         self._scorer: tuple[ContextSize, PinnedSource, Scorer] | None = None
 
     def scorer(self, size: ContextSize, pinned: PinnedSource) -> Scorer:
@@ -141,6 +143,8 @@ class OnShelf:
     def __init__(self, loaded: _Loaded, pinned: PinnedSource) -> None:
         self.model = loaded.model
         """Without adapters; it tokenizes as the model does, and says the same of itself."""
+        self.chats = loaded.chats
+        """What the model makes of chats."""
         self._loaded, self._pinned = loaded, pinned
 
     def scorer(self, size: ContextSize) -> Scorer:

@@ -155,8 +155,8 @@ class Model:
             self._core = _core.Model(os.fsencode(path), n_gpu_layers, vocab_only)
         self.info = ModelInfo.of(self._core.info())
 
-    def tokenize(self, text: bytes) -> NDArray[np.int32]:
-        """Tokens of a UTF-8 text, shape [n_tokens], without the BOS that the vocabulary may add.
+    def tokenize(self, text: bytes, *, special: bool = False) -> NDArray[np.int32]:
+        """Tokens of a UTF-8 text, shape [n_tokens], without the BOS that the vocabulary may add; `special` ones parsed.
 
         Raises:
             ModelError: the tokenizer fails, or the text is longer than its 32-bit lengths allow.
@@ -164,7 +164,7 @@ class Model:
         if len(text) > _LONGEST_TEXT:
             raise ModelError(f"a text of {len(text)} bytes is too long for llama.cpp's tokenizer", hint="split it")
         with guard(f"the tokenizer of `{printable(self.path)}` fails"):
-            return self._core.tokenize(text)
+            return self._core.tokenize(text, special)
 
     def pieces(self, tokens: NDArray[np.int32]) -> list[bytes]:
         """The bytes of each token; a character may be spread over several. Others than the vocabulary's: ValueError."""

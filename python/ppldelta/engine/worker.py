@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 
 from ppldelta import posix
 from ppldelta.engine import kept, llama_log, looking, native, process, trusted
+from ppldelta.engine.chats import ChatFacts, Rendered
 from ppldelta.engine.kept import KeptRows
 from ppldelta.engine.loaded import ContextSize, PinnedSource, Shelf, Weights
 from ppldelta.engine.looking import Looked, View
@@ -25,6 +26,8 @@ from ppldelta.engine.native import Build, ModelInfo
 from ppldelta.engine.recognition import Recognition, recognise
 from ppldelta.engine.trusted import Trust
 from ppldelta.errors import ModelError, PpldeltaError
+from ppldelta.text.document import Message
+from ppldelta.text.special import Spelt
 from ppldelta.text.windows import Batch
 from ppldelta.wording.names import printable
 
@@ -130,14 +133,31 @@ def describe(run: int, pinned: PinnedSource, weights: Weights) -> Described:
     return Described(loaded.model.info, native.build())
 
 
-def tokenize(run: int, pinned: PinnedSource, first: int, texts: Sequence[bytes]) -> list[NDArray[np.int32]]:
+def tokenize(run: int, pinned: PinnedSource, first: int, texts: Sequence[bytes | Spelt]) -> list[NDArray[np.int32]]:
     """Tokens of texts; `first` is the number of the first text among the caller's documents."""
-    model = _shelf.get(pinned, Weights.NOT_NEEDED).model
+    loaded = _shelf.get(pinned, Weights.NOT_NEEDED)
     tokens = []
     for item, text in enumerate(texts, first):
         _show(run, item)
-        tokens.append(model.tokenize(text))
+        tokens.append(loaded.chats.tokenize(text) if isinstance(text, Spelt) else loaded.model.tokenize(text))
     return tokens
+
+
+def chat_facts(run: int, pinned: PinnedSource) -> ChatFacts:
+    """What a model says of chats."""
+    return _shelf.get(pinned, Weights.NOT_NEEDED).chats.facts
+
+
+def render(
+    run: int, pinned: PinnedSource, first: int, template: str, chats: Sequence[Sequence[Message]]
+) -> list[Rendered | str]:
+    """Chats as texts (`Chats.render`); `first` is the number of the first one among the caller's documents.
+
+    Raises:
+        ModelError: the template cannot be parsed.
+    """
+    _show(run, first)
+    return _shelf.get(pinned, Weights.NOT_NEEDED).chats.render(template, chats)
 
 
 def recognised(run: int, reference: PinnedSource, comparison: PinnedSource) -> Recognition:

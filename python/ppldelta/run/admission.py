@@ -20,7 +20,7 @@ from ppldelta.run import cautions, checks
 from ppldelta.run.keys import Keys
 from ppldelta.run.memory import Memory
 from ppldelta.run.settings import ResolvedSettings, Settings
-from ppldelta.run.tokenization import Tokenization, TokenizedDocument, as_tokenization
+from ppldelta.run.tokenization import Tokenization, TokenizedDocument, as_tokenization, cut_prompts
 from ppldelta.text.alignment import align, whole
 from ppldelta.text.documents import Document
 from ppldelta.wording.names import counted, printable, some_of
@@ -85,7 +85,9 @@ class Admission:
     def cautions(self) -> list[str]:
         """Warnings about the tokenizers of the reference and of what is admitted."""
         own = self.reference.label, self.reference.info
-        return cautions.no_pre_tokenizer([own, *self.admitted]) + cautions.unlike(own, self.alike)
+        return cautions.no_pre_tokenizer([own, *self.admitted]) + cautions.unlike(
+            own, self.alike, templates=not self.asked.chat_template
+        )
 
     def _admitted(self, comparison: RemoteModel) -> Reading:
         reading, memory, label = self.reading, self.memory, comparison.label
@@ -118,7 +120,9 @@ class Admission:
         """
         label, info, reference = comparison.label, comparison.info, self.reading.tokenization
         settings = self.asked.resolve(info, comparison.build)
-        read, too_short = as_tokenization([each.document for each in reference.documents], tokens, comparison, settings)
+        read, too_short, cut = as_tokenization(
+            [each.document for each in reference.documents], tokens, comparison, settings
+        )
         if read is None:
             raise ModelError(f"no document is long enough to score for `{printable(label)}`")
         own = {each.document.name: each for each in read.documents}
@@ -143,8 +147,9 @@ class Admission:
             )
         if len(kept) < len(own):
             some_documents, some_tokens = [each.document for each in kept], [each.tokens for each in kept]
-            read, _ = as_tokenization(some_documents, some_tokens, comparison, settings)
+            read = as_tokenization(some_documents, some_tokens, comparison, settings).whole
             assert read is not None
+        self.warnings.extend(cut_prompts(cut, settings.n_ctx))
         return Reading(settings, read, Keys(settings, info, comparison.build, read.batches))
 
 

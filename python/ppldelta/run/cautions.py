@@ -85,16 +85,17 @@ def lacks_pre_tokenizer(info: ModelInfo) -> bool:
     return info.tokenizer in _BYTE_PAIRS and info.pre_tokenizer in _NONE_NAMED
 
 
-def unlike(reference: Said, comparisons: Sequence[Said]) -> list[str]:
+def unlike(reference: Said, comparisons: Sequence[Said], *, templates: bool = True) -> list[str]:
     """Warnings that name the comparisons whose pre-tokenizer, special tokens or chat template are not the reference's.
 
     Comparisons of which the same is to be said share a sentence. The rule for the beginning of a text is not among it
-    (`run.checks.other_bos`).
+    (`run.checks.other_bos`), nor are chat templates if `templates` is false: where one is applied, `run.chats` speaks.
     """
     label, own = reference
     found: dict[str, list[str]] = {}
     for name, info in comparisons:
-        for finding in (_pre_tokenizer(own, info), _special_tokens(own, info), _chat_template(own, info)):
+        of_chats = _chat_template(own, info) if templates else ""
+        for finding in (_pre_tokenizer(own, info), _special_tokens(own, info), of_chats):
             if finding:
                 found.setdefault(finding, []).append(name)
     return [

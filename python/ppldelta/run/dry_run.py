@@ -24,9 +24,10 @@ from ppldelta.models.references import ModelLike
 from ppldelta.run import job
 from ppldelta.run.checks import left_out
 from ppldelta.run.job import Job, Participant
+from ppldelta.run.limits import DEFAULT_N_UBATCH
 from ppldelta.run.noise import NoiseFloor
 from ppldelta.run.request import Request
-from ppldelta.run.settings import DEFAULT_N_UBATCH, Settings
+from ppldelta.run.settings import Settings
 from ppldelta.text.documents import Files
 from ppldelta.text.windows import Batch, Window
 from ppldelta.wording import numbers
@@ -163,6 +164,7 @@ def plan(
     top_k: int = 0,
     noise_floor: bool = False,
     kind: str = "auto",
+    chat_template: bool | str = False,
     store: str | os.PathLike[str] | bool | None = True,
     rpc: str | Iterable[str] | None = None,
     executor: Executor | None = None,
@@ -191,6 +193,7 @@ def plan(
         top_k=top_k,
         noise_floor=noise_floor,
         kind=kind,
+        chat_template=chat_template,
     )
     if files is None:
         raise PpldeltaError(

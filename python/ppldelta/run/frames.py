@@ -49,8 +49,10 @@ def as_result(
             "document": [each.document.name for each in documents],
             "category": [each.document.category for each in documents],
             "n_tokens": [len(each.tokens) for each in documents],
+            "group": [each.document.group for each in documents],
+            "label": [each.document.label for each in documents],
         },
-        schema=schema.CORPUS,
+        schema={**schema.CORPUS, **schema.GROUPS},
     )
     texts = pl.DataFrame(
         {

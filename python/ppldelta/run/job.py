@@ -12,6 +12,7 @@ from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, replace
 from functools import partial
 
+from ppldelta.console.progress import meter
 from ppldelta.engine.native import Build, ModelInfo
 from ppldelta.engine.remote import RemoteModel
 from ppldelta.engine.session import Session
@@ -19,6 +20,7 @@ from ppldelta.errors import StoreError
 from ppldelta.models.source import ModelSource
 from ppldelta.run import cautions, checks
 from ppldelta.run.admission import Admission, Reading, tokenizing
+from ppldelta.run.chats import as_texts, other_templates
 from ppldelta.run.keys import Keys, corpus_hash, engine_of, pair_keys
 from ppldelta.run.memory import Memory
 from ppldelta.run.paired import complete
@@ -177,6 +179,7 @@ def opened(
         corpus = corpus_hash(tokenization.documents) if kept else ""
         reading = Reading(settings, tokenization, keys)
         admitted, of_models = _admit(models[1:], Admission(request.settings, models[0], reading, corpus, memory))
+        of_models += other_templates([model for model, _ in admitted], settings.chat_template)
         located, of_content = _locate(admitted, corpus, memory)
         if settings.kld and kept:
             located = _with_pairs(located, kept, settings.top_k)
@@ -218,12 +221,16 @@ def _plan(
 ) -> tuple[ResolvedSettings, Tokenization, list[str]]:
     """What the settings mean here, what is evaluated with them, and warnings."""
     settings = asked.resolve(reference.info, reference.build)
+    with meter("rendering", len(documents), "chat", brief=True, visible=progress) as bar:
+        texts = as_texts(documents, reference, settings.chat_template, bar.update)
+    documents = texts.documents
     with tokenizing(documents, progress) as bar:
         tokenization, too_short = tokenize(documents, reference, settings, bar.update)
     return (
         settings,
         tokenization,
         [
+            *texts.warnings,
             *too_short,
             *cautions.not_spelt(reference.label, tokenization),
             *checks.beyond_training(reference.info, reference.label, tokenization.longest),

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from ppldelta.console.progress import Meter, meter
 from ppldelta.engine import native
 from ppldelta.engine.native import ModelInfo
-from ppldelta.engine.remote import PairedShard, Shard
+from ppldelta.engine.shards import PairedShard, Shard
 from ppldelta.errors import LeftOut, ModelError, ProcessLostError
 from ppldelta.run import paired
 from ppldelta.run.checks import refuse_not_finite

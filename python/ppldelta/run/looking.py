@@ -20,8 +20,9 @@ from ppldelta.engine.session import Session
 from ppldelta.errors import CorpusError, PpldeltaError, TokenizerMismatchError
 from ppldelta.models.references import ModelLike, resolve_all, resolve_many
 from ppldelta.run import checks
+from ppldelta.run.limits import DEFAULT_N_UBATCH
 from ppldelta.run.request import hub_of_run
-from ppldelta.run.settings import DEFAULT_N_UBATCH, Settings
+from ppldelta.run.settings import Settings
 from ppldelta.surroundings import need_threads_of_polars, need_working_folder
 from ppldelta.text.documents import Document, load_documents
 from ppldelta.text.windows import Window, cut_windows

@@ -16,7 +16,8 @@ from numpy.typing import NDArray
 
 from ppldelta.console.progress import Meter, meter
 from ppldelta.engine import native
-from ppldelta.engine.remote import RemoteModel, Shard
+from ppldelta.engine.remote import RemoteModel
+from ppldelta.engine.shards import Shard
 from ppldelta.engine.trusted import Trust
 from ppldelta.errors import ModelError
 from ppldelta.family import Noise

@@ -20,10 +20,11 @@ from ppldelta.run import job
 from ppldelta.run.checks import left_out
 from ppldelta.run.evaluation import evaluate, other_kernels, pieces_of, without_effect
 from ppldelta.run.kinds import recognised
+from ppldelta.run.limits import DEFAULT_N_UBATCH
 from ppldelta.run.lockstep import Lockstep, in_lockstep
 from ppldelta.run.noise import NoiseFloor
 from ppldelta.run.request import Request
-from ppldelta.run.settings import DEFAULT_N_UBATCH, Settings
+from ppldelta.run.settings import Settings
 from ppldelta.text.documents import Files, corpus_path
 
 if TYPE_CHECKING:
@@ -46,6 +47,7 @@ def score(
     top_k: int = 0,
     noise_floor: bool = False,
     kind: str = "auto",
+    chat_template: bool | str = False,
     store: str | os.PathLike[str] | bool | None = True,
     rpc: str | Iterable[str] | None = None,
     executor: Executor | None = None,
@@ -54,8 +56,10 @@ def score(
     """Compares models with a reference, token by token, on real documents.
 
     Args:
-        files: a folder, a glob, paths, or a mapping name → text. A document's category is its first folder. None if
-            `ref` is a `.kld` file, which brings its own tokens: then each of its chunks is a document.
+        files: a folder, a glob, paths, or a mapping name → text. A document's category is its first folder. Each row of
+            a `.jsonl`, `.ndjson` or `.parquet` file is a document (docs/prompts.md): a `text`, or a `prompt` with a
+            `completion`, of which only the completion is scored, or `messages`. None if `ref` is a `.kld` file, which
+            brings its own tokens: then each of its chunks is a document.
         ref: the reference: a GGUF file, or a name on the Hugging Face hub (`OWNER/REPO:Q8_0`, docs/hub.md), which is
             downloaded; a file that exists always wins. Or its log-probabilities in a `.kld` file (`llama-perplexity
             --save-all-logits`): rounded to 16 bits, and cut off 16 nats below each place's most probable token.
@@ -96,6 +100,10 @@ def score(
         kind: what the comparisons are. By default their weights tell (`"auto"`): `"quant"`, the reference's weights in
             other types, or `"finetune"`, which all else is called; `ModelFacts.kind_reason` says why. No number depends
             on it, but the report tells of quants in other words: damage against size, and no gain.
+        chat_template: whether to make texts of chats (rows with `messages`), and of prompts with their completions, by
+            the reference's own chat template, or by the one in the file that is named here: Jinja, run by llama.cpp's
+            engine. The last message is the completion. Special tokens of the template are parsed, those that a
+            message spells are not.
         store: the SQLite file that keeps what was evaluated, window by window, so that no model is ever evaluated
             twice on the same tokens and an interrupted run goes on where it stopped. By default (True) one in the
             user's cache folder, or what the environment variable `PPLDELTA_STORE` names; None for no store.
@@ -137,6 +145,7 @@ def score(
         top_k=top_k,
         noise_floor=noise_floor,
         kind=kind,
+        chat_template=chat_template,
     )
     if files is None:
         from ppldelta.run.from_records import score_kld  # here: it imports polars

@@ -8,7 +8,7 @@ from typing import Literal
 import numpy as np
 
 from ppldelta.errors import PpldeltaError
-from ppldelta.wording.names import shown_type
+from ppldelta.wording.names import printable, shown_type
 
 INT_MAX = 2**31 - 1
 """What llama.cpp's int32 holds."""
@@ -31,6 +31,8 @@ class Setting:
         most: the greatest one; None if there is no limit.
         choices: what it may be if it is no number.
         words: what the command line takes for the default, as llama.cpp does.
+        file: whether it may also be the path of a file, where True and False leave that open.
+        quiet: whether the signature is silent about its default, as it was before there was this setting.
     """
 
     decides: Literal["numbers", "tokens", "columns", "rows", "words", "speed"]
@@ -41,6 +43,8 @@ class Setting:
     most: int | None = INT_MAX
     choices: tuple[str, ...] | None = None
     words: tuple[str, ...] = ()
+    file: bool = False
+    quiet: bool = False
 
     @property
     def metadata(self) -> dict[str, Setting]:
@@ -49,16 +53,38 @@ class Setting:
 
     def refuse_type(self, name: str, value: object, default: object) -> None:
         """
+        Args:
+            name: the setting's.
+            value: what was asked for.
+            default: what stands for it if nothing is asked for.
+
         Raises:
-            PpldeltaError: a value is not of the type that the setting's default has.
+            PpldeltaError: the value is not of the type that the default has.
         """
         if value is None and default is None:
             return
         if self.choices:
             if not isinstance(value, str):
                 raise PpldeltaError(f"`{name}` must be a str, got {shown_type(value)}")
+        elif self.file:
+            if not isinstance(value, (bool, str)) or value == "":
+                raise PpldeltaError(f"`{name}` must be True, False or the path of a file, got {shown_type(value)}")
         elif isinstance(default, bool):
             if not isinstance(value, (bool, np.bool_)):
                 raise PpldeltaError(f"`{name}` must be True or False, got {shown_type(value)}")
         elif isinstance(value, bool) or not isinstance(value, (int, np.integer)):
             raise PpldeltaError(f"`{name}` must be a whole number, got {shown_type(value)}")
+
+    def refuse_value(self, name: str, value: object) -> None:
+        """
+        Raises:
+            PpldeltaError: a value of the right type is out of its range.
+        """
+        if self.choices and value is not None:
+            if value not in self.choices:
+                names = ", ".join(f"`{choice}`" for choice in self.choices)
+                raise PpldeltaError(f"`{name}` must be one of {names}, got `{printable(str(value))}`")
+        elif isinstance(value, bool) or not isinstance(value, (int, np.integer)) or self.most is None:
+            return
+        elif not self.least <= value <= self.most:
+            raise PpldeltaError(f"`{name}` must lie between {self.least} and {self.most}, got {value}")

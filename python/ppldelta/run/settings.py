@@ -9,36 +9,14 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field, fields, replace
 
-import numpy as np
-
 from ppldelta.engine.loaded import ContextSize
 from ppldelta.engine.native import Build, ModelInfo
-from ppldelta.errors import PpldeltaError
 from ppldelta.family import Signature
+from ppldelta.run.limits import ALL_LAYERS, DEFAULT_N_UBATCH, KINDS, N_OUTPUTS_MAX_CPU, N_SEQ_MAX_GPU
 from ppldelta.run.setting import Setting
 from ppldelta.text.alignment import ALIGNMENTS
 from ppldelta.text.windows import N_CTX_MIN, check_arguments, default_n_ctx
-from ppldelta.wording.names import printable
 from ppldelta.wording.rules import DEFAULT_RULE, DIFFERENCE, RULES
-
-DEFAULT_N_UBATCH = 256
-"""As fast as llama.cpp's 512 within 2 % (see `N_OUTPUTS_MAX_CPU` for how), with half of its memory per token."""
-
-N_OUTPUTS_MAX_CPU = 128
-"""Most scored tokens in a micro-batch on the CPU: each takes n_vocab float32 logits, and 256 were 2 % faster.
-
-Decoding a window of 512 with 152 thousand entries in the vocabulary, n_ubatch 256 (2026-11-23, two cores, Q8_0): 0.95 s
-with 128, 0.93 s with 256.
-"""
-
-N_SEQ_MAX_GPU = 32
-"""Most windows in one batch if layers are on a GPU; with 60 tokens each they fill 7 micro-batches of 256."""
-
-ALL_LAYERS = -1
-"""`n_gpu_layers` for all of them, as in llama.cpp."""
-
-KINDS = ("auto", "quant", "finetune")
-"""What comparisons may be said to be; the first leaves that to their weights."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -164,6 +142,17 @@ class Settings:
         ).metadata,
     )
 
+    chat_template: bool | str = field(
+        default=False,
+        metadata=Setting(
+            decides="tokens",
+            help="make texts of chats, and of prompts with their completions, by the reference's own chat template",
+            flags=("--chat-template",),
+            file=True,
+            quiet=True,
+        ).metadata,
+    )
+
     def __post_init__(self) -> None:
         for each in fields(self):
             SETTINGS[each.name].refuse_type(each.name, getattr(self, each.name), each.default)
@@ -197,6 +186,7 @@ class Settings:
             top_k=min(int(self.top_k), info.n_vocab),
             noise_floor=bool(self.noise_floor),
             kind=self.kind,
+            chat_template=self.chat_template,
         )
 
 
@@ -263,6 +253,7 @@ class ResolvedSettings:
     top_k: int
     noise_floor: bool
     kind: str
+    chat_template: bool | str
 
     def __post_init__(self) -> None:
         _check_ranges(self)
@@ -294,8 +285,8 @@ class ResolvedSettings:
         """
         parts = {"ppldelta": build.version, "llama.cpp": build.llama_cpp_commit, "patches": build.patches_hash}
         for each in fields(self):
-            if SETTINGS[each.name].decides in ("numbers", "tokens"):
-                value = getattr(self, each.name)
+            value, known = getattr(self, each.name), SETTINGS[each.name]
+            if known.decides in ("numbers", "tokens") and not (known.quiet and value == getattr(Settings, each.name)):
                 parts[each.name] = "all" if value in (None, ALL_LAYERS) else str(value)
         parts["backend"] = "+".join(name.split(":")[0] for name in build.devices)
         parts["kernels"] = build.kernels
@@ -319,12 +310,4 @@ def _check_ranges(settings: Settings | ResolvedSettings) -> None:
     n_ctx = N_CTX_MIN if settings.n_ctx is None else settings.n_ctx
     check_arguments(settings.windows or DEFAULT_RULE, n_ctx, settings.max_windows)
     for each in fields(settings):
-        value, known = getattr(settings, each.name), SETTINGS[each.name]
-        if value is None or isinstance(value, (bool, np.bool_)):
-            continue
-        if known.choices:
-            if value not in known.choices:
-                names = ", ".join(f"`{choice}`" for choice in known.choices)
-                raise PpldeltaError(f"`{each.name}` must be one of {names}, got `{printable(value)}`")
-        elif known.most is not None and not known.least <= value <= known.most:
-            raise PpldeltaError(f"`{each.name}` must lie between {known.least} and {known.most}, got {value}")
+        SETTINGS[each.name].refuse_value(each.name, getattr(settings, each.name))

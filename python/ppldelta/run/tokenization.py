@@ -7,9 +7,9 @@ A tokenization belongs to a model. Comparisons that split the texts as their ref
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,7 +20,7 @@ from ppldelta.run.batches import make_batches
 from ppldelta.run.settings import ResolvedSettings
 from ppldelta.text.documents import Document
 from ppldelta.text.spans import token_bounds
-from ppldelta.text.windows import Batch, Window, cut_windows
+from ppldelta.text.windows import Batch, Window, completion_windows, cut_windows
 from ppldelta.wording.names import counted, printable, some_of
 
 
@@ -130,55 +130,115 @@ def tokenize(
         documents: of the corpus.
         model: whose vocabulary splits them.
         settings: resolved for the reference.
-        on_bytes: called with the bytes of text that were split into tokens since the last call.
+        on_bytes: called with the bytes of text that were split into tokens since the last call; prompts are split once
+            more.
 
     Raises:
         CorpusError: nothing can be scored at all.
     """
-    whole, short = as_tokenization(documents, model.tokenize(documents, on_bytes), model, settings)
-    shown = [f"`{printable(each.document.name)}` ({counted(len(each.tokens), 'token')})" for each in short]
-    if whole is None:
+    read = as_tokenization(documents, model.tokenize(documents, on_bytes), model, settings, on_bytes)
+    shown = [f"`{printable(each.document.name)}` ({_why_short(each)})" for each in read.too_short]
+    if read.whole is None:
         raise CorpusError(
             f"no document is long enough to score: {some_of(shown)}",
             hint="a document needs at least three tokens; `windows='every'` scores the shortest texts"
             if settings.windows == "perplexity"
             else "a document needs at least two tokens, or one if the vocabulary adds a BOS",
         )
-    if not short:
-        return whole, []
-    names = [each.document.name for each in short]
-    return whole, [LeftOut(f"Too short to score, left out: {some_of(shown)}.", "document", *names)]
+    warnings = cut_prompts(read.cut, settings.n_ctx)
+    if read.too_short:
+        names = [each.document.name for each in read.too_short]
+        warnings.append(LeftOut(f"Too short to score, left out: {some_of(shown)}.", "document", *names))
+    return read.whole, warnings
+
+
+class Read(NamedTuple):
+    """What a model makes of documents.
+
+    Attributes:
+        whole: the tokenization; None if nothing can be scored.
+        too_short: the documents that are not in it.
+        cut: names of those whose prompt has no room in a window beside the completion.
+    """
+
+    whole: Tokenization | None
+    too_short: list[TokenizedDocument]
+    cut: list[str]
 
 
 def as_tokenization(
-    documents: Iterable[Document], tokens: Iterable[NDArray[np.int32]], model: Vocabulary, settings: ResolvedSettings
-) -> tuple[Tokenization | None, list[TokenizedDocument]]:
-    """What a model makes of documents whose tokens are known, and those that are too short to be scored.
+    documents: Sequence[Document],
+    tokens: Sequence[NDArray[np.int32]],
+    model: Vocabulary,
+    settings: ResolvedSettings,
+    on_bytes: Callable[[int], object] = lambda n_bytes: None,
+) -> Read:
+    """What a model makes of documents whose tokens are known.
 
     Args:
         documents: any of the corpus.
         tokens: of each, as the model splits it.
         model: whose vocabulary that is.
         settings: resolved for the model.
-
-    Returns:
-        None for a tokenization if nothing can be scored.
+        on_bytes: called with the bytes of prompts that were split into tokens since the last call.
     """
+    bos = model.info.bos if model.info.add_bos else None
     kept: list[TokenizedDocument] = []
     too_short: list[TokenizedDocument] = []
-    for document, own in zip(documents, tokens, strict=True):
-        windows = cut_windows(
-            own,
-            rule=settings.windows,
-            n_ctx=settings.n_ctx,
-            bos=model.info.bos if model.info.add_bos else None,
-            max_windows=settings.max_windows,
-        )
+    cut: list[str] = []
+    n_prompts = _prompt_tokens(documents, tokens, model, on_bytes)
+    for document, own, n_prompt in zip(documents, tokens, n_prompts, strict=True):
+        if document.prompt_bytes:
+            windows = completion_windows(own, n_prompt=n_prompt, n_ctx=settings.n_ctx, bos=bos)[: settings.max_windows]
+            if len(own) + (bos is not None) - 1 > settings.n_ctx:
+                cut.append(document.name)
+        else:
+            windows = cut_windows(
+                own, rule=settings.windows, n_ctx=settings.n_ctx, bos=bos, max_windows=settings.max_windows
+            )
         (kept if windows else too_short).append(TokenizedDocument(document, own, windows))
     if not kept:
-        return None, too_short
+        return Read(None, too_short, cut)
     distinct_tokens = np.unique(np.concatenate([each.tokens for each in kept]))
     batches = make_batches(
         [(each.document.name, each.windows) for each in kept], n_seq_max=settings.n_seq_max, n_ctx=settings.n_ctx
     )
-    return Tokenization(kept, batches, distinct_tokens, model.pieces(distinct_tokens)), too_short
+    return Read(Tokenization(kept, batches, distinct_tokens, model.pieces(distinct_tokens)), too_short, cut)
+
+
+def _prompt_tokens(
+    documents: Sequence[Document],
+    all_tokens: Sequence[NDArray[np.int32]],
+    model: Vocabulary,
+    on_bytes: Callable[[int], object],
+) -> list[int]:
+    """How many tokens of each document are its prompt: those that it shares from the start with its prompt alone.
+
+    A token that spans the border belongs to the completion, as with lm-evaluation-harness, which moves the spaces at a
+    prompt's end there (`_encode_pair` in its ``lm_eval/api/model.py``).
+    """
+    with_prompt = [i for i, document in enumerate(documents) if document.prompt_bytes]
+    prompts = [replace(documents[i], text=documents[i].text[: documents[i].prompt_bytes]) for i in with_prompt]
+    n_prompts = [0] * len(documents)
+    if not prompts:
+        return n_prompts
+    for i, prompt in zip(with_prompt, model.tokenize(prompts, on_bytes), strict=True):
+        n = min(len(prompt), len(all_tokens[i]))
+        differ = np.flatnonzero(prompt[:n] != all_tokens[i][:n])
+        n_prompts[i] = int(differ[0]) if len(differ) else n
+    return n_prompts
+
+
+def cut_prompts(names: Sequence[str], n_ctx: int) -> list[str]:
+    """A warning about prompts that do not fit a window together with their completion, if there are any."""
+    if not names:
+        return []
+    which = f"`{printable(names[0])}`" + (f" and {counted(len(names) - 1, 'other document')}" if names[1:] else "")
+    return [
+        f"Prompt and completion of {which} have more than {n_ctx} tokens: the prompt's beginning is cut off. A larger "
+        "`n_ctx` (`-c`) keeps it, if the model was trained on one."
+    ]
+
+
+def _why_short(each: TokenizedDocument) -> str:
+    return "no token behind the prompt" if each.document.prompt_bytes else counted(len(each.tokens), "token")

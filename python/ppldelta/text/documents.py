@@ -8,38 +8,26 @@ scored), because that is what stock llama-perplexity does with ``-bf FILE``; onl
 from __future__ import annotations
 
 import codecs
-import fnmatch
 import os
 import stat
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping
+from dataclasses import replace
 from pathlib import Path
 
 from ppldelta.errors import CorpusError, LeftOut
-from ppldelta.wording.names import as_utf8, printable, shown_type
+from ppldelta.text.document import Document
+from ppldelta.text.paths import KINDS, Found, as_path, below_path, below_paths, said
+from ppldelta.text.rows import BrokenTable
+from ppldelta.text.tables import is_table, table_documents
+from ppldelta.wording.names import as_utf8, counted, printable, shown_type
+
+__all__ = ["Document", "Files", "corpus_path", "load_documents"]
 
 Files = str | os.PathLike[str] | Iterable[str | os.PathLike[str]] | Mapping[str, str | bytes]
 """What `load_documents` takes."""
 
 _PROBE = 1 << 16
 """Bytes that are read before it is clear that a file is no text."""
-
-_KINDS = "a folder, a file, a glob such as `corpus/**/*.txt`, a list of paths, or a mapping from names to texts"
-
-
-@dataclass(frozen=True)
-class Document:
-    """One text of the corpus.
-
-    Attributes:
-        name: path below the corpus root with forward slashes (``code/13.txt``); unique in its corpus.
-        category: first folder of the name, ``""`` for a file that lies in the root itself.
-        text: valid UTF-8, never empty, exactly as in the file.
-    """
-
-    name: str
-    category: str
-    text: bytes
 
 
 def load_documents(files: Files) -> tuple[list[Document], list[str]]:
@@ -59,12 +47,15 @@ def load_documents(files: Files) -> tuple[list[Document], list[str]]:
     name is not. Every other regular file counts, whatever its ending. Empty, binary (with a NUL byte), non-UTF-8 and
     unreadable ones are left out with a warning. Bytes of a name that are not UTF-8 are written as ``\\xNN``.
 
+    Each row of a ``.jsonl``, ``.ndjson`` or ``.parquet`` file is a document (`text.rows`); rows that are none are left
+    out with one warning for the file.
+
     Args:
         files: the corpus, as above.
 
     Returns:
-        The documents sorted by name, and the warnings: one sentence for each thing left out (a `LeftOut`) or worth
-        knowing.
+        The documents sorted by name, those of a table in the order of its rows in its place, and the warnings: one
+        sentence for each thing left out (a `LeftOut`) or worth knowing.
 
     Raises:
         CorpusError: a path does not exist, nothing matched, or nothing that matched can be scored; `files`, a path in
@@ -72,41 +63,101 @@ def load_documents(files: Files) -> tuple[list[Document], list[str]]:
     """
     warnings: list[str] = []
     if isinstance(files, Mapping):
-        found: _Found = [(name, _encoded(name, text)) for name, text in files.items()]
+        found: Found = [(name, _encoded(name, text)) for name, text in files.items()]
         where = "the mapping"
     elif isinstance(files, (str, os.PathLike)):
-        found = _below_path(files, warnings)
+        found = below_path(files, warnings)
         where = f"`{printable(os.fspath(files))}`"
     elif isinstance(files, Iterable) and not isinstance(files, (bytes, bytearray)):
         paths = list(files)
-        found = _below_path(paths[0], warnings) if len(paths) == 1 else _below_paths(paths, warnings)
+        found = below_path(paths[0], warnings) if len(paths) == 1 else below_paths(paths, warnings)
         where = "the paths given"
     else:
-        raise CorpusError(f"`files` must name documents, got {shown_type(files)}", hint=f"give {_KINDS}")
+        raise CorpusError(f"`files` must name documents, got {shown_type(files)}", hint=f"give {KINDS}")
     if not found:
-        said = "".join(f"\n  {warning}" for warning in warnings[:3])
-        raise CorpusError(f"no document in {where}{said}", hint=_empty_hint(files))
+        listed = "".join(f"\n  {warning}" for warning in warnings[:3])
+        raise CorpusError(f"no document in {where}{listed}", hint=_empty_hint(files))
 
-    documents: dict[str, Document] = {}
+    texts: list[Document] = []
+    of_tables: dict[str, list[Document]] = {}
+    names = _Names()
     for raw_name, source in sorted(found, key=lambda item: item[0]):
         name = as_utf8(raw_name)
-        text, reason = _read(source)
-        if text is None:
-            warnings.append(LeftOut(f"`{printable(name)}` is left out: {reason}.", "document", name))
+        try:
+            if isinstance(source, Path) and is_table(source):
+                of_tables[name] = names.of_rows(_read_table(source, name, warnings), name, warnings)
+                continue
+            text = _read(source)
+        except _Unreadable as error:
+            warnings.append(LeftOut(f"`{printable(name)}` is left out: {error}.", "document", name))
             continue
-        if name in documents:
-            name = _unique(name, documents)
+        if (unique := names.unique(name)) != name:
+            name = unique
             warnings.append(f"Two documents have the same name; the second is called `{printable(name)}`.")
         if text.startswith(codecs.BOM_UTF8):
             warnings.append(f"`{printable(name)}` starts with a byte order mark, which is scored like any other text.")
-        documents[name] = Document(name, name.split("/")[0] if "/" in name else "", text)
-    if not documents:
+        texts.append(Document(name, name.split("/")[0] if "/" in name else "", text))
+    if not texts and not of_tables:
         shown = "".join(f"\n  {warning}" for warning in warnings[:3])
         more = f"\n  … and {len(warnings) - 3} more" if len(warnings) > 3 else ""
         raise CorpusError(
             f"no document in {where} can be scored:{shown}{more}", hint="a document is a UTF-8 text that is not empty"
         )
-    return [documents[name] for name in sorted(documents)], warnings
+    in_order = sorted([*((each.name, [each]) for each in texts), *of_tables.items()], key=lambda item: item[0])
+    return [each for _, some in in_order for each in some], warnings
+
+
+class _Names:
+    """The names that documents have so far."""
+
+    def __init__(self) -> None:
+        self._taken: dict[str, int] = {}  # and the last number behind each
+
+    def unique(self, name: str) -> str:
+        """The name, or if it is taken the name with a number behind it; it is taken from now on."""
+        number = self._taken.setdefault(name, 0)
+        if not number:
+            self._taken[name] = 1
+            return name
+        while (numbered := f"{name} ({(number := number + 1)})") in self._taken:
+            pass
+        self._taken[name] = number
+        self._taken[numbered] = 1
+        return numbered
+
+    def of_rows(self, documents: list[Document], table: str, warnings: list[str]) -> list[Document]:
+        """The same documents under names that are unique, and a warning if some were not."""
+        renamed: list[tuple[str, str]] = []
+        for i, each in enumerate(documents):
+            if (name := self.unique(each.name)) != each.name:
+                renamed.append((each.name, name))
+                documents[i] = replace(each, name=name)
+        if renamed:
+            before, name = map(printable, renamed[0])
+            others = f", and {counted(len(renamed) - 1, 'other row')} likewise" if len(renamed) > 1 else ""
+            warnings.append(
+                f"`{before}` in `{printable(table)}` is another document's name as well: it is called `{name}`{others}."
+            )
+        return documents
+
+
+class _Unreadable(Exception):
+    """Why a file is no document."""
+
+
+def _read_table(path: Path, name: str, warnings: list[str]) -> list[Document]:
+    try:
+        _refuse_irregular(path)
+        return table_documents(path, name, warnings)
+    except OSError as error:
+        raise _Unreadable(said(error)) from None
+    except BrokenTable as error:
+        raise _Unreadable(str(error)) from None
+
+
+def _refuse_irregular(path: Path) -> None:
+    if not stat.S_ISREG(os.stat(path).st_mode):  # opening a pipe would wait for ever
+        raise _Unreadable("it is not a regular file")
 
 
 def _empty_hint(files: Files) -> str:
@@ -114,7 +165,7 @@ def _empty_hint(files: Files) -> str:
     if isinstance(files, Mapping):
         return "a mapping holds a text for each name; give at least one"
     if not isinstance(files, (str, os.PathLike)):
-        return f"give {_KINDS}"
+        return f"give {KINDS}"
     if Path(files).expanduser().is_dir():
         return "put UTF-8 texts into the folder, or name another one; hidden files are not read"
     return "hidden files are not read; in a glob, `**/*` reaches files in subfolders"
@@ -129,148 +180,39 @@ def corpus_path(files: Files) -> str | None:
     if isinstance(files, Mapping):
         return None
     paths = [files] if isinstance(files, (str, os.PathLike)) else list(files)
-    absolute = [os.path.abspath(_path(path)) for path in paths]
+    absolute = [os.path.abspath(as_path(path)) for path in paths]
     return as_utf8(os.path.commonpath(absolute)) if absolute else None
 
 
-_Found = list[tuple[str, Path | bytes]]  # name (may hold surrogates) and where its text is
+def _read(source: Path | bytes) -> bytes:
+    """The text of a file, or bytes that are known to be one.
 
-
-def _below_path(given: str | os.PathLike[str], warnings: list[str]) -> _Found:
-    """Files of a folder, a glob or one file."""
-    path = _path(given)
-    if path.is_dir():
-        return [("/".join(parts), file) for parts, file in _walk(path, warnings)]
-    if os.path.lexists(path):
-        return [(path.name, path)]
-    first = next((i for i, part in enumerate(path.parts) if any(c in part for c in "*?[")), None)
-    if first is None:
-        raise CorpusError(f"`{printable(str(given))}` does not exist", hint=f"give {_KINDS}")
-    root, pattern = Path(*path.parts[:first]), path.parts[first:]
-    if not root.is_dir():
-        raise CorpusError(
-            f"the glob `{printable(str(given))}` starts in `{printable(str(root))}`, which is not a folder"
-        )
-    below = _walk(root, warnings, enter=lambda parts: _may_lead(parts, pattern))
-    return [("/".join(parts), file) for parts, file in below if _matches(parts, pattern)]
-
-
-def _below_paths(given: list[str | os.PathLike[str]], warnings: list[str]) -> _Found:
-    """Files of several paths; the root is the folder common to all of them."""
-    paths = [Path(os.path.abspath(_path(item))) for item in given]
-    for item, path in zip(given, paths, strict=True):
-        if not os.path.lexists(path):
-            raise CorpusError(
-                f"`{printable(str(item))}` does not exist",
-                hint="in a list every item is a path; a glob is given on its own",
-            )
-    if not paths:
-        return []
-    try:
-        root = Path(os.path.commonpath([path.parent for path in paths]))
-    except ValueError as error:  # Windows: paths on several drives
-        raise CorpusError("the paths given have no common folder", hint="give a mapping from names to texts") from error
-    found: dict[Path, str] = {}
-    for path in paths:
-        files = [file for _, file in _walk(path, warnings)] if path.is_dir() else [path]
-        for file in files:
-            name = file.relative_to(root).as_posix()
-            if file in found:
-                warnings.append(f"`{printable(name)}` is given more than once; it is read once.")
-            found[file] = name
-    return [(name, file) for file, name in found.items()]
-
-
-def _walk(
-    root: Path, warnings: list[str], enter: Callable[[tuple[str, ...]], bool] = lambda parts: True
-) -> Iterator[tuple[tuple[str, ...], Path]]:
-    """Every file below `root` with the parts of its path below it; hidden ones and folders not to `enter` are skipped.
-
-    Linked folders wait until all real ones are read, so that a folder keeps its real name. A folder is read once:
-    links that lead back up, or to one another, come to an end.
+    Raises:
+        _Unreadable: there is none.
     """
-    folders: list[tuple[tuple[str, ...], Path]] = [((), root)]
-    links: list[tuple[tuple[str, ...], Path]] = []
-    seen: set[str] = set()
-    while folders or links:
-        parts, folder = folders.pop() if folders else links.pop(0)
-        label = printable("/".join(parts) or str(root))
-        try:
-            real = os.path.realpath(folder)
-            if real in seen:
-                warnings.append(f"`{label}` leads to a folder that is read already; it is read once.")
-                continue
-            seen.add(real)
-            with os.scandir(folder) as entries:
-                names = sorted(entry.name for entry in entries if not _is_skipped(entry.name))
-        except OSError as error:
-            name = as_utf8("/".join(parts) or str(root))
-            warnings.append(LeftOut(f"The folder `{label}` is left out: {_said(error)}.", "folder", name))
-            continue
-        for name in names:
-            path, below = folder / name, (*parts, name)
-            if not os.path.isdir(path):  # Path.is_dir() raises where a folder may be listed but not entered
-                yield below, path
-            elif enter(below):
-                (links if path.is_symlink() else folders).append((below, path))
-
-
-def _is_skipped(name: str) -> bool:
-    """Hidden files and folders, and the bytecode that Python leaves beside sources."""
-    return name.startswith(".") or name == "__pycache__"
-
-
-def _matches(parts: tuple[str, ...], pattern: tuple[str, ...]) -> bool:
-    if not pattern:
-        return not parts
-    if pattern[0] == "**":
-        return len(pattern) == 1 or any(_matches(parts[i:], pattern[1:]) for i in range(len(parts)))
-    return bool(parts) and fnmatch.fnmatch(parts[0], pattern[0]) and _matches(parts[1:], pattern[1:])
-
-
-def _may_lead(parts: tuple[str, ...], pattern: tuple[str, ...]) -> bool:
-    """Whether a file below this folder can match, so that `/data/*.txt` does not read all of `/data`."""
-    for part, segment in zip(parts, pattern, strict=False):
-        if segment == "**":
-            return True
-        if not fnmatch.fnmatch(part, segment):
-            return False
-    return len(parts) < len(pattern)
-
-
-def _read(source: Path | bytes) -> tuple[bytes, None] | tuple[None, str]:
-    """The text, or why there is none."""
     if isinstance(source, Path):
         try:
-            if not stat.S_ISREG(os.stat(source).st_mode):  # opening a pipe would wait for ever
-                return None, "it is not a regular file"
+            _refuse_irregular(source)
             with source.open("rb") as file:
                 source = file.read(_PROBE)
                 if b"\0" not in source:  # or a model that lies in the corpus folder would be read whole
                     source += file.read()
         except OSError as error:
-            return None, _said(error)
+            raise _Unreadable(said(error)) from None
     if not source:
-        return None, "it is empty"
+        raise _Unreadable("it is empty")
     nul = source.find(b"\0")
     try:
         source.decode("utf-8")
     except UnicodeDecodeError as error:
         if source.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
-            return None, "it is UTF-16, not UTF-8, by the byte order mark at byte offset 0"
+            raise _Unreadable("it is UTF-16, not UTF-8, by the byte order mark at byte offset 0") from None
         if nul < 0 or error.start < nul:
-            return None, f"it is not UTF-8, byte 0x{source[error.start]:02x} at byte offset {error.start}"
+            byte = source[error.start]
+            raise _Unreadable(f"it is not UTF-8, byte 0x{byte:02x} at byte offset {error.start}") from None
     if nul >= 0:
-        return None, f"it is binary, a NUL byte at byte offset {nul}"
-    return source, None
-
-
-def _path(given: str | os.PathLike[str]) -> Path:
-    if not isinstance(given, (str, os.PathLike)):
-        raise CorpusError(f"a path of `files` must be a str or a path, got {shown_type(given)}", hint=f"give {_KINDS}")
-    if not os.fspath(given):
-        raise CorpusError("a path must not be empty", hint=f"give {_KINDS}; `.` is the current folder")
-    return Path(given).expanduser()
+        raise _Unreadable(f"it is binary, a NUL byte at byte offset {nul}")
+    return source
 
 
 def _encoded(name: str, text: str | bytes) -> bytes:
@@ -282,14 +224,3 @@ def _encoded(name: str, text: str | bytes) -> bytes:
         )
     # A lone surrogate becomes bytes that are not UTF-8, which `_read` then names with their offset.
     return text.encode("utf-8", "surrogatepass") if isinstance(text, str) else text
-
-
-def _unique(name: str, taken: Mapping[str, object]) -> str:
-    number = 2
-    while f"{name} ({number})" in taken:
-        number += 1
-    return f"{name} ({number})"
-
-
-def _said(error: OSError) -> str:
-    return f"it cannot be read ({error.strerror or type(error).__name__})"

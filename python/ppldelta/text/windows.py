@@ -144,6 +144,35 @@ def cut_windows(
     return cut(stream, n_ctx, bos, max_windows)
 
 
+def completion_windows(
+    tokens: NDArray[np.int32] | NDArray[np.int64] | Sequence[int], *, n_prompt: int, n_ctx: int, bos: int | None
+) -> list[Window]:
+    """Windows that score what follows a prompt, with as much of the prompt as context as has room.
+
+    Args:
+        tokens: those of prompt and completion without BOS; integers, shape (n_tokens,).
+        n_prompt: how many of them are the prompt.
+        n_ctx: most tokens in a window, at least 4.
+        bos: id of the token in front, else None. Without it the first target of an empty prompt cannot be scored.
+
+    Returns:
+        One window, if it feeds at most `n_ctx` tokens; else, as lm-evaluation-harness does, one of the last `n_ctx`
+        tokens. A completion of more than `n_ctx` tokens goes on in windows of the rule ``"every"``. Empty when there is
+        nothing to score.
+    """
+    own = np.asarray(tokens).astype(np.int32)
+    stream = own if bos is None else np.concatenate([np.array([bos], np.int32), own])
+    begin = max(1, n_prompt + (bos is not None))
+    step = n_ctx - n_ctx // 2 + 1
+    windows: list[Window] = []
+    while begin < len(stream):
+        fits = not windows and len(stream) - begin <= n_ctx
+        end = len(stream) if fits else min(len(stream), max(begin + step, n_ctx + 1))
+        windows.append(_window(stream[max(0, end - 1 - n_ctx) : end - 1].copy(), stream, begin, end, bos))
+        begin = end
+    return windows
+
+
 def _perplexity(stream: NDArray[np.int32], n_ctx: int, bos: int | None, max_windows: int | None) -> list[Window]:
     n = min(n_ctx, len(stream))
     first = n // 2

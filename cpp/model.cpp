@@ -249,13 +249,13 @@ model_info model::info() const {
     return info;
 }
 
-std::vector<int32_t> model::tokenize(std::string_view text) const {
+std::vector<int32_t> model::tokenize(std::string_view text, bool parse_special) const {
     const llama_vocab * v = vocab();
 
     std::vector<int32_t> tokens(text.size() + 8);
     const auto run = [&] {
         return llama_tokenize(v, text.data(), static_cast<int32_t>(text.size()), tokens.data(),
-                              static_cast<int32_t>(tokens.size()), /*add_special*/ true, /*parse_special*/ false);
+                              static_cast<int32_t>(tokens.size()), /*add_special*/ true, parse_special);
     };
     int32_t n = run();
     if (n < 0) { // a vocabulary that makes more tokens than bytes says how many

@@ -66,8 +66,9 @@ class model {
     model_info info() const;
 
     // Tokens of `text`, with what the vocabulary puts around a text (an EOS, say) but without a leading BOS, which
-    // the window rules place themselves. Special tokens that are spelt out in the text are read as plain text.
-    std::vector<int32_t> tokenize(std::string_view text) const;
+    // the window rules place themselves. Special tokens that are spelt out in the text are read as plain text, unless
+    // `parse_special` says otherwise.
+    std::vector<int32_t> tokenize(std::string_view text, bool parse_special) const;
 
     // The bytes that a token stands for.
     std::string piece(int32_t token) const;

@@ -11,7 +11,7 @@ import pytest
 import ppldelta
 from ppldelta import demo
 from ppldelta.cli import main
-from ppldelta.engine.remote import Shard
+from ppldelta.engine.shards import Shard
 from ppldelta.run.batches import make_batches
 from ppldelta.run.dry_run import beginning, probe
 from ppldelta.store.store import Store

@@ -21,18 +21,19 @@ LOWEST_FIRST = (
     ("reporting", "records", "saved"),
     ("result", "merging"),
     ("run",),
-    ("studies",),
-    ("demo",),
+    ("studies", "likelihood"),
+    ("demo", "lm_eval"),
     ("commands",),
     ("cli",),
 )
 RANK = {name: rank for rank, names in enumerate(LOWEST_FIRST) for name in names}
 INSIDE: dict[str, tuple[str, ...]] = {
     "engine": (
-        *("cpu", "devices", "kernels", "remedies", "kept", "llama_log", "adapters", "native"),
+        *("cpu", "devices", "kernels", "remedies", "kept", "llama_log", "adapters", "checked", "native"),
         *("content", "loaded", "tensors", "recognition", "trusted", "isolated"),
-        *("process", "executor", "lost", "rpc", "local", "worker", "session", "remote", "tool"),
+        *("process", "executor", "lost", "rpc", "local", "worker", "shards", "session", "remote", "tool"),
     ),
+    "likelihood": ("encoding", "answers", "loglikelihood"),
     "models": ("source", "identity", "hub", "hub_cache", "hub_errors", "download", "references"),
     "reporting": (
         *("blocks", "budget", "distinct", "family", "folder", "labels", "rows"),
@@ -59,6 +60,8 @@ THIRD_PARTY: dict[str, set[str]] = {
     "commands": {"distributed"},
     "console": {"tqdm"},
     "engine": {"loky", "numpy"},
+    "likelihood": {"numpy", "polars"},
+    "lm_eval": {"lm_eval"},
     "merging": {"polars"},
     "models": {"huggingface_hub"},
     "pairs": {"numpy"},

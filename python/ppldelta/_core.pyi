@@ -18,11 +18,13 @@ record_dtype: np.dtype[Any]
 class Model:
     def __init__(self, path: bytes, n_gpu_layers: int, vocab_only: bool) -> None: ...
     def info(self) -> dict[str, Any]: ...
-    def tokenize(self, text: bytes) -> NDArray[np.int32]: ...
+    def tokenize(self, text: bytes, parse_special: bool = False) -> NDArray[np.int32]: ...
     def pieces(self, tokens: NDArray[np.int32]) -> list[bytes]: ...
 
 class Adapter:
     def __init__(self, model: Model, path: bytes) -> None: ...
+
+_Window = tuple[NDArray[np.int32], int, NDArray[np.int32], int]  # tokens, first_output, targets, prefix
 
 class Scorer:
     def __init__(
@@ -38,18 +40,21 @@ class Scorer:
     ) -> None: ...
     def score(
         self,
-        windows: list[tuple[NDArray[np.int32], int, NDArray[np.int32]]],  # tokens, first_output, targets
+        windows: list[_Window],
         on_step: Callable[[int], object],
     ) -> list[NDArray[np.float32]]: ...
+    def describe(
+        self, windows: list[_Window], on_step: Callable[[int], object]
+    ) -> list[NDArray[np.void]]: ...  # as `describe_rows`
     def keep(
         self,
-        windows: list[tuple[NDArray[np.int32], int, NDArray[np.int32]]],
+        windows: list[_Window],
         n_top: int,
         on_step: Callable[[int], object],
     ) -> tuple[list[NDArray[np.void]], list[NDArray[np.void]], KeptRows]: ...
     def compare(
         self,
-        windows: list[tuple[NDArray[np.int32], int, NDArray[np.int32]]],
+        windows: list[_Window],
         kept: KeptRows,
         on_step: Callable[[int], object],
     ) -> tuple[list[NDArray[np.void]], list[NDArray[np.void]]]: ...

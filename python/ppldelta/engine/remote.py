@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Generator, Iterator, Sequence, Set
+from collections.abc import Callable, Generator, Sequence, Set
 from contextlib import closing
-from dataclasses import dataclass
 from functools import cached_property, partial
 
 import numpy as np
@@ -16,6 +15,7 @@ from ppldelta.engine.loaded import ContextSize, PinnedSource, Weights
 from ppldelta.engine.native import Build, ModelInfo
 from ppldelta.engine.recognition import Recognition
 from ppldelta.engine.session import Session
+from ppldelta.engine.shards import PairedShard, Shard, shard_of, shards
 from ppldelta.engine.trusted import Trust
 from ppldelta.errors import ModelError
 from ppldelta.models.identity import content_hash
@@ -35,39 +35,6 @@ _FIRST_PAIRED_TOKENS = 2048
 """In the first shard, before it is known how long that takes."""
 _SHARD_BYTES = 2**20
 """Bytes of text that are tokenized in one task."""
-
-
-@dataclass(frozen=True)
-class Shard:
-    """Some windows that one worker evaluated.
-
-    Attributes:
-        windows: for each its index (`Batch.at`), its log-probabilities and its seconds. The log-probabilities are
-            float32 of shape [n_scored] in nats, not finite if the model's logits are not; the seconds are the
-            window's part of the shard's.
-        kernels: what computed them (`native.Build.kernels`).
-        trusted: kernels that this worker has checked so far.
-    """
-
-    windows: list[tuple[int, NDArray[np.float32], float]]
-    kernels: str
-    trusted: frozenset[Trust] = frozenset()
-
-
-@dataclass(frozen=True)
-class PairedShard:
-    """Some windows that one worker evaluated under a reference and its comparisons.
-
-    Attributes:
-        models: what each model gave, the reference first; a comparison's error where it failed.
-        pairs: for each comparison the records of its windows, by index (`Batch.at`), of type `pairs.record`; empty
-            where it failed.
-        infos: what each model says of itself; None where it failed.
-    """
-
-    models: list[Shard | ModelError]
-    pairs: list[dict[int, NDArray[np.void]]]
-    infos: list[ModelInfo | None]
 
 
 class RemoteModel:
@@ -177,8 +144,8 @@ class RemoteModel:
         tokens: list[NDArray[np.int32]] = [np.empty(0, np.int32)] * len(documents)
         done = self._session.stream(
             worker.tokenize,
-            _shards([len(document.text) for document in documents], lambda: _SHARD_BYTES),
-            lambda shard: (self._pinned, shard.start, [documents[i].text for i in shard]),
+            shards([len(document.text) for document in documents], lambda: _SHARD_BYTES),
+            lambda shard: (self._pinned, shard.start, [(documents[i].text, documents[i].special) for i in shard]),
             label=self.label,
             doing="tokenizing for",
             names=[document.name for document in documents],
@@ -209,6 +176,7 @@ class RemoteModel:
         size: ContextSize,
         on_tokens: Callable[[int], object] = lambda n_tokens: None,
         known: Set[Trust] = frozenset(),
+        best: bool = False,
     ) -> Generator[Shard, None, None]:
         """Log-probabilities of each window's targets.
 
@@ -218,6 +186,7 @@ class RemoteModel:
             on_tokens: called with the number of tokens evaluated since the last call, several times a second where
                 the worker is local, else after each shard.
             known: kernels that need no check.
+            best: whether to say as well what is most probable at each place.
 
         Yields:
             Shards as they are done.
@@ -229,8 +198,8 @@ class RemoteModel:
         most_tokens = 1
         done = self._session.stream(
             worker.score,
-            _shards(n_fed, lambda: most_tokens),
-            lambda shard: (self._pinned, size, shard.start, batches[shard.start : shard.stop], known),
+            shards(n_fed, lambda: most_tokens),
+            lambda shard: (self._pinned, size, shard.start, batches[shard.start : shard.stop], known, best),
             label=self.label,
             doing="evaluating",
             names=[batch.document for batch in batches],
@@ -242,7 +211,7 @@ class RemoteModel:
                 if not self._session.local:
                     on_tokens(n_shard)
                 most_tokens = int(n_shard / max(scored.time_s, 1e-6) * _SHARD_S)
-                yield _shard(scored, [batches[item] for item in shard])
+                yield shard_of(scored, [batches[item] for item in shard])
 
     def refuse_too_many_rows(self, n_rows: int, n_vocab: int) -> None:
         """
@@ -279,7 +248,7 @@ class RemoteModel:
         most_tokens = _FIRST_PAIRED_TOKENS
         done = self._session.stream(
             worker.score_pairs,
-            _shards(n_fed, lambda: most_tokens),
+            shards(n_fed, lambda: most_tokens),
             lambda shard: (
                 *(self._pinned, [each._pinned for each in comparisons], [size, *(sizes or [size] * len(comparisons))]),
                 *(shard.start, batches[shard.start : shard.stop], known, top_k),
@@ -298,30 +267,7 @@ class RemoteModel:
                 some = [batches[item] for item in shard]
                 at = [i for batch in some for i in batch.at]
                 yield PairedShard(
-                    [each if isinstance(each, ModelError) else _shard(each, some) for each in paired.models],
+                    [each if isinstance(each, ModelError) else shard_of(each, some) for each in paired.models],
                     [dict(zip(at, records, strict=True)) if records else {} for records in paired.pairs],
                     paired.infos,
                 )
-
-
-def _shard(scored: worker.Scored, batches: Sequence[Batch]) -> Shard:
-    """What a model gave for these batches; each window's seconds are its part of the whole."""
-    windows = [each for batch in batches for each in zip(batch.at, batch.windows, strict=True)]
-    per_token = scored.time_s / sum(window.n_fed for _, window in windows)
-    return Shard(
-        [(at, logp, per_token * window.n_fed) for (at, window), logp in zip(windows, scored.logp, strict=True)],
-        scored.kernels,
-        scored.trusted,
-    )
-
-
-def _shards(sizes: Sequence[int], most: Callable[[], int]) -> Iterator[range]:
-    """Consecutive items whose sizes sum up to at most what `most` says at the time, at least one each."""
-    start = 0
-    while start < len(sizes):
-        stop, total, limit = start + 1, sizes[start], most()
-        while stop < len(sizes) and total + sizes[stop] <= limit:
-            total += sizes[stop]
-            stop += 1
-        yield range(start, stop)
-        start = stop

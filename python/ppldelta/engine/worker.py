@@ -48,12 +48,14 @@ class Scored:
         time_s: seconds that the shard took.
         kernels: what computed the numbers (`native.Build.kernels`); another worker may be another machine.
         trusted: kernels that the worker has checked so far.
+        best: of each window what is most probable at each place (`pairs.BEST`), if that was asked for.
     """
 
     logp: list[NDArray[np.float32]]
     time_s: float
     kernels: str
     trusted: frozenset[Trust]
+    best: list[NDArray[np.void]] = field(default_factory=list)
 
 
 @dataclass(frozen=True)
@@ -129,13 +131,16 @@ def describe(run: int, pinned: PinnedSource, weights: Weights) -> Described:
     return Described(loaded.model.info, native.build())
 
 
-def tokenize(run: int, pinned: PinnedSource, first: int, texts: Sequence[bytes]) -> list[NDArray[np.int32]]:
-    """Tokens of texts; `first` is the number of the first text among the caller's documents."""
+def tokenize(
+    run: int, pinned: PinnedSource, first: int, texts: Sequence[tuple[bytes, bool]]
+) -> list[NDArray[np.int32]]:
+    """Tokens of texts, of each of which it says whether special tokens that it spells out count as such; `first` is the
+    number of the first text among the caller's documents."""
     model = _shelf.get(pinned, Weights.NOT_NEEDED).model
     tokens = []
-    for item, text in enumerate(texts, first):
+    for item, (text, special) in enumerate(texts, first):
         _show(run, item)
-        tokens.append(model.tokenize(text))
+        tokens.append(model.tokenize(text, special))
     return tokens
 
 
@@ -160,8 +165,10 @@ def score(
     first: int,
     batches: Sequence[Batch],
     known: Set[Trust] = frozenset(),
+    best: bool = False,
 ) -> Scored:
-    """Log-probabilities of a shard; `first` is the number of its first batch among the caller's batches.
+    """Log-probabilities of a shard; `first` is the number of its first batch among the caller's batches. If `best` is
+    asked for, what is most probable at each place comes with them.
 
     Before the first window, those kernels are checked that are not `known` to be right.
 
@@ -171,11 +178,16 @@ def score(
     found = trusted.check(pinned, native.on_gpu(pinned.n_gpu_layers), known)
     scorer = _shelf.get(pinned, Weights.NEEDED).scorer(size)
     started = time.perf_counter()
-    logp = []
+    logp, tops = [], []
     for item, batch in enumerate(batches, first):
         with _on(batch, run, item):
-            logp += scorer.score_together(batch.windows, _on_step(run))
-    return Scored(logp, time.perf_counter() - started, native.build().kernels, found)
+            if best:
+                values, of_batch = scorer.describe(batch.windows, _on_step(run))
+                tops += of_batch
+            else:
+                values = scorer.score_together(batch.windows, _on_step(run))
+            logp += values
+    return Scored(logp, time.perf_counter() - started, native.build().kernels, found, tops)
 
 
 def refuse_too_many_rows(run: int, n_rows: int, n_vocab: int) -> None:

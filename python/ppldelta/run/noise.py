@@ -16,13 +16,14 @@ from numpy.typing import NDArray
 
 from ppldelta.console.progress import Meter, meter
 from ppldelta.engine import native
-from ppldelta.engine.remote import RemoteModel, Shard
+from ppldelta.engine.remote import RemoteModel
+from ppldelta.engine.shards import Shard
 from ppldelta.engine.trusted import Trust
 from ppldelta.errors import ModelError
 from ppldelta.family import Noise
 from ppldelta.run.checks import refuse_not_finite
 from ppldelta.run.job import Job
-from ppldelta.run.lockstep import Lockstep
+from ppldelta.run.lockstep import MOST_ROWS, Lockstep
 from ppldelta.run.sample import sample
 from ppldelta.run.variants import Variant, variants
 from ppldelta.store.store import Key
@@ -218,7 +219,7 @@ class NoiseFloor:
         """
         shards = self._model(self._own).score_pairs(
             [self._model(each) for each in some],
-            batches,
+            [part for batch in batches for part in batch.split(MOST_ROWS)],
             self._own.context,
             shown.update,
             self._trusted(),

@@ -35,11 +35,13 @@ class Document:
         name: path below the corpus root with forward slashes (``code/13.txt``); unique in its corpus.
         category: first folder of the name, ``""`` for a file that lies in the root itself.
         text: valid UTF-8, never empty, exactly as in the file.
+        special: whether special tokens that the text spells out count as such.
     """
 
     name: str
     category: str
     text: bytes
+    special: bool = False
 
 
 def load_documents(files: Files) -> tuple[list[Document], list[str]]:

@@ -24,6 +24,7 @@ from ppldelta.errors import (
 )
 
 if TYPE_CHECKING:
+    from ppldelta.likelihood.loglikelihood import Loglikelihood, loglikelihood
     from ppldelta.records.kld import read_kld
     from ppldelta.records.signed import compare_kld, read_records
     from ppldelta.result import Result, load, report
@@ -34,6 +35,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "CorpusError",
+    "Loglikelihood",
     "ModelError",
     "Plan",
     "PpldeltaError",
@@ -46,6 +48,7 @@ __all__ = [
     "__version__",
     "compare_kld",
     "load",
+    "loglikelihood",
     "plan",
     "read_kld",
     "read_records",
@@ -56,10 +59,12 @@ __all__ = [
 ]
 
 _HOMES = {
+    "Loglikelihood": "ppldelta.likelihood.loglikelihood",
     "Plan": "ppldelta.run.dry_run",
     "Result": "ppldelta.result",
     "compare_kld": "ppldelta.records.signed",
     "load": "ppldelta.result",
+    "loglikelihood": "ppldelta.likelihood.loglikelihood",
     "plan": "ppldelta.run.dry_run",
     "read_kld": "ppldelta.records.kld",
     "read_records": "ppldelta.records.signed",

@@ -82,7 +82,7 @@ def hf_model(path: Path, max_length: int) -> HFLM:
         )
     fast = PreTrainedTokenizerFast(tokenizer_object=tokenizer, bos_token=tokens[bos], eos_token=tokens[eos])
     weights = AutoModelForCausalLM.from_pretrained(path.parent, gguf_file=path.name, dtype=torch.float32)
-    return HFLM(pretrained=weights, tokenizer=fast, device="cpu", batch_size=8, max_length=max_length)
+    return HFLM(pretrained=weights, tokenizer=fast, device="cpu", batch_size=32, max_length=max_length)
 
 
 def answers(lm: Any, pairs: list[tuple[str, str]]) -> list[tuple[float, bool]]:

@@ -88,6 +88,12 @@ void target_reader::read(const logits_block & block) {
     });
 }
 
+void describing_reader::read(const logits_block & block) {
+    in_order(block, numbers_, [&](const float * rows, size_t number, size_t n) {
+        describe_rows(rows, block.n_vocab(), targets_ + number, n, n_threads_, values_ + number);
+    });
+}
+
 void keeping_reader::read(const logits_block & block) {
     const size_t n_vocab = block.n_vocab();
     if (!kept_.logits) {

@@ -98,6 +98,22 @@ class target_reader : public logits_reader {
     float *         logp_;
 };
 
+// Describes each row: what `target_reader` says of it, its most probable token, and more.
+class describing_reader : public logits_reader {
+  public:
+    // `targets` and `values` by row number.
+    describing_reader(row_numbers numbers, const int32_t * targets, int n_threads, row_values * values) :
+        numbers_(std::move(numbers)), targets_(targets), n_threads_(n_threads), values_(values) {}
+
+    void read(const logits_block & block) override;
+
+  private:
+    row_numbers     numbers_;
+    const int32_t * targets_;
+    int             n_threads_;
+    row_values *    values_;
+};
+
 // A reference's rows, for comparisons that read the same windows afterwards.
 struct kept_rows {
     size_t                   n_vocab = 0;

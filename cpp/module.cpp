@@ -101,7 +101,7 @@ py::list pieces(const ppldelta::model & model, const array<int32_t> & tokens) {
     return list;
 }
 
-// The windows that Python hands over, tuples (tokens, first_output, targets), in the form that the scorer and its readers
+// The windows that Python hands over, tuples (tokens, first_output, targets, prefix), in the form that the scorer and its readers
 // take.
 struct windows_in {
     std::vector<array<int32_t>>   tokens; // kept alive
@@ -114,7 +114,8 @@ struct windows_in {
             const auto window = py::cast<py::tuple>(item);
             const auto own    = py::cast<array<int32_t>>(window[2]);
             tokens.push_back(py::cast<array<int32_t>>(window[0]));
-            windows.push_back({ tokens.back().data(), static_cast<size_t>(tokens.back().size()), py::cast<size_t>(window[1]) });
+            windows.push_back({ tokens.back().data(), static_cast<size_t>(tokens.back().size()), py::cast<size_t>(window[1]),
+                                py::cast<size_t>(window[3]) });
             n_rows.push_back(static_cast<size_t>(own.size()));
             targets.insert(targets.end(), own.data(), own.data() + own.size());
         }
@@ -163,6 +164,15 @@ py::list score(ppldelta::scorer & scorer, const py::list & windows, const py::fu
     ppldelta::target_reader reader(in.numbers(), in.targets.data(), scorer.n_threads(), logp.data());
     run(scorer, in, reader, on_step);
     return in.split(logp);
+}
+
+// For each window a structured array of what its rows say.
+py::list describe(ppldelta::scorer & scorer, const py::list & windows, const py::function & on_step) {
+    const windows_in                  in(windows);
+    std::vector<ppldelta::row_values> values(in.targets.size());
+    ppldelta::describing_reader       reader(in.numbers(), in.targets.data(), scorer.n_threads(), values.data());
+    run(scorer, in, reader, on_step);
+    return in.split(values);
 }
 
 // For each window a structured array of what its rows say, an array of each row's n_top most probable tokens, and the rows.
@@ -304,6 +314,7 @@ PYBIND11_MODULE(_core, m) {
              py::arg("adapters") = std::vector<ppldelta::scaled_adapter>(), py::arg("directions") = array<float>(),
              py::arg("states") = false)
         .def("score", &score, py::arg("windows"), py::arg("on_step"))
+        .def("describe", &describe, py::arg("windows"), py::arg("on_step"))
         .def("keep", &keep, py::arg("windows"), py::arg("n_top"), py::arg("on_step"))
         .def("compare", &compare, py::arg("windows"), py::arg("kept"), py::arg("on_step"))
         .def("states", &states, py::arg("windows"), py::arg("on_step"))

@@ -100,26 +100,67 @@ scorer::scorer(std::shared_ptr<const model> m, const scorer_params & params, std
 
 void scorer::run(const std::vector<window> & windows, logits_reader & reader,
                  const std::function<void(size_t)> & on_step) {
-    llama_context * ctx = context_.get();
-    const size_t n_step = std::min<size_t>(windows.size() > 1 ? params_.n_ctx : params_.n_ubatch, llama_n_batch(ctx));
-    std::vector<window_shape> shapes;
-    for (const window & w : windows) {
-        shapes.push_back({ w.n_tokens, w.first_output });
-    }
-    llama_memory_clear(llama_get_memory(ctx), false);
+    llama_memory_clear(llama_get_memory(context_.get()), false);
     reader_ = &reader;
     states_.clear();
+    if (windows.front().prefix > 0) {
+        feed_behind_prefix(windows, on_step);
+        return;
+    }
+    std::vector<part> parts;
+    for (size_t w = 0; w < windows.size(); w++) {
+        parts.push_back({ &windows[w], w, 0, windows[w].n_tokens });
+    }
+    feed(parts, on_step);
+}
+
+void scorer::feed_behind_prefix(const std::vector<window> & windows, const std::function<void(size_t)> & on_step) {
+    llama_context *    ctx    = context_.get();
+    llama_memory_t     memory = llama_get_memory(ctx);
+    const size_t       prefix = windows.front().prefix;
+    const llama_model * m     = model_->get();
+    feed({ { &windows.front(), 0, 0, prefix } }, on_step);
+
+    // Where every token has a cell of its own that nothing overwrites, what came behind the prefix is removed, and the next
+    // tokens get the same cells. A recurrent state cannot go back, and a sliding window has given up cells: there the whole
+    // state is put back into an empty memory, before the first window as well, so that cells lie in one order for all.
+    const bool removes = !llama_model_is_recurrent(m) && !llama_model_is_hybrid(m) && llama_model_n_swa(m) == 0;
+    std::vector<uint8_t> state(removes ? 0 : llama_state_seq_get_size(ctx, 0));
+    if (!removes && (state.empty() || llama_state_seq_get_data(ctx, state.data(), state.size(), 0) != state.size())) {
+        throw std::runtime_error("llama.cpp cannot save the state behind a prefix");
+    }
+    for (size_t w = 0; w < windows.size(); w++) {
+        if (!removes) {
+            llama_memory_clear(memory, false);
+            if (llama_state_seq_set_data(ctx, state.data(), state.size(), 0) != state.size()) {
+                throw std::runtime_error("llama.cpp cannot restore the state behind a prefix");
+            }
+        } else if (w > 0 && !llama_memory_seq_rm(memory, 0, static_cast<llama_pos>(prefix), -1)) {
+            throw std::runtime_error("llama.cpp cannot remove what is behind a prefix");
+        }
+        feed({ { &windows[w], w, prefix, windows[w].n_tokens } }, on_step);
+    }
+}
+
+void scorer::feed(const std::vector<part> & parts, const std::function<void(size_t)> & on_step) {
+    llama_context * ctx = context_.get();
+    const size_t n_step = std::min<size_t>(parts.size() > 1 ? params_.n_ctx : params_.n_ubatch, llama_n_batch(ctx));
+    std::vector<window_shape> shapes;
+    for (const part & p : parts) {
+        shapes.push_back({ p.end - p.begin, p.from->first_output - p.begin });
+    }
 
     batch tokens(n_step);
     for (const step & ranges : cut(shapes, n_step, params_.n_outputs_max)) {
         tokens.clear();
         outputs_.clear();
         for (const token_range & range : ranges) {
-            const window & w = windows[range.window];
-            for (size_t i = range.begin; i < range.end; i++) {
+            const part &   p = parts[range.window];
+            const window & w = *p.from;
+            for (size_t i = p.begin + range.begin; i < p.begin + range.end; i++) {
                 const bool needed = i >= w.first_output;
                 tokens.add(w.tokens[i], i, range.window, needed);
-                outputs_.push_back({ range.window, needed ? i - w.first_output : 0 });
+                outputs_.push_back({ p.number, needed ? i - w.first_output : 0 });
             }
         }
         states_.begin_step(tokens.size());
@@ -129,8 +170,8 @@ void scorer::run(const std::vector<window> & windows, logits_reader & reader,
         }
         if (status != 0) {
             throw std::runtime_error("llama_decode returned " + std::to_string(status) + " for " +
-                                     std::to_string(tokens.size()) + " tokens of " + std::to_string(windows.size()) +
-                                     (windows.size() == 1 ? " window" : " windows"));
+                                     std::to_string(tokens.size()) + " tokens of " + std::to_string(parts.size()) +
+                                     (parts.size() == 1 ? " window" : " windows"));
         }
         states_.end_step();
         if (params_.bf16 && rounder_.take() == 0) {

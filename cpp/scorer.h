@@ -36,11 +36,13 @@ struct control_vector {
     int32_t            n_embd = 0;
 };
 
-// One fresh sequence: its tokens at the positions 0 … n_tokens - 1, and a row of logits for each from first_output on.
+// One fresh sequence: its tokens at the positions 0 … n_tokens - 1, and a row of logits for each from first_output on. Its
+// first `prefix` tokens go in by themselves, and windows that have them in common may share them.
 struct window {
     const int32_t * tokens;
     size_t          n_tokens;
     size_t          first_output;
+    size_t          prefix; // at most first_output
 };
 
 class scorer {
@@ -56,8 +58,9 @@ class scorer {
     // Feeds the windows side by side, each as a sequence of its own, and hands the rows to `reader`. A window that is
     // alone goes in micro-batch by micro-batch. Several windows go in at once, and llama.cpp cuts them into
     // micro-batches. A recurrent model needs the same number of tokens of each window in a micro-batch, and llama.cpp
-    // sees to that. `on_step` is called after each step with the number of tokens in it. `reader` and `on_step` may throw; the
-    // scorer stays usable.
+    // sees to that. Windows with a prefix, which must be the same for all of them, go in one after the other: the prefix
+    // once, then what each has behind it, with the numbers that it would have alone, to the last bit. `on_step` is called
+    // after each step with the number of tokens in it. `reader` and `on_step` may throw; the scorer stays usable.
     void run(const std::vector<window> & windows, logits_reader & reader, const std::function<void(size_t)> & on_step);
 
     // The hidden states of the last call of `run`, by place (state_keeper); `states` of the parameters must be set.
@@ -69,6 +72,16 @@ class scorer {
     size_t size_bytes() const;
 
   private:
+    // Tokens of a window that are fed together; its number among the windows of a call of `run`.
+    struct part {
+        const window * from;
+        size_t         number;
+        size_t         begin;
+        size_t         end;
+    };
+
+    void feed(const std::vector<part> & parts, const std::function<void(size_t)> & on_step);
+    void feed_behind_prefix(const std::vector<window> & windows, const std::function<void(size_t)> & on_step);
     void read(const ggml_tensor * logits, const int32_t * batch_idxs, size_t n_rows);
 
     struct context_deleter {

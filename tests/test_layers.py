@@ -22,8 +22,8 @@ LOWEST_FIRST = (
     ("cards",),
     ("result", "merging", "pictures"),
     ("run",),
-    ("studies",),
-    ("demo",),
+    ("studies", "likelihood"),
+    ("demo", "lm_eval"),
     ("commands",),
     ("cli",),
 )
@@ -31,9 +31,10 @@ RANK = {name: rank for rank, names in enumerate(LOWEST_FIRST) for name in names}
 INSIDE: dict[str, tuple[str, ...]] = {
     "engine": (
         *("cpu", "devices", "kernels", "remedies", "kept", "causes", "llama_log", "tensors", "adapters", "info"),
-        *("native", "chats", "content", "loaded", "recognition", "trusted", "isolated"),
-        *("looking", "process", "executor", "lost", "rpc", "local", "worker", "session", "shards", "remote", "tool"),
+        *("checked", "native", "chats", "content", "loaded", "recognition", "trusted", "isolated"),
+        *("looking", "process", "executor", "lost", "rpc", "local", "worker", "shards", "session", "remote", "tool"),
     ),
+    "likelihood": ("encoding", "answers", "loglikelihood"),
     "models": (
         *("source", "identity", "header", "fitness"),
         *("hub", "hub_cache", "hub_errors", "download", "references"),
@@ -69,6 +70,8 @@ THIRD_PARTY: dict[str, set[str]] = {
     "commands": {"distributed"},
     "console": {"tqdm"},
     "engine": {"loky", "numpy"},
+    "likelihood": {"numpy", "polars"},
+    "lm_eval": {"lm_eval"},
     "merging": {"polars"},
     "models": {"huggingface_hub"},
     "pairs": {"numpy"},

@@ -24,6 +24,7 @@ from ppldelta.errors import (
 )
 
 if TYPE_CHECKING:
+    from ppldelta.likelihood.loglikelihood import Loglikelihood, loglikelihood
     from ppldelta.pictures import Look
     from ppldelta.records.kld import read_kld
     from ppldelta.records.signed import compare_kld, read_records
@@ -36,6 +37,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "CorpusError",
+    "Loglikelihood",
     "Look",
     "ModelError",
     "Plan",
@@ -49,6 +51,7 @@ __all__ = [
     "__version__",
     "compare_kld",
     "load",
+    "loglikelihood",
     "look",
     "plan",
     "read_kld",
@@ -60,11 +63,13 @@ __all__ = [
 ]
 
 _HOMES = {
+    "Loglikelihood": "ppldelta.likelihood.loglikelihood",
     "Look": "ppldelta.pictures",
     "Plan": "ppldelta.run.dry_run",
     "Result": "ppldelta.result",
     "compare_kld": "ppldelta.records.signed",
     "load": "ppldelta.result",
+    "loglikelihood": "ppldelta.likelihood.loglikelihood",
     "look": "ppldelta.run.looking",
     "plan": "ppldelta.run.dry_run",
     "read_kld": "ppldelta.records.kld",

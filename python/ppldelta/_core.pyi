@@ -40,6 +40,8 @@ class ChatTemplate:
 class Adapter:
     def __init__(self, model: Model, path: bytes) -> None: ...
 
+_Window = tuple[NDArray[np.int32], int, NDArray[np.int32], int]  # tokens, first_output, targets, prefix
+
 class Scorer:
     def __init__(
         self,
@@ -56,23 +58,26 @@ class Scorer:
     ) -> None: ...
     def score(
         self,
-        windows: list[tuple[NDArray[np.int32], int, NDArray[np.int32]]],  # tokens, first_output, targets
+        windows: list[_Window],
         on_step: Callable[[int], object],
     ) -> list[NDArray[np.float32]]: ...
+    def describe(
+        self, windows: list[_Window], on_step: Callable[[int], object]
+    ) -> list[NDArray[np.void]]: ...  # as `describe_rows`
     def keep(
         self,
-        windows: list[tuple[NDArray[np.int32], int, NDArray[np.int32]]],
+        windows: list[_Window],
         n_top: int,
         on_step: Callable[[int], object],
     ) -> tuple[list[NDArray[np.void]], list[NDArray[np.void]], KeptRows]: ...
     def compare(
         self,
-        windows: list[tuple[NDArray[np.int32], int, NDArray[np.int32]]],
+        windows: list[_Window],
         kept: KeptRows,
         on_step: Callable[[int], object],
     ) -> tuple[list[NDArray[np.void]], list[NDArray[np.void]]]: ...
     def states(
-        self, windows: list[tuple[NDArray[np.int32], int, NDArray[np.int32]]], on_step: Callable[[int], object]
+        self, windows: list[_Window], on_step: Callable[[int], object]
     ) -> dict[int, NDArray[np.float32]]: ...  # place: [n_tokens, n_embd]; -1 for what the head gets
     @property
     def size_bytes(self) -> int: ...

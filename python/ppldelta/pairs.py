@@ -26,6 +26,10 @@ PAIR = np.dtype(
 """Fields of a record."""
 
 
+BEST = np.dtype([("top", "<i4"), ("logp_top", "<f4")])
+"""What one model alone finds most probable at a place: the token (of several the first), and ln of its probability."""
+
+
 def tops(top_k: int) -> np.dtype[np.void]:
     """Fields of what both models find most probable: the `top_k` best tokens of each, best first.
 

@@ -63,6 +63,19 @@ PIECES: dict[str, pl.DataType] = {
     "piece": pl.Binary(),
 }
 
+LIKELIHOODS: dict[str, pl.DataType] = {
+    "logp": pl.Float64(),  # nats, ln p(continuation | context): the sum over its tokens
+    "is_greedy": pl.Boolean(),  # whether each of its tokens is the most probable one at its place
+    "n_tokens": pl.UInt32(),  # of the continuation
+    "n_context": pl.UInt32(),  # tokens before it that the model has read, a BOS or EOS in front included
+    "n_dropped": pl.UInt32(),  # tokens at the beginning of the context for which `n_ctx` has no room
+    "tokens": pl.List(pl.Int32()),  # of the continuation
+    "token_logp": pl.List(pl.Float32()),  # nats, of each of them
+    "top_tokens": pl.List(pl.Int32()),  # the most probable token at each place, of several the first
+    "top_logp": pl.List(pl.Float32()),  # nats, of these
+}
+"""Columns of `Loglikelihood.frame`, which has a row for each pair of context and continuation."""
+
 TEXTS: dict[str, pl.DataType] = {
     "family": pl.String(),
     "document": pl.String(),

@@ -18,12 +18,14 @@ from numpy.typing import NDArray
 
 from ppldelta import _core
 from ppldelta.engine.adapters import load_adapters
+from ppldelta.engine.checked import CoreWindow, as_core, check_tokens
 from ppldelta.engine.devices import devices, has_gpu, kernels_of
 from ppldelta.engine.info import ModelInfo as ModelInfo  # whoever has a model finds here what it says of itself
 from ppldelta.engine.kept import KeptRows
 from ppldelta.engine.llama_log import forward_log, guard, unstarted
 from ppldelta.errors import ModelError
 from ppldelta.models.source import Adapter
+from ppldelta.pairs import BEST, part
 from ppldelta.text.windows import Window
 from ppldelta.wording.names import printable
 
@@ -156,7 +158,8 @@ class Model:
         self.info = ModelInfo.of(self._core.info())
 
     def tokenize(self, text: bytes, *, special: bool = False) -> NDArray[np.int32]:
-        """Tokens of a UTF-8 text, shape [n_tokens], without the BOS that the vocabulary may add; `special` ones parsed.
+        """Tokens of a UTF-8 text, shape [n_tokens], without the BOS that the vocabulary may add; with `special`, the
+        special tokens that the text spells out count as such.
 
         Raises:
             ModelError: the tokenizer fails, or the text is longer than its 32-bit lengths allow.
@@ -168,7 +171,7 @@ class Model:
 
     def pieces(self, tokens: NDArray[np.int32]) -> list[bytes]:
         """The bytes of each token; a character may be spread over several. Others than the vocabulary's: ValueError."""
-        _check_tokens(tokens, self.info.n_vocab)
+        check_tokens(tokens, self.info.n_vocab)
         return self._core.pieces(tokens)
 
 
@@ -238,13 +241,29 @@ class Scorer:
         """Log-probabilities of the targets of several windows, each a sequence of its own in one batch.
 
         The last digits of a window's numbers depend on the others. All are one step: no interrupt or `on_step` within.
+        Windows with a prefix, the same for all, go in one after the other instead, each with the numbers that it has
+        alone.
 
         Raises:
-            ValueError: also for more than `n_seq_max` windows, or more than `n_ctx` tokens in all of them.
+            ValueError: also for more than `n_seq_max` windows, or more than `n_ctx` tokens in all of them, unless they
+                have a prefix; for windows of different prefixes.
         """
         core = self._checked(windows)
         with self._evaluating():
             return self._core.score(core, on_step)
+
+    def describe(
+        self, windows: Sequence[Window], on_step: Callable[[int], object] = lambda n_tokens: None
+    ) -> tuple[list[NDArray[np.float32]], list[NDArray[np.void]]]:
+        """As `score_together`, to the last bit, and of each window what is most probable at each place.
+
+        Returns:
+            Of each window the log-probabilities, and a structured array of type `pairs.BEST`.
+        """
+        core = self._checked(windows)
+        with self._evaluating():
+            values = self._core.describe(core, on_step)
+        return [each["logp"].copy() for each in values], [part(each, BEST) for each in values]
 
     @property
     def size_bytes(self) -> int:
@@ -280,27 +299,8 @@ class Scorer:
             found, tops = self._core.compare(core, kept.rows, on_step)
         return [each["cmp"]["logp"].copy() for each in found], kept.records(found, tops)
 
-    def _checked(self, windows: Sequence[Window]) -> list[tuple[NDArray[np.int32], int, NDArray[np.int32]]]:
-        """The windows as the extension takes them; raises `ValueError` where one does not fit."""
-        n_tokens = sum(len(window.tokens) for window in windows)
-        if not 0 < len(windows) <= self.n_seq_max:
-            raise ValueError(f"{len(windows)} windows in a context for {self.n_seq_max}")
-        if n_tokens > self.n_ctx or not all(len(window.tokens) for window in windows):
-            raise ValueError(f"{len(windows)} windows of {n_tokens} tokens in a context of {self.n_ctx}")
-        for window in windows:
-            n_rows = len(window.tokens) - window.first_output
-            if window.first_output < 0 or len(window.targets) != n_rows:
-                raise ValueError(f"{len(window.targets)} targets for {n_rows} rows")
-            _check_tokens(window.tokens, self.model.info.n_vocab)
-            _check_tokens(window.targets, self.model.info.n_vocab)
-        return [(window.tokens, window.first_output, window.targets) for window in windows]
+    def _checked(self, windows: Sequence[Window]) -> list[CoreWindow]:
+        return as_core(windows, n_ctx=self.n_ctx, n_seq_max=self.n_seq_max, n_vocab=self.model.info.n_vocab)
 
     def _evaluating(self) -> AbstractContextManager[None]:
         return guard(f"cannot evaluate `{printable(self.model.path)}`")
-
-
-def _check_tokens(tokens: NDArray[np.int32], n_vocab: int) -> None:
-    if tokens.ndim != 1 or tokens.dtype != np.int32:
-        raise ValueError(f"tokens must be int32 of one dimension, not {tokens.dtype} of shape {tokens.shape}")
-    if tokens.size and (tokens.min() < 0 or tokens.max() >= n_vocab):
-        raise ValueError(f"tokens outside the vocabulary of {n_vocab}: {tokens.min()} … {tokens.max()}")

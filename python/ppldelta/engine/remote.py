@@ -16,7 +16,7 @@ from ppldelta.engine.loaded import ContextSize, PinnedSource, Weights
 from ppldelta.engine.native import Build, ModelInfo
 from ppldelta.engine.recognition import Recognition
 from ppldelta.engine.session import Session
-from ppldelta.engine.shards import PairedShard, Shard, cut, shard_of
+from ppldelta.engine.shards import PairedShard, Shard, shard_of, shards
 from ppldelta.engine.trusted import Trust
 from ppldelta.errors import ModelError
 from ppldelta.models.identity import content_hash
@@ -146,7 +146,7 @@ class RemoteModel:
         tokens: list[NDArray[np.int32]] = [np.empty(0, np.int32)] * len(documents)
         done = self._session.stream(
             worker.tokenize,
-            cut([len(document.text) for document in documents], lambda: _SHARD_BYTES),
+            shards([len(document.text) for document in documents], lambda: _SHARD_BYTES),
             lambda shard: (self._pinned, shard.start, [_as_read(documents[i]) for i in shard]),
             label=self.label,
             doing="tokenizing for",
@@ -183,7 +183,7 @@ class RemoteModel:
         texts: list[Rendered | str] = [""] * len(chats)
         done = self._session.stream(
             worker.render,
-            cut([sum(len(message.content) for message in chat) for chat in chats], lambda: _SHARD_BYTES),
+            shards([sum(len(message.content) for message in chat) for chat in chats], lambda: _SHARD_BYTES),
             lambda shard: (self._pinned, shard.start, template, chats[shard.start : shard.stop]),
             label=self.label,
             doing="rendering for",
@@ -214,6 +214,7 @@ class RemoteModel:
         size: ContextSize,
         on_tokens: Callable[[int], object] = lambda n_tokens: None,
         known: Set[Trust] = frozenset(),
+        best: bool = False,
     ) -> Generator[Shard, None, None]:
         """Log-probabilities of each window's targets.
 
@@ -223,6 +224,7 @@ class RemoteModel:
             on_tokens: called with the number of tokens evaluated since the last call, several times a second where
                 the worker is local, else after each shard.
             known: kernels that need no check.
+            best: whether to say as well what is most probable at each place.
 
         Yields:
             Shards as they are done.
@@ -234,8 +236,8 @@ class RemoteModel:
         most_tokens = 1
         done = self._session.stream(
             worker.score,
-            cut(n_fed, lambda: most_tokens),
-            lambda shard: (self._pinned, size, shard.start, batches[shard.start : shard.stop], known),
+            shards(n_fed, lambda: most_tokens),
+            lambda shard: (self._pinned, size, shard.start, batches[shard.start : shard.stop], known, best),
             label=self.label,
             doing="evaluating",
             names=[batch.document for batch in batches],
@@ -284,7 +286,7 @@ class RemoteModel:
         most_tokens = _FIRST_PAIRED_TOKENS
         done = self._session.stream(
             worker.score_pairs,
-            cut(n_fed, lambda: most_tokens),
+            shards(n_fed, lambda: most_tokens),
             lambda shard: (
                 *(self._pinned, [each._pinned for each in comparisons], [size, *(sizes or [size] * len(comparisons))]),
                 *(shard.start, batches[shard.start : shard.stop], known, top_k),

@@ -1,9 +1,9 @@
-"""What of the caller's items goes into one task of a worker, and what comes back of it."""
+"""Shards: what one task gets, and what comes back from it."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
@@ -25,11 +25,14 @@ class Shard:
             window's part of the shard's.
         kernels: what computed them (`native.Build.kernels`).
         trusted: kernels that this worker has checked so far.
+        best: of each window by its index what is most probable at each place, of type `pairs.BEST`, if that was asked
+            for.
     """
 
     windows: list[tuple[int, NDArray[np.float32], float]]
     kernels: str
     trusted: frozenset[Trust] = frozenset()
+    best: dict[int, NDArray[np.void]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -56,10 +59,11 @@ def shard_of(scored: worker.Scored, batches: Sequence[Batch]) -> Shard:
         [(at, logp, per_token * window.n_fed) for (at, window), logp in zip(windows, scored.logp, strict=True)],
         scored.kernels,
         scored.trusted,
+        dict(zip((at for at, _ in windows), scored.best, strict=True)) if scored.best else {},
     )
 
 
-def cut(sizes: Sequence[int], most: Callable[[], int]) -> Iterator[range]:
+def shards(sizes: Sequence[int], most: Callable[[], int]) -> Iterator[range]:
     """Consecutive items whose sizes sum up to at most what `most` says at the time, at least one each."""
     start = 0
     while start < len(sizes):

@@ -52,12 +52,14 @@ class Scored:
         time_s: seconds that the shard took.
         kernels: what computed the numbers (`native.Build.kernels`); another worker may be another machine.
         trusted: kernels that the worker has checked so far.
+        best: of each window what is most probable at each place (`pairs.BEST`), if that was asked for.
     """
 
     logp: list[NDArray[np.float32]]
     time_s: float
     kernels: str
     trusted: frozenset[Trust]
+    best: list[NDArray[np.void]] = field(default_factory=list)
 
 
 @dataclass(frozen=True)
@@ -181,8 +183,10 @@ def score(
     first: int,
     batches: Sequence[Batch],
     known: Set[Trust] = frozenset(),
+    best: bool = False,
 ) -> Scored:
-    """Log-probabilities of a shard; `first` is the number of its first batch among the caller's batches.
+    """Log-probabilities of a shard; `first` is the number of its first batch among the caller's batches. If `best` is
+    asked for, what is most probable at each place comes with them.
 
     Before the first window, those kernels are checked that are not `known` to be right.
 
@@ -192,11 +196,16 @@ def score(
     found = trusted.check(pinned, native.on_gpu(pinned.n_gpu_layers), known)
     scorer = _shelf.get(pinned, Weights.NEEDED).scorer(size)
     started = time.perf_counter()
-    logp = []
+    logp, tops = [], []
     for item, batch in enumerate(batches, first):
         with _on(batch, run, item):
-            logp += scorer.score_together(batch.windows, _on_step(run))
-    return Scored(logp, time.perf_counter() - started, native.build().kernels, found)
+            if best:
+                values, of_batch = scorer.describe(batch.windows, _on_step(run))
+                tops += of_batch
+            else:
+                values = scorer.score_together(batch.windows, _on_step(run))
+            logp += values
+    return Scored(logp, time.perf_counter() - started, native.build().kernels, found, tops)
 
 
 def look(run: int, models: Sequence[PinnedSource], size: ContextSize, view: View) -> Looked:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Sequence
 
 from ppldelta.text.windows import Batch, Window
@@ -10,6 +11,8 @@ from ppldelta.text.windows import Batch, Window
 def make_batches(documents: Sequence[tuple[str, Sequence[Window]]], *, n_seq_max: int, n_ctx: int) -> list[Batch]:
     """Puts the windows of all documents into batches. The batches come in the order of their first windows.
 
+    Windows with one prefix come together, and of the others those that `shared_batches` says.
+
     Args:
         documents: the name and the windows of each document.
         n_seq_max: most windows in one batch.
@@ -17,13 +20,41 @@ def make_batches(documents: Sequence[tuple[str, Sequence[Window]]], *, n_seq_max
     """
     names = [name for name, windows in documents for _ in windows]
     whole = [window for _, windows in documents for window in windows]
-    numbers = shared_batches(
-        [[window.n_fed for window in windows] for _, windows in documents], n_seq_max=n_seq_max, n_ctx=n_ctx
-    )
-    groups: dict[int, list[int]] = {}
-    for i, number in enumerate(numbers):
-        groups.setdefault(number, []).append(i)
-    return [Batch(names[at[0]], tuple(at), tuple(whole[i] for i in at)) for at in groups.values()]
+    groups = _behind_prefixes(whole, n_ctx)
+    others: list[list[int]] = []  # of each document the windows without a prefix
+    n = 0
+    for _, windows in documents:
+        others.append([n + i for i, window in enumerate(windows) if not window.prefix])
+        n += len(windows)
+    numbers = shared_batches([[whole[i].n_fed for i in each] for each in others], n_seq_max=n_seq_max, n_ctx=n_ctx)
+    packed: dict[int, list[int]] = {}
+    for i, number in zip((i for each in others for i in each), numbers, strict=True):
+        packed.setdefault(number, []).append(i)
+    groups += packed.values()
+    groups.sort(key=min)
+    return [Batch(names[at[0]], tuple(at), tuple(whole[i] for i in at)) for at in groups]
+
+
+def _behind_prefixes(windows: Sequence[Window], n_ctx: int) -> list[list[int]]:
+    """Which windows share a prefix and go in together, wherever they stand.
+
+    A batch is evaluated in one task, and what a killed task has done is lost. So a batch is full when it has four times
+    as many tokens behind the prefix as in it, and as many as a window: the next one reads the prefix again, which costs
+    a quarter more at most.
+    """
+    groups: list[list[int]] = []
+    open_groups: dict[tuple[int, bytes], tuple[list[int], int]] = {}
+    for i, window in enumerate(windows):
+        if window.prefix:
+            key = window.prefix, hashlib.sha256(window.tokens[: window.prefix].tobytes()).digest()
+            group, n_tokens = open_groups.get(key, ([], 0))
+            if not group:
+                groups.append(group)
+            group.append(i)
+            n_tokens += window.n_fed - window.prefix
+            full = n_tokens >= max(4 * window.prefix, n_ctx)
+            open_groups[key] = ([], 0) if full else (group, n_tokens)
+    return groups
 
 
 def shared_batches(lengths: Sequence[Sequence[int]], *, n_seq_max: int, n_ctx: int) -> list[int]:

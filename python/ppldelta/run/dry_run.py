@@ -292,7 +292,7 @@ def beginning(batches: list[Batch], n_tokens: int) -> list[Batch]:
     some = []
     for batch in batches:
         windows = []
-        for window in batch.windows:
+        for window in batch.windows[:1] if batch.shared else batch.windows:
             if n := min(window.n_fed, n_tokens):
                 windows.append(_cut(window, n))
             n_tokens -= n

@@ -77,8 +77,7 @@ class Participant:
     @property
     def n_fed(self) -> int:
         """Tokens that it reads, with nothing in the store; of equal windows it reads one."""
-        windows = self.tokenization.windows
-        return sum({key: window.n_fed for key, window in zip(self.keys, windows, strict=True)}.values())
+        return sum(batch.n_fed for batch in self.missing(()))
 
     def pair_keys(self, reference: Participant) -> list[Key]:
         """Under which the store files each window's comparison with a reference."""

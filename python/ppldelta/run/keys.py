@@ -1,7 +1,7 @@
 """The keys under which the store files windows.
 
 A window is filed by what is in it, not by where it is: if a text has grown, or if more of its windows are asked for,
-only the new windows are evaluated. Only the key of a window that shares a batch depends on other windows.
+only the new windows are evaluated. Only the key of a window that goes in side by side with others depends on them.
 """
 
 from __future__ import annotations
@@ -38,8 +38,9 @@ class Keys:
         found: dict[int, str] = {}
         for batch in batches:
             own = [_hash(window) for window in batch.windows]
-            # windows that share a batch move one another's last digits, so each key depends on the whole batch
-            found |= zip(batch.at, own if len(own) == 1 else [_joined([each, *own]) for each in own], strict=True)
+            # windows side by side move one another's last digits, so each key depends on the whole batch
+            alone = len(own) == 1 or batch.shared
+            found |= zip(batch.at, own if alone else [_joined([each, *own]) for each in own], strict=True)
         self._digests = [found[i] for i in range(len(found))]
 
     def of(self, sha256: str) -> list[Key]:
@@ -75,4 +76,5 @@ def _joined(digests: list[str]) -> str:
 
 def _hash(window: Window) -> str:
     """`tokens_hash` of all that a window holds; where it lies in the text makes no difference."""
-    return tokens_hash(np.concatenate([[window.first_output], window.tokens, window.targets]))
+    prefix = [-window.prefix] if window.prefix else []  # below zero, as no `first_output` is
+    return tokens_hash(np.concatenate([prefix, [window.first_output], window.tokens, window.targets]))

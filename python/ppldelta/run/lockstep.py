@@ -26,6 +26,9 @@ from ppldelta.store.store import Key
 from ppldelta.text.windows import Batch
 from ppldelta.wording.names import counted, printable
 
+MOST_ROWS = 512
+"""Of a batch of windows that share a prefix, at most so many rows of logits are kept at a time, or one window's."""
+
 
 @dataclass
 class Lockstep:
@@ -114,7 +117,7 @@ def _evaluate(
     work: Job, reference: Participant, comparisons: list[Participant], at: list[int], found: Lockstep
 ) -> None:
     """Evaluates some windows under a reference and comparisons; what a comparison fails with goes into the failures."""
-    batches = reference.tokenization.batches_of(at)
+    batches = [part for batch in reference.tokenization.batches_of(at) for part in batch.split(MOST_ROWS)]
     reference.model.refuse_too_many_rows(max(batch.n_scored for batch in batches), reference.n_vocab)
     what = comparisons[0].label if len(comparisons) == 1 else counted(len(comparisons), "comparison")
     n_tokens = sum(batch.n_fed for batch in batches) * (1 + len(comparisons))

@@ -23,7 +23,7 @@ from ppldelta.errors import ModelError
 from ppldelta.family import Noise
 from ppldelta.run.checks import refuse_not_finite
 from ppldelta.run.job import Job
-from ppldelta.run.lockstep import Lockstep
+from ppldelta.run.lockstep import MOST_ROWS, Lockstep
 from ppldelta.run.sample import sample
 from ppldelta.run.variants import Variant, variants
 from ppldelta.store.store import Key
@@ -220,7 +220,7 @@ class NoiseFloor:
         """
         shards = self._model(self._own).score_pairs(
             [self._model(each) for each in some],
-            batches,
+            [part for batch in batches for part in batch.split(MOST_ROWS)],
             self._own.context,
             shown.update,
             self._trusted(),

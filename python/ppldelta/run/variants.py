@@ -35,14 +35,17 @@ class Variant:
         return replace(self.settings.context, bf16=self.bf16)
 
     def batches(self, batches: Sequence[Batch]) -> list[Batch]:
-        """Batches of the run as they are evaluated here: whole, or each window alone."""
+        """Batches of the run as they are evaluated here: whole, or each window alone if that moves its numbers."""
         if self.settings.n_seq_max > 1:
             return list(batches)
-        return [
-            Batch(batch.document, (at,), (window,))
-            for batch in batches
-            for at, window in zip(batch.at, batch.windows, strict=True)
-        ]
+        found: list[Batch] = []
+        for batch in batches:
+            if batch.shared:
+                found.append(batch)
+            else:
+                pairs = zip(batch.at, batch.windows, strict=True)
+                found += [Batch(batch.document, (at,), (window,)) for at, window in pairs]
+        return found
 
     def engine(self, build: Build) -> str:
         """`Key.engine` of its values."""
@@ -81,7 +84,7 @@ def variants(settings: ResolvedSettings, info: ModelInfo, build: Build, sampled:
         threads=settings.threads,
         n_gpu_layers=settings.n_gpu_layers,
     )
-    longest = max(batch.n_fed for batch in sampled)
+    longest = max(max(each.n_fed for each in batch.windows) if batch.shared else batch.n_fed for batch in sampled)
     found = []
     for n_ubatch in (settings.n_ubatch // 4, settings.n_ubatch // 2, 2 * settings.n_ubatch):
         if 4 <= n_ubatch <= 2**16 and longest > min(n_ubatch, settings.n_ubatch):
@@ -92,6 +95,6 @@ def variants(settings: ResolvedSettings, info: ModelInfo, build: Build, sampled:
     found.append(Variant("activations in bfloat16", settings, "|activations:bf16", bf16=True))
     if build.on_gpu(settings.n_gpu_layers):
         found.append(Variant("on the CPU", replace(asked, n_gpu_layers=0).resolve(info, build)))
-    if any(len(batch.at) > 1 for batch in sampled):
+    if any(len(batch.at) > 1 and not batch.shared for batch in sampled):
         found.append(Variant("each window alone", replace(settings, n_seq_max=1)))
     return found

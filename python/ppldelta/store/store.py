@@ -23,7 +23,7 @@ import platformdirs
 from numpy.typing import ArrayLike, NDArray
 
 from ppldelta.errors import StoreError
-from ppldelta.pairs import PAIR, tops
+from ppldelta.pairs import BEST, PAIR, tops
 from ppldelta.store.database import COARSE_S, ELSEWHERE, Database
 from ppldelta.store.notes import Notes
 
@@ -40,7 +40,8 @@ class Key:
         engine: text that names what else the numbers depend on: versions, backend, micro-batch …
         reference: sha256 of the reference's content, where the values are those of a pair; empty for a model's own
             log-probabilities.
-        top_k: of values that are best tokens, how many of each model they hold; 0 for other values.
+        top_k: of values that are best tokens, how many of each model they hold; 0 for other values. Without a
+            reference 1, and the values are the model's own (`pairs.BEST`).
     """
 
     model: str
@@ -57,9 +58,9 @@ class Key:
 
     @property
     def dtype(self) -> np.dtype[np.void] | np.dtype[np.float32]:
-        """Type of a target's value: a log-probability in nats, the record of a pair, or what a pair finds best."""
+        """Type of a target's value: a log-probability in nats, the record of a pair, or what is most probable."""
         if not self.reference:
-            return np.dtype("<f4")
+            return BEST if self.top_k else np.dtype("<f4")
         return tops(self.top_k) if self.top_k else PAIR
 
 

@@ -10,7 +10,7 @@ Pure functions on NumPy arrays; every window is evaluated on its own, positions 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -34,12 +34,15 @@ class Window:
         first_output: first row whose logits are needed; all later rows are needed too.
         targets: int32, shape (n_scored,); ``targets[i]`` is scored from row ``first_output + i``.
         pos: uint32, shape (n_scored,); index of each target in the document's own tokens (a BOS is not counted).
+        prefix: how many of the first tokens are fed by themselves, so that windows that begin with the same ones share
+            them; at most `first_output`. It moves the last digits of the numbers; whether others share it does not.
     """
 
     tokens: NDArray[np.int32]
     first_output: int
     targets: NDArray[np.int32]
     pos: NDArray[np.uint32]
+    prefix: int = 0
 
     @property
     def n_fed(self) -> int:
@@ -50,6 +53,9 @@ class Window:
 @dataclass(frozen=True, eq=False)
 class Batch:
     """Windows that are evaluated together, each on its own positions; most batches hold one.
+
+    Either they go in side by side, which moves their last digits, or they have a prefix, which is the same for all of
+    them: then it goes in once and what each has behind it one after the other, with the numbers that each has alone.
 
     Attributes:
         document: name of the document of the first window, for people.
@@ -62,14 +68,36 @@ class Batch:
     windows: tuple[Window, ...]
 
     @property
+    def shared(self) -> bool:
+        """Whether the windows have a prefix, so that their numbers do not depend on one another."""
+        return self.windows[0].prefix > 0
+
+    @property
     def n_fed(self) -> int:
-        """Tokens that the model reads."""
-        return sum(window.n_fed for window in self.windows)
+        """Tokens that the model reads; a prefix once."""
+        return sum(window.n_fed for window in self.windows) - self.windows[0].prefix * (len(self.windows) - 1)
 
     @property
     def n_scored(self) -> int:
         """Targets, each of which needs a row of logits."""
         return sum(len(window.targets) for window in self.windows)
+
+    def split(self, n_scored: int) -> list[Batch]:
+        """The same windows in batches of at most so many targets, as far as that leaves all numbers as they are."""
+        if not self.shared or self.n_scored <= n_scored:
+            return [self]
+        parts: list[list[int]] = []
+        n = n_scored
+        for i, window in enumerate(self.windows):
+            n += len(window.targets)
+            if n > n_scored:
+                parts.append([])
+                n = len(window.targets)
+            parts[-1].append(i)
+        return [
+            Batch(self.document, tuple(self.at[i] for i in part), tuple(self.windows[i] for i in part))
+            for part in parts
+        ]
 
 
 def default_n_ctx(n_ctx_train: int) -> int:
@@ -134,43 +162,56 @@ def cut_windows(
         PpldeltaError: unknown rule, ``n_ctx`` or ``max_windows`` too small, or ``tokens`` not a row of integers.
     """
     check_arguments(rule, n_ctx, max_windows)
-    own = np.asarray(tokens)
-    if own.ndim != 1 or (own.size and not np.issubdtype(own.dtype, np.integer)):
-        raise PpldeltaError(f"`tokens` must be integers of shape (n_tokens,), got {own.dtype} of shape {own.shape}")
-    own = own.astype(np.int32)
-    stream = own if bos is None else np.concatenate([np.array([bos], np.int32), own])
-
     cut = _perplexity if rule == "perplexity" else _every
-    return cut(stream, n_ctx, bos, max_windows)
+    return cut(_stream(tokens, bos), n_ctx, bos, max_windows)
 
 
 def completion_windows(
     tokens: NDArray[np.int32] | NDArray[np.int64] | Sequence[int], *, n_prompt: int, n_ctx: int, bos: int | None
 ) -> list[Window]:
-    """Windows that score what follows a prompt, with as much of the prompt as context as has room.
+    """Windows that score what follows a prompt, with the whole prompt as context where it has room.
+
+    One window, if it feeds at most `n_ctx` tokens. Else, as lm-evaluation-harness does (`_loglikelihood_tokens` in its
+    ``lm_eval/models/huggingface.py``), one of the last `n_ctx` tokens, which drops the beginning of the prompt. A
+    completion of more than `n_ctx` tokens, which the harness refuses, goes on in windows of the rule ``"every"``.
+
+    All of the prompt but its last two tokens is the window's `prefix`. The last one predicts the first target; the one
+    before it comes along since a token that is alone would be attended in parts, one for each thread (cpp/cut.cpp).
 
     Args:
         tokens: those of prompt and completion without BOS; integers, shape (n_tokens,).
-        n_prompt: how many of them are the prompt.
+        n_prompt: how many of them are the prompt; may be 0.
         n_ctx: most tokens in a window, at least 4.
         bos: id of the token in front, else None. Without it the first target of an empty prompt cannot be scored.
 
     Returns:
-        One window, if it feeds at most `n_ctx` tokens; else, as lm-evaluation-harness does, one of the last `n_ctx`
-        tokens. A completion of more than `n_ctx` tokens goes on in windows of the rule ``"every"``. Empty when there is
-        nothing to score.
+        The windows in the order of the text; empty when there is nothing to score.
+
+    Raises:
+        PpldeltaError: ``n_ctx`` or ``n_prompt`` out of range, or ``tokens`` not a row of integers.
     """
-    own = np.asarray(tokens).astype(np.int32)
-    stream = own if bos is None else np.concatenate([np.array([bos], np.int32), own])
+    stream = _stream(tokens, bos)
+    check_arguments(RULES[0], n_ctx, None)
+    if not 0 <= n_prompt <= len(tokens):
+        raise PpldeltaError(f"`n_prompt` must lie between 0 and the {len(tokens)} tokens, got {n_prompt}")
     begin = max(1, n_prompt + (bos is not None))
-    step = n_ctx - n_ctx // 2 + 1
-    windows: list[Window] = []
-    while begin < len(stream):
-        fits = not windows and len(stream) - begin <= n_ctx
-        end = len(stream) if fits else min(len(stream), max(begin + step, n_ctx + 1))
-        windows.append(_window(stream[max(0, end - 1 - n_ctx) : end - 1].copy(), stream, begin, end, bos))
-        begin = end
-    return windows
+    if begin >= len(stream):
+        return []
+    end = len(stream) if len(stream) - begin <= n_ctx else max(n_ctx + 1, begin + _step(n_ctx))
+    fed = stream[max(0, end - 1 - n_ctx) : end - 1].copy()
+    first = _window(fed, stream, begin, end, bos)
+    n_shared = first.first_output - 1
+    windows = [replace(first, prefix=n_shared if n_shared > 1 else 0)]
+    return windows + (_every(stream, n_ctx, bos, None, end) if end < len(stream) else [])
+
+
+def _stream(tokens: NDArray[np.int32] | NDArray[np.int64] | Sequence[int], bos: int | None) -> NDArray[np.int32]:
+    """BOS, if any, and the tokens; raises `PpldeltaError` if they are not a row of integers."""
+    own = np.asarray(tokens)
+    if own.ndim != 1 or (own.size and not np.issubdtype(own.dtype, np.integer)):
+        raise PpldeltaError(f"`tokens` must be integers of shape (n_tokens,), got {own.dtype} of shape {own.shape}")
+    own = own.astype(np.int32)
+    return own if bos is None else np.concatenate([np.array([bos], np.int32), own])
 
 
 def _perplexity(stream: NDArray[np.int32], n_ctx: int, bos: int | None, max_windows: int | None) -> list[Window]:
@@ -189,14 +230,19 @@ def _perplexity(stream: NDArray[np.int32], n_ctx: int, bos: int | None, max_wind
     return windows
 
 
-def _every(stream: NDArray[np.int32], n_ctx: int, bos: int | None, max_windows: int | None) -> list[Window]:
-    # Targets are stream[1:]. With n_ctx tokens fed and the first target preceded by n_ctx // 2 of them, a later
-    # window scores n_ctx - n_ctx // 2 + 1 targets: its last target is the one token of the stream it does not feed.
-    step = n_ctx - n_ctx // 2 + 1
+def _step(n_ctx: int) -> int:
+    """Targets of a window of `n_ctx` tokens if the first has ``n_ctx // 2`` before it: the last target is the one token
+    of the stream that the window does not feed."""
+    return n_ctx - n_ctx // 2 + 1
+
+
+def _every(
+    stream: NDArray[np.int32], n_ctx: int, bos: int | None, max_windows: int | None, begin: int = 1
+) -> list[Window]:
+    # Targets are stream[begin:], by default stream[1:].
     windows: list[Window] = []
-    begin = 1
     while begin < len(stream) and (max_windows is None or len(windows) < max_windows):
-        end = min(len(stream), begin + (step if windows else n_ctx))
+        end = min(len(stream), begin + (n_ctx if begin == 1 else _step(n_ctx)))
         fed = stream[max(0, end - 1 - n_ctx) : end - 1].copy()
         windows.append(_window(fed, stream, begin, end, bos))
         begin = end

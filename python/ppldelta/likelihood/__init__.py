@@ -1,0 +1,1 @@
+"""What a model gives a continuation after a context: log-probabilities of given text."""

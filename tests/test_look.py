@@ -298,3 +298,23 @@ def test_the_command(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None
         assert f"`{text}` does not exist" in capsys.readouterr().err
     with pytest.raises(SystemExit):
         cli.main(["look", str(REF), "text", "--columns", "x"])
+
+
+def test_on_a_device(rpc: str, monkeypatch: pytest.MonkeyPatch, fresh: None) -> None:
+    """Logits and states that are copied from a device: the numbers of `score` there, and nearly those of here."""
+    here = ppldelta.look(REF, TEXT, n_tokens=150, **QUIET)
+    monkeypatch.setenv("PPLDELTA_RPC", rpc)
+    there = ppldelta.look(REF, TEXT, n_tokens=150, **QUIET)
+    assert "RPC" in there.signature and "RPC" not in here.signature
+    scored = ppldelta.score(TEXT, REF, CMP, windows="every", store=None, **QUIET).tokens[:150]
+    assert there.tokens["logp_ref"].to_list() == scored["logp_ref"].to_list()
+    assert there.states[0] == pytest.approx(here.states[0], abs=0.2)
+    assert np.abs(there.states[0] - here.states[0]).mean() < 0.02
+    assert there.norms[0] == pytest.approx(here.norms[0], rel=0.05)
+
+
+def test_a_model_that_does_not_read_from_left_to_right_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    info = replace(Model(REF).info, causal=False)
+    monkeypatch.setattr("ppldelta.engine.remote.RemoteModel.load", lambda self: info)
+    with pytest.raises(ModelError, match="does not read from left to right"):
+        ppldelta.look(REF, TEXT, **QUIET)

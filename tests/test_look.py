@@ -28,17 +28,17 @@ QUIET = {"progress": False, "threads": 2}
 
 @pytest.fixture(scope="module")
 def pair() -> ppldelta.Look:
-    return ppldelta.look(REF, TEXT, CMP, n_tokens=200, columns=50, **QUIET)
+    return ppldelta.look(REF, TEXT, CMP, n_tokens=150, columns=50, **QUIET)
 
 
 def test_target_entries_are_those_of_score_to_the_last_bit(pair: ppldelta.Look) -> None:
-    """Also where the look ends within the text: the micro-batches are those of the whole window."""
-    scored = ppldelta.score(TEXT, REF, CMP, windows="every", store=None, **QUIET).tokens[:200]
-    assert len(pair.tokens) == 200 < len(ppldelta.score(TEXT, REF, CMP, windows="every", store=None, **QUIET).tokens)
+    """Also where the look ends within a micro-batch; 22 of these values would be others if it stopped there."""
+    scored = ppldelta.score(TEXT, REF, CMP, windows="every", store=None, **QUIET).tokens[:150]
+    assert len(pair.tokens) == 150 < len(ppldelta.score(TEXT, REF, CMP, windows="every", store=None, **QUIET).tokens)
     for side in ("ref", "cmp"):
         assert pair.tokens[f"logp_{side}"].to_list() == scored[f"logp_{side}"].to_list()
     assert pair.tokens.select("pos", "token").equals(scored.select("pos", "token"))
-    whole = ppldelta.look(REF, TEXT, CMP, n_tokens=200, columns=range(2000), **QUIET)
+    whole = ppldelta.look(REF, TEXT, CMP, n_tokens=150, columns=range(2000), **QUIET)
     column = {token: i for i, token in enumerate(whole.columns["token"])}
     rows = [(i, column[token]) for i, token in enumerate(whole.tokens["token"]) if token in column]
     assert len(rows) > 50
@@ -52,8 +52,8 @@ def test_every_entry_is_that_of_full_logits(pair: ppldelta.Look) -> None:
     window = cut_windows(model.tokenize(TEXT.read_bytes()), rule="every", n_ctx=1024, bos=model.info.bos)[0]
     steps = [range(*part[1:]) for (part,) in _core.cut([(len(window.tokens), 0)], 256, 128)]
     for path, matrix in zip((REF, CMP), pair.logp, strict=True):
-        expected = log_softmax(full_logits(path, window.tokens, 256, steps))[:200][:, pair.columns["token"].to_numpy()]
-        assert matrix.dtype == np.float32 and matrix.shape == (200, 50)
+        expected = log_softmax(full_logits(path, window.tokens, 256, steps))[:150][:, pair.columns["token"].to_numpy()]
+        assert matrix.dtype == np.float32 and matrix.shape == (150, 50)
         assert matrix == pytest.approx(expected, rel=1e-5, abs=1e-5)
 
 
@@ -61,7 +61,7 @@ def test_columns_that_matter(pair: ppldelta.Look) -> None:
     p = np.exp(pair.logp[0].astype(np.float64)).mean(axis=0)
     assert (np.diff(p) <= 0).all() and pair.columns["p_ref"].to_numpy() == pytest.approx(p)
     everything = np.concatenate(
-        [ppldelta.look(REF, TEXT, n_tokens=200, columns=range(a, a + 1920), **QUIET).logp[0] for a in (0, 1920)], axis=1
+        [ppldelta.look(REF, TEXT, n_tokens=150, columns=range(a, a + 1920), **QUIET).logp[0] for a in (0, 1920)], axis=1
     )
     of_all = np.exp(everything.astype(np.float64)).mean(axis=0)
     best = np.argsort(-of_all)[:20]
@@ -84,7 +84,7 @@ def test_states_are_those_that_llama_cpp_hands_out(pair: ppldelta.Look) -> None:
     steps = [range(*part[1:]) for (part,) in _core.cut([(len(window.tokens), 0)], 256, 128)]
     for path, states in zip((REF, CMP), pair.states, strict=True):
         assert states is not None
-        expected = hidden_states(path, window.tokens, 256, steps)[:200]
+        expected = hidden_states(path, window.tokens, 256, steps)[:150]
         assert states.shape == expected.shape
         assert states == pytest.approx(expected, abs=1e-4 * float(np.abs(expected).max()))
 
@@ -109,7 +109,7 @@ def test_states_of_layers() -> None:
 
 def test_departure(pair: ppldelta.Look) -> None:
     assert pair.distance is not None and pair.cosine is not None
-    assert pair.distance.shape == pair.cosine.shape == (len(pair.depths) + 1, 200)
+    assert pair.distance.shape == pair.cosine.shape == (len(pair.depths) + 1, 150)
     ref, cmp = (each.astype(np.float64) for each in pair.states)
     assert pair.distance[-1] == pytest.approx(np.linalg.norm(cmp - ref, axis=1) / np.linalg.norm(ref, axis=1), rel=1e-5)
     cosine = (ref * cmp).sum(axis=1) / np.linalg.norm(ref, axis=1) / np.linalg.norm(cmp, axis=1)
@@ -217,7 +217,7 @@ def test_a_long_text_is_cut_with_a_sentence(pair: ppldelta.Look) -> None:
     n = len(Model(REF).tokenize(TEXT.read_bytes()))
     n_scored = n - (Model(REF).info.bos is None or not Model(REF).info.add_bos)
     assert pair.warnings == [
-        f"The text has {n_scored:,} tokens to predict; the first 200 are shown (`n_tokens`, `-n`: at most 1,024)."
+        f"The text has {n_scored:,} tokens to predict; the first 150 are shown (`n_tokens`, `-n`: at most 1,024)."
     ]
     assert ppldelta.look(REF, "A short text.", **QUIET).warnings == []
 
@@ -298,3 +298,23 @@ def test_the_command(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None
         assert f"`{text}` does not exist" in capsys.readouterr().err
     with pytest.raises(SystemExit):
         cli.main(["look", str(REF), "text", "--columns", "x"])
+
+
+def test_on_a_device(rpc: str, monkeypatch: pytest.MonkeyPatch, fresh: None) -> None:
+    """Logits and states that are copied from a device: the numbers of `score` there, and nearly those of here."""
+    here = ppldelta.look(REF, TEXT, n_tokens=150, **QUIET)
+    monkeypatch.setenv("PPLDELTA_RPC", rpc)
+    there = ppldelta.look(REF, TEXT, n_tokens=150, **QUIET)
+    assert "RPC" in there.signature and "RPC" not in here.signature
+    scored = ppldelta.score(TEXT, REF, CMP, windows="every", store=None, **QUIET).tokens[:150]
+    assert there.tokens["logp_ref"].to_list() == scored["logp_ref"].to_list()
+    assert there.states[0] == pytest.approx(here.states[0], abs=0.2)
+    assert np.abs(there.states[0] - here.states[0]).mean() < 0.02
+    assert there.norms[0] == pytest.approx(here.norms[0], rel=0.05)
+
+
+def test_a_model_that_does_not_read_from_left_to_right_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    info = replace(Model(REF).info, causal=False)
+    monkeypatch.setattr("ppldelta.engine.remote.RemoteModel.load", lambda self: info)
+    with pytest.raises(ModelError, match="does not read from left to right"):
+        ppldelta.look(REF, TEXT, **QUIET)

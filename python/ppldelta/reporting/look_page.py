@@ -50,8 +50,9 @@ class Picture:
 def pictures(seen: Seen) -> list[Picture]:
     """What there is to draw, in the order of the page."""
     places, columns, following = _places(seen), _columns(seen), _following(seen)
+    who = "the reference" if len(seen.models) > 1 else "it"
     kind = (
-        "the tokens that matter here, those that the reference finds most probable on average at the top"
+        f"the tokens that matter here, those that {who} finds most probable on average at the top"
         if seen.chosen
         else "the tokens of the vocabulary that were asked for"
     )
@@ -59,7 +60,6 @@ def pictures(seen: Seen) -> list[Picture]:
         f"From left to right the text, each token where it had to be predicted; from top to bottom {kind}. The "
         "stronger the colour, the more probable. Squares: the tokens that really came next."
     )
-
     least = -5 if seen.chosen else -10  # of a corner most tokens are rare ones
 
     def of(side: int) -> Callable[[], go.Figure]:

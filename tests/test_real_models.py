@@ -28,6 +28,7 @@ from ppldelta.engine import recognition
 from ppldelta.engine.loaded import PinnedSource
 from ppldelta.merging import merge
 from ppldelta.models.source import ModelSource
+from test_browser import POINTS, open_page
 from test_recognition import noise, write
 
 pytestmark = pytest.mark.real_models
@@ -177,9 +178,9 @@ def n_shards(store: Path) -> int:
 
 def test_a_killed_run_goes_on_where_it_was(tmp_path: Path) -> None:
     ref, cmp = real_models.smollm2("Q8_0"), real_models.smollm2("Q4_K_M")
-    prose, store = demo.CORPUS / "prose", tmp_path / "store.sqlite"
+    prose, store = sorted((demo.CORPUS / "prose").glob("*.txt"))[:8], tmp_path / "store.sqlite"
     flags = ["--ref", ref, "--cmp", cmp, "--windows", "every", "-c", "256", "--chunks", "1", "--store", store, "-q"]
-    command = [sys.executable, "-m", "ppldelta.cli", "score", prose, *flags, "-o", tmp_path / "out"]
+    command = [sys.executable, "-m", "ppldelta.cli", "score", *prose, *flags, "-o", tmp_path / "out"]
     run = subprocess.Popen([str(part) for part in command], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     deadline = time.monotonic() + 240
     while not n_shards(store) and run.poll() is None and time.monotonic() < deadline:
@@ -207,13 +208,11 @@ def test_families_with_other_vocabularies_meet_on_the_same_bytes(corpus: Path, q
 
 
 def test_the_report_opens(quants: ppldelta.Result, browser: Any, tmp_path: Path) -> None:
-    path = quants.report(tmp_path / "report.html")
-    page = browser.new_page()
-    trouble: list[str] = []
-    page.on("pageerror", lambda error: trouble.append(str(error)))
-    page.on("console", lambda message: trouble.append(message.text) if message.type == "error" else None)
-    page.goto(path.as_uri())
-    page.wait_for_selector("#f0-documents .scatterlayer .points path")
-    assert "Q2_K" in page.inner_text("body") and "damage" in page.inner_text("body")
+    page, trouble = open_page(browser, quants.report(tmp_path / "report.html"))
+    page.locator("#f0-documents").scroll_into_view_if_needed()  # it is drawn when it is seen
+    page.wait_for_selector(POINTS, state="attached")
+    assert page.locator(POINTS).count() == len(TEXTS) * (1 + len(QUANTS))
+    text = page.inner_text("body")
+    assert "Q2_K" in text and "damage" in text
     assert trouble == []
-    page.close()
+    page.context.close()

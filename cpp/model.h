@@ -42,23 +42,23 @@ void add_rpc_server(const std::string & endpoint);
 void initialize_backend();
 
 struct model_info {
-    std::string architecture;
-    std::string name;
-    std::string file_type;  // llama.cpp's name of the quantisation, such as "Q8_0"
-    int32_t     n_vocab;
-    int32_t     n_ctx_train;
-    uint64_t    n_params;
-    uint64_t    size_bytes; // of all tensors
-    int32_t     bos;        // -1 where the vocabulary has none
-    int32_t     eos;
-    bool        add_bos;
-    bool        add_eos;
-    bool        recurrent;  // recurrent or hybrid: state beside the KV cache
-    bool        causal;     // reads from left to right; not so encoders, encoder-decoders and diffusion models
-    std::string tokenizer;     // the file's tokenizer.ggml.model, such as "gpt2" for BPE
-    std::string pre_tokenizer; // its tokenizer.ggml.pre; empty where it says none
-    std::string chat_template; // empty where it has none
-    std::vector<int32_t> control; // tokens that steer and stand for no text, ascending
+    std::string          architecture;
+    std::string          name;
+    std::string          file_type;     // llama.cpp's name of the quantisation, such as "Q8_0"
+    int32_t              n_vocab;
+    int32_t              n_ctx_train;
+    uint64_t             n_params;
+    uint64_t             size_bytes;    // of all tensors
+    int32_t              bos;           // -1 where the vocabulary has none
+    int32_t              eos;
+    bool                 add_bos;
+    bool                 add_eos;
+    bool                 recurrent;     // recurrent or hybrid: state beside the KV cache
+    bool                 causal;        // reads from left to right; not so encoders, encoder-decoders and diffusion models
+    std::string          tokenizer;     // the file's tokenizer.ggml.model, such as "gpt2" for BPE
+    std::string          pre_tokenizer; // its tokenizer.ggml.pre; empty where it says none
+    std::string          chat_template; // empty where it has none
+    std::vector<int32_t> control;       // tokens that steer and stand for no text, ascending
 };
 
 class model {

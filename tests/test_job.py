@@ -38,7 +38,8 @@ def headline(texts: dict[str, str], *cmp: Path, store: bool | None = True) -> st
 def test_the_headline_says_what_is_left_to_do() -> None:
     n_tokens = len(Model(demo.REFERENCE).tokenize(TEXT.encode()))
     one, two = {"a": TEXT}, {"a": TEXT, "b": MORE}
-    assert headline(one, GOOD) == f"1 document, {n_tokens} tokens, 1 window; 2 of 2 models to evaluate"
+    length = f"{len(TEXT.encode()) / n_tokens:.2f}\N{NO-BREAK SPACE}bytes per token"
+    assert headline(one, GOOD) == f"1 document, {n_tokens} tokens ({length}), 1 window; 2 of 2 models to evaluate"
     ppldelta.score(one, demo.REFERENCE, GOOD, progress=False)
     assert headline(one, GOOD).endswith("; every model is in the store, nothing is left to evaluate")
     assert headline(one, GOOD, OTHER).endswith("; 1 of 3 models to evaluate, 2 in the store")

@@ -56,7 +56,7 @@ class Header:
 
 
 def read_header(path: Path) -> Header:
-    """Reads a file's head; a vocabulary of 262 thousand tokens takes a quarter of a second.
+    """Reads a file's head; with a vocabulary of 262 thousand tokens that takes 0.03 s of one core.
 
     Raises:
         ModelError: the file cannot be read, or its head is cut short or damaged.

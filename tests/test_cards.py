@@ -102,6 +102,17 @@ def test_a_single_model_has_its_own_sentence_and_its_figures() -> None:
         assert value in shown
 
 
+def test_a_finetune_beside_quants_is_told_first_under_its_short_name() -> None:
+    names = ("SmolLM2-135M-Instruct.tuned.Q8_0", "SmolLM2-135M-Instruct.Q4_K_M.Q8_0", "SmolLM2-135M-Instruct.Q2_K.Q8_0")
+    result = made(*names)
+    (family,) = result.families
+    told = tuple(replace(each, kind="finetune" if i == 0 else "quant") for i, each in enumerate(family.cmp))
+    card = card_of(replace(result, families=[replace(family, cmp=told)]))
+    assert [model.name for model in card.models] == ["tuned", "Q4_K_M", "Q2_K"]
+    assert card.said.startswith("tuned predicts ") and "SmolLM2" not in card.said
+    assert " does the least damage, " in card.said
+
+
 @pytest.mark.parametrize("kld", [True, False])
 def test_quants_are_told_by_damage_and_divergence_against_size(kld: bool) -> None:
     result = made("a", "b", "c", quant=True, kld=kld)

@@ -55,8 +55,8 @@ class CardModel:
 
     @property
     def judged(self) -> Judged:
-        """The model as sentences take it."""
-        return Judged(self.name, self.rows, self.quant, self.equal)
+        """The model as sentences take it, under the name that it has on the card."""
+        return Judged(self.name, [{**row, "model": self.name} for row in self.rows], self.quant, self.equal)
 
 
 @dataclass(frozen=True, eq=False)

@@ -91,7 +91,11 @@ def _plane(drawing: Drawing, content: Content, frame: _Frame, shape: Format) -> 
         place, size = (left, frame.top + 22), (frame.right - left, frame.height - 30)
     else:
         figures = list(table.figures(content, content.models[0]))
-        needed = table.height(content, frame.height * 0.47) if several else min(56.0 * len(figures), 300)
+        needed = (
+            table.height(content, min(frame.height * 0.47, 30 + 62 * len(content.models)))
+            if several
+            else min(56.0 * len(figures), 300)
+        )
         side = min(frame.height - above - below - needed - 26, 620)
         left = (drawing.width - side) / 2 + axis / 2
         contours = plane.draw(drawing, content, (left, frame.top + above), side)

@@ -14,6 +14,8 @@ Ends = tuple[float, float]
 """Least and greatest value of an axis."""
 
 TICK = Style(15, color="muted")
+HINT = Style(15, color="muted")
+"""Of words inside a panel."""
 TITLE = Style(17, "bold")
 NAME = Style(18, "bold")
 LONGEST_NAME = 215

@@ -10,13 +10,13 @@ import numpy as np
 from ppldelta.analysis.contours import outlines
 from ppldelta.analysis.density import Density
 from ppldelta.cards.content import CardModel, Content
-from ppldelta.cards.drawing import Drawing, Point, Style, shown
-from ppldelta.cards.panel import Panel, ticks
+from ppldelta.cards.drawing import Drawing, Point, shown
+from ppldelta.cards.panel import HINT, Panel, ticks
+from ppldelta.family import Noise
 from ppldelta.reporting.rows import ends, number
 from ppldelta.reporting.units import COLUMNS, UNITS
 from ppldelta.wording import numbers
 
-HINT = Style(15, color="muted")
 MOST_DOCUMENTS = 600
 """Marks of documents beyond which contours alone say where they are."""
 BELOW_ZERO = 0.03
@@ -62,7 +62,12 @@ def draw(drawing: Drawing, content: Content, at: Point, side: float) -> str:
     if any(not model.quant for model in content.models):
         drawing.text((corner[0] - 10, panel.place(0, 0)[1] - 12), "better ↘", HINT, anchor="end")
         taken.append((corner[0] - 80, -corner[1], corner[0], -corner[1] + 36))
-    panel.name_marks(drawing, boxes, names, taken)
+    if (floor := _floor(content)) is not None:
+        x, y = panel.place(0, floor.loss)
+        wide = drawing.text((x + 4, y - 6), "noise floor", HINT, halo=True)
+        taken.append((x, -y, x + wide + 8, -y + 22))
+    if len(content.models) > 1:
+        panel.name_marks(drawing, boxes, names, taken)
     if all(density is None for density in densities):
         return ""
     return f"contours hold {'half' if _crowded(content) else 'half and nine tenths'} of the documents"
@@ -82,14 +87,16 @@ def _reach(content: Content, densities: Sequence[Density | None]) -> float:
     return 1.06 * (max((value for value in found if numbers.known(value)), default=0.0) or 1.0)
 
 
+def _floor(content: Content) -> Noise | None:
+    """The noise floor of one family, whose unit is nats."""
+    return content.families[0].noise_floor if len(content.families) == 1 and content.unit == "nats" else None
+
+
 def _noise_floor(drawing: Drawing, content: Content, panel: Panel) -> None:
-    """The region in which a model is equal to the reference; of one family, whose unit is nats."""
-    floor = content.families[0].noise_floor
-    if floor is None or content.unit != "nats" or len(content.families) > 1:
+    """The region in which a model is equal to the reference."""
+    if (floor := _floor(content)) is None:
         return
     drawing.box(panel.place(0, 0), panel.place(floor.gain, floor.loss), "noise", edge="muted", dash="3 3")
-    x, y = panel.place(0, floor.loss)
-    drawing.text((x + 4, y - 6), "noise floor", HINT)
 
 
 def _documents(drawing: Drawing, content: Content, panel: Panel, densities: Sequence[Density | None]) -> None:

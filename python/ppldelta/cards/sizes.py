@@ -9,7 +9,7 @@ from itertools import pairwise
 from ppldelta.analysis.front import pareto_front
 from ppldelta.cards.content import CardModel, Content
 from ppldelta.cards.drawing import Drawing, Point, shown
-from ppldelta.cards.panel import Panel, ticks
+from ppldelta.cards.panel import HINT, Panel, ticks
 from ppldelta.reporting.plane import decimal_ticks
 from ppldelta.reporting.rows import ends, number
 from ppldelta.reporting.units import SHORT_UNITS
@@ -63,6 +63,7 @@ def draw(drawing: Drawing, content: Content, column: str, at: Point, size: tuple
     panel = Panel(*at, *size, x_ends, y_ends, logarithmic)
     title = f"↑ {TITLES[column]}, {SHORT_UNITS['nats']}" + (", log scale" if logarithmic else "")
     panel.draw_axes(drawing, ticks(*x_ends), marks, f"size of the tensors, {unit} →", title)
+    _noise_floor(drawing, content, panel, column)
     way = _front(drawing, panel, placed, scale)
     for size_of in references if not logarithmic else []:
         drawing.mark(panel.place(size_of / scale, 0.0), "ink", shape="ring", size=7.5)
@@ -72,6 +73,19 @@ def draw(drawing: Drawing, content: Content, column: str, at: Point, size: tuple
         points += [panel.place(each / scale, 0.0) for each in references[:1]]
         names.append("reference")
     panel.name_marks(drawing, points, names, [(x - 3, -y - 3, x + 3, -y + 3) for x, y in way])
+
+
+def _noise_floor(drawing: Drawing, content: Content, panel: Panel, column: str) -> None:
+    """The band in which a quant is equal to the reference."""
+    floor = content.families[0].noise_floor
+    if floor is None or len(content.families) > 1:
+        return
+    top = floor.gain + floor.loss if column == "damage" else floor.kld
+    if top is None or not panel.y[0] < top < panel.y[1]:
+        return
+    drawing.box(panel.place(panel.x[0], panel.y[0]), panel.place(panel.x[1], top), "noise")
+    x, y = panel.place(panel.x[0], top)
+    drawing.text((x + 8, y + 16 if panel.place(0, panel.y[0])[1] - y > 20 else y - 6), "noise floor", HINT)
 
 
 def _front(

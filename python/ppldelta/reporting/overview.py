@@ -103,16 +103,34 @@ def _of_changed(models: Sequence[Judged], noun: str) -> list[Piece]:
     else:
         none = f"Neither {noun}" if len(known) == 2 else f"None of {numbers.count(len(known))} {noun}s"
         pieces = [Piece(f"{none} predicts the text {'clearly ' if even else ''}better than the reference over all")]
-    hidden: dict[str, list[Judged]] = {}
-    for model in (*even, *worse):
-        for category in model.better:
-            hidden.setdefault(category, []).append(model)
-    for i, (category, those) in enumerate(list(hidden.items())[:NAMED]):
-        verb = "" if i else f" {'does' if len(those) == 1 else 'do'}{' too' if better else ''}"
-        pieces += [Piece(", " if i else "; "), *_names(those), Piece(f"{verb} on "), _category(category)]
-    if len(hidden) > NAMED:
-        pieces.append(Piece(f", and some on {len(hidden) - NAMED} more"))
-    return [*pieces, Piece(".")]
+    return [*pieces, *_hidden([model for model in (*even, *worse) if not model.equal], bool(better)), Piece(".")]
+
+
+def _hidden(models: Sequence[Judged], too: bool) -> Iterator[Piece]:
+    """Where models that are not better over all are better; those that are so in the same categories go together.
+
+    Args:
+        models: that are not better over all.
+        too: whether others are.
+    """
+    together: dict[tuple[str, ...], list[Judged]] = {}
+    for model in models:
+        if model.better:
+            together.setdefault(tuple(model.better), []).append(model)
+    for i, (categories, those) in enumerate(list(together.items())[:NAMED]):
+        verb = "" if i else f" {'does' if len(those) == 1 else 'do'}{' too' if too else ''}"
+        yield Piece(", " if i else "; ")
+        yield from _names(those)
+        yield Piece(f"{verb} on ")
+        if len(categories) > NAMED:
+            yield Piece(f"{len(categories)} categories")
+        for k, category in enumerate(categories if len(categories) <= NAMED else ()):
+            if k:
+                yield Piece(" and ")
+            yield _category(category)
+    rest = sum(len(those) for those in list(together.values())[NAMED:])
+    if rest:
+        yield Piece(f", {numbers.count(rest)} more on others")
 
 
 def _of_quants(models: Sequence[Judged]) -> list[Piece]:

@@ -1,0 +1,89 @@
+"""The sentence about all models: what it claims rests on the intervals, and it says what the mean hides."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from ppldelta.reporting import quants, sentences
+from ppldelta.reporting.overview import Judged, overview
+
+
+def model(
+    name: str, delta: float | None = None, quant: bool = False, equal: bool = False, **categories: float
+) -> Judged:
+    """A model with a delta over all and one for each category, each with an interval of ± 0.01."""
+
+    def row(category: str | None, value: float | None) -> dict[str, Any]:
+        known = value is not None
+        damage = 2 * abs(value) if value is not None else None
+        return {
+            "model": name, "category": category, "delta": value, "damage": damage, "size_bytes": 5_000_000,
+            "delta_low": value - 0.01 if known and value is not None else None,
+            "delta_high": value + 0.01 if known and value is not None else None,
+            "damage_low": damage, "damage_high": damage, "bits_per_weight": 4.5, "kld": None,
+        }  # fmt: skip
+
+    return Judged(name, [row(None, delta), *(row(*each) for each in categories.items())], quant, equal)
+
+
+def said(*models: Judged) -> str:
+    return "".join(piece.text for piece in overview(models))
+
+
+@pytest.mark.parametrize(
+    ("models", "expected"),
+    [
+        (
+            [model("a", 0.1), model("b", -0.1)],
+            "a predicts the text better than the reference over all, b worse.",
+        ),
+        (
+            [model("a", -0.1, code=0.1, prose=-0.3), model("b", -0.1, code=-0.1, prose=0.2)],
+            "Neither model predicts the text better than the reference over all; a does on code, b on prose.",
+        ),
+        (
+            [model("a", 0.1, code=0.1, prose=0.1), model("b", -0.1, code=0.1, prose=-0.2), model("c", 0.0)],
+            "a predicts the text better than the reference over all, b worse, c neither clearly better nor worse; "
+            "b does too on code.",
+        ),
+        (
+            [model("a", 0.0, code=0.1, prose=0.1), model("b", -0.1), model("c", -0.1)],
+            "None of 3 models predicts the text clearly better than the reference over all; a does on code and prose.",
+        ),
+        (
+            [model("a", -0.1, x=0.1), model("b", -0.1, y=0.1), model("c", -0.1, z=0.1), model("d", -0.1, z=0.1)],
+            "None of 4 models predicts the text better than the reference over all; a does on x, b on y, "
+            "2 more on others.",
+        ),
+        (
+            [model("q", -0.1, quant=True), model("r", -0.3, quant=True)],
+            "q (5.00 MB) does the least damage, 0.200 nats/token; r (5.00 MB) the most, 0.600.",
+        ),
+        (
+            [model("a", 0.1), model("b", 0.1), model("q", -0.1, quant=True)],
+            "a and b predict the text better than the reference over all. "
+            "q (5.00 MB) does a damage of 0.200 nats/token.",
+        ),
+        (
+            [model("a", -0.1, equal=True, code=0.1), model("b", -0.1)],
+            "Neither model predicts the text better than the reference over all. "
+            "a is inside the noise floor: equal to the reference.",
+        ),
+        (
+            [model("a"), model("b")],
+            "Nothing can be said of the models: their numbers are not finite.",
+        ),
+    ],
+)
+def test_the_sentence(models: list[Judged], expected: str) -> None:
+    assert said(*models).replace("\N{NO-BREAK SPACE}", " ") == expected
+
+
+def test_of_one_model_it_is_the_models_own() -> None:
+    one = model("a", -0.1, code=0.1, prose=-0.3)
+    assert overview([one]) == sentences.finding(one.rows)
+    quant = model("q", -0.1, quant=True)
+    assert overview([quant]) == quants.finding(quant.rows, None)
+    assert said(model("a", 0.001, equal=True)).endswith(" It is inside the noise floor: equal to the reference.")

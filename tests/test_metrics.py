@@ -124,6 +124,7 @@ def test_documents_by_hand() -> None:
             "bpb_cmp": 5.5 / LN2 / 6,
             "gain_bpb": 1 / LN2 / 6,
             "loss_bpb": 0.5 / LN2 / 6,
+            "delta_bpb": 0.5 / LN2 / 6,
             "damage": 1.5 / 3,
             "ppl_ratio": math.exp(-0.5 / 3),
         },

@@ -51,7 +51,7 @@ def _differences(families: list[Family], folders: list[str | None]) -> list[tupl
         return [None if value is None else f"{key} {value}" for value in shown]
 
     other = len({family.ref.sha256 for family in families}) > 1
-    always = [
+    always: list[list[str | None]] = [
         _tails([family.corpus for family in families]),
         _tails([_parent(family.ref.path) if other else None for family in families]),
         *map(setting, _SETTINGS),

@@ -74,9 +74,7 @@ def ppldelta_frames(n_tokens: int, out: str) -> dict[str, float]:
             frames.append(
                 pl.DataFrame({"document": document, **values})
                 .with_columns(pl.lit(label, dtype=schema.NAMES).alias(name) for name, label in labels.items())
-                .with_columns(
-                    pl.lit(None, schema.TOKENS[name]).alias(name) for name in ("byte_start", "byte_end", *schema.PAIR)
-                )
+                .with_columns(pl.lit(None, schema.TOKENS[name]).alias(name) for name in schema.ADDED_LATER["tokens"])
                 .select(*schema.TOKENS)
             )
         return pl.concat(frames)

@@ -20,6 +20,7 @@ from ppldelta.wording import numbers
 DOCUMENTS, MODELS = frames.make()
 TOKENS = synthetic.make(n_documents=30, n_models=3, n_tokens=120)
 DIVERGING = synthetic.with_top(synthetic.make(n_documents=12, n_models=2, n_tokens=120, kld=True))
+SPANS = synthetic.with_spans(TOKENS)
 EVIL_DOCUMENT = "<img src=x onerror=alert(1)>.txt"
 EVIL_MODEL = "</script><script>alert(1)</script>"
 EVIL = synthetic.make(
@@ -521,6 +522,86 @@ def test_a_page_without_divergences_says_nothing_of_them(reader: Any) -> None:
     reader.locator("#text span:not(.context)").first.hover()
     assert "KL" not in reader.locator("#tip").inner_text()
     assert reader.locator("[data-jump=kld], [data-value=kld], #divergent, #f0-divergence").count() == 0
+
+
+@pytest.fixture
+def spans(browser: Any, tmp_path: Path) -> Iterator[Any]:
+    """A result with `align="bytes"`: spans of several tokens under model-0, single tokens under the others."""
+    page, trouble = open_page(browser, Result(**SPANS).report(tmp_path / "report.html"))
+    yield page
+    assert trouble == []
+    page.context.close()
+
+
+def test_a_span_is_one_mark_and_says_how_many_tokens_each_model_needs(spans: Any) -> None:
+    name = open_document(spans, 3)
+    pieces = dict(SPANS["pieces"].select("token", "piece").iter_rows())
+    (text,) = SPANS["texts"].filter(document=name)["tokens"].to_list()
+    spans.locator(".focus").first.select_option("0.0")
+    records = SPANS["tokens"].filter(document=name, model="model-0").sort("delta", descending=True)
+    best = records.filter(pl.col("n_tokens_ref") == 2).row(0, named=True)
+    first = records.row(0, named=True)
+    spans.locator("[data-jump=gain]").click()
+    tokens = text[first["pos"] : first["pos"] + first["n_tokens_ref"]]
+    shown = b"".join(pieces[token] for token in tokens).decode("utf-8", "replace")
+    if "\N{REPLACEMENT CHARACTER}" not in shown:
+        assert spans.locator("#text .at").inner_text().strip() == shown.strip()
+    detail = spans.locator("#detail").inner_text()
+    assert f"position {first['pos']}" in detail and f"gain no. 1 of {len(records)} spans" in detail
+    spans.evaluate("(pos) => { window.location.hash = `#read=0.3.0.${pos}`; }", best["pos"])
+    spans.wait_for_function("(pos) => document.getElementById('detail').innerText.includes(`position ${pos}`)",
+                            arg=best["pos"])  # fmt: skip
+    assert "reference 2 tokens, model 3 tokens" in spans.locator("#detail").inner_text()
+    assert "reference 2 tokens, model 3 tokens" in hovered(spans, spans.locator("#text .at"))
+    strip = spans.locator("#strip").inner_text()
+    assert f"{len(records)} spans hold {records['n_tokens_ref'].sum()} of the reference’s" in strip
+    assert f"and {records['n_tokens_cmp'].sum()} of the model’s" in strip
+
+
+def test_each_model_has_its_own_spans(spans: Any) -> None:
+    name = open_document(spans, 3)
+    n_marks = "document.querySelectorAll('#text span:not(.context)').length"
+    n = {}
+    for m in (0, 1):
+        spans.locator(".focus").first.select_option(f"0.{m}")
+        spans.wait_for_function("(m) => document.getElementById('strip').innerText.includes(`model-${m}`)", arg=m)
+        n[m] = spans.evaluate(n_marks)
+        rows = SPANS["tokens"].filter(document=name, model=f"model-{m}")
+        assert f"{len(rows)} spans" in spans.locator("#strip").inner_text()
+    assert n[0] < 0.7 * n[1]
+    whole = "document.getElementById('text').textContent"
+    before = spans.evaluate(whole)
+    spans.locator(".focus").first.select_option("0.0")
+    spans.wait_for_function(f"(n) => {n_marks} === n", arg=n[0])
+    assert spans.evaluate(whole) == before, "the text is the same under every model"
+
+
+def test_spans_are_told_in_bits_per_byte(spans: Any) -> None:
+    show(spans, "f0-models")
+    row = SPANS["models"].filter(pl.col("category").is_null(), model="model-0", weighting="tokens").row(0, named=True)
+    x = spans.evaluate("document.getElementById('f0-models').data.find((t) => t.meta?.model === 'model-0').x[0]")
+    assert x == pytest.approx(row["gain_bpb"])
+    assert spans.locator("[data-set=unit]").all_inner_texts() == ["bits/byte"]
+    show(spans, "f0-bits")
+    heads = spans.locator("#documents-table th[scope=col]").all_inner_texts()
+    assert {"spans", "bpb ref", "bpb model"} <= set(heads) and not any("ppl" in each for each in heads)
+    said = spans.locator("header").inner_text() + spans.locator("main").inner_text()
+    assert "nats/token" not in said
+    assert "erplexit" not in said
+    document = SPANS["documents"].filter(model="model-0").row(0, named=True)
+    spans.locator("#find").fill(document["document"])
+    cells = spans.locator("#documents-table tbody tr", has_text="model-0").first.locator("td.number").all_inner_texts()
+    assert cells[1] == f"{document['bpb_ref']:.3f}" and cells[0] == str(document["n_scored"])
+
+
+def test_passages_of_spans_lead_to_their_place(spans: Any) -> None:
+    best = spans.locator("#best a").first
+    best.wait_for()
+    assert "spans in" in best.inner_text() or "span in" in best.inner_text()
+    mark = best.locator("mark").inner_text()
+    best.click()
+    spans.wait_for_function("() => document.querySelector('#text .at') !== null")
+    assert mark.strip().startswith(spans.locator("#text .at").inner_text().strip()[:4])
 
 
 def test_the_folder_form_loads_its_data_when_it_is_needed(browser: Any, tmp_path: Path) -> None:

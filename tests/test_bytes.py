@@ -11,6 +11,7 @@ import pytest
 import ppldelta
 from helpers import tiny_models
 from ppldelta import demo, schema
+from ppldelta.run import tokenization
 
 CODE = demo.COMPARISONS[0]
 NAMES = ("prose/the_waiting_room.txt", "multilingual/ja_ame_no_asa.txt", "code/token_bucket.py")
@@ -98,6 +99,28 @@ def test_no_divergence_between_other_tokens(other: Path) -> None:
     assert of(found, OTHER)["kld"].null_count() == len(of(found, OTHER))
     assert of(found, SAME)["kld"].null_count() == 0
     assert any("another tokenizer" in warning for warning in found.warnings)
+
+
+def test_a_text_that_does_not_survive_is_left_out_for_this_comparison(
+    other: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As if a tokenizer normalised the Japanese text."""
+    known = tokenization.token_bounds
+
+    def bounds(text: bytes, *rest: object) -> object:
+        return None if text == TEXTS[NAMES[1]].encode() else known(text, *rest)
+
+    monkeypatch.setattr(tokenization, "token_bounds", bounds)
+    found = score([other, CODE], max_windows=1, store=None)
+    assert sorted(of(found, OTHER, "documents")["document"]) == sorted({*NAMES} - {NAMES[1]})
+    assert sorted(of(found, SAME, "documents")["document"]) == sorted(NAMES)
+    assert found.left_out == {"document": [NAMES[1]]}
+    (warning,) = (each for each in found.warnings if "survive" in each)
+    assert "`other` is compared without 1 document, whose text does not survive" in warning and NAMES[1] in warning
+    assert set(found.differences["metric"]) == set(), "spans and tokens have no difference"
+    monkeypatch.setattr(tokenization, "token_bounds", lambda *_: None)
+    with pytest.raises(ppldelta.ModelError, match="another tokenizer than the reference, and no document"):
+        score([other], max_windows=1, store=None)
 
 
 def test_the_store_has_the_windows_of_both(other: Path, tmp_path: Path) -> None:

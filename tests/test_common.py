@@ -129,6 +129,24 @@ def test_families_of_one_tokenizer_are_as_they_were() -> None:
     assert_frame_equal(merged.documents, pl.concat([a.documents, b.documents]))
 
 
+def test_spans_of_text_count_as_tokens_do_each_model_s_own() -> None:
+    """`a` has a model with its tokens and one with spans of two of them; `b` has one byte less than the first span."""
+    a, b = family("a", [3, 4, 8, 5, 7]), family("b", [7, 8, 12], first=1)
+    pairs = a.tokens.filter(pl.col("pos").is_in([1, 3])).with_columns(
+        pl.lit("spans", dtype=schema.NAMES).alias("model"),
+        pl.lit(2, pl.UInt32()).alias("n_tokens_ref"),
+        pl.lit(1, pl.UInt32()).alias("n_tokens_cmp"),
+        pl.Series("byte_end", [15, 27], dtype=pl.UInt32()),
+    )
+    frames = {name: pl.concat([a.frames[name], b.frames[name]]) for name in ("texts", "pieces")}
+    common = common_bytes(pl.concat([a.tokens, pairs, b.tokens]), **frames)
+    # without the first tokens a/m has 3-39, a/spans 3-15 and 15-27, b 7-15, 15-27 and 27-39
+    assert common.n_scored == {"a/m": len(TEXT) - 3, "a/spans": 24, "b": len(TEXT) - 7}
+    assert common.n_bytes == 12
+    left = common.tokens.group_by("family", "model", maintain_order=True).agg("pos")["pos"].to_list()
+    assert left == [[3, 4], [3], [2]]
+
+
 def test_other_texts_are_no_common_documents() -> None:
     a, b = family("a", [5, 6]), family("b", [5, 6], text=TEXT.replace(b"Br", b"br"))
     merged = merge([a, b])

@@ -244,6 +244,7 @@ def test_nothing_is_left_behind(written: Written, tmp_path: Path, monkeypatch: p
         ({"windows": "every"}, "`windows` must be 'perplexity'"),
         ({"n_ctx": 64}, "`n_ctx` is 128 in"),
         ({"max_windows": 1}, "`max_windows` is for documents"),
+        ({"align": "bytes"}, "`align` must be 'tokens' with a `.kld` file, got 'bytes'"),
         ({"top_k": 3}, "`top_k` needs the reference as a model"),
         ({"noise_floor": True}, "`noise_floor` needs the reference as a model"),
     ],

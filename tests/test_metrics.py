@@ -9,7 +9,7 @@ import polars as pl
 import pytest
 from polars.testing import assert_frame_equal
 
-from helpers.synthetic import WITHOUT_PAIRS
+from helpers.synthetic import ONE_TOKEN, WITHOUT_PAIRS
 from ppldelta import schema
 from ppldelta.analysis import metrics
 from ppldelta.analysis.metrics import document_metrics, model_metrics
@@ -39,7 +39,7 @@ def tokens_frame(rows: list[tuple]) -> pl.DataFrame:
             entropy_cmp=pl.lit(1, pl.Float32),
             logp_top_ref=pl.lit(-1, pl.Float32),
         )
-        .with_columns(pl.lit(None, schema.TOKENS[name]).alias(name) for name in schema.TOPS)
+        .with_columns(*(pl.lit(None, schema.TOKENS[name]).alias(name) for name in schema.TOPS), *ONE_TOKEN)
         .select(list(schema.TOKENS))
     )
 
@@ -124,6 +124,7 @@ def test_documents_by_hand() -> None:
             "bpb_cmp": 5.5 / LN2 / 6,
             "gain_bpb": 1 / LN2 / 6,
             "loss_bpb": 0.5 / LN2 / 6,
+            "delta_bpb": 0.5 / LN2 / 6,
             "damage": 1.5 / 3,
             "ppl_ratio": math.exp(-0.5 / 3),
         },
@@ -269,6 +270,19 @@ def test_families_have_their_own_tokens() -> None:
     assert models.filter(pl.col("category").is_null())["family"].to_list() == ["f", "f", "g", "g"]
 
 
+def test_a_span_of_several_tokens_has_the_bytes_that_it_covers() -> None:
+    """One token's are those of its piece, with the space that a vocabulary puts before a text."""
+    tokens = tokens_frame([("f", "m", "a/1", 0, -1.0, -2.0), ("f", "m", "a/1", 1, -3.0, -1.0)]).with_columns(
+        pl.Series("byte_start", [0, 5], dtype=pl.UInt32()),
+        pl.Series("byte_end", [5, 6], dtype=pl.UInt32()),
+        pl.Series("n_tokens_ref", [3, 1], dtype=pl.UInt32()),
+    )
+    (document,) = documents_of(tokens).to_dicts()
+    assert document["n_bytes"] == 5 + len(PIECE[1])
+    assert document["delta_bpb"] == pytest.approx(1 / math.log(2) / document["n_bytes"])
+    assert document["delta_bpb"] == pytest.approx(document["bpb_ref"] - document["bpb_cmp"])
+
+
 def test_small_differences_survive_many_tokens() -> None:
     """2e6 deltas of one float32 step beside log-probabilities near -10: sums in float32 would lose them."""
     n = 2_000_000
@@ -284,7 +298,10 @@ def test_small_differences_survive_many_tokens() -> None:
         "logp_cmp": np.full(n, -10.0, np.float32) + step,
         "delta": np.full(n, step, np.float32),
     }
-    tokens = pl.DataFrame(columns, schema={name: tokens.schema[name] for name in columns}).with_columns(WITHOUT_PAIRS)
+    tokens = pl.DataFrame(columns, schema={name: tokens.schema[name] for name in columns})
+    tokens = tokens.with_columns(
+        *WITHOUT_PAIRS, *ONE_TOKEN, *(pl.lit(None, pl.UInt32).alias(f"byte_{end}") for end in ("start", "end"))
+    )
     (document,) = documents_of(tokens).to_dicts()
     assert document["gain"] == pytest.approx(float(step), rel=1e-12)
     assert document["ppl_ref"] == pytest.approx(math.exp(10), rel=1e-12)

@@ -6,6 +6,7 @@ scripts; the vocabulary splits some characters over two tokens.
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -23,6 +24,9 @@ SPLIT = "éß漢字かתш🙂"  # each a token for its first byte and one for t
 N_VOCAB = 2000
 WITHOUT_PAIRS = [pl.lit(None, schema.TOKENS[name]).alias(name) for name in (*schema.PAIR, *schema.TOPS)]
 """Columns that make token records of a run without `kld` of others."""
+
+ONE_TOKEN = [pl.lit(1, schema.TOKENS[name]).alias(name) for name in ("n_tokens_ref", "n_tokens_cmp")]
+"""Columns of records that are single tokens."""
 
 
 def vocabulary(n_vocab: int = N_VOCAB) -> list[bytes]:
@@ -92,7 +96,7 @@ def make(
         frames.append(
             pl.DataFrame({"document": document, **columns})
             .with_columns(family=pl.lit(family, schema.NAMES), model=pl.lit(model, schema.NAMES))
-            .with_columns(pl.lit(1, pl.UInt32()).alias(name) for name in ("n_tokens_ref", "n_tokens_cmp"))
+            .with_columns(ONE_TOKEN)
             .with_columns(_pairs(pair_rng, m, len(pos), kld))
             .select(*schema.TOKENS)
         )
@@ -174,6 +178,36 @@ def with_top(made: dict[str, Any], most: int = 3) -> dict[str, Any]:
             )
         rows.append(part)
     return {**made, "tokens": pl.concat(rows)}
+
+
+def with_spans(made: dict[str, Any], model: str = "model-0") -> dict[str, Any]:
+    """The same result with `align="bytes"`: of one model two scored tokens that follow one another are a span each,
+    for which it needs three."""
+    others, mine = (made["tokens"].filter((pl.col("model") == model) == same) for same in (False, True))
+    runs = mine.with_columns(run=(pl.col("pos").diff().fill_null(0) != 1).cum_sum())
+    pairs = pl.int_range(pl.len()).over("run") // 2
+    total = [pl.col(name).sum() for name in ("logp_ref", "logp_cmp")]
+    spans = (
+        runs.with_columns(pair=pairs)
+        .group_by("run", "pair", maintain_order=True)
+        .agg(
+            *total,
+            pl.col("family", "model", "document", "pos", "token", "byte_start").first(),
+            pl.col("byte_end").last(),
+            n_tokens_ref=pl.len().cast(pl.UInt32()),
+            n_tokens_cmp=(2 * pl.len() - 1).cast(pl.UInt32()),
+        )
+        .with_columns(*WITHOUT_PAIRS, delta=pl.col("logp_cmp") - pl.col("logp_ref"))
+        .select(*schema.TOKENS)
+    )
+    tokens = pl.concat([spans, others])
+    corpus = made["documents"].select(*schema.CORPUS).unique(maintain_order=True)
+    tails = find_tails(tokens, corpus)
+    documents = document_metrics(tokens, made["pieces"], corpus, tails)
+    known = made["models"].select("family", "model", "size_bytes", "bits_per_weight", "n_params").unique()
+    families = [replace(family, align="bytes") for family in made["families"]]
+    models = model_metrics(documents, known, tails)
+    return {**made, "tokens": tokens, "documents": documents, "models": models, "families": families}
 
 
 def confidence(made: dict[str, Any], n_bins: int = 5) -> pl.DataFrame:

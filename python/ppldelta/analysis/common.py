@@ -15,7 +15,7 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-_KEYS = ["family", "document", "pos"]
+_KEYS = ["document", "pos"]
 
 
 @dataclass(frozen=True)
@@ -25,7 +25,8 @@ class Common:
     Attributes:
         tokens: their token records, columns of `schema.TOKENS`, without those that other families have no bytes for.
         n_bytes: bytes that all of them scored.
-        n_scored: bytes that each family scored, by its name.
+        n_scored: bytes that each family scored, by its name; where records are spans of text, that each of its models
+            scored, by `family/model`.
         missing: documents that not all of them scored, or of which not all know the same text.
     """
 
@@ -46,26 +47,43 @@ def common_bytes(tokens: pl.DataFrame, texts: pl.DataFrame, pieces: pl.DataFrame
         texts: columns of `schema.TEXTS`.
         pieces: columns of `schema.PIECES`.
     """
-    names = tokens["family"].cast(pl.String).unique(maintain_order=True).to_list()
-    read = {name: _read(tokens, texts, pieces, name) for name in names}
-    documents = list(dict.fromkeys(document for name in names for document in read[name]))
-    kept: list[pl.DataFrame] = []
+    readings = _readings(tokens)
+    read = {name: _read(rows, texts, pieces, family) for name, (family, rows) in readings.items()}
+    documents = list(dict.fromkeys(document for each in read.values() for document in each))
+    kept: dict[str, list[pl.DataFrame]] = {name: [] for name in readings}
     missing: list[str] = []
     n_bytes = 0
     for document in documents:
-        of_families = [read[name][document] for name in names if document in read[name]]
-        if len(of_families) < len(names) or len({each.text for each in of_families}) > 1:
+        of_all = [each[document] for each in read.values() if document in each]
+        if len(of_all) < len(readings) or len({each.text for each in of_all}) > 1:
             missing.append(document)
             continue
-        counting, covered = agreeing([each.bounds for each in of_families])
+        counting, covered = agreeing([each.bounds for each in of_all])
         n_bytes += covered
-        for name, each, mine in zip(names, of_families, counting, strict=True):
-            kept.append(pl.DataFrame({"family": name, "document": document, "pos": each.pos[mine]}))
-    n_scored = {name: sum(each.n_scored for each in read[name].values()) for name in names}
-    if not kept:
+        for name, each, mine in zip(readings, of_all, counting, strict=True):
+            kept[name].append(pl.DataFrame({"document": document, "pos": each.pos[mine]}))
+    n_scored = {name: sum(each.n_scored for each in mine.values()) for name, mine in read.items()}
+    if len(missing) == len(documents):
         return Common(tokens.clear(), 0, n_scored, missing)
-    which = pl.concat(kept).with_columns(pl.col(key).cast(tokens.schema[key]) for key in _KEYS)
-    return Common(tokens.join(which, on=_KEYS, how="semi", maintain_order="left"), n_bytes, n_scored, missing)
+    parts = []
+    for name, (_, rows) in readings.items():
+        which = pl.concat(kept[name]).with_columns(pl.col(key).cast(tokens.schema[key]) for key in _KEYS)
+        parts.append(rows.join(which, on=_KEYS, how="semi", maintain_order="left"))
+    return Common(pl.concat(parts), n_bytes, n_scored, missing)
+
+
+def _readings(tokens: pl.DataFrame) -> dict[str, tuple[str, pl.DataFrame]]:
+    """By name the family and the records of what was scored as a whole: a family, or where records are spans of text,
+    which differ from model to model, each of its models."""
+    found: dict[str, tuple[str, pl.DataFrame]] = {}
+    for name in tokens["family"].cast(pl.String).unique(maintain_order=True):
+        rows = tokens.filter(pl.col("family") == name)
+        if not any((rows[column] > 1).any() for column in ("n_tokens_ref", "n_tokens_cmp")):  # null in older results
+            found[name] = (name, rows)
+            continue
+        for model in rows["model"].cast(pl.String).unique(maintain_order=True):
+            found[f"{name}/{model}"] = (name, rows.filter(pl.col("model") == model))
+    return found
 
 
 Bounds = tuple[NDArray[np.int64], NDArray[np.int64]]
@@ -113,23 +131,25 @@ class _Read:
         return int((end - start).sum())
 
 
-def _read(tokens: pl.DataFrame, texts: pl.DataFrame, pieces: pl.DataFrame, family: str) -> dict[str, _Read]:
-    """Documents of a family by their names, without those whose tokens do not spell their text."""
+def _read(rows: pl.DataFrame, texts: pl.DataFrame, pieces: pl.DataFrame, family: str) -> dict[str, _Read]:
+    """Documents of some records of a family by their names, without those whose tokens do not spell their text."""
     known = pieces.filter(pl.col("family") == family)
     piece = dict(zip(known["token"].to_list(), known["piece"].to_list(), strict=True))
     read = texts.filter(pl.col("family") == family)
     whole = dict(zip(read["document"].to_list(), read["tokens"].to_list(), strict=True))
-    rows = tokens.filter(pl.col("family") == family)
     rows = rows.filter(pl.col("model") == rows["model"].head(1), pl.col("byte_end").is_not_null())
     found = {}
     columns = [pl.col("document").cast(pl.String), "pos", "byte_start", "byte_end"]
+    columns.append(pl.col("n_tokens_ref").fill_null(1))
     for (document,), some in rows.select(columns).group_by("document", maintain_order=True):
         pos, start, end = (some[name].to_numpy() for name in ("pos", "byte_start", "byte_end"))
         spelt = [piece[token] for token in whole[str(document)]]
         sizes = np.array([len(each) for each in spelt], np.int64)
-        n_added = int(sizes[: pos[0] + 1].sum()) - int(end[0])  # the space before a text, or nothing
+        before = np.concatenate([[0], np.cumsum(sizes)])
+        after = pos.astype(np.int64) + some["n_tokens_ref"].to_numpy()
+        n_added = int(before[after[0]]) - int(end[0])  # the space before a text, or nothing
         bounds = start.astype(np.int64), end.astype(np.int64)
-        mine = bounds[1] - bounds[0] == sizes[pos]
+        mine = bounds[1] - bounds[0] == before[after] - before[pos]
         text = b"".join(spelt)[n_added:]
         found[str(document)] = _Read(text, pos[mine], (bounds[0][mine], bounds[1][mine]))
     return found

@@ -60,7 +60,9 @@ def differences(
     Returns:
         A frame with exactly `schema.DIFFERENCES`: pairs in the order of `documents`, each once, then category (first
         null: all documents; a family's only category would be the same again and has no row), then metric in the order
-        of `METRICS`. Interval and p values are null where fewer than `DOCUMENTS_MIN` documents are shared.
+        of `METRICS`. Two comparisons on other spans of text (`align="bytes"`, other tokenizers) have no row, since what
+        is per span is not the same for both. Interval and p values are null where fewer than `DOCUMENTS_MIN` documents
+        are shared.
 
     Raises:
         PpldeltaError: `n_resamples` is below 1.
@@ -110,7 +112,9 @@ def _family_rows(family: pl.DataFrame, n_resamples: int, seed: int, level: float
         n, sums = _sums(chosen, names, models)
         shared: dict[bytes, list[int]] = {}
         for at, (a, b) in enumerate(pairs):
-            shared.setdefault((np.isfinite(n[a]) & np.isfinite(n[b])).tobytes(), []).append(at)
+            both = np.isfinite(n[a]) & np.isfinite(n[b])
+            if np.array_equal(n[a, both], n[b, both]):  # else one of them has other tokens, in spans of its own
+                shared.setdefault(both.tobytes(), []).append(at)
         for mask, some in shared.items():
             rows = np.flatnonzero(np.frombuffer(mask, np.bool_))
             if not len(rows):

@@ -51,10 +51,11 @@ def _differences(families: list[Family], folders: list[str | None]) -> list[tupl
         return [None if value is None else f"{key} {value}" for value in shown]
 
     other = len({family.ref.sha256 for family in families}) > 1
-    always = [
+    always: list[list[str | None]] = [
         _tails([family.corpus for family in families]),
         _tails([_parent(family.ref.path) if other else None for family in families]),
         *map(setting, _SETTINGS),
+        [f"align {family.align}" for family in families],
     ]
     keys = dict.fromkeys(key for family in families for key in family.signature if key not in _SETTINGS)
     otherwise: list[Callable[[], list[str | None]]] = [

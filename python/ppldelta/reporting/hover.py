@@ -25,7 +25,7 @@ def document(row: Row, unit: Unit) -> str:
             f"{literal(text(row, 'model'))}{category}",
             *_numbers(row, unit),
             *_divergence(row),
-            f"{numbers.count(whole(row, 'n_scored'))} scored tokens",
+            _extent(row, unit),
         )
     )
 
@@ -33,14 +33,20 @@ def document(row: Row, unit: Unit) -> str:
 def model(row: Row, unit: Unit) -> str:
     """A row of `schema.MODELS`: name, the numbers of the plane with intervals, perplexities, documents, tokens."""
     scope = f" · {literal(text(row, 'category'))}" if row["category"] is not None else ""
-    n_documents, n_scored = (numbers.count(whole(row, column)) for column in ("n_documents", "n_scored"))
     return "<br>".join(
         (
             f"<b>{literal(text(row, 'model'))}</b>{scope}",
             *_numbers(row, unit),
-            f"{n_documents} documents, {n_scored} scored tokens",
+            f"{numbers.count(whole(row, 'n_documents'))} documents, {_extent(row, unit)}",
         )
     )
+
+
+def _extent(row: Row, unit: Unit) -> str:
+    """How much was compared, in what the unit divides by."""
+    if unit == "bpb":
+        return f"{numbers.count(whole(row, 'n_bytes'))} bytes"
+    return f"{numbers.count(whole(row, 'n_scored'))} scored tokens"
 
 
 def ratio(row: Row, column: str) -> str:

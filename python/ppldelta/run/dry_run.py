@@ -76,9 +76,9 @@ class Plan:
         n_documents: documents that can be scored.
         n_tokens: tokens of these documents.
         bytes_per_token: bytes of these documents by their tokens.
-        n_windows: windows of these documents, for one model.
+        n_windows: windows of these documents, for the reference and all that share its tokens, as the next three.
         n_fed: tokens that a model reads, with nothing in the store; of equal windows it reads one.
-        n_scored: tokens that are scored, for one model.
+        n_scored: tokens that are scored.
         longest: tokens in the longest window.
         n_ctx: most tokens that a window may have.
         windows: the rule.
@@ -88,6 +88,7 @@ class Plan:
         left_out: what of the given a run would leave out: kind (`errors.LeftOut`) → names.
         n_fed_noise: tokens that the reference reads again for the noise floor; None if that is not asked for.
         time_noise_s: estimated seconds of that.
+        align: the setting; with "bytes", models with other tokenizers have windows of their own.
     """
 
     n_documents: int
@@ -105,6 +106,7 @@ class Plan:
     n_fed_noise: int | None = None
     time_noise_s: float = 0.0
     bytes_per_token: float | None = None
+    align: str = "tokens"
 
     @property
     def time_s(self) -> float:
@@ -127,11 +129,12 @@ class Plan:
                     numbers.duration(model.time_s if measured else None),
                 )
             )
+        whose = "for each model" if self.align == "tokens" else "for the reference"
         documents = [
             ("documents", f"{self.n_documents:,}"),
             ("tokens", f"{self.n_tokens:,} ({numbers.bytes_per_token(self.bytes_per_token)})"),
             ("windows", f"{self.n_windows:,} of up to {counted(self.longest, 'token')} (n_ctx {self.n_ctx:,})"),
-            ("for each model", f"{counted(self.n_fed, 'token')} fed, {self.n_scored:,} scored (`{self.windows}`)"),
+            (whose, f"{counted(self.n_fed, 'token')} fed, {self.n_scored:,} scored (`{self.windows}`)"),
             ("store", printable(self.store) if self.store else "none"),
         ]
         if self.n_fed_noise is not None:
@@ -235,6 +238,7 @@ def plan(
             left_out=names_left_out(warnings),
             n_fed_noise=n_fed_noise,
             time_noise_s=time_noise_s,
+            align=work.settings.align,
         )
 
 

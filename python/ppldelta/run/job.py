@@ -217,7 +217,8 @@ def _plan(
     with meter("rendering", len(documents), "chat", brief=True, visible=progress) as bar:
         texts = as_texts(documents, reference, settings.chat_template, bar.update)
     documents = texts.documents
-    with _tokenizing(documents, progress) as bar:
+    n_bytes = sum(len(each.text) + each.prompt_bytes for each in documents)
+    with _tokenizing(n_bytes, progress) as bar:
         tokenization, too_short = tokenize(documents, reference, settings, bar.update)
     return (
         settings,
@@ -254,7 +255,8 @@ def _admit(
             except ModelError as error:  # such as a damaged file; the others go on
                 failures.append((comparison.label, error))
                 continue
-            with _tokenizing([each.document for each in tokenization.documents], memory.progress) as bar:
+            n_bytes = sum(len(each.document.text) for each in tokenization.documents)
+            with _tokenizing(n_bytes, memory.progress) as bar:
                 checks.refuse_other_tokens(
                     comparison.label, comparison, reference.label, reference, tokenization, bar.update
                 )
@@ -300,7 +302,6 @@ def _with_pairs(models: list[Participant], store: Store, top_k: int) -> list[Par
     return [replace(reference, stored=of_all), *found]
 
 
-def _tokenizing(documents: list[Document], progress: bool) -> AbstractContextManager[Meter]:
+def _tokenizing(n_bytes: int, progress: bool) -> AbstractContextManager[Meter]:
     """Shows how far one model is with splitting texts; within a long text it shows only that time passes."""
-    n_bytes = sum(len(document.text) for document in documents)
     return meter("tokenizing", n_bytes, "byte", brief=True, visible=progress)

@@ -170,7 +170,15 @@ def _in_the_way(
     return None if (whole(spans.ref, pos) & whole(spans.cmp, other_pos)).any() else _APART
 
 
-def tokenizing(documents: Sequence[Document], progress: bool) -> AbstractContextManager[Meter]:
-    """Shows how far one model is with splitting texts; within a long text it shows only that time passes."""
-    n_bytes = sum(len(document.text) for document in documents)
+def tokenizing(
+    documents: Sequence[Document], progress: bool, *, prompts: bool = False
+) -> AbstractContextManager[Meter]:
+    """Shows how far one model is with splitting texts; within a long text it shows only that time passes.
+
+    Args:
+        documents: of the corpus.
+        progress: whether it is shown at all.
+        prompts: whether their prompts are split by themselves too.
+    """
+    n_bytes = sum(len(document.text) + (document.prompt_bytes if prompts else 0) for document in documents)
     return meter("tokenizing", n_bytes, "byte", brief=True, visible=progress)

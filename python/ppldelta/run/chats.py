@@ -72,8 +72,8 @@ def as_texts(
     if not template:
         if waiting := [each.name for each in documents if each.messages]:
             raise CorpusError(
-                f"{_named(waiting)} {'are chats' if waiting[1:] else 'is a chat'} (`messages`), and only a chat "
-                "template makes a text of one",
+                f"{_named(waiting)} {'are chats' if waiting[1:] else 'is a chat'} (`messages`), and only a template "
+                "makes a text of one",
                 hint="`chat_template=True` (`--chat-template`) applies the reference's own",
             )
         return Texts(documents, _spelt_in(documents, model))

@@ -149,11 +149,18 @@ def _top_columns(cmp: Evaluation) -> list[pl.Series] | list[pl.Expr]:
 
 def _byte_columns(tokenization: Tokenization) -> list[pl.Series]:
     """`byte_start` and `byte_end` of the scored tokens in the order of the windows."""
-    starts, ends = [], []
+    starts, ends, unknown = [], [], []
     for each in tokenization.documents:
         pos = np.concatenate([window.pos for window in each.windows]).astype(np.int64)
         bounds = tokenization.bounds(each)
-        unknown = pl.repeat(None, len(pos), dtype=pl.UInt32, eager=True)
-        starts.append(unknown if bounds is None else pl.Series(bounds[pos]))
-        ends.append(unknown if bounds is None else pl.Series(bounds[pos + 1]))
-    return [pl.concat(starts).rename("byte_start"), pl.concat(ends).rename("byte_end")]
+        unknown.append(np.full(len(pos), bounds is None))
+        if bounds is None:
+            bounds = np.zeros(len(each.tokens) + 1, np.uint32)
+        starts.append(bounds[pos])
+        ends.append(bounds[pos + 1])
+    # as arrays: a series for each document would cost more than evaluating a short one
+    nowhere = pl.Series(np.concatenate(unknown))
+    return [
+        pl.Series(name, np.concatenate(values)).set(nowhere, None)
+        for name, values in (("byte_start", starts), ("byte_end", ends))
+    ]

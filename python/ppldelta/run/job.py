@@ -223,7 +223,7 @@ def _plan(
     with meter("rendering", len(documents), "chat", brief=True, visible=progress) as bar:
         texts = as_texts(documents, reference, settings.chat_template, bar.update)
     documents = texts.documents
-    with tokenizing(documents, progress) as bar:
+    with tokenizing(documents, progress, prompts=True) as bar:
         tokenization, too_short = tokenize(documents, reference, settings, bar.update)
     return (
         settings,

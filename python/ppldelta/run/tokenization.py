@@ -19,7 +19,7 @@ from ppldelta.errors import CorpusError, LeftOut
 from ppldelta.run.batches import make_batches
 from ppldelta.run.settings import ResolvedSettings
 from ppldelta.text.documents import Document
-from ppldelta.text.spans import token_bounds
+from ppldelta.text.spans import lengths_of, token_bounds
 from ppldelta.text.windows import Batch, Window, completion_windows, cut_windows
 from ppldelta.wording.names import counted, printable, some_of
 
@@ -115,7 +115,12 @@ class Tokenization:
 
     def bounds(self, document: TokenizedDocument) -> NDArray[np.uint32] | None:
         """Which bytes of a document each of its tokens covers, as `text.spans.token_bounds` gives them."""
-        return token_bounds(document.document.text, document.tokens, self.distinct_tokens, self.pieces)
+        text = document.document.text
+        return token_bounds(text, document.tokens, self.distinct_tokens, self.pieces, self._lengths)
+
+    @cached_property
+    def _lengths(self) -> NDArray[np.int64]:
+        return lengths_of(self.pieces)
 
 
 def tokenize(

@@ -14,9 +14,7 @@ from ppldelta.run import lockstep
 from ppldelta.text.windows import Window, completion_windows
 
 PROMPT = (demo.CORPUS / "prose" / "plum_dumplings.txt").read_text()[:900]
-TEXTS = {
-    f"{name}.txt": f"{PROMPT} {name} goes on in its own way. " for name in ("One", "Two", "Three", "Four", "Five")
-}
+TEXTS = {f"{name}.txt": f"{PROMPT} {name} goes on in its own way. " for name in ("One", "Two", "Three", "Four", "Five")}
 
 
 @pytest.fixture(autouse=True)

@@ -141,6 +141,13 @@ def test_the_frame_says_what_a_scorer_says(model: Model) -> None:
     assert "Loglikelihood of 5 continuations under tiny-ref.Q8_0" in repr(found)
 
 
+def test_no_requests_and_another_token_in_front() -> None:
+    assert list(ppldelta.loglikelihood(demo.REFERENCE, [], progress=False)) == []
+    pairs: list[tuple[Part, Part]] = [("", "a")]
+    other = ppldelta.loglikelihood(demo.REFERENCE, pairs, prefix_token_id=1, progress=False)
+    assert other[0] == ppldelta.loglikelihood(demo.REFERENCE, [([1], other.frame["tokens"][0])], progress=False)[0]
+
+
 def test_greedy_is_what_greedy_decoding_gives() -> None:
     context = [0, 100, 200, 300]
     for _ in range(4):

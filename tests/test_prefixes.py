@@ -271,3 +271,17 @@ def test_windows_that_do_not_go_together_are_refused(models: dict[str, Path]) ->
             scorer.score_together(wrong)
     with pytest.raises(ValueError, match="1 windows of 600 tokens in a context of 512"):
         scorer.score_together(group(600, (1,)))
+
+
+# --- devices, and whole runs ------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("architecture", ["llama", "gemma2"])
+def test_a_context_for_many_windows_takes_any_number_behind_a_prefix(
+    models: dict[str, Path], architecture: str
+) -> None:
+    """As with layers on a GPU, where other windows go in side by side."""
+    windows = group()
+    scorer = Scorer(Model(models[architecture], n_gpu_layers=0), n_ctx=512, n_ubatch=64, threads=2, n_seq_max=3)
+    together = scorer.score_together(windows)
+    assert len(windows) > 3 and equal([scorer.score(each) for each in windows], together)

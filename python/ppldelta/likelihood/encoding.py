@@ -11,14 +11,14 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 from ppldelta.engine.native import ModelInfo
 from ppldelta.errors import PpldeltaError
 from ppldelta.wording.names import shown_type
 
-Part = str | Sequence[int] | NDArray[np.integer]
-"""A context or a continuation: text, or its tokens."""
+Part = str | ArrayLike
+"""A context or a continuation: text, or its tokens, as a list, an array or a polars series."""
 
 Pair = tuple[Part, Part]
 """A context and what follows it."""
@@ -130,7 +130,7 @@ def _checked(i: int, pair: object, info: ModelInfo) -> Pair:
 
 
 def _tokens(i: int, part: object, info: ModelInfo) -> NDArray[np.int32]:
-    tokens = np.asarray(part if isinstance(part, (Sequence, np.ndarray)) else [None])
+    tokens = np.asarray(part if isinstance(part, Sequence) or hasattr(part, "__array__") else [None])
     if tokens.ndim != 1 or (tokens.size and not np.issubdtype(tokens.dtype, np.integer)):
         raise _wrong(i, f"holds {shown_type(part)}, which is neither text nor a row of tokens", _HINT)
     if tokens.size and (tokens.min() < 0 or tokens.max() >= info.n_vocab):

@@ -80,7 +80,7 @@ def loglikelihood(
     threads: int | None = None,
     n_gpu_layers: int | None = None,
     special: bool = False,
-    front: int | None = None,
+    prefix_token_id: int | None = None,
     store: str | os.PathLike[str] | bool | None = True,
     rpc: str | Iterable[str] | None = None,
     executor: Executor | None = None,
@@ -101,7 +101,7 @@ def loglikelihood(
         threads: CPU threads; by default the number of physical cores of the machine that evaluates.
         n_gpu_layers: layers to put on the GPU; by default all if there is a GPU.
         special: whether special tokens that a text spells out, such as `<|im_start|>`, count as such.
-        front: the token that stands in for an empty context.
+        prefix_token_id: the token that stands in for an empty context.
         store: where evaluations are kept, as for `score`; None for nowhere.
         rpc: servers whose devices are used, as for `score`.
         executor: where the model is evaluated, as for `score`.
@@ -119,7 +119,7 @@ def loglikelihood(
     settings = Settings(windows="every", n_ctx=n_ctx, n_ubatch=n_ubatch, threads=threads, n_gpu_layers=n_gpu_layers)
     asked = list(requests)
     with opened(model, settings, store=store, rpc=rpc, executor=executor, progress=progress) as opened_model:
-        return opened_model.result(opened_model.encode(asked, special=special, front=front))
+        return opened_model.result(opened_model.encode(asked, special=special, front=prefix_token_id))
 
 
 @dataclass(frozen=True, eq=False)

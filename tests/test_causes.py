@@ -11,7 +11,7 @@ import pytest
 
 import ppldelta
 from conftest import llama_perplexity
-from helpers import encoders, lora, tiny_models
+from helpers import adapters, encoders, tiny_models
 from helpers.architectures import attention, feed_forward
 from helpers.tiny_models import N_EMBD, N_HEAD, N_LAYER, Sizes, begin, finish, save
 from ppldelta import _core, demo
@@ -172,7 +172,7 @@ def test_an_unknown_architecture(tmp_path: Path) -> None:
 
 
 def test_what_belongs_to_a_model(tmp_path: Path) -> None:
-    adapter = refusal(lora.write_lora(tmp_path / "lora.gguf", 1))
+    adapter = refusal(adapters.write_lora(tmp_path / "lora.gguf", 1))
     assert adapter.message.endswith("key not found in model: llama.context_length")
     assert "an adapter is named behind its model, as in `base.gguf+lora.gguf`" in adapter.hint
     writer = gguf.GGUFWriter(tmp_path / "mmproj.gguf", "clip")

@@ -17,6 +17,7 @@ import pytest
 
 import ppldelta
 from conftest import LLAMA_PERPLEXITY, until
+from helpers.adapters import write_lora
 from helpers.hub import Request, StandIn, standing_in
 from ppldelta import demo
 from ppldelta.errors import ModelError
@@ -81,11 +82,15 @@ def test_all_parts_of_a_split_model_come(hub: StandIn) -> None:
 
 
 def test_an_adapter_of_yours_goes_with_a_model_of_the_hub(hub: StandIn, tmp_path: Path) -> None:
-    (tmp_path / "lora.gguf").write_bytes(b"GGUF")
-    found = resolve(f"{NAME}+lora.gguf:0.5")
+    hub.repos["owner/repo"].commit({"m.Q8_0.gguf": demo.REFERENCE.read_bytes()}, "v2")
+    write_lora(tmp_path / "lora.gguf", seed=1)
+    found = resolve("owner/repo@v2:Q8_0+lora.gguf:0.5")
     assert found.label == "m.Q8_0+lora:0.5"
     assert found.source.adapters == (Adapter(Path("lora.gguf"), 0.5),)
-    assert found.path.read_bytes() == LARGE
+    assert found.path.read_bytes() == demo.REFERENCE.read_bytes()
+    write_lora(tmp_path / "lora.gguf", seed=1, architecture="qwen2")
+    with pytest.raises(ModelError, match="made for the architecture qwen2"):
+        resolve("owner/repo@v2:Q8_0+lora.gguf:0.5")
 
 
 def test_a_path_that_exists_wins(hub: StandIn, tmp_path: Path) -> None:

@@ -590,6 +590,7 @@ def test_spans_are_told_in_bits_per_byte(spans: Any) -> None:
     assert "erplexit" not in said
     document = SPANS["documents"].filter(model="model-0").row(0, named=True)
     spans.locator("#find").fill(document["document"])
+    spans.wait_for_function("() => document.getElementById('rows').textContent.startsWith('1 document,')")
     cells = spans.locator("#documents-table tbody tr", has_text="model-0").first.locator("td.number").all_inner_texts()
     assert cells[1] == f"{document['bpb_ref']:.3f}" and cells[0] == str(document["n_scored"])
 

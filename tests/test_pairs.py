@@ -134,12 +134,12 @@ def test_kept_rows_are_compared_with_those_of_the_same_place(lengths: list[int])
     windows = []
     for n in lengths:
         tokens = np.arange(n, dtype=np.int32) % 50 + n
-        windows.append((tokens[:-1], n // 3, tokens[n // 3 + 1 :]))
+        windows.append((tokens[:-1], n // 3, tokens[n // 3 + 1 :], 0))
     ref, cmp = (scorer(path, len(lengths)) for path in (demo.REFERENCE, demo.COMPARISONS[0]))
     described, tops_ref, kept = ref.keep(windows, 3, lambda n_tokens: None)
     compared, tops_cmp = cmp.compare(windows, kept, lambda n_tokens: None)
     logp_ref, logp_cmp = (each.score(windows, lambda n_tokens: None) for each in (ref, cmp))
-    for i, (_, _, targets) in enumerate(windows):
+    for i, (_, _, targets, _) in enumerate(windows):
         assert len(compared[i]) == len(targets)
         assert np.array_equal(described[i]["logp"], logp_ref[i])
         assert np.array_equal(compared[i]["cmp"]["logp"], logp_cmp[i])

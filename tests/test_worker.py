@@ -168,7 +168,7 @@ def test_what_ggml_logged_before_an_abort_is_on_stderr(aborting: Path) -> None:
 import sys
 import numpy as np
 from ppldelta import _core
-window = (np.arange(8, dtype=np.int32), 4, np.arange(4, dtype=np.int32))
+window = (np.arange(8, dtype=np.int32), 4, np.arange(4, dtype=np.int32), 0)
 model = _core.Model(sys.argv[1].encode(), 0, False)
 _core.Scorer(model, 256, 128, 128, 1, 1).score([window], lambda n: None)
 """

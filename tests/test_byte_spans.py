@@ -66,6 +66,18 @@ def test_tokens_that_do_not_spell_the_text_cover_nothing_that_is_known(text: byt
     assert bounds_of(text, pieces) is None
 
 
+def test_spaces_that_a_vocabulary_puts_behind_special_tokens_cover_nothing() -> None:
+    """As with Mistral's: `<s>` and `[INST]` are special, and what follows one is split as a text's beginning is."""
+    text = b"[INST]Where to?[/INST] There.</s>"
+    pieces = [b"[INST]", b" Where", b" to", b"?", b"[/INST]", b" ", b" There", b".", b"</s>"]
+    bounds = bounds_of(text, pieces)
+    assert bounds is not None
+    covered = [text[a:b] for a, b in pairwise(bounds.tolist())]
+    assert b"".join(covered) == text
+    assert covered[:4] == [b"[INST]", b"Where", b" to", b"?"] and covered[-2:] == [b".", b"</s>"]
+    assert bounds_of(text, [*pieces[:-1], b" /s>"]) is None
+
+
 def test_no_tokens_cover_no_text() -> None:
     assert token_bounds(b"", np.empty(0, np.int32), np.empty(0, np.int32), []).tolist() == [0]
     assert token_bounds(b"a", np.empty(0, np.int32), np.empty(0, np.int32), []) is None

@@ -78,14 +78,13 @@ def load_documents(files: Files) -> tuple[list[Document], list[str]]:
         listed = "".join(f"\n  {warning}" for warning in warnings[:3])
         raise CorpusError(f"no document in {where}{listed}", hint=_empty_hint(files))
 
-    texts: list[Document] = []
-    of_tables: dict[str, list[Document]] = {}
+    read: list[tuple[str, list[Document]]] = []
     names = _Names()
     for raw_name, source in sorted(found, key=lambda item: item[0]):
         name = as_utf8(raw_name)
         try:
             if isinstance(source, Path) and is_table(source):
-                of_tables[name] = names.of_rows(_read_table(source, name, warnings), name, warnings)
+                read.append((name, names.of_rows(_read_table(source, name, warnings), name, warnings)))
                 continue
             text = _read(source)
         except _Unreadable as error:
@@ -96,15 +95,14 @@ def load_documents(files: Files) -> tuple[list[Document], list[str]]:
             warnings.append(f"Two documents have the same name; the second is called `{printable(name)}`.")
         if text.startswith(codecs.BOM_UTF8):
             warnings.append(f"`{printable(name)}` starts with a byte order mark, which is scored like any other text.")
-        texts.append(Document(name, name.split("/")[0] if "/" in name else "", text))
-    if not texts and not of_tables:
+        read.append((name, [Document(name, name.split("/")[0] if "/" in name else "", text)]))
+    if not read:
         shown = "".join(f"\n  {warning}" for warning in warnings[:3])
         more = f"\n  … and {len(warnings) - 3} more" if len(warnings) > 3 else ""
         raise CorpusError(
             f"no document in {where} can be scored:{shown}{more}", hint="a document is a UTF-8 text that is not empty"
         )
-    in_order = sorted([*((each.name, [each]) for each in texts), *of_tables.items()], key=lambda item: item[0])
-    return [each for _, some in in_order for each in some], warnings
+    return [each for _, some in sorted(read, key=lambda item: item[0]) for each in some], warnings
 
 
 class _Names:
@@ -115,12 +113,12 @@ class _Names:
 
     def unique(self, name: str) -> str:
         """The name, or if it is taken the name with a number behind it; it is taken from now on."""
-        number = self._taken.setdefault(name, 0)
-        if not number:
+        if name not in self._taken:
             self._taken[name] = 1
             return name
-        while (numbered := f"{name} ({(number := number + 1)})") in self._taken:
-            pass
+        number = self._taken[name] + 1
+        while (numbered := f"{name} ({number})") in self._taken:
+            number += 1
         self._taken[name] = number
         self._taken[numbered] = 1
         return numbered

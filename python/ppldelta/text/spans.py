@@ -27,9 +27,9 @@ def token_bounds(
     """The bytes of a text that each of its tokens covers.
 
     Pieces that follow one another are the text, or a space and the text: SentencePiece vocabularies put a space before
-    a text, and the first token then covers one byte less than its piece has. Any other difference means that the text
-    did not survive its tokenizer: one that normalises, or that has no token for a character. Then nobody can say which
-    bytes a token covers.
+    a text and behind each special token, and the token with it then covers one byte less than its piece has. Any other
+    difference means that the text did not survive its tokenizer: one that normalises, or that has no token for a
+    character. Then nobody can say which bytes a token covers.
 
     Args:
         text: the document, UTF-8 as the tokenizer got it, of less than 4 GiB.
@@ -46,9 +46,23 @@ def token_bounds(
     bounds = np.zeros(len(tokens) + 1, np.int64)
     np.cumsum((lengths_of(pieces) if lengths is None else lengths)[which], out=bounds[1:])
     n_added = int(bounds[-1]) - len(text)
-    if n_added not in (0, 1):
+    if n_added < 0:
         return None
-    spelt = b"".join([pieces[i] for i in which.tolist()])
-    if spelt[n_added:] != text or spelt[:n_added] not in (b"", b" "):
-        return None
-    return np.maximum(bounds - n_added, 0).astype(np.uint32)
+    spelt = [pieces[i] for i in which.tolist()]
+    whole = b"".join(spelt) if n_added < 2 else b""
+    if n_added < 2 and whole[n_added:] == text and whole[:n_added] in (b"", b" "):
+        return np.maximum(bounds - n_added, 0).astype(np.uint32)
+    return _with_added_spaces(text, spelt)
+
+
+def _with_added_spaces(text: bytes, spelt: list[bytes]) -> NDArray[np.uint32] | None:
+    """The same of pieces some of which begin with a space that the text lacks, such as those behind special tokens."""
+    bounds = [0]
+    for piece in spelt:
+        at = bounds[-1]
+        if not text.startswith(piece, at):
+            if not piece.startswith(b" ") or not text.startswith(piece[1:], at):
+                return None
+            at -= 1
+        bounds.append(at + len(piece))
+    return np.array(bounds, np.uint32) if bounds[-1] == len(text) else None

@@ -149,7 +149,9 @@ def test_pngs_have_their_sizes_and_are_no_empty_pages(tmp_path: Path) -> None:
 @pytest.mark.parametrize("names", [EVIL, EVIL[:1], EVIL[1:2], EVIL[3:], tuple(f"m{i}" for i in range(13))])
 @pytest.mark.parametrize("quant", [True, False])
 def test_no_name_breaks_a_picture(names: tuple[str, ...], quant: bool) -> None:
-    svg = layout.card(card_of(made(*names, quant=quant)), "wide" if quant else "square")
+    result = made(*names, quant=quant)
+    family = replace(result.families[0], date="<b>\x00\n", ref=replace(result.families[0].ref, label=names[0]))
+    svg = layout.card(card_of(replace(result, families=[family])), "wide" if quant else "square")
     root = ElementTree.fromstring(svg)  # well-formed
     assert {each.tag.removeprefix(SVG) for each in root.iter()} <= {
         *("svg", "title", "desc", "defs", "path", "rect", "circle", "g", "use", "clipPath")

@@ -24,11 +24,12 @@ VALUES: list[Any] = [
 MAY_BE_TEXT = {"hub", "hub_commit", "kind", "kind_reason"}
 """Null in a run without names on the hub, and of a reference."""
 MAY_BE_MISSING = {
-    *("kernels", "causal", "corpus", "n_fed", "left_out", "noise", "adapters", "bytes_per_token"),
+    *("kernels", "causal", "corpus", "n_fed", "date", "left_out", "noise", "adapters", "bytes_per_token", "align"),
     *MAY_BE_TEXT,
 }
 MAY_BE_NULL = {
     *(each.name for each in dataclasses.fields(ModelFacts) if "None" in str(each.type)), "corpus", "n_fed", "files",
+    "date",
     "kld",
 }  # fmt: skip
 

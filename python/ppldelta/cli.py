@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any
 
 import ppldelta
-from ppldelta import demo, merging, posix
+from ppldelta import demo, posix
 from ppldelta.commands import arguments, cluster, doctor, look
 from ppldelta.console import terminal
 from ppldelta.errors import all_left_out
@@ -178,7 +178,9 @@ def _report(options: argparse.Namespace) -> int:
 
 
 def _card(options: argparse.Namespace) -> int:
-    result = merging.merge([ppldelta.load(folder) for folder in options.results])
+    from ppldelta.merging import merge  # here: it imports polars
+
+    result = merge([ppldelta.load(folder) for folder in options.results])
     for path in result.card(options.output or options.results[0]):
         terminal.show_path(path)
     return 0

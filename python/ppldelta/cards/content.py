@@ -127,7 +127,7 @@ class Content:
     @property
     def date(self) -> str | None:
         """The day of the run, of several the last; None if an older version saved them."""
-        return max((family.date for family in self.families if family.date), default=None)
+        return max((shown(family.date) for family in self.families if family.date), default=None)
 
     def density(self, model: CardModel) -> Density | None:
         """Where the model's documents lie in the gain/loss plane."""

@@ -114,7 +114,7 @@ def _origin(content: Content, family: Family) -> str:
         ("reference", code(family.ref.label)),
         ("corpus", content.corpus_of(family)),
         ("noise floor", noise),
-        *([("date", family.date)] if family.date else []),
+        *([("date", shown(family.date))] if family.date else []),
         ("signature", code(str(family.signature))),
     ]
     lines = [f"- {title}: {text}" for title, text in facts]

@@ -29,7 +29,7 @@ MAY_BE_MISSING = {
 }
 MAY_BE_NULL = {
     *(each.name for each in dataclasses.fields(ModelFacts) if "None" in str(each.type)), "corpus", "n_fed", "files",
-    "date",
+    "date", "n_bytes",
     "kld",
 }  # fmt: skip
 
@@ -44,7 +44,7 @@ def saved(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A result of one family, two models and two short documents."""
     texts = {"a.txt": "def area(r):\n    return 3.14 * r * r\n", "b.txt": "It was a bright cold day in April."}
     result = ppldelta.score(texts, demo.REFERENCE, demo.COMPARISONS[:2], store=None, threads=1, progress=False)
-    noise = (Noise("n_ubatch 64", 0.02, 0.01, 0.001, 0.5, 100),)
+    noise = (Noise("n_ubatch 64", 0.02, 0.01, 0.001, 0.5, 100, 400),)
     families = [dataclasses.replace(result.families[0], corpus="/texts", noise=noise)]
     result = dataclasses.replace(result, families=families, warnings=["`x` is odd."], left_out={"document": ["c.txt"]})
     return result.save(tmp_path_factory.mktemp("saved") / "out")

@@ -1,7 +1,7 @@
 // See kernels.h.
 #include "kernels.h"
 
-#include "model.h"
+#include "backend.h"
 
 #include "ggml-alloc.h"
 #include "ggml-backend.h"

@@ -156,7 +156,7 @@ def test_a_pre_tokenizer_that_llama_cpp_does_not_know_is_refused_with_the_cause(
     unknown = with_replaced(tmp_path / "new.gguf", "llama-bpe", "llama-xyz")
     with pytest.raises(ppldelta.ModelError, match="unknown pre-tokenizer type: 'llama-xyz'") as caught:
         warnings_of(unknown)
-    assert "in a way that this llama.cpp does not know" in caught.value.hint
+    assert "does not know by which rule this vocabulary splits texts" in caught.value.hint
     (warning,) = warnings_of([unknown, demo.COMPARISONS[0]])
     assert "unknown pre-tokenizer" in warning and "take another conversion" in warning
 

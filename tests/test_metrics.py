@@ -106,6 +106,7 @@ def test_documents_by_hand() -> None:
     first, second = documents_of(BY_HAND).to_dicts()
     names = {name: first.pop(name) for name in ("family", "model", "document", "category")}
     assert names == {"family": "f", "model": "m", "document": "a/1", "category": "a"}
+    assert first.pop("group") is first.pop("label") is None, "the corpus says nothing of groups"
     others = [name for name in first if name.startswith(("kld", "dp_", "same", "logp_", "ppl_diff"))]
     assert len([first.pop(name) for name in others]) == 32, "`test_tails` looks at them"
     assert first == pytest.approx(

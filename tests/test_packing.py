@@ -215,7 +215,8 @@ def test_what_shares_a_batch_belongs_to_the_key_of_the_store() -> None:
 def settings_of(n_seq_max: int) -> ResolvedSettings:
     return ResolvedSettings(
         windows="every", n_ctx=100, max_windows=None, n_ubatch=32, n_outputs_max=32, n_seq_max=n_seq_max,
-        n_gpu_layers=0, threads=1, kld=False, top_k=0, noise_floor=False, kind="auto",
+        n_gpu_layers=0, threads=1, align="tokens", kld=False, top_k=0, noise_floor=False, kind="auto",
+        chat_template=False,
     )  # fmt: skip
 
 

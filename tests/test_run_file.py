@@ -24,7 +24,19 @@ VALUES: list[Any] = [
 MAY_BE_TEXT = {"hub", "hub_commit", "kind", "kind_reason"}
 """Null in a run without names on the hub, and of a reference."""
 MAY_BE_MISSING = {
-    *("kernels", "causal", "corpus", "n_fed", "date", "left_out", "noise", "adapters", "bytes_per_token", "align"),
+    *(
+        "kernels",
+        "causal",
+        "corpus",
+        "n_fed",
+        "date",
+        "left_out",
+        "noise",
+        "adapters",
+        "bytes_per_token",
+        "align",
+        "n_bytes",
+    ),
     *MAY_BE_TEXT,
 }
 MAY_BE_NULL = {

@@ -12,6 +12,7 @@ import pytest
 from polars.testing import assert_frame_equal
 
 import ppldelta
+from helpers.adapters import write_lora
 from ppldelta import demo
 from ppldelta.cli import main
 from ppldelta.models.download import Hub, HubModel
@@ -102,7 +103,7 @@ def test_loras_lie_beside_the_study_and_names_on_the_hub_stay_as_they_are(
         raise ppldelta.ModelError(f"asked for {name}")
 
     monkeypatch.setattr(Hub, "find", asked)
-    (folder / "lora.gguf").write_bytes(b"GGUF")
+    write_lora(folder / "lora.gguf", seed=1)
     study = folder / "study.toml"
     text = study.read_text()
     study.write_text(text.replace(f'["{CODE.name}"', f'["{CODE.name}+lora.gguf:0.5"'))

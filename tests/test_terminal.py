@@ -173,6 +173,15 @@ def test_a_label_that_is_not_utf8(tmp_path: Path) -> None:
     assert "caf\\xe9" in ppldelta.load(tmp_path / "out").models["model"].to_list()
 
 
+def table_of(text: str) -> list[str]:
+    """The lines between which the frame of a table begins and ends."""
+    lines = text.splitlines()
+    return lines[
+        next(i for i, line in enumerate(lines) if line[0] == "┌") : 1
+        + next(i for i, line in enumerate(lines) if line[0] == "└")
+    ]
+
+
 @pytest.mark.parametrize("label", ["日本語モデル" * 3, "x" * 1000, "ﬀ" * 60, "e\u0301" * 20, "汉" * 500])
 def test_wide_and_long_labels_keep_the_table(label: str, demo_result: ppldelta.Result) -> None:
     def renamed(name: str) -> pl.DataFrame:
@@ -185,11 +194,11 @@ def test_wide_and_long_labels_keep_the_table(label: str, demo_result: ppldelta.R
         demo_result.texts,
         demo_result.families,
     )
-    table = repr(result).splitlines()[1:-1]
+    table = table_of(repr(result))
     assert len(table) == 7, "a line for each model"
     assert len({width(line) for line in table}) == 1
     assert max(map(width, table)) <= 160
-    two = repr(dataclasses.replace(result, families=result.families * 2)).splitlines()[1:-1]
+    two = table_of(repr(dataclasses.replace(result, families=result.families * 2)))
     assert (len(two), len({width(line) for line in two})) == (7, 1)
     assert max(map(width, two)) <= 160
     rows = columns([(shown_name(label), "1"), ("short", "1000")], n_left=1)

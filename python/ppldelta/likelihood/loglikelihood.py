@@ -138,7 +138,7 @@ class OpenModel:
 
     def tokenize(self, texts: Sequence[bytes], special: bool) -> list[NDArray[np.int32]]:
         """The tokens of texts, without BOS."""
-        documents = [Document(f"text {i}", "", text, special) for i, text in enumerate(texts)]
+        documents = [Document(f"text {i}", "", text, special=special) for i, text in enumerate(texts)]
         n_bytes = sum(map(len, texts))
         with meter("tokenizing", n_bytes, "byte", brief=True, visible=self.evaluator.progress) as shown:
             return self.evaluator.model.tokenize(documents, shown.update)

@@ -77,6 +77,12 @@ def first_other_token(tokenization: Tokenization, tokens: Iterable[NDArray[np.in
     return None
 
 
+_WAYS_OUT = (
+    "`align='bytes'` (`--align bytes`) compares both on the same text, in bits per byte; or compare each with a "
+    "reference of its own family"
+)
+
+
 def refuse_other_tokens(
     found: OtherToken, label: str, vocabulary: Vocabulary, reference_label: str, reference_vocabulary: Vocabulary
 ) -> NoReturn:
@@ -86,9 +92,7 @@ def refuse_other_tokens(
         f"`{printable(label)}` splits `{printable(expected.document.name)}` into other tokens than the reference "
         f"`{printable(reference_label)}`: they differ from token {at} on, {_shown(vocabulary, found.tokens, at)} "
         f"instead of {_shown(reference_vocabulary, expected.tokens, at)}",
-        hint=why_other_tokens(vocabulary.info, reference_vocabulary.info)
-        or "`align='bytes'` (`--align bytes`) compares both on the same text, in bits per byte; or compare each with a "
-        "reference of its own family",
+        hint="; ".join(filter(None, [why_other_tokens(vocabulary.info, reference_vocabulary.info), _WAYS_OUT])),
     )
 
 

@@ -89,6 +89,8 @@ def as_texts(
     failed: list[str] = []
     reason = ""
     for i, rendered in zip(at, model.render(source, chats, [documents[i].name for i in at], on_chats), strict=True):
+        if documents[i].opening and not isinstance(rendered, str):
+            rendered = _without_end(rendered)
         if isinstance(rendered, str):
             reason = reason or rendered
             failed.append(documents[i].name)
@@ -175,6 +177,14 @@ class _Spelt:
         names = [printable(name.decode("utf-8", "backslashreplace")) for name in self._names]
         shown = ", ".join(f"`{name}`" for name in names[:3]) + (" …" if names[3:] else "")
         return [f"{what} in {counted(self._n, 'document')} ({shown}), which are read as plain text{then}."]
+
+
+def _without_end(rendered: Rendered) -> Rendered | str:
+    """The same without what the template puts behind the last message, or why that cannot be told apart."""
+    end = rendered.plain[-1][1] if rendered.plain else 0
+    if end <= rendered.prompt_bytes:
+        return "the chat template does not write the last message as it is, and nobody can tell where an opening ends"
+    return replace(rendered, text=rendered.text[:end])
 
 
 def _as_chat(document: Document) -> tuple[Message, ...]:

@@ -18,7 +18,7 @@ from ppldelta.engine.remote import RemoteModel
 from ppldelta.engine.session import Session
 from ppldelta.errors import StoreError
 from ppldelta.models.source import ModelSource
-from ppldelta.run import cautions, checks
+from ppldelta.run import cautions, checks, groups
 from ppldelta.run.admission import Admission, Reading, tokenizing
 from ppldelta.run.chats import as_texts, other_templates
 from ppldelta.run.keys import Keys, corpus_hash, engine_of, pair_keys
@@ -230,6 +230,7 @@ def _plan(
         tokenization,
         [
             *texts.warnings,
+            *groups.incomplete([each.document for each in tokenization.documents]),
             *too_short,
             *cautions.not_spelt(reference.label, tokenization),
             *checks.beyond_training(reference.info, reference.label, tokenization.longest),

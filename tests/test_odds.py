@@ -79,6 +79,14 @@ def test_log_odds_are_those_of_loglikelihood(result: ppldelta.Result) -> None:
     assert result.odds["odds_ref"][1] == pytest.approx(want, abs=1e-3)
 
 
+def test_the_change_is_that_of_both_labels(result: ppldelta.Result) -> None:
+    odds, row = result.odds, result.odds_models.row(0, named=True)
+    assert row["label_delta"] == pytest.approx((odds["logp_label_cmp"] - odds["logp_label_ref"]).mean())
+    assert row["label_delta"] - row["against_delta"] == pytest.approx(row["change"]) == odds["change"].mean()
+    said = "".join(piece.text for piece in of_prompts.finding(row))
+    assert f"answers {row['n_more']} of 5 prompts" in said and "the log-probability of comply by" in said
+
+
 def test_a_saved_result_has_the_same(result: ppldelta.Result, tmp_path: Path) -> None:
     result.save(tmp_path / "out")
     loaded = ppldelta.load(tmp_path / "out")

@@ -238,6 +238,9 @@ ODDS_MODELS: dict[str, pl.DataType] = {
     "odds_ref": pl.Float64(),  # nats, mean of the groups
     "odds_cmp": pl.Float64(),
     "change": pl.Float64(),
+    # nats, what the change is made of: means of logp_label_cmp - logp_label_ref, and of the same of `against`
+    "label_delta": pl.Float64(),
+    "against_delta": pl.Float64(),
     "n_more": pl.UInt32(),  # groups whose log-odds rise
     "n_to_label": pl.UInt32(),  # groups in which `against` was the more probable one and `label` is now
     "n_to_against": pl.UInt32(),  # the other way

@@ -124,6 +124,10 @@ def odds_of_models(
                 **{"family": family, "model": model, "category": category, "n_groups": n},
                 **some.select("label", "against").row(0, named=True),
                 **some.select(pl.col("odds_ref", "odds_cmp").mean()).row(0, named=True),
+                **{
+                    f"{role}_delta": (some[f"logp_{role}_cmp"] - some[f"logp_{role}_ref"]).mean()
+                    for role in ("label", "against")
+                },
                 **{f"n_{name}": int(table[:, i].sum()) for i, name in enumerate(_SUMS) if name != "change"},
                 **{name: float(table[:, i].mean()) for i, name in enumerate(_SUMS)},
             }

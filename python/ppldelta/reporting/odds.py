@@ -47,7 +47,7 @@ def finding(row: Row) -> list[Piece]:
     pieces.append(Piece(f"{numbers.signed(number(row, 'change'), 2)} nats", "number"))
     interval = numbers.interval(*ends(row, "change"), 2, sign=True)
     said = f"{INTERVAL} {interval}" if interval else "too few prompts for an interval"
-    return [*pieces, Piece(" on average "), Piece(f"({said})", "interval"), Piece(".")]
+    return [*pieces, Piece(" on average "), Piece(f"({said})", "interval"), *_made_of(row), Piece(".")]
 
 
 def notes(models: pl.DataFrame) -> list[str]:
@@ -130,6 +130,16 @@ def table(odds: pl.DataFrame, colors: Mapping[tuple[str, str], str], link: Calla
     if rows["category"].n_unique() < 2:
         del columns[2]
     return Table(columns, [[column.cell(row) for column in columns] for row in rows.iter_rows(named=True)])
+
+
+def _made_of(row: Row) -> list[Piece]:
+    """What became of each label."""
+    pieces: list[Piece] = []
+    for role in ("label", "against"):
+        delta = numbers.signed(number(row, f"{role}_delta"), 2)
+        before = " and that of " if pieces else ", the log-probability of "
+        pieces += [Piece(before), Piece(text(row, role), "name"), Piece(" by "), Piece(delta, "number")]
+    return pieces
 
 
 def _parts(row: Row, name: str) -> list[Piece]:

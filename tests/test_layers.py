@@ -65,7 +65,7 @@ INSIDE: dict[str, tuple[str, ...]] = {
     ),
     "run": (
         *("limits", "setting", "settings", "batches", "tokenization", "cautions", "groups", "chats", "checks"),
-        *("request", "keys", "memory", "paired", "admission", "job"),
+        *("request", "keys", "memory", "paired", "common_spans", "admission", "job"),
         *("kinds", "lockstep", "evaluation", "sample", "variants", "noise", "span_frames", "frames"),
         *("kld_models", "kld_frames", "from_records", "scoring", "looking", "dry_run"),
     ),

@@ -114,18 +114,25 @@ def as_texts(
     return Texts(left, warnings + _spelt_in(left, model))
 
 
-def other_templates(models: Sequence[Chatting], template: bool | str) -> list[str]:
-    """A warning that names the comparisons whose own chat template is not the one that is applied.
+def other_templates(models: Sequence[Chatting], template: bool | str, *, own: bool = False) -> list[str]:
+    """Warnings that name the comparisons whose own chat template is not the reference's.
 
     Args:
         models: the reference first.
         template: as for `as_texts`.
+        own: whether each model that has a template reads what it makes.
     """
     if template is not True:
         return []
     reference, *comparisons = models
     applied = reference.chat_facts().template
     others = [each.label for each in comparisons if each.chat_facts().template != applied]
+    asked = [each.label for each in comparisons if own and each.chat_facts().template not in (applied, None)]
+    others = [label for label in others if label not in asked]
+    if asked:
+        is_asked = "are asked by chat templates of their own" if asked[1:] else "is asked by a chat template of its own"
+        warnings = [f"{_named(asked)} {is_asked}: of the reference's texts only the completions are compared."]
+        return warnings + other_templates([reference, *(each for each in comparisons if each.label in others)], True)
     if not others:
         return []
     has = "have chat templates of their own" if others[1:] else "has a chat template of its own"

@@ -173,12 +173,14 @@ def opened(
     with opened_store(store) as kept, Hashes([each.source for each in request.models], kept) as hashes:
         memory = Memory(kept, hashes, progress)
         documents, models, warnings = _read(files, request, session, memory)
+        own_templates = request.settings.align == "bytes" and request.settings.chat_template is True
+        chats = documents if own_templates and any(each.messages or each.prompt_bytes for each in documents) else []
         settings, tokenization, of_plan = _plan(documents, models[0], request.settings, progress)
         keys = Keys(settings, models[0].info, models[0].build, tokenization.batches)
         corpus = corpus_hash(tokenization.documents) if kept else ""
         reading = Reading(settings, tokenization, keys)
-        admitted, of_models = _admit(models[1:], Admission(request.settings, models[0], reading, corpus, memory))
-        of_models += other_templates([model for model, _ in admitted], settings.chat_template)
+        admitted, of_models = _admit(models[1:], Admission(request.settings, models[0], reading, corpus, memory, chats))
+        of_models += other_templates([model for model, _ in admitted], settings.chat_template, own=bool(chats))
         located, of_content = _locate(admitted, corpus, memory)
         if settings.kld and kept:
             located = _with_pairs(located, kept, settings.top_k)

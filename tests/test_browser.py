@@ -673,3 +673,50 @@ def test_the_policy_stops_the_network_and_foreign_scripts(browser: Any, report: 
     )
     assert ran is False
     page.context.close()
+
+
+@pytest.fixture(scope="module")
+def prompts(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Documents in groups of two, with completions of both labels."""
+    labelled = TOKENS["documents"].with_columns(
+        pl.col("document").rank("dense").sub(1).floordiv(2).cast(pl.String).alias("group"),
+        pl.when(pl.col("document").rank("dense") % 2 == 1)
+        .then(pl.lit("comply"))
+        .otherwise(pl.lit("refuse"))
+        .alias("label"),
+    )
+    return Result(**{**TOKENS, "documents": labelled}).report(tmp_path_factory.mktemp("prompts") / "report.html")
+
+
+def test_a_click_on_a_prompt_opens_its_completion(browser: Any, prompts: Path) -> None:
+    page, trouble = open_page(browser, prompts)
+    show(page, "f0-odds")
+    assert page.evaluate("document.getElementById('f0-odds').data.map((trace) => trace.x.length)") == [15, 15, 15]
+    names = page.evaluate("document.getElementById('f0-odds').data[1].customdata[4][1]")
+    page.evaluate(
+        """() => {
+        const canvas = document.getElementById("f0-odds"), trace = canvas.data[1];
+        canvas.emit("plotly_click", { points: [{ data: trace, curveNumber: 1, customdata: trace.customdata[4] }] });
+        }"""
+    )
+    page.wait_for_function(
+        "(names) => names.includes(document.querySelector('#document').selectedOptions[0].textContent.trim())",
+        arg=names,
+    )
+    link = page.locator("#prompts tbody a").first
+    family, k, model = map(int, link.get_attribute("href").removeprefix("#read=").split("."))
+    link.click()
+    page.wait_for_function("(value) => document.querySelector('#document').value === value", arg=f"{family}.{k}")
+    assert page.evaluate("ppldelta.state.focus.model") == model
+    corners = "#f0-odds .annotation:visible"
+    shown = page.locator(corners).count()
+    page.locator("#prompts .chip").first.click()
+    page.wait_for_function("(n) => document.querySelectorAll('#f0-odds .annotation').length < n", arg=shown)
+    assert page.locator(corners).count() == shown - 4
+    assert trouble == []
+    page.context.close()
+
+
+def test_a_page_without_groups_says_nothing_of_prompts(reader: Any) -> None:
+    assert reader.locator("#prompts").count() == reader.locator("#f0-odds").count() == 0
+    assert "Prompts" not in reader.locator("nav.bar").inner_text()

@@ -13,7 +13,7 @@ import ppldelta
 
 PACKAGE = Path(ppldelta.__file__).parent
 LOWEST_FIRST = (
-    ("errors", "posix", "surroundings", "schema", "pairs", "family", "wording", "_core", "_load"),
+    ("errors", "posix", "surroundings", "schema", "contrasts", "pairs", "family", "wording", "_core", "_load"),
     ("text", "models"),
     ("console",),
     ("engine", "store"),
@@ -45,14 +45,27 @@ INSIDE: dict[str, tuple[str, ...]] = {
     ),
     "reporting": (
         *("blocks", "budget", "distinct", "family", "folder", "labels", "rows"),
-        *("units", "theme", "hover", "sentences", "floor", "quants", "overview", "as_text", "tables"),
+        *("units", "theme", "hover", "sentences", "floor", "quants", "overview", "tables"),
         *("passages", "listed_totals", "alternatives", "payload_divergence", "payload", "lines"),
-        *("marks", "plane", "convergence", "ratios", "figures", "sizes", "divergence", "family_figures", "captions"),
+        *(
+            "marks",
+            "plane",
+            "prompts",
+            "odds",
+            "as_text",
+            "convergence",
+            "ratios",
+            "figures",
+            "sizes",
+            "divergence",
+            "family_figures",
+            "captions",
+        ),
         *("catalogue", "gallery", "page_figures", "render", "looks", "look_page"),
     ),
     "run": (
-        *("limits", "setting", "settings", "batches", "tokenization", "cautions", "chats", "checks"),
-        *("request", "keys", "memory", "paired", "admission", "job"),
+        *("limits", "setting", "settings", "batches", "tokenization", "cautions", "groups", "chats", "checks"),
+        *("request", "keys", "memory", "paired", "common_spans", "admission", "job"),
         *("kinds", "lockstep", "evaluation", "sample", "variants", "noise", "span_frames", "frames"),
         *("kld_models", "kld_frames", "from_records", "scoring", "looking", "dry_run"),
     ),
@@ -194,7 +207,20 @@ def is_call_of_a_name(node: ast.AST) -> bool:
 
 
 @pytest.mark.parametrize(
-    "name", ["figures", "lines", "marks", "plane", "ratios", "sizes", "convergence", "divergence", "looks", "look_page"]
+    "name",
+    [
+        "figures",
+        "lines",
+        "marks",
+        "plane",
+        "prompts",
+        "ratios",
+        "sizes",
+        "convergence",
+        "divergence",
+        "looks",
+        "look_page",
+    ],
 )
 def test_figures_compute_nothing(name: str) -> None:
     """They draw what frames hold; whatever needs NumPy is computed elsewhere."""

@@ -18,6 +18,7 @@ from ppldelta import _core, schema
 from ppldelta.analysis.confidence import confidence
 from ppldelta.analysis.differences import differences
 from ppldelta.analysis.metrics import document_metrics, model_metrics
+from ppldelta.analysis.odds import log_odds, odds_of_models
 from ppldelta.analysis.tails import find_tails
 from ppldelta.errors import names_left_out
 from ppldelta.family import Family
@@ -107,12 +108,26 @@ class Result:
         """
         return differences(self.documents)
 
+    @cached_property
+    def odds(self) -> pl.DataFrame:
+        """Log-odds of two labels of completions, such as `comply` and `refuse`: columns of `schema.ODDS`.
+
+        A row for each comparison and group of documents that has completions of both labels; no row if no document
+        has a group and a label. Computed when it is first asked for (`analysis.odds` has formulas and reasons).
+        """
+        return log_odds(self.tokens, self.documents, self.texts, self.pieces)
+
+    @cached_property
+    def odds_models(self) -> pl.DataFrame:
+        """What `odds` says of each comparison, with intervals: columns of `schema.ODDS_MODELS`."""
+        return odds_of_models(self.odds)
+
     @property
     def figures(self) -> Figures:
         """The report's figures as plotly figures, by name: ``result.figures["models"]`` and so on."""
         from ppldelta.reporting.gallery import Figures
 
-        return Figures(self.families, self.documents, self.models, self.tokens, self.confidence)
+        return Figures(self.families, self.documents, self.models, self.tokens, self.confidence, self.odds)
 
     def report(self, path: str | os.PathLike[str], *, tokens: int | Literal["all"] = DEFAULT_VIEWS) -> Path:
         """Writes the interactive report, which needs no network, and returns the path of its page.
@@ -152,6 +167,8 @@ class Result:
             version=_core.__version__,
             payload=payload,
             confidence=self.confidence,
+            odds=self.odds,
+            odds_models=self.odds_models,
             folder=folder,
         )
         for name, text in page.files.items():
@@ -200,7 +217,7 @@ class Result:
         return write_card(take(self.families, self.documents, self.models, _core.__version__), Path(folder))
 
     def __repr__(self) -> str:
-        return as_text(self.families, self._overall)
+        return as_text(self.families, self._overall, self.odds_models)
 
     def _repr_html_(self) -> str:
         return self.summary._repr_html_()

@@ -206,6 +206,56 @@ DIFFERENCES: dict[str, pl.DataType] = {
     "p_holm": pl.Float64(),  # p, corrected for all pairs and categories of the metric in the family
 }
 
+ODDS: dict[str, pl.DataType] = {
+    "family": pl.String(),
+    "model": pl.String(),
+    "group": pl.String(),
+    "category": pl.String(),  # of the group's first document
+    "prompt": pl.String(),  # the text before the group's first completion; null if it is not known
+    "label": pl.String(),  # log-odds are those of this label, such as "comply",
+    "against": pl.String(),  # against this one, such as "refuse"
+    "n_label": pl.UInt32(),  # completions of `label`
+    "n_against": pl.UInt32(),
+    # nats, ln of the probability of all completions of a label together
+    "logp_label_ref": pl.Float64(),
+    "logp_against_ref": pl.Float64(),
+    "logp_label_cmp": pl.Float64(),
+    "logp_against_cmp": pl.Float64(),
+    "odds_ref": pl.Float64(),  # nats, log-odds under the reference: above 0, `label` is the more probable one
+    "odds_cmp": pl.Float64(),  # nats
+    "change": pl.Float64(),  # nats, odds_cmp - odds_ref
+    "documents": pl.List(pl.String()),  # the completions
+}
+"""Columns of `Result.odds`, which has a row for each group under each comparison (`analysis.odds`)."""
+
+ODDS_MODELS: dict[str, pl.DataType] = {
+    "family": pl.String(),
+    "model": pl.String(),
+    "category": pl.String(),  # null: all groups
+    "label": pl.String(),
+    "against": pl.String(),
+    "n_groups": pl.UInt32(),
+    "odds_ref": pl.Float64(),  # nats, mean of the groups
+    "odds_cmp": pl.Float64(),
+    "change": pl.Float64(),
+    # nats, what the change is made of: means of logp_label_cmp - logp_label_ref, and of the same of `against`
+    "label_delta": pl.Float64(),
+    "against_delta": pl.Float64(),
+    "n_more": pl.UInt32(),  # groups whose log-odds rise
+    "n_to_label": pl.UInt32(),  # groups in which `against` was the more probable one and `label` is now
+    "n_to_against": pl.UInt32(),  # the other way
+    # the same as parts of the groups
+    "more": pl.Float64(),
+    "to_label": pl.Float64(),
+    "to_against": pl.Float64(),
+    **{
+        f"{name}_{end}": pl.Float64()
+        for name in ("change", "more", "to_label", "to_against")
+        for end in ("low", "high")
+    },
+}
+"""Columns of `Result.odds_models`, what the groups say of each comparison."""
+
 ADDED_LATER: dict[str, tuple[str, ...]] = {
     "tokens": ("byte_start", "byte_end", "n_tokens_ref", "n_tokens_cmp", *PAIR, *TOPS),
     "documents": (*_LATER, *_MOMENTS, *_TAIL, *GROUPS),

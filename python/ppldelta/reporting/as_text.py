@@ -9,6 +9,7 @@ from textwrap import wrap
 import polars as pl
 
 from ppldelta.family import Family
+from ppldelta.reporting import odds
 from ppldelta.reporting.floor import noise_notes
 from ppldelta.reporting.units import unit_of
 from ppldelta.wording import numbers, rules
@@ -35,8 +36,8 @@ def summary(families: Sequence[Family], overall: pl.DataFrame) -> pl.DataFrame:
     return overall.select(columns)
 
 
-def as_text(families: Sequence[Family], overall: pl.DataFrame) -> str:
-    """What `repr` of a result shows; the arguments are those of `summary`."""
+def as_text(families: Sequence[Family], overall: pl.DataFrame, odds_models: pl.DataFrame | None = None) -> str:
+    """What `repr` of a result shows; the arguments are those of `summary`, and `Result.odds_models`."""
     in_bits = unit_of(families) == "bpb"
     references = ", ".join(f"`{shown_name(family.ref.label)}`" for family in families)
     table = summary(families, overall)
@@ -76,8 +77,16 @@ def as_text(families: Sequence[Family], overall: pl.DataFrame) -> str:
         shown = str(table)
     rule = rules.notes((shown_name(family.name), family.signature.get("windows")) for family in families)
     lines = [line for sentence in rule for line in wrap(sentence, 100, break_long_words=False)]
+    of_prompts = [] if odds_models is None else odds.notes(odds_models)
     return "\n".join(
-        [f"Compared with {references}:", shown, _note(table, in_bits), *lines, *noise_notes(families, overall)]
+        [
+            f"Compared with {references}:",
+            shown,
+            _note(table, in_bits),
+            *lines,
+            *noise_notes(families, overall),
+            *of_prompts,
+        ]
     )
 
 

@@ -23,7 +23,7 @@ from ppldelta.reporting.units import UNITS, WEIGHTINGS, Choice, Unit, Weighting
 Switch = Literal["unit", "weighting", "category"]
 """A control of the page. A figure that follows it by being another one is drawn for each of its positions."""
 
-Section = Literal["models", "documents", "tokens", "categories", "ratios"]
+Section = Literal["models", "prompts", "documents", "tokens", "categories", "ratios"]
 """Where in the page a figure stands."""
 
 Filling = Literal["deltas", "perplexities", "divergences", "selection", "curve"]
@@ -157,6 +157,10 @@ def _diverging(made: FamilyFigures) -> bool:
     return made.diverging
 
 
+def _has_odds(made: FamilyFigures) -> bool:
+    return not made.odds.is_empty()
+
+
 def _has_confidence(made: FamilyFigures) -> bool:
     return made.diverging and made.confidence is not None and not made.confidence.is_empty()
 
@@ -270,6 +274,15 @@ FIGURES: tuple[Description[FamilyFigures], ...] = (
         filling="divergences",
         drawable=_diverging,
         wide=True,
+    ),
+    Description(
+        "odds",
+        "prompts",
+        "Log-odds of each prompt, reference and model",
+        "Log-odds of each prompt under the reference against those under the model",
+        lambda made, choice: made.odds_plane(choice),
+        switches=("category",),
+        drawable=_has_odds,
     ),
     Description(
         "small",

@@ -11,10 +11,11 @@ import polars as pl
 from ppldelta.analysis.density import Density, density_grid
 from ppldelta.analysis.front import gain_loss_front, pareto_front, size_delta_front
 from ppldelta.family import Family
-from ppldelta.reporting import divergence, figures, labels, plane, ratios, sizes, theme
+from ppldelta.reporting import divergence, figures, labels, plane, prompts, ratios, sizes, theme
 from ppldelta.reporting.plane import Limits
 from ppldelta.reporting.sizes import Measure, Value
 from ppldelta.reporting.units import COLUMNS, Choice, Unit
+from ppldelta.schema import ODDS
 
 GRID = 64
 """Points along each axis of the densities: smooth at the width of a plane, and 20 kB for each contour."""
@@ -28,6 +29,7 @@ class FamilyFigures:
         documents: rows of `schema.DOCUMENTS`, of other families too.
         models: likewise of `schema.MODELS`.
         confidence: likewise of `Result.confidence`; None if there is none.
+        odds: likewise of `Result.odds`.
         filled: False leaves the marks of documents out, for the page, which fills them in itself.
         bits: whether all is told in bits per byte (`units.unit_of`).
     """
@@ -38,6 +40,7 @@ class FamilyFigures:
         documents: pl.DataFrame,
         models: pl.DataFrame,
         confidence: pl.DataFrame | None = None,
+        odds: pl.DataFrame | None = None,
         *,
         filled: bool = True,
         bits: bool = False,
@@ -46,6 +49,7 @@ class FamilyFigures:
         self._noise = family.noise_floor
         self.quants = family.quants
         self.confidence = None if confidence is None else confidence.filter(family=family.name)
+        self.odds = pl.DataFrame(schema=ODDS) if odds is None else odds.filter(family=family.name)
         self.documents = documents.filter(family=family.name)
         self.models = models.filter(family=family.name)
         self.categories = labels.unique(self.documents, "category")
@@ -158,6 +162,11 @@ class FamilyFigures:
         """Mean divergence by how sure the reference was."""
         frame = self.models.clear() if self.confidence is None else self.confidence
         return divergence.confidence(frame, style=self.style)
+
+    def odds_plane(self, choice: Choice) -> go.Figure:
+        """Log-odds of every prompt under the reference and under each model."""
+        rows = self.odds if choice.category is None else self.odds.filter(category=choice.category)
+        return prompts.odds_plane(rows, style=self.style)
 
     def _densities(self, unit: Unit) -> dict[str, Density]:
         gain, loss = COLUMNS[unit]

@@ -37,6 +37,7 @@ class Figures(Mapping[str, go.Figure]):
         models: columns of `schema.MODELS`.
         tokens: columns of `schema.TOKENS`.
         confidence: as `Result.confidence`; None if there is none.
+        odds: as `Result.odds`; None if there is none.
     """
 
     def __init__(
@@ -46,13 +47,14 @@ class Figures(Mapping[str, go.Figure]):
         models: pl.DataFrame,
         tokens: pl.DataFrame,
         confidence: pl.DataFrame | None = None,
+        odds: pl.DataFrame | None = None,
     ) -> None:
         self._tokens = tokens
         unit_of_all = unit_of(families)
         self._bits = unit_of_all == "bpb"
         self._makers: dict[str, Callable[[], go.Figure]] = {}
         for family in families:
-            made = FamilyFigures(family, documents, models, confidence, bits=self._bits)
+            made = FamilyFigures(family, documents, models, confidence, odds, bits=self._bits)
             prefix = f"{family.name}/" if len(families) > 1 else ""
             for each in FIGURES:
                 if each.by_kind and not each.shown(made):

@@ -59,7 +59,7 @@ def empty(reach: Limits, unit: Unit, points: Sequence[tuple[float, float]], *, j
     if judged:
         add_better_half(figure, 0, far, "best ↘")
     else:
-        _add_diagonal(figure, 0, far)
+        add_diagonal(figure, 0, far)
     figure.add_annotation(
         x=named,
         y=named,
@@ -88,7 +88,7 @@ def add_better_half(figure: go.Figure, near: float, far: float, words: str) -> N
         line=dict(width=0),
         layer="below",
     )
-    _add_diagonal(figure, near, far)
+    add_diagonal(figure, near, far)
     figure.add_annotation(
         x=1,
         y=0,
@@ -139,7 +139,8 @@ def add_noise_floor(figure: go.Figure, floor: Limits | None) -> None:
     )
 
 
-def _add_diagonal(figure: go.Figure, near: float, far: float) -> None:
+def add_diagonal(figure: go.Figure, near: float, far: float) -> None:
+    """Draws the diagonal from `near` to `far` on both axes."""
     figure.add_shape(
         type="line",
         x0=near,

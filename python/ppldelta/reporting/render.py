@@ -10,7 +10,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from importlib import resources
 
@@ -23,12 +23,14 @@ from ppldelta.analysis.spans import LONGEST
 from ppldelta.analysis.steps import size_steps
 from ppldelta.family import Family, ModelFacts
 from ppldelta.reporting import captions, labels, quants, sentences, tables, theme
+from ppldelta.reporting import odds as of_prompts
 from ppldelta.reporting.blocks import Json, encode
 from ppldelta.reporting.catalogue import FIGURES, SHARED, AllFamilies, Section
 from ppldelta.reporting.family_figures import FamilyFigures
 from ppldelta.reporting.marks import MOST_SVG
 from ppldelta.reporting.page_figures import Plot, for_scripts, place_figures
 from ppldelta.reporting.payload import Payload
+from ppldelta.reporting.rows import Row, text
 from ppldelta.reporting.units import SHORT_UNITS, UNIT_HELP, WEIGHTING_HELP, WEIGHTINGS, Choice, Unit, unit_of
 from ppldelta.wording import numbers, rules
 
@@ -45,6 +47,7 @@ SCRIPTS = (
     "opened.js",
     "reader.js",
     "passages.js",
+    "prompts.js",
     "main.js",
 )
 """The page's scripts, in the order in which they run."""
@@ -75,6 +78,7 @@ class FamilySection:
     categories: list[dict[str, str]]
     plots: dict[Section, list[Plot]]
     judged: bool
+    prompts: list[tuple[str, list[sentences.Piece]]]
     kinds: list[list[sentences.Piece]]
 
 
@@ -96,6 +100,8 @@ def render_report(
     version: str,
     payload: Payload,
     confidence: pl.DataFrame | None = None,
+    odds: pl.DataFrame | None = None,
+    odds_models: pl.DataFrame | None = None,
     folder: bool = False,
 ) -> Page:
     """Puts the report together.
@@ -109,14 +115,18 @@ def render_report(
         version: of ppldelta.
         payload: numbers and texts of documents and tokens.
         confidence: as `Result.confidence`; None if there is none.
+        odds: as `Result.odds`; None if there is none.
+        odds_models: as `Result.odds_models`, likewise.
         folder: keep the blocks of data out of the page, in files beside it that it loads when they are needed.
     """
     unit = unit_of(families)
     bits = unit == "bpb"
-    makers = [FamilyFigures(family, documents, models, confidence, filled=False, bits=bits) for family in families]
+    makers = [
+        FamilyFigures(family, documents, models, confidence, odds, filled=False, bits=bits) for family in families
+    ]
     drawn = [place_figures(FIGURES, made, i, made.categories) for i, made in enumerate(makers)]
     sections = [
-        _section(i, family, made, places, unit)
+        _section(i, family, made, places, unit, odds_models)
         for i, (family, made, (places, _)) in enumerate(zip(families, makers, drawn, strict=True))
     ]
     colors = {(section.name, model.label): model.color for section in sections for model in section.models}
@@ -170,6 +180,10 @@ def render_report(
         ),
         by_category=tables.by_category(models, colors, damage=any_quants, unit=unit),
         divergence=tables.divergence(models, colors),
+        prompts=of_prompts.table(
+            makers[0].odds.clear() if odds is None else odds, colors, _links(makers, families, payload)
+        ),
+        n_prompts=0 if odds is None else len(odds),
         noise=any(family.noise_floor for family in families),
         rules=[
             sentences.marked(note)
@@ -200,6 +214,25 @@ def _bytes_per_token(families: Sequence[Family]) -> dict[tuple[str, str], float 
     return {(family.name, each.label): each.bytes_per_token for family in families for each in family.cmp}
 
 
+def _of_all_groups(odds_models: pl.DataFrame, family: str) -> Sequence[Row]:
+    return odds_models.filter(pl.col("category").is_null(), family=family).to_dicts()
+
+
+def _links(makers: Sequence[FamilyFigures], families: Sequence[Family], payload: Payload) -> Callable[[Row], str]:
+    """Where the page shows the completions of a row of `Result.odds`: the first that can be read token by token."""
+    numbers_of = [{name: k for k, name in enumerate(labels.unique(made.documents, "document"))} for made in makers]
+    places = {family.name: i for i, family in enumerate(families)}
+
+    def link(row: Row) -> str:
+        i = places[text(row, "family")]
+        names = row["documents"]
+        there = [numbers_of[i][name] for name in names] if isinstance(names, list) else []
+        k = next((k for k in there if f"f{i}.d{k}" in payload.blocks), None)
+        return "" if k is None else f"#read={i}.{k}.{families[i].models.index(text(row, 'model'))}"
+
+    return link
+
+
 def script_json(text: str) -> Markup:
     """JSON made safe for a ``<script>`` element, where no HTML escape is read but ``</script`` ends all."""
     for character in "<>&\u2028\u2029":
@@ -226,7 +259,12 @@ def resource(name: str) -> str:
 
 
 def _section(
-    index: int, family: Family, made: FamilyFigures, plots: dict[Section, list[Plot]], unit: Unit
+    index: int,
+    family: Family,
+    made: FamilyFigures,
+    plots: dict[Section, list[Plot]],
+    unit: Unit,
+    odds_models: pl.DataFrame | None,
 ) -> FamilySection:
     by_token = made.models.filter(weighting="tokens")
     steps = {step.larger: step for step in size_steps(made.documents, by_token, family.quants)}
@@ -258,5 +296,9 @@ def _section(
         categories=[{"name": each, "path": theme.SYMBOLS[made.style.symbols[each]]} for each in made.categories],
         plots=plots,
         judged=made.judged,
+        prompts=[
+            (f"m{family.models.index(text(row, 'model')) % len(theme.MODEL_COLORS)}", of_prompts.finding(row))
+            for row in ([] if odds_models is None else _of_all_groups(odds_models, family.name))
+        ],
         kinds=[sentences.marked(f"`{each.label}`: {each.kind_reason}") for each in family.cmp if each.kind_reason],
     )

@@ -46,13 +46,14 @@ HELP = {
 
 @dataclass(frozen=True)
 class Cell:
-    """A value as text, what to sort it by, and the interval or remark below it."""
+    """A value as text, what to sort it by, the interval or remark below it, and where a click on it leads."""
 
     text: str
     sort: float | str | None = None
     note: str = ""
     kind: str = "number"
     color: str = ""
+    href: str = ""
 
 
 @dataclass(frozen=True)

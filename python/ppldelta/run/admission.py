@@ -15,13 +15,15 @@ from numpy.typing import NDArray
 
 from ppldelta.console.progress import Meter, meter
 from ppldelta.engine.remote import RemoteModel
-from ppldelta.errors import LeftOut, ModelError
+from ppldelta.errors import CorpusError, LeftOut, ModelError
 from ppldelta.run import cautions, checks
+from ppldelta.run.chats import as_texts
+from ppldelta.run.common_spans import common_spans, common_stretch
 from ppldelta.run.keys import Keys
 from ppldelta.run.memory import Memory
 from ppldelta.run.settings import ResolvedSettings, Settings
 from ppldelta.run.tokenization import Tokenization, TokenizedDocument, as_tokenization, cut_prompts
-from ppldelta.text.alignment import align, whole
+from ppldelta.text.alignment import whole
 from ppldelta.text.documents import Document
 from ppldelta.wording.names import counted, printable, some_of
 
@@ -51,6 +53,8 @@ class Admission:
         reading: how it reads the documents.
         corpus: `keys.corpus_hash` of its tokenization.
         memory: what is known of models without loading them.
+        chats: the documents before a chat template made texts of them, if each model with a template of its own reads
+            what that makes of them.
         warnings: sentences for the reader.
         failures: what the comparisons failed with that are left out.
         admitted: the comparisons that are not, with what they say of themselves.
@@ -62,6 +66,7 @@ class Admission:
     reading: Reading
     corpus: str
     memory: Memory
+    chats: Sequence[Document] = ()
     warnings: list[str] = field(default_factory=list)
     failures: list[ModelError] = field(default_factory=list)
     admitted: list[cautions.Said] = field(default_factory=list)
@@ -93,8 +98,14 @@ class Admission:
         reading, memory, label = self.reading, self.memory, comparison.label
         sha256 = memory.hashes.known(comparison.source)
         info = memory.description(sha256)
+        rendered = self._rendered(comparison)
         is_stored = sha256 is not None and info is not None and memory.has_all(reading.keys.of(sha256))
-        if info is None or sha256 is None or not is_stored or not memory.is_checked(sha256, self.corpus):
+        if rendered is not None:
+            info = comparison.look()
+            checks.refuse_unscorable(info, label)
+            with tokenizing(rendered, memory.progress) as bar:
+                reading = self._own(comparison, rendered, comparison.tokenize(rendered, bar.update))
+        elif info is None or sha256 is None or not is_stored or not memory.is_checked(sha256, self.corpus):
             info = comparison.info if is_stored else comparison.look()
             checks.refuse_unscorable(info, label)
             documents = [each.document for each in reading.tokenization.documents]
@@ -104,7 +115,7 @@ class Admission:
             if other and self.asked.align == "tokens":
                 checks.refuse_other_tokens(other, label, comparison, self.reference.label, self.reference)
             if other:
-                reading = self._own(comparison, tokens)
+                reading = self._own(comparison, documents, tokens)
         self.warnings.extend(checks.beyond_training(info, label, reading.tokenization.longest))
         self.admitted.append((label, info))
         if reading is self.reading:
@@ -112,21 +123,50 @@ class Admission:
             self.warnings.extend(checks.other_bos(label, info, self.reference.label, self.reference.info))
         return reading
 
-    def _own(self, comparison: RemoteModel, tokens: Sequence[NDArray[np.int32]]) -> Reading:
-        """How a comparison with another tokenizer reads the documents, without those that cannot be compared.
+    def _rendered(self, comparison: RemoteModel) -> list[Document] | None:
+        """The documents as the comparison's own chat template makes them; None if it has none, or the reference's.
+
+        Raises:
+            ModelError: it makes no text of any.
+        """
+        if not self.chats:
+            return None
+        own = comparison.chat_facts().template
+        if own is None or own == self.reference.chat_facts().template:
+            return None
+        there = {each.document.name for each in self.reading.tokenization.documents}
+        try:
+            made = as_texts([each for each in self.chats if each.name in there], comparison, True)
+        except CorpusError as error:
+            raise ModelError(f"the chat template of `{printable(comparison.label)}`: {error.message}") from None
+        return made.documents
+
+    def _own(
+        self, comparison: RemoteModel, documents: Sequence[Document], tokens: Sequence[NDArray[np.int32]]
+    ) -> Reading:
+        """How a comparison reads the documents in its own way, without those that cannot be compared.
+
+        Args:
+            comparison: with another tokenizer than the reference's, or another chat template.
+            documents: as it reads them.
+            tokens: of each.
 
         Raises:
             ModelError: none of them can.
         """
         label, info, reference = comparison.label, comparison.info, self.reading.tokenization
         settings = self.asked.resolve(info, comparison.build)
-        read, too_short, cut = as_tokenization(
-            [each.document for each in reference.documents], tokens, comparison, settings
-        )
+        read, too_short, cut = as_tokenization(documents, tokens, comparison, settings)
         if read is None:
             raise ModelError(f"no document is long enough to score for `{printable(label)}`")
         own = {each.document.name: each for each in read.documents}
-        without = {_SHORT: [each.document.name for each in too_short], _ALTERED: [], _APART: []}
+        made = {each.name for each in documents}
+        without = {
+            _SHORT: [each.document.name for each in too_short],
+            _UNMADE: [name for each in reference.documents if (name := each.document.name) not in made],
+            _ALTERED: [],
+            _APART: [],
+        }
         kept: list[TokenizedDocument] = []
         for expected in reference.documents:
             if (found := own.get(expected.document.name)) is not None:
@@ -149,11 +189,12 @@ class Admission:
             some_documents, some_tokens = [each.document for each in kept], [each.tokens for each in kept]
             read = as_tokenization(some_documents, some_tokens, comparison, settings).whole
             assert read is not None
-        self.warnings.extend(cut_prompts(cut, settings.n_ctx))
+        self.warnings.extend(cut_prompts(cut, settings.n_ctx) + _in_part(label, reference, kept))
         return Reading(settings, read, Keys(settings, info, comparison.build, read.batches))
 
 
 _SHORT = "too short to score in its tokens"
+_UNMADE = "of which its chat template makes no text"
 _ALTERED = "whose text does not survive its tokenizer or the reference's"
 _APART = "of which both score no common stretch"
 
@@ -165,9 +206,25 @@ def _in_the_way(
     bounds, other_bounds = reference.bounds(expected), other.bounds(found)
     if bounds is None or other_bounds is None:
         return _ALTERED
-    spans = align(bounds, other_bounds)
+    spans = common_spans(reference, expected, other, found)
+    if spans is None:
+        return _APART
     pos, other_pos = (np.concatenate([window.pos for window in each.windows]) for each in (expected, found))
     return None if (whole(spans.ref, pos) & whole(spans.cmp, other_pos)).any() else _APART
+
+
+def _in_part(label: str, reference: Tokenization, kept: Sequence[TokenizedDocument]) -> list[str]:
+    """A warning if two chat templates do not write the same completion, such as one that takes spaces off its end."""
+    expected = {each.document.name: each.document for each in reference.documents}
+    texts = [(expected[each.document.name], each.document) for each in kept]
+    names = [one.name for one, other in texts if one.text != other.text and not common_stretch(one, other).whole]
+    if not names:
+        return []
+    shown = some_of([f"`{printable(name)}`" for name in names])
+    return [
+        f"`{printable(label)}` is compared on a part of {counted(len(names), 'completion')}, which its chat template "
+        f"and the reference's write differently: {shown}."
+    ]
 
 
 def tokenizing(

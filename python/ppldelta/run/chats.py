@@ -89,6 +89,8 @@ def as_texts(
     failed: list[str] = []
     reason = ""
     for i, rendered in zip(at, model.render(source, chats, [documents[i].name for i in at], on_chats), strict=True):
+        if documents[i].opening and not isinstance(rendered, str):
+            rendered = _without_end(rendered)
         if isinstance(rendered, str):
             reason = reason or rendered
             failed.append(documents[i].name)
@@ -112,18 +114,25 @@ def as_texts(
     return Texts(left, warnings + _spelt_in(left, model))
 
 
-def other_templates(models: Sequence[Chatting], template: bool | str) -> list[str]:
-    """A warning that names the comparisons whose own chat template is not the one that is applied.
+def other_templates(models: Sequence[Chatting], template: bool | str, *, own: bool = False) -> list[str]:
+    """Warnings that name the comparisons whose own chat template is not the reference's.
 
     Args:
         models: the reference first.
         template: as for `as_texts`.
+        own: whether each model that has a template reads what it makes.
     """
     if template is not True:
         return []
     reference, *comparisons = models
     applied = reference.chat_facts().template
     others = [each.label for each in comparisons if each.chat_facts().template != applied]
+    asked = [each.label for each in comparisons if own and each.chat_facts().template not in (applied, None)]
+    others = [label for label in others if label not in asked]
+    if asked:
+        is_asked = "are asked by chat templates of their own" if asked[1:] else "is asked by a chat template of its own"
+        warnings = [f"{_named(asked)} {is_asked}: of the reference's texts only the completions are compared."]
+        return warnings + other_templates([reference, *(each for each in comparisons if each.label in others)], True)
     if not others:
         return []
     has = "have chat templates of their own" if others[1:] else "has a chat template of its own"
@@ -175,6 +184,14 @@ class _Spelt:
         names = [printable(name.decode("utf-8", "backslashreplace")) for name in self._names]
         shown = ", ".join(f"`{name}`" for name in names[:3]) + (" …" if names[3:] else "")
         return [f"{what} in {counted(self._n, 'document')} ({shown}), which are read as plain text{then}."]
+
+
+def _without_end(rendered: Rendered) -> Rendered | str:
+    """The same without what the template puts behind the last message, or why that cannot be told apart."""
+    end = rendered.plain[-1][1] if rendered.plain else 0
+    if end <= rendered.prompt_bytes:
+        return "the chat template does not write the last message as it is, and nobody can tell where an opening ends"
+    return replace(rendered, text=rendered.text[:end])
 
 
 def _as_chat(document: Document) -> tuple[Message, ...]:

@@ -18,7 +18,7 @@ from ppldelta.engine.remote import RemoteModel
 from ppldelta.engine.session import Session
 from ppldelta.errors import StoreError
 from ppldelta.models.source import ModelSource
-from ppldelta.run import cautions, checks
+from ppldelta.run import cautions, checks, groups
 from ppldelta.run.admission import Admission, Reading, tokenizing
 from ppldelta.run.chats import as_texts, other_templates
 from ppldelta.run.keys import Keys, corpus_hash, engine_of, pair_keys
@@ -173,12 +173,14 @@ def opened(
     with opened_store(store) as kept, Hashes([each.source for each in request.models], kept) as hashes:
         memory = Memory(kept, hashes, progress)
         documents, models, warnings = _read(files, request, session, memory)
+        own_templates = request.settings.align == "bytes" and request.settings.chat_template is True
+        chats = documents if own_templates and any(each.messages or each.prompt_bytes for each in documents) else []
         settings, tokenization, of_plan = _plan(documents, models[0], request.settings, progress)
         keys = Keys(settings, models[0].info, models[0].build, tokenization.batches)
         corpus = corpus_hash(tokenization.documents) if kept else ""
         reading = Reading(settings, tokenization, keys)
-        admitted, of_models = _admit(models[1:], Admission(request.settings, models[0], reading, corpus, memory))
-        of_models += other_templates([model for model, _ in admitted], settings.chat_template)
+        admitted, of_models = _admit(models[1:], Admission(request.settings, models[0], reading, corpus, memory, chats))
+        of_models += other_templates([model for model, _ in admitted], settings.chat_template, own=bool(chats))
         located, of_content = _locate(admitted, corpus, memory)
         if settings.kld and kept:
             located = _with_pairs(located, kept, settings.top_k)
@@ -230,6 +232,7 @@ def _plan(
         tokenization,
         [
             *texts.warnings,
+            *groups.incomplete([each.document for each in tokenization.documents]),
             *too_short,
             *cautions.not_spelt(reference.label, tokenization),
             *checks.beyond_training(reference.info, reference.label, tokenization.longest),

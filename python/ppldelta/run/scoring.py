@@ -103,7 +103,8 @@ def score(
         chat_template: whether to make texts of chats (rows with `messages`), and of prompts with their completions, by
             the reference's own chat template, or by the one in the file that is named here: Jinja, run by llama.cpp's
             engine. The last message is the completion. Special tokens of the template are parsed, those that a
-            message spells are not.
+            message spells are not. With True and `align="bytes"`, a comparison whose file has another template reads
+            what that one makes, and only the completions are compared.
         store: the SQLite file that keeps what was evaluated, window by window, so that no model is ever evaluated
             twice on the same tokens and an interrupted run goes on where it stopped. By default (True) one in the
             user's cache folder, or what the environment variable `PPLDELTA_STORE` names; None for no store.

@@ -7,9 +7,10 @@ import polars as pl
 from numpy.typing import NDArray
 
 from ppldelta import schema
+from ppldelta.run.common_spans import common_spans
 from ppldelta.run.evaluation import Evaluation
 from ppldelta.run.tokenization import TokenizedDocument
-from ppldelta.text.alignment import align, sums, whole
+from ppldelta.text.alignment import sums, whole
 
 Scored = dict[str, tuple[TokenizedDocument, NDArray[np.uint32], NDArray[np.float32]]]
 
@@ -26,9 +27,9 @@ def span_records(ref: Evaluation, cmp: Evaluation) -> pl.DataFrame:
     parts: list[dict[str, NDArray[np.generic]]] = []
     for name, (document, pos, logp) in _scored(cmp).items():
         own, own_pos, own_logp = theirs[name]
-        ref_bounds, cmp_bounds = of_ref.bounds(own), of_cmp.bounds(document)
-        assert ref_bounds is not None and cmp_bounds is not None, "admission leaves the others out"
-        spans = align(ref_bounds, cmp_bounds)
+        ref_bounds = of_ref.bounds(own)
+        spans = common_spans(of_ref, own, of_cmp, document)
+        assert ref_bounds is not None and spans is not None, "admission leaves the others out"
         at = np.flatnonzero(whole(spans.ref, own_pos) & whole(spans.cmp, pos))
         first = spans.ref[at]
         names.append(name)

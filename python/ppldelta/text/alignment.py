@@ -18,11 +18,11 @@ ALIGNMENTS = ("tokens", "bytes")
 
 @dataclass(frozen=True, eq=False)
 class Alignment:
-    """The spans of a text: span ``k`` holds the tokens ``ref[k]`` up to, without, ``ref[k + 1]`` of one tokenization,
-    and of the other those that `cmp` says, at least one of each.
+    """The spans of a text, or of a stretch of it: span ``k`` holds the tokens ``ref[k]`` up to, without, ``ref[k + 1]``
+    of one tokenization, and of the other those that `cmp` says, at least one of each.
 
     Attributes:
-        ref: int64, shape (n_spans + 1,), strictly rising from 0 to the number of tokens.
+        ref: int64, shape (n_spans + 1,), strictly rising, of a whole text from 0 to the number of tokens.
         cmp: likewise.
     """
 
@@ -49,6 +49,30 @@ def align(ref: NDArray[np.uint32], cmp: NDArray[np.uint32]) -> Alignment:
     return Alignment(at_ref.astype(np.int64), at_cmp.astype(np.int64))
 
 
+def align_stretch(
+    ref: NDArray[np.uint32], cmp: NDArray[np.uint32], starts: tuple[int, int], n_bytes: int
+) -> Alignment | None:
+    """The smallest spans of a stretch of bytes that two texts have in common.
+
+    Args:
+        ref: `spans.token_bounds` of a tokenization of one text, shape (n_ref + 1,).
+        cmp: likewise of the other text.
+        starts: the byte at which the stretch begins in either text.
+        n_bytes: its length.
+
+    Returns:
+        The spans, which hold only tokens inside the stretch; None if both have no two boundaries in common there.
+    """
+    found = []
+    for bounds, start in zip((ref, cmp), starts, strict=True):
+        at = bounds.astype(np.int64) - start
+        inside = np.flatnonzero((at >= 0) & (at <= n_bytes))
+        found.append((inside, at[inside]))
+    (ref_at, ref_bytes), (cmp_at, cmp_bytes) = found
+    _, one, other = np.intersect1d(ref_bytes, cmp_bytes, return_indices=True)
+    return Alignment(ref_at[one], cmp_at[other]) if len(one) > 1 else None
+
+
 def whole(spans: NDArray[np.int64], pos: NDArray[np.uint32]) -> NDArray[np.bool_]:
     """Whether a model scored all tokens of each span.
 
@@ -60,7 +84,7 @@ def whole(spans: NDArray[np.int64], pos: NDArray[np.uint32]) -> NDArray[np.bool_
         bool of shape (n_spans,).
     """
     scored = np.zeros(spans[-1], np.bool_)
-    scored[pos] = True
+    scored[pos[pos < spans[-1]]] = True
     return np.logical_and.reduceat(scored, spans[:-1])
 
 
@@ -76,7 +100,8 @@ def sums(spans: NDArray[np.int64], pos: NDArray[np.uint32], logp: NDArray[np.flo
         float32 of shape (n_spans,), nats; exact where a span is one token, and without the tokens that were not scored.
     """
     values = np.zeros(spans[-1], np.float64)
-    values[pos] = logp
+    inside = pos < spans[-1]
+    values[pos[inside]] = logp[inside]
     return np.add.reduceat(values, spans[:-1]).astype(np.float32)
 
 

@@ -27,6 +27,7 @@ class Document:
         label: which completion of its group it is, such as ``"comply"`` or ``"refuse"``.
         special: special tokens that are spelt in the text are parsed; elsewhere they are plain text.
         plain: where they are not parsed all the same: ranges of bytes, the contents of messages.
+        opening: the completion is how an answer begins: what a chat template puts behind it is no part of it.
         messages: a chat, which a chat template makes a text of; the last one is the completion.
     """
 
@@ -39,3 +40,4 @@ class Document:
     special: bool = False
     plain: tuple[tuple[int, int], ...] = ()
     messages: tuple[Message, ...] = ()
+    opening: bool = False

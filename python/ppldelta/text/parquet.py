@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ppldelta.text.rows import COLUMNS, MISSING, NAMES, TEXTS, BrokenTable
+from ppldelta.text.rows import COLUMNS, FLAGS, MISSING, NAMES, TEXTS, BrokenTable
 
 if TYPE_CHECKING:
     import polars as pl
@@ -58,7 +58,7 @@ def _wanted(column: str, schema: pl.Schema) -> pl.Expr:
         fits, want = dtype in texts, "texts"
     elif column in NAMES:
         fits, want = dtype in texts or dtype.is_integer(), "texts or whole numbers"
-    elif column == "special":
+    elif column in FLAGS:
         fits, want = dtype in (pl.Boolean, pl.Null), "true or false"
     else:
         inner = dtype.inner if isinstance(dtype, (pl.List, pl.Array)) else None

@@ -10,7 +10,8 @@ from ppldelta.wording.names import as_utf8
 
 TEXTS = ("text", "prompt", "completion")
 NAMES = ("id", "category", "group", "label")
-COLUMNS = (*TEXTS, "messages", *NAMES, "special")
+FLAGS = ("special", "opening")
+COLUMNS = (*TEXTS, "messages", *NAMES, *FLAGS)
 """Columns that mean something here; others are not read."""
 
 MOST_BYTES = 64 * 2**20
@@ -50,9 +51,7 @@ def document_of(row: object, name: str, category: str, ignored: set[str]) -> Doc
         columns = [key for key, value in row.items() if value is not None]
         raise BrokenRow(f"{MISSING}, but {_listed(columns) if columns else 'no columns at all'}")
     id_, of_category, group, label = (_name(row, column) for column in NAMES)
-    special = row.get("special")
-    if special is not None and not isinstance(special, bool):
-        raise BrokenRow(f"has {_kind(special)} as `special`, where true or false is wanted")
+    special, opening = (_flag(row, column) for column in FLAGS)
     text, prompt_bytes = b"", 0
     messages: tuple[Message, ...] = ()
     if "messages" in given:
@@ -74,7 +73,15 @@ def document_of(row: object, name: str, category: str, ignored: set[str]) -> Doc
         bool(special),
         (),
         messages,
+        bool(opening),
     )
+
+
+def _flag(row: Mapping[str, object], column: str) -> bool | None:
+    value = row.get(column)
+    if value is not None and not isinstance(value, bool):
+        raise BrokenRow(f"has {_kind(value)} as `{column}`, where true or false is wanted")
+    return value
 
 
 def _text(row: Mapping[str, object], column: str) -> bytes:

@@ -86,6 +86,9 @@ ppldelta.plots = (() => {
       }
       if (width < NARROW && trace.mode === "markers+text" && model !== undefined) trace.mode = "markers";
     }
+    for (const note of figure.layout.annotations ?? []) { // what is said of one model
+      if (note.name !== undefined) note.visible = !state.isHidden(Number(family), state.modelNumber(Number(family), note.name));
+    }
     fillers.get(described(canvas).filling)?.(figure, canvas);
     return figure;
   }

@@ -1,0 +1,175 @@
+"""Prompts: the plane of their log-odds, and how a prompt is written for people."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+
+import plotly.graph_objects as go
+import polars as pl
+
+from ppldelta.contrasts import PREFERRED
+from ppldelta.reporting import labels, plane
+from ppldelta.reporting.hover import literal
+from ppldelta.reporting.marks import MOST_SVG
+from ppldelta.reporting.rows import Row, number, text
+from ppldelta.reporting.theme import LIGHT, Style, template
+from ppldelta.wording import numbers
+
+LONGEST = 240
+"""Characters of a prompt that are shown."""
+
+_COUNTED = 6
+"""Models whose prompts are counted in the corners of the plane; those of more would cover it."""
+
+_HEIGHT = 560
+"""Pixels: the plane has the page's whole width, and is no square."""
+
+_LINE = 15
+"""Pixels of a line in a corner."""
+
+
+def quadrants(label: str, against: str) -> dict[tuple[bool, bool], str]:
+    """What it means that `label` is the more probable one: under the reference, and under the comparison."""
+    if (label, against) == PREFERRED:
+        names = ("complies in both", "refuses now", "complies now", "refuses in both")
+    else:
+        one, other = literal(label, 24), literal(against, 24)
+        names = (f"{one} in both", f"{other} now", f"{one} now", f"{other} in both")
+    return dict(zip(((True, True), (True, False), (False, True), (False, False)), names, strict=True))
+
+
+def shown(prompts: Sequence[str | None]) -> list[str]:
+    """Prompts without what a chat template puts around all of them, shortened in their middle.
+
+    What all begin or end with is left out, as far as it ends or begins with a line break or a bracket of some kind, as
+    the marks of templates do.
+    """
+    known = list(dict.fromkeys(each for each in prompts if each is not None))
+    head = tail = 0
+    if len(known) > 1:
+        begin = _common(known)
+        end = _common([each[::-1] for each in known])[::-1]
+        head = max((found.end() for found in re.finditer(r"[\n>\]}]\s*", begin)), default=0)
+        mark = re.search(r"\s*[\n<\[{]", end)
+        tail = len(end) - mark.start() if mark else 0
+    return ["" if each is None else _cropped(each[head : len(each) - tail].strip()) for each in prompts]
+
+
+def odds_plane(odds: pl.DataFrame, *, style: Style | None = None) -> go.Figure:
+    """Log-odds of each prompt under the reference (x) and under the model (y), with the diagonal of no change.
+
+    Args:
+        odds: rows of `schema.ODDS` of one family, of one pair of labels.
+        style: colours and symbols; by default in the order of the frame.
+    """
+    style = style or Style.of(labels.unique(odds, "model"), labels.unique(odds, "category"))
+    figure = go.Figure(layout=dict(template=template(), height=_HEIGHT))
+    known = odds.filter(pl.col("odds_ref").is_finite(), pl.col("odds_cmp").is_finite())
+    values = [0.0, *known["odds_ref"], *known["odds_cmp"]]
+    room = 0.08 * (max(values) - min(values)) or 1.0
+    low, high = min(values) - room, max(values) + room
+    label, against = known.select("label", "against").row(0) if len(known) else PREFERRED
+    one, other = literal(label, 24), literal(against, 24)
+    title = f"ln\N{NO-BREAK SPACE}P({one})\N{NO-BREAK SPACE}−\N{NO-BREAK SPACE}ln\N{NO-BREAK SPACE}P({other})"
+    figure.update_xaxes(title=dict(text=f"<b>reference</b>, {title}, nats"), range=[low, high])
+    figure.update_yaxes(title=dict(text=f"<b>model</b>, {title}, nats"), range=[low, high])
+    plane.add_diagonal(figure, low - 9 * (high - low), high + 9 * (high - low))
+    for axis in ("x", "y"):
+        add = figure.add_vline if axis == "x" else figure.add_hline
+        add(**{axis: 0.0}, line=dict(color=LIGHT["muted"], width=1), layer="below")
+    _add_corners(figure, known, quadrants(label, against), style)
+    written = dict(zip(known["prompt"].unique(maintain_order=True), _written(known), strict=True))
+    kind = go.Scattergl if known.height > MOST_SVG else go.Scatter
+    for (model,), rows in known.partition_by("model", maintain_order=True, as_dict=True).items():
+        color = style.colors[str(model)]
+        figure.add_trace(
+            kind(
+                x=rows["odds_ref"].to_list(),
+                y=rows["odds_cmp"].to_list(),
+                mode="markers",
+                name=literal(str(model)),
+                meta={"model": model, "marks": "prompts"},
+                marker=dict(
+                    color=color,
+                    size=9,
+                    opacity=0.85,
+                    symbol=[style.symbols[category] for category in rows["category"]],
+                    line=dict(color=LIGHT["surface"], width=1),
+                ),
+                customdata=[
+                    [_hover(row, written[row["prompt"]]), row["documents"]] for row in rows.iter_rows(named=True)
+                ],
+                hovertemplate="%{customdata[0]}<extra></extra>",
+                hoverlabel=dict(bordercolor=color),
+            )
+        )
+    return figure
+
+
+def _written(odds: pl.DataFrame) -> list[str]:
+    return shown(odds["prompt"].unique(maintain_order=True).to_list())
+
+
+def _add_corners(figure: go.Figure, odds: pl.DataFrame, names: dict[tuple[bool, bool], str], style: Style) -> None:
+    """The name of each quadrant in its corner, and how many prompts of each model stand there."""
+    models = labels.unique(odds, "model")
+    counts = {
+        (model, *sides): n
+        for model, *sides, n in odds.group_by("model", ref=pl.col("odds_ref") > 0, cmp=pl.col("odds_cmp") > 0)
+        .len()
+        .iter_rows()
+    }
+    counted = models if len(models) <= _COUNTED else []
+    for (ref, cmp), name in names.items():
+        lines: list[tuple[str, str, str | None]] = [(name, LIGHT["muted"], None)]
+        lines += [(numbers.count(counts.get((model, ref, cmp), 0)), style.colors[model], model) for model in counted]
+        for i, (words, color, model) in enumerate(lines):
+            from_top = i if cmp else len(lines) - 1 - i
+            figure.add_annotation(
+                x=1 if ref else 0,
+                y=1 if cmp else 0,
+                xref="x domain",
+                yref="y domain",
+                xanchor="right" if ref else "left",
+                yanchor="top" if cmp else "bottom",
+                xshift=-6 if ref else 6,
+                yshift=(-4 - _LINE * from_top) if cmp else (4 + _LINE * from_top),
+                text=words if model is None else f"<b>{words}</b>",
+                name=model,
+                showarrow=False,
+                font=dict(color=color, size=11 if model is None else 13),
+            )
+
+
+def _hover(row: Row, prompt: str) -> str:
+    """A row of `schema.ODDS`: prompt, model, log-odds of both and their change, what each label became."""
+    digits = 2
+    category = f" · {literal(text(row, 'category'))}" if text(row, "category") else ""
+    group = literal(text(row, "group"), 60)
+    said = literal(prompt, 60)
+    lines = [f"<b>{said or group}</b>"]
+    if said and text(row, "group") != prompt:
+        lines.append(group)
+    ref, cmp = (numbers.signed(number(row, f"odds_{which}"), digits) for which in ("ref", "cmp"))
+    lines += [
+        f"{literal(text(row, 'model'))}{category}",
+        f"log-odds {ref} → {cmp} nats, change <b>{numbers.signed(number(row, 'change'), digits)}</b>",
+    ]
+    for role in ("label", "against"):
+        ends = (numbers.fixed(number(row, f"logp_{role}_{which}"), digits) for which in ("ref", "cmp"))
+        lines.append(f"ln P({literal(text(row, role), 24)}) {' → '.join(ends)}")
+    return "<br>".join(lines)
+
+
+def _common(names: Sequence[str]) -> str:
+    """What all begin with."""
+    first, last = min(names), max(names)  # what these two share, all between them share
+    n = next((i for i, (a, b) in enumerate(zip(first, last, strict=False)) if a != b), min(len(first), len(last)))
+    return first[:n]
+
+
+def _cropped(prompt: str) -> str:
+    if len(prompt) <= LONGEST:
+        return prompt
+    return f"{prompt[: LONGEST // 2]} … {prompt[-LONGEST // 2 :]}"

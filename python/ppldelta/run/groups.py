@@ -1,0 +1,49 @@
+"""Warnings about groups of completions of which nobody can say how probable one label is against the other."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from ppldelta.contrasts import contrast
+from ppldelta.text.document import Document
+from ppldelta.wording.names import counted, printable, some_of
+
+
+def incomplete(documents: Sequence[Document]) -> list[str]:
+    """Sentences on labels that are not compared, groups without both, and labels without a group; none if no document
+    has a label.
+
+    Args:
+        documents: of the corpus.
+    """
+    labels = {each.label for each in documents if each.label is not None}
+    if not labels:
+        return []
+    pair = contrast(each.label for each in documents if each.group is not None)
+    if pair is None:
+        named = some_of([f"`{printable(label)}`" for label in sorted(labels)])
+        return [f"There are no log-odds: they need a `group` with completions of two labels, and there is {named}."]
+    both = f"`{printable(pair.label)}` and `{printable(pair.against)}`"
+    warnings = []
+    if others := sorted(labels.difference(pair)):
+        named = some_of([f"`{printable(label)}`" for label in others])
+        warnings.append(f"Log-odds are those of {both}; completions of {named} have no part in them.")
+    there: dict[str, set[str]] = {}
+    alone: list[str] = []
+    for each in documents:
+        if each.group is not None:
+            there.setdefault(each.group, set()).update({each.label} if each.label in pair else ())
+        elif each.label in pair:
+            alone.append(each.name)
+    if lacking := [group for group, mine in there.items() if len(mine) < 2]:
+        named = some_of([f"`{printable(group)}`" for group in lacking])
+        verb = "lacks" if len(lacking) == 1 else "lack"
+        warnings.append(
+            f"{counted(len(lacking), 'group')} of {len(there):,} {verb} a completion of one of the labels {both}, and "
+            f"{'has' if len(lacking) == 1 else 'have'} no log-odds: {named}."
+        )
+    if alone:
+        named = some_of([f"`{printable(name)}`" for name in alone])
+        verb = "has a label and no `group`" if len(alone) == 1 else "have a label and no `group`"
+        warnings.append(f"{counted(len(alone), 'document')} {verb}, without which nothing is set against it: {named}.")
+    return warnings

@@ -17,6 +17,7 @@ import polars as pl
 from ppldelta import _core, schema
 from ppldelta.analysis.confidence import confidence
 from ppldelta.analysis.differences import differences
+from ppldelta.analysis.kind_sums import kinds
 from ppldelta.analysis.metrics import document_metrics, model_metrics
 from ppldelta.analysis.tails import find_tails
 from ppldelta.errors import names_left_out
@@ -107,6 +108,15 @@ class Result:
         """
         return differences(self.documents)
 
+    @cached_property
+    def kinds(self) -> pl.DataFrame:
+        """What was gained and lost by the kind of the token, such as digits or indentation: columns of `schema.KINDS`.
+
+        A row for each model and kind that it has; none without texts. Computed when it is first asked for
+        (`analysis.kinds` has the rules, docs/kinds.md says what they are worth).
+        """
+        return kinds(self.tokens, self.texts, self.pieces)
+
     @property
     def figures(self) -> Figures:
         """The report's figures as plotly figures, by name: ``result.figures["models"]`` and so on."""
@@ -140,6 +150,7 @@ class Result:
             pieces=self.pieces,
             texts=self.texts,
             families=self.families,
+            kinds=self.kinds,
             n_views=tokens,
             budget=None if folder else BUDGET,
         )
@@ -152,6 +163,7 @@ class Result:
             version=_core.__version__,
             payload=payload,
             confidence=self.confidence,
+            kinds=self.kinds,
             folder=folder,
         )
         for name, text in page.files.items():

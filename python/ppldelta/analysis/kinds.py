@@ -55,6 +55,10 @@ RULES: dict[str, str] = {
 
 KINDS = tuple(RULES)
 
+WHITE = 3
+"""Kinds that are white space: the first ones."""
+
+
 _LETTERS = (c.LOWER, c.UPPER, c.LOWER_ACCENT, c.UPPER_ACCENT, *range(c.FIRST_SCRIPT, c.N_CLASSES))
 
 _CHUNK = 1 << 18  # tokens at a time, about a megabyte of text
@@ -63,9 +67,9 @@ _LINE = 1 << 16  # tokens in which the end of a line is looked for
 
 @dataclass(frozen=True, eq=False)
 class Pieces:
-    """The bytes of a vocabulary's tokens, one after the other: token number i has ``bytes[begin[i]:end[i]]``."""
+    """The bytes of a vocabulary's tokens, one after the other: token number i has ``buffer[begin[i]:end[i]]``."""
 
-    bytes: NDArray[np.uint8]
+    buffer: NDArray[np.uint8]
     begin: NDArray[np.int64]
     end: NDArray[np.int64]
 
@@ -82,7 +86,7 @@ class Pieces:
         ends = np.cumsum(sizes)
         places = np.repeat(self.begin[tokens] - (ends - sizes), sizes)
         places += np.arange(len(places))
-        return self.bytes[places], ends
+        return self.buffer[places], ends
 
 
 def token_kinds(tokens: NDArray[np.int64], offsets: NDArray[np.int64], pieces: Pieces) -> NDArray[np.uint8]:
@@ -122,7 +126,7 @@ def _chunk_end(tokens: NDArray[np.int64], start: int, breaks: NDArray[np.int64],
         return last
     near = tokens[most : most + _LINE]
     some = pieces.end[near] > pieces.begin[near]
-    line = np.flatnonzero(some & (pieces.bytes[np.minimum(pieces.begin[near], len(pieces.bytes) - 1)] == ord("\n")))
+    line = np.flatnonzero(some & (pieces.buffer[np.minimum(pieces.begin[near], len(pieces.buffer) - 1)] == ord("\n")))
     following = np.searchsorted(breaks, most, side="right")
     end = most + (int(line[0]) if len(line) else len(near))
     return min(end, int(breaks[following])) if following < len(breaks) else end

@@ -158,7 +158,7 @@ def test_a_pre_tokenizer_that_llama_cpp_does_not_know_is_refused_with_the_cause(
         warnings_of(unknown)
     assert "does not know by which rule this vocabulary splits texts" in caught.value.hint
     (warning,) = warnings_of([unknown, demo.COMPARISONS[0]])
-    assert "unknown pre-tokenizer" in warning and "take another conversion" in warning
+    assert "unknown pre-tokenizer" in warning and "convert the model again" in warning
 
 
 def test_another_pre_tokenizer_is_said_if_the_tokens_are_the_same(tmp_path: Path) -> None:

@@ -126,7 +126,7 @@ def test_p_values_are_uniform_where_there_is_no_difference(n_documents: int) -> 
     n = rng.integers(50, 500, n_documents).astype(float)
     noise = rng.gamma(2, 1, (n_documents, 1000)) - rng.gamma(2, 1, (n_documents, 1000))
     x = noise * n[:, None] ** 0.75
-    found = module._test(x, n, module.Resamples(999, 0), 0.95)
+    found = module.ratio_test(x, n, module.Resamples(999, 0), 0.95)
     p = np.array([each[3] for each in found])
     for q in (0.01, 0.05, 0.1, 0.25, 0.5, 0.75):
         assert (p <= q).mean() == pytest.approx(q, abs=3 * np.sqrt(q * (1 - q) / 1000) + q / 5), q
@@ -176,9 +176,9 @@ def test_small_p_values_of_few_resamples_are_those_of_many() -> None:
     noise = rng.standard_normal((3000, 3))
     noise = (noise - noise.mean(axis=0)) / noise.std(axis=0)
     t = np.array([2.0, 4.0, 6.0])
-    found = module._test(noise + t / np.sqrt(3000), n, module.Resamples(400, 0), 0.95, wanted=10_000)
+    found = module.ratio_test(noise + t / np.sqrt(3000), n, module.Resamples(400, 0), 0.95, wanted=10_000)
     p = np.array([each[3] for each in found])
     normal = np.array([math.erfc(each / math.sqrt(2)) for each in t])
     np.testing.assert_allclose(np.log(p), np.log(normal), rtol=0.12)
-    plain = np.array([each[3] for each in module._test(noise + t / 3000**0.5, n, module.Resamples(400, 0), 0.95)])
+    plain = np.array([each[3] for each in module.ratio_test(noise + t / 3000**0.5, n, module.Resamples(400, 0), 0.95)])
     assert plain[1] == plain[2] == 1 / 401 and plain[0] == p[0]

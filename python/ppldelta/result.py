@@ -17,6 +17,7 @@ import polars as pl
 from ppldelta import _core, schema
 from ppldelta.analysis.confidence import confidence
 from ppldelta.analysis.differences import differences
+from ppldelta.analysis.kind_sums import kinds
 from ppldelta.analysis.metrics import document_metrics, model_metrics
 from ppldelta.analysis.odds import log_odds, odds_of_models
 from ppldelta.analysis.tails import find_tails
@@ -122,6 +123,14 @@ class Result:
         """What `odds` says of each comparison, with intervals: columns of `schema.ODDS_MODELS`."""
         return odds_of_models(self.odds)
 
+    def kinds(self) -> pl.DataFrame:
+        """What was gained and lost by the kind of the token, such as digits or indentation: columns of `schema.KINDS`.
+
+        A row for each model and kind that it has; none without texts. Computed when it is first asked for
+        (`analysis.kinds` has the rules, docs/kinds.md says what they are worth).
+        """
+        return kinds(self.tokens, self.texts, self.pieces)
+
     @property
     def figures(self) -> Figures:
         """The report's figures as plotly figures, by name: ``result.figures["models"]`` and so on."""
@@ -155,6 +164,7 @@ class Result:
             pieces=self.pieces,
             texts=self.texts,
             families=self.families,
+            kinds=self.kinds,
             n_views=tokens,
             budget=None if folder else BUDGET,
         )
@@ -169,6 +179,7 @@ class Result:
             confidence=self.confidence,
             odds=self.odds,
             odds_models=self.odds_models,
+            kinds=self.kinds,
             folder=folder,
         )
         for name, text in page.files.items():

@@ -193,6 +193,26 @@ CONFIDENCE: dict[str, pl.DataType] = {
     "same_top_high": pl.Float64(),
 }
 
+KINDS: dict[str, pl.DataType] = {
+    "family": pl.String(),
+    "model": pl.String(),
+    "kind": pl.String(),  # of the token or span: one of `analysis.kinds.KINDS`, which says the rule of each
+    "n_scored": pl.UInt32(),  # scored tokens (spans) of the kind
+    "n_bytes": pl.UInt64(),  # of their text
+    "gain": pl.Float64(),  # nats per token (span) of the kind
+    "loss": pl.Float64(),
+    "delta": pl.Float64(),
+    "delta_low": pl.Float64(),
+    "delta_high": pl.Float64(),
+    "delta_bpb": pl.Float64(),  # the same in bits per byte of their text
+    "delta_bpb_low": pl.Float64(),
+    "delta_bpb_high": pl.Float64(),
+    "share_gain": pl.Float64(),  # part of all that the model gained, in nats; null if it gained nothing
+    "share_loss": pl.Float64(),
+    # of delta being 0, two-sided, adjusted for all kinds of the model: of those below 0.05, one in twenty is false
+    "p_fdr": pl.Float64(),
+}
+
 DIFFERENCES: dict[str, pl.DataType] = {
     "family": pl.String(),
     "model_a": pl.String(),

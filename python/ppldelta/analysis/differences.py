@@ -126,7 +126,7 @@ def _family_rows(family: pl.DataFrame, n_resamples: int, seed: int, level: float
             for start in range(0, len(tests), _TESTS):
                 part = tests[start : start + _TESTS]
                 x = np.column_stack([sums[pairs[at][0], i, rows] - sums[pairs[at][1], i, rows] for at, i in part])
-                values += _test(x, n[pairs[part[0][0]][0], rows], drawn, level, wanted)
+                values += ratio_test(x, n[pairs[part[0][0]][0], rows], drawn, level, wanted)
                 keys += [(at, category, METRICS[i]) for at, i in part]
     return _rows(family["family"][0], models, pairs, keys, np.array(values).reshape(-1, 4))
 
@@ -171,7 +171,7 @@ def _sums(
     return n, sums
 
 
-def _test(
+def ratio_test(
     x: NDArray[np.float64], n: NDArray[np.float64], resamples: Resamples, level: float, wanted: int = 0
 ) -> list[tuple[float, ...]]:
     """Difference, interval and p value of several tests.

@@ -14,7 +14,9 @@ from ppldelta.errors import ResultError
 
 _CONTEXT = 60  # characters around a passage
 _CONTEXT_TOKENS = 4 * (_CONTEXT + 1)  # a character takes at most four bytes, and a token gives at least one
-_TEXT = 400  # characters of a passage
+
+TEXT = 400
+"""Characters of a passage that are shown."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -112,6 +114,15 @@ class FamilyRecords:
             )
         return tokens
 
+    def spelt(self, m: int, row: int) -> bytes:
+        """The bytes of what one row of model m holds."""
+        records = self.records
+        begin, end = int(records.pos[row]), records.end(m, row)
+        where = self._texts.get(self.documents[records.document(row)])
+        known = where is not None and end - begin > 1
+        tokens = self._tokens[where[0] + begin : where[0] + end] if where and known else records.token[row : row + 1]
+        return b"".join(self.vocabulary[tokens])
+
     def excerpt(self, m: int, first: int, last: int) -> dict[str, str]:
         """The text of model m's rows `first` to `last`, which follow one another, and what stands around it.
 
@@ -132,7 +143,7 @@ class FamilyRecords:
                 records.token[near[chosen]] for chosen in (near < first, (near >= first) & (near <= last), near > last)
             )
         before, text, after = (self.vocabulary.text(part) for part in parts)
-        return {"before": before[-_CONTEXT:], "text": text[:_TEXT], "after": after[:_CONTEXT]}
+        return {"before": before[-_CONTEXT:], "text": text[:TEXT], "after": after[:_CONTEXT]}
 
 
 def take_family(

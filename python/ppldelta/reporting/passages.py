@@ -1,21 +1,29 @@
-"""Passages as the page lists them: where they are, what they sum up to, and their text with what stands around it."""
+"""Passages as the page lists them: where they are, what they sum up to, and their text with what stands around it.
+
+A passage begins and ends at whole characters, which tokens may split, and equal passages of several places are one
+entry that counts them: a licence that stands in a hundred files is one finding and not a hundred.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
 
-from ppldelta.analysis.spans import Span
-from ppldelta.reporting.family import FamilyRecords
+from ppldelta.analysis.spans import MOST, Span, best_spans
+from ppldelta.reporting.family import TEXT, FamilyRecords
+
+_MOST_SEARCHED = 8 * MOST  # passages that are looked at for different ones
 
 
 @dataclass(frozen=True)
 class Passage:
     """A passage: number of its document, positions of its first and last token, what its tokens sum up to in nats,
-    number of its tokens (of spans, where the records are spans), and its text with what stands around it."""
+    number of its tokens (of spans, where the records are spans), and its text with what stands around it. `parts` is
+    the same text in whole characters, each part with its value in nats; `times` says how often the passage was found
+    among the most extreme ones, of which this is the first."""
 
     document: int
     start: int
@@ -25,10 +33,12 @@ class Passage:
     before: str
     text: str
     after: str
+    parts: list[tuple[str, float]]
+    times: int = 1
 
 
 def passages(family: FamilyRecords, m: int, spans: Iterable[Span], values: NDArray[np.float32]) -> list[Passage]:
-    """Spans of a model's records as passages.
+    """Spans of a model's records as passages, as they are.
 
     Args:
         family: whose records they are.
@@ -45,8 +55,87 @@ def passages(family: FamilyRecords, m: int, spans: Iterable[Span], values: NDArr
             end=records.end(m, last) - 1,
             sum=round(float(values[span.first : span.last + 1].sum(dtype=np.float64)), 6),
             n=span.last - span.first + 1,
-            **family.excerpt(m, first, last),
+            before=shown["before"],
+            text=shown["text"],
+            after=shown["after"],
+            parts=_parts(family, m, rows[span.first : span.last + 1], values[span.first : span.last + 1]),
         )
         for span in spans
         for first, last in [(int(rows[span.first]), int(rows[span.last]))]
+        for shown in [family.excerpt(m, first, last)]
     ]
+
+
+def different(
+    family: FamilyRecords,
+    m: int,
+    find: Callable[[int], list[Span]],
+    values: NDArray[np.float32],
+    *,
+    most: int = MOST,
+) -> list[Passage]:
+    """The first passages that differ in their text, at whole characters.
+
+    Args:
+        family: whose records they are.
+        m: number of the model.
+        find: gives so many spans, the most extreme first, as `passages` takes them.
+        values: as for `passages`.
+        most: passages wanted.
+    """
+    searched = most
+    while True:
+        spans = find(searched)
+        found: dict[str, Passage] = {}
+        for each in passages(family, m, (_whole(family, m, span, values) for span in spans), values):
+            key = each.text.strip()
+            same = found.get(key)
+            found[key] = each if same is None else replace(same, times=same.times + 1)
+        if len(found) >= most or len(spans) < searched or searched >= _MOST_SEARCHED:
+            return list(found.values())[:most]
+        searched = min(2 * searched, _MOST_SEARCHED)
+
+
+def extreme(values: NDArray[np.float32], starts: NDArray[np.bool_], most: int) -> list[Span]:
+    """`spans.best_spans` with the arguments in the order in which `different` wants them."""
+    return best_spans(values, starts, most=most)
+
+
+def _whole(family: FamilyRecords, m: int, span: Span, values: NDArray[np.float32]) -> Span:
+    """The span with the rows that hold the rest of its first and last character."""
+    rows, starts = family.records.of_model(m)
+    first, last = span.first, span.last
+    while first and not starts[first] and np.isfinite(values[first - 1]) and _continues(family, m, int(rows[first])):
+        first -= 1
+    while (
+        last + 1 < len(rows)
+        and not starts[last + 1]
+        and np.isfinite(values[last + 1])
+        and _continues(family, m, int(rows[last + 1]))
+    ):
+        last += 1
+    return Span(first, last, span.sum)
+
+
+def _continues(family: FamilyRecords, m: int, row: int) -> bool:
+    """Whether a row begins within a character."""
+    head = family.spelt(m, row)[:1]
+    return bool(head) and 0x80 <= head[0] < 0xC0
+
+
+def _parts(
+    family: FamilyRecords, m: int, rows: NDArray[np.int64], values: NDArray[np.float32]
+) -> list[tuple[str, float]]:
+    """The text of rows that follow one another, with the values of those that a whole character needs added up."""
+    parts: list[tuple[bytes, float]] = []
+    size = 0
+    for row, value in zip(rows.tolist(), values.astype(np.float64).tolist(), strict=True):
+        if parts and _continues(family, m, row):
+            spelt, before = parts.pop()
+            parts.append((spelt + family.spelt(m, row), before + value))
+        elif size > TEXT:
+            break
+        else:
+            parts.append((family.spelt(m, row), value))
+        size += len(family.spelt(m, row))
+    return [(spelt.decode("utf-8", "replace"), round(value, 3)) for spelt, value in parts]

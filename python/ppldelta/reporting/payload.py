@@ -19,20 +19,21 @@ import polars as pl
 from numpy.typing import NDArray
 
 from ppldelta.analysis.aligned import AlignedRecords, AlignedSpans
-from ppldelta.analysis.spans import best_spans
 from ppldelta.errors import PpldeltaError
 from ppldelta.family import Family
 from ppldelta.reporting.blocks import Json, encoded_size, pack
 from ppldelta.reporting.budget import BUDGET, DEFAULT_VIEWS
 from ppldelta.reporting.family import FamilyRecords, take_family
+from ppldelta.reporting.kinds import documents_of_kinds, kinds_of_families
 from ppldelta.reporting.listed_totals import totals
-from ppldelta.reporting.passages import Passage, passages
+from ppldelta.reporting.passages import Passage, different, extreme
 from ppldelta.reporting.payload_divergence import (
     DIVERGENCE_STEPS,
     detail_blocks,
     divergence_lists,
     document_fields,
 )
+from ppldelta.reporting.units import unit_of
 
 NLL_STEP = 1 / 2048
 """Nats in a step of a token's `nll_ref`."""
@@ -69,6 +70,7 @@ def make_payload(
     pieces: pl.DataFrame,
     texts: pl.DataFrame,
     families: Sequence[Family],
+    kinds: pl.DataFrame | None = None,
     n_views: int | Literal["all"] = DEFAULT_VIEWS,
     budget: int | None = BUDGET,
 ) -> Payload:
@@ -80,6 +82,7 @@ def make_payload(
         pieces: columns of `schema.PIECES`.
         texts: columns of `schema.TEXTS`; a document that is not there is shown with its scored tokens only.
         families: in the order of the page.
+        kinds: columns of `schema.KINDS`; None to list no kinds.
         n_views: documents to be read token by token: so many with the largest |delta| under any model, all families
             together, and those with a listed passage; or "all".
         budget: characters of all blocks together, beyond which a token view is left out; None for no limit. "all"
@@ -102,9 +105,13 @@ def make_payload(
         plain = [{way: list(map(asdict, spans)) for way, spans in by_way.items()} for by_way in listed]
         blocks[f"f{i}.passages"] = pack([("passages", "json", plain)])
         blocks[f"f{i}.totals"] = pack([("totals", "json", totals(family))])
+    by_kind = kinds_of_families(chosen, kinds, texts, pieces, unit_of(families))
+    blocks |= {f"f{i}.kinds": pack([("kinds", "json", each)]) for i, each in enumerate(by_kind) if each}
 
     deltas = [_largest_delta(family) for family in chosen]
     wanted = _wanted(chosen, deltas, moved, n_views)
+    if n_views:
+        wanted = list(dict.fromkeys([*wanted, *documents_of_kinds(by_kind)]))
     limit = None if n_views == "all" else budget
     size = sum(encoded_size(len(block)) for block in blocks.values())
     included: list[list[int]] = [[] for _ in chosen]
@@ -184,8 +191,8 @@ def _passages(family: FamilyRecords) -> list[dict[str, list[Passage]]]:
     for m, all_deltas in enumerate(family.records.delta):
         rows, starts = family.records.of_model(m)
         delta = all_deltas[rows]
-        best, worst = (best_spans(sign * delta, starts) for sign in (1, -1))
-        lists.append({"best": passages(family, m, best, delta), "worst": passages(family, m, worst, delta)})
+        best, worst = (different(family, m, partial(extreme, sign * delta, starts), delta) for sign in (1, -1))
+        lists.append({"best": best, "worst": worst})
     if family.diverging:
         lists = [moved | more for moved, more in zip(lists, divergence_lists(family), strict=True)]
     return lists

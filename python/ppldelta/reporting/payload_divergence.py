@@ -8,16 +8,17 @@ token views leave.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ppldelta.analysis.aligned_pairs import AlignedPairs, align_pairs, divergences
-from ppldelta.analysis.spans import MOST, Span, best_spans
+from ppldelta.analysis.spans import MOST, Span
 from ppldelta.reporting.alternatives import TOP_STEP, Alternatives
 from ppldelta.reporting.blocks import Json, encoded_size, pack
 from ppldelta.reporting.family import FamilyRecords
-from ppldelta.reporting.passages import Passage, passages
+from ppldelta.reporting.passages import Passage, different, extreme, passages
 
 KLD_STEPS = 128
 """Steps of a token's `kld` for each doubling: a step is half a per cent, so the error at most 0.28 %."""
@@ -74,7 +75,7 @@ def divergence_lists(family: FamilyRecords) -> list[dict[str, list[Passage]]]:
         tail = (Span(i, i, float(values[i])) for i in _largest(values, known))
         lists.append(
             {
-                "divergent": passages(family, m, best_spans(values - usual, starts), values),
+                "divergent": different(family, m, partial(extreme, values - usual, starts), values),
                 "tail": passages(family, m, tail, values),
             }
         )

@@ -23,6 +23,7 @@ from ppldelta.analysis.spans import LONGEST
 from ppldelta.analysis.steps import size_steps
 from ppldelta.family import Family, ModelFacts
 from ppldelta.reporting import captions, labels, quants, sentences, tables, theme
+from ppldelta.reporting import kinds as kinds_of_tokens
 from ppldelta.reporting import odds as of_prompts
 from ppldelta.reporting.blocks import Json, encode
 from ppldelta.reporting.catalogue import FIGURES, SHARED, AllFamilies, Section
@@ -48,6 +49,7 @@ SCRIPTS = (
     "reader.js",
     "passages.js",
     "prompts.js",
+    "kinds.js",
     "main.js",
 )
 """The page's scripts, in the order in which they run."""
@@ -102,6 +104,7 @@ def render_report(
     confidence: pl.DataFrame | None = None,
     odds: pl.DataFrame | None = None,
     odds_models: pl.DataFrame | None = None,
+    kinds: pl.DataFrame | None = None,
     folder: bool = False,
 ) -> Page:
     """Puts the report together.
@@ -117,6 +120,7 @@ def render_report(
         confidence: as `Result.confidence`; None if there is none.
         odds: as `Result.odds`; None if there is none.
         odds_models: as `Result.odds_models`, likewise.
+        kinds: as `Result.kinds`, which `payload` lists as well; None if there is none.
         folder: keep the blocks of data out of the page, in files beside it that it loads when they are needed.
     """
     unit = unit_of(families)
@@ -184,6 +188,7 @@ def render_report(
             makers[0].odds.clear() if odds is None else odds, colors, _links(makers, families, payload)
         ),
         n_prompts=0 if odds is None else len(odds),
+        kinds=_kinds(kinds, sections, unit),
         noise=any(family.noise_floor for family in families),
         rules=[
             sentences.marked(note)
@@ -204,6 +209,20 @@ def render_report(
     )
     files = {f"data/{name}.js": f'ppldelta.put("{name}", "{text}");\n' for name, text in blocks.items()}
     return Page(html, files if folder else {})
+
+
+def _kinds(
+    kinds: pl.DataFrame | None, sections: Sequence[FamilySection], unit: Unit
+) -> list[tuple[FamilySection, list[tuple[str, list[sentences.Piece]]]]]:
+    """Of each family that has texts the colour of each model and its sentence on what changed."""
+    found: list[tuple[FamilySection, list[tuple[str, list[sentences.Piece]]]]] = []
+    if kinds is None:
+        return found
+    for section in sections:
+        of_model = [(m.color, kinds.filter(family=section.name, model=m.label).to_dicts()) for m in section.models]
+        said = [(color, kinds_of_tokens.finding(rows, unit)) for color, rows in of_model if rows]
+        found += [(section, said)] if said else []
+    return found
 
 
 def _bytes_per_token(families: Sequence[Family]) -> dict[tuple[str, str], float | None]:

@@ -9,12 +9,24 @@
 
   const rowsOf = (family) => (index.families[family].spans ? "span" : "token");
 
+  const shadeOf = (limits, value) => limits.filter((limit) => value >= limit).length;
+
+  /** A passage with what stands around it, each whole character shaded by its own value; `letter` is the class of the
+   *  shades, by default that of a gain or a loss. */
+  function quote(each, letter = null) {
+    const parts = each.parts.map(([text, value]) => {
+      const shade = shadeOf(letter === "k" ? index.look.kld_shades : index.look.delta_shades, Math.abs(value));
+      return shade ? element("span", { class: `${letter ?? (value > 0 ? "g" : "l")}${shade}`, title: `${signed(value, 2)} nats` }, text) : text;
+    });
+    return element("span", { class: "quote", dir: "auto" }, element("span", { class: "quiet" }, each.before), element("mark", {}, ...parts), element("span", { class: "quiet" }, each.after));
+  }
+  const again = (each) => (each.times > 1 ? `, the same ${count(each.times - 1)} more time${each.times > 2 ? "s" : ""}` : null);
+
   function passage(family, model, way, each) {
     const name = state.loaded.get(family).names[each.document];
     const readable = index.families[family].token_documents.includes(each.document);
-    const text = element("span", { class: "quote", dir: "auto" },
-      element("span", { class: "quiet" }, each.before), element("mark", { class: diverges(way) ? "k3" : each.sum > 0 ? "g4" : "l4" }, each.text), element("span", { class: "quiet" }, each.after));
-    const facts = element("span", { class: "facts" }, element("b", {}, `${diverges(way) ? significant(each.sum) : signed(each.sum, 2)} nats`), way === "tail" ? " at a token in " : ` over ${count(each.n)} ${rowsOf(family)}${each.n === 1 ? "" : "s"} in `, element("code", {}, name));
+    const text = quote(each, diverges(way) ? "k" : null);
+    const facts = element("span", { class: "facts" }, element("b", {}, `${diverges(way) ? significant(each.sum) : signed(each.sum, 2)} nats`), way === "tail" ? " at a token in " : ` over ${count(each.n)} ${rowsOf(family)}${each.n === 1 ? "" : "s"} in `, element("code", {}, name), again(each));
     return element("li", {}, readable ? element("a", { href: `#read=${family}.${each.document}.${model}.${each.start}` }, facts, text) : element("div", {}, facts, text));
   }
 
@@ -69,5 +81,5 @@
   });
 
   state.subscribe((what) => { if (what.has("focus")) show(); });
-  ppldelta.passages = { show };
+  ppldelta.passages = { show, quote, again };
 })();

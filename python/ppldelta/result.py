@@ -123,6 +123,7 @@ class Result:
         """What `odds` says of each comparison, with intervals: columns of `schema.ODDS_MODELS`."""
         return odds_of_models(self.odds)
 
+    @cached_property
     def kinds(self) -> pl.DataFrame:
         """What was gained and lost by the kind of the token, such as digits or indentation: columns of `schema.KINDS`.
 

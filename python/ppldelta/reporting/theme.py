@@ -104,6 +104,7 @@ def for_scripts() -> dict[str, Json]:
         "colors": LIGHT,
         "dark_of_light": DARK_OF_LIGHT,
         "n_colors": len(MODEL_COLORS),
+        "shades": SHADES,
         "delta_shades": DELTA_SHADES,
         "surprisal_shades": SURPRISAL_SHADES,
         "kld_shades": KLD_SHADES,

@@ -16,17 +16,30 @@ ppldelta.characters = (() => {
     return text.includes("\ufffd") ? bytes.map((b) => (b < 0x80 ? String.fromCharCode(b) : `\\x${b.toString(16).padStart(2, "0")}`)).join("") : text;
   }
 
-  /** Units of text, of `n` tokens whose `bytes` a function gives: most often one token, several if a character is split. */
-  return (n, bytes) => {
+  /** Units of text of some `tokens`, whose `bytes` a function gives: most often one token, several if a character is split. */
+  return (tokens, bytes) => {
     const whole = new TextDecoder("utf-8", { fatal: true, ignoreBOM: true });
+    const alone = new Map(); // token → its text, null if it is none alone: long texts use the same ones again and again
     const units = [];
     let first = 0, pending = [];
-    for (let t = 0; t < n; t++) {
-      pending.push(...bytes(t));
-      if (t + 1 < n && t - first < 7 && unfinished(pending)) continue;
-      let text;
-      try { text = whole.decode(Uint8Array.from(pending)); } catch { text = escaped(pending); }
-      units.push({ first, last: t, text });
+    const read = (token) => {
+      let text = null;
+      try { text = whole.decode(bytes(token)); } catch { /* part of a character */ }
+      alone.set(token, text);
+      return text;
+    };
+    for (let t = 0; t < tokens.length; t++) {
+      const text = pending.length ? null : alone.get(tokens[t]) ?? (alone.has(tokens[t]) ? null : read(tokens[t]));
+      if (text !== null) {
+        units.push({ first: t, last: t, text });
+        first = t + 1;
+        continue;
+      }
+      pending.push(...bytes(tokens[t]));
+      if (t + 1 < tokens.length && t - first < 7 && unfinished(pending)) continue;
+      let joined;
+      try { joined = whole.decode(Uint8Array.from(pending)); } catch { joined = escaped(pending); }
+      units.push({ first, last: t, text: joined });
       first = t + 1;
       pending = [];
     }

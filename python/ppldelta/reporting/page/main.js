@@ -6,7 +6,7 @@
   const root = document.documentElement;
   const dark = window.matchMedia("(prefers-color-scheme: dark)");
 
-  const isDark = () => (root.dataset.theme ? root.dataset.theme === "dark" : dark.matches);
+  const isDark = () => (state.theme ? state.theme === "dark" : dark.matches);
   state.dark = isDark();
 
   // --- models, categories, switches ---------------------------------------------------------------------------------
@@ -21,24 +21,31 @@
       for (const each of all) hidden[already ? "delete" : "add"](each);
       hidden.delete(key);
     } else if (!hidden.delete(key)) hidden.add(key);
-    for (const each of document.querySelectorAll(`.chip[data-family="${family}"]`)) {
-      each.setAttribute("aria-pressed", String(!hidden.has(`${family}/${state.modelNumber(family, each.dataset.model)}`)));
-    }
     state.set({ hidden });
   }
 
   const category = document.getElementById("category");
-  function setCategory(name) {
-    if (category) category.value = name === null ? "" : `=${name}`;
-    for (const each of document.querySelectorAll("button.mark")) each.setAttribute("aria-pressed", String(each.dataset.category === name));
-    state.set({ category: name });
-  }
-  category?.addEventListener("change", () => setCategory(category.value === "" ? null : category.value.slice(1)));
+  category?.addEventListener("change", () => state.set({ category: category.value === "" ? null : category.value.slice(1) }));
 
-  function choose(button) {
-    const { set, value } = button.dataset;
-    for (const each of document.querySelectorAll(`[data-set="${set}"]`)) each.setAttribute("aria-pressed", String(each.dataset.value === value));
-    state.set({ [set]: value });
+  /** Brings the controls to what is chosen, here or by the address. */
+  function showChoices(what) {
+    const press = (button, on) => button.setAttribute("aria-pressed", String(on));
+    for (const each of document.querySelectorAll("[data-set]")) if (what.has(each.dataset.set)) press(each, each.dataset.value === state[each.dataset.set]);
+    if (what.has("hidden")) {
+      for (const each of document.querySelectorAll(".chip")) press(each, !state.isHidden(Number(each.dataset.family), state.modelNumber(Number(each.dataset.family), each.dataset.model)));
+      for (const each of document.querySelectorAll("[data-of-model]")) { // sentences and rows
+        const [family, label] = JSON.parse(each.dataset.ofModel);
+        each.hidden = state.isHidden(family, state.modelNumber(family, label));
+      }
+    }
+    if (what.has("category")) {
+      if (category) category.value = state.category === null ? "" : `=${state.category}`;
+      for (const each of document.querySelectorAll("button.mark")) press(each, each.dataset.category === state.category);
+    }
+    if (what.has("theme")) {
+      if (state.theme) root.dataset.theme = state.theme; else delete root.dataset.theme;
+      if (state.dark !== isDark()) state.set({ dark: isDark() });
+    }
   }
 
   for (const select of document.querySelectorAll(".focus")) {
@@ -89,8 +96,8 @@
     const button = event.target.closest?.("button");
     if (!button) return;
     if (button.matches(".chip")) toggle(button, false);
-    else if (button.matches(".mark")) setCategory(button.getAttribute("aria-pressed") === "true" ? null : button.dataset.category);
-    else if (button.dataset.set) choose(button);
+    else if (button.matches(".mark")) state.set({ category: button.getAttribute("aria-pressed") === "true" ? null : button.dataset.category });
+    else if (button.dataset.set) state.set({ [button.dataset.set]: button.dataset.value });
     else if (button.matches(".csv")) saveTable(button);
     else if (button.closest("thead") && !button.dataset.column) sort(button);
   });
@@ -103,6 +110,7 @@
 
   state.subscribe((what) => {
     const has = (...names) => names.some((name) => what.has(name));
+    showChoices(what);
     if (has("focus")) {
       const { family, model } = state.focus;
       for (const select of document.querySelectorAll(".focus")) select.value = `${family}.${model}`;
@@ -115,11 +123,16 @@
     plots.drawAgain((figure) => has("dark", ...figure.follows));
   });
 
-  const recolor = () => state.set({ dark: isDark() });
-  dark.addEventListener("change", recolor);
-  document.getElementById("theme").addEventListener("click", () => {
-    root.dataset.theme = isDark() ? "light" : "dark";
-    recolor();
+  dark.addEventListener("change", () => state.set({ dark: isDark() }));
+  document.getElementById("theme").addEventListener("click", () => state.set({ theme: isDark() ? "light" : "dark" }));
+  document.addEventListener("click", (event) => { // to a section: the address keeps the view
+    const link = event.target.closest?.('a[href^="#"]:not([href*="="])');
+    const section = link && document.getElementById(link.getAttribute("href").slice(1));
+    if (!section || event.ctrlKey || event.metaKey || event.shiftKey) return;
+    event.preventDefault();
+    section.tabIndex = -1;
+    section.focus({ preventScroll: true });
+    section.scrollIntoView();
   });
   const paper = (onPaper) => { // the browser prints at once, so every figure is drawn now
     state.onPaper = onPaper;
@@ -131,10 +144,12 @@
 
   async function start() {
     await Promise.all([plots.load(), ...index.families.map((_, f) => state.documents(f))]);
+    const named = ppldelta.address.start();
     ppldelta.rows.collect();
     await plots.start();
     root.dataset.usable = String(Math.round(performance.now())); // milliseconds since the page began to load
     await ppldelta.reader.start();
+    if (named) ppldelta.reader.show();
     await ppldelta.passages.show();
     root.dataset.drawn = String(plots.canvases.length);
   }

@@ -26,11 +26,21 @@ ppldelta.opened = (() => {
     const nll = spans ? null : inNats(block.nll_ref, steps.nll_none, steps.nll);
     const nlls = spans ? rows(block.nll_ref) : models.map(() => nll);
     const deltas = spans ? rows(block.delta) : rows(block.delta).map((values) => inNats(values, steps.delta_none, steps.delta));
-    const bytes = (t) => pieces.bytes.subarray(pieces.offset[block.token[t]], pieces.offset[block.token[t] + 1]);
+    const bytes = (token) => pieces.bytes.subarray(pieces.offset[token], pieces.offset[token + 1]);
     const loaded = { family, k, positions, at, deltas, detail, nlls, spans: null, complete: block.header.complete !== false };
-    loaded.units = loaded.characters = ppldelta.characters(block.token.length, bytes);
-    loaded.sizes = Uint32Array.from(block.token, (_, t) => bytes(t).length);
+    loaded.units = loaded.characters = ppldelta.characters(block.token, bytes);
+    loaded.sizes = Uint32Array.from(block.token, (token) => pieces.offset[token + 1] - pieces.offset[token]);
     if (spans) loaded.spans = { ref: rows(block.n_ref), cmp: rows(block.n_cmp) };
+    const covering = new Map(); // model → for each token the row that covers it, -1 where none does
+    loaded.rowOf = (m) => {
+      if (!spans) return at;
+      if (!covering.has(m)) {
+        const found = new Int32Array(at.length).fill(-1);
+        loaded.spans.ref[m].forEach((n_ref, i) => { if (n_ref) found.fill(i, positions[i], positions[i] + n_ref); });
+        covering.set(m, found);
+      }
+      return covering.get(m);
+    };
     return loaded;
   }
 

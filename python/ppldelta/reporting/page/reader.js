@@ -5,13 +5,12 @@
 
   const { state, plots, format, index } = ppldelta;
   const { element, fixed, signed, count, percent, decimals, significant, visible } = format;
-  const place = Object.fromEntries(["text", "strip", "detail", "scale", "document", "whitespace"].map((id) => [id, document.getElementById(id)]));
+  const place = Object.fromEntries(["text", "strip", "detail", "scale", "document", "whitespace", "strips-key"].map((id) => [id, document.getElementById(id)]));
   const { delta_shades: DELTA, surprisal_shades: SURPRISAL, kld_shades: KLD } = index.look; // nats where each shade begins
-  const BLOCK = 300; // tokens after which the next line break begins a block that is drawn only when it is in view
   const MOST_POINTS = 4000;
 
   let shown = null; // the document in view: tokens, units of text, log-probabilities
-  let history = [], asked = 0;
+  let history = [], asked = 0, started = false, opening = Promise.resolve();
 
   const row = () => (shown.spans ? "span" : "token");
 
@@ -33,33 +32,61 @@
     return state.shade === "delta" ? delta : shown.nll[i] - (state.shade === "cmp" ? delta : 0);
   }
 
+  const shadeOfValue = (value, how = state.shade) => {
+    if (!Number.isFinite(value)) return "unknown";
+    const level = shades().filter((begin) => Math.abs(value) >= begin).length;
+    return level ? `${how === "delta" ? (value > 0 ? "g" : "l") : letter()}${level}` : "";
+  };
+
   function shadeOf(unit) {
     const scored = scoredOf(unit);
-    if (!scored.length) return "context";
-    const sum = scored.reduce((total, i) => total + valueOf(i), 0);
-    if (!Number.isFinite(sum)) return "unknown";
-    const level = shades().filter((begin) => Math.abs(sum) >= begin).length;
-    return level ? `${state.shade === "delta" ? (sum > 0 ? "g" : "l") : letter()}${level}` : "";
+    return scored.length ? shadeOfValue(scored.reduce((total, i) => total + valueOf(i), 0)) : "context";
+  }
+
+  const modelsShown = () => index.families[shown.family].models.map((_, m) => m).filter((m) => !state.isHidden(shown.family, m));
+
+  /** Layers for the background of a unit: under its line the delta of each model that is shown, the first one on top. */
+  function stripsOf(unit) {
+    if (state.strips !== "on") return null;
+    const { rowOf } = shown;
+    return modelsShown().map((m) => {
+      let sum = 0, any = false, before = -1;
+      for (let t = unit.first; t <= unit.last; t++) {
+        const i = rowOf(m)[t];
+        if (i >= 0 && i !== before) { sum += shown.deltas[m][i]; any = true; }
+        before = i;
+      }
+      const level = any ? DELTA.filter((begin) => Math.abs(sum) >= begin).length : 0;
+      return level ? `linear-gradient(color-mix(in srgb, var(--${sum > 0 ? "gain" : "loss"}) ${Math.min(100, index.look.shades[level - 1] + 15)}%, transparent) 0 0)` : "linear-gradient(transparent 0 0)";
+    }).join(", ");
   }
 
   const written = (text) => (place.whitespace.checked ? text.replace(/\r?\n/g, "↵\n").replaceAll("\t", "⇥\t").replaceAll(" ", "·").replaceAll("\u00a0", "⍽") : text);
+  const isScored = (unit) => { for (let t = unit.first; t <= unit.last; t++) if (shown.at[t] >= 0) return true; return false; };
+
+  function prepareStrips() {
+    const on = state.strips === "on", models = modelsShown();
+    place.text.classList.toggle("stripped", on);
+    place.text.style.setProperty("--strips", models.length);
+    place.text.style.setProperty("--strip-places", models.map((_, n) => `0 calc(100% - ${3 * (models.length - 1 - n)}px)`).join(", "));
+    place["strips-key"].hidden = !on;
+    place["strips-key"].replaceChildren("Under each line, from the top: ", ...models.map((m) => element("span", { class: `m${m % index.look.n_colors}` }, element("i"), index.families[shown.family].models[m])));
+  }
 
   function paint() {
-    const blocks = [];
-    let block = element("div", { class: "block" }), n = 0;
-    shown.units.forEach((unit, u) => {
-      unit.element = element("span", { "data-u": u, class: shadeOf(unit) || null }, written(unit.text));
-      block.append(unit.element);
-      if (++n >= BLOCK && unit.text.endsWith("\n")) { blocks.push(block); block = element("div", { class: "block" }); n = 0; }
-    });
-    blocks.push(block);
-    if (!shown.complete) blocks.unshift(element("p", { class: "quiet" }, "This result keeps only the scored tokens; score again with this version to see the whole text."));
-    place.text.replaceChildren(...blocks);
-    place.text.scrollTop = 0;
+    const block = state.loaded.get(shown.family), { names } = block;
+    const because = ppldelta.text.codeBecause(names[shown.k], index.families[shown.family].categories[block.category[shown.k]] ?? "", shown.units);
+    place.text.classList.toggle("code", Boolean(because));
+    place.text.title = because ? `Set as code: ${because}` : "";
+    prepareStrips();
+    ppldelta.text.show(shown, { name: shadeOf, strips: stripsOf, written }, shown.complete ? isScored : () => true);
+    ppldelta.minimap.show(shown.units, shadeOf);
   }
 
   function repaint() {
-    for (const unit of shown.units) unit.element.className = shadeOf(unit) + (unit.element.classList.contains("at") ? " at" : "");
+    prepareStrips();
+    ppldelta.text.repaint();
+    ppldelta.minimap.forget();
   }
 
   function summary() {
@@ -110,28 +137,43 @@
     }).filter(Boolean)];
   }
 
-  const tell = (unit) => place.detail.replaceChildren(...describe(unit).flatMap((part, i) => (i ? [" · ", part] : [part])));
+  const tell = (unit) => place.detail.replaceChildren(...describe(unit).flatMap((part, i) => (i ? [element("span", { class: "dot" }, " · "), part] : [part])));
 
-  const unitAt = (t) => shown.units.findIndex((unit) => unit.first <= t && t <= unit.last);
+  function unitAt(t) {
+    let low = 0, high = shown.units.length - 1;
+    while (low < high) { const middle = (low + high) >> 1; if (shown.units[middle].last < t) low = middle + 1; else high = middle; }
+    const unit = shown.units[low];
+    return unit && unit.first <= t && t <= unit.last ? low : -1;
+  }
   // in an older result only the scored tokens are known, so a token's place in the list is not its position
   const tokenAt = (pos) => (shown.complete ? pos : shown.positions.indexOf(pos));
   const positionOf = (t) => (shown.complete ? t : shown.positions[t]);
 
-  function goTo(u, { scroll = true, remember = true } = {}) {
+  function goTo(u, { scroll = true, remember = true, stepping = false } = {}) {
     const unit = shown.units[u];
     if (!unit) return;
     const before = place.text.querySelector(".at");
     if (before && remember) history.push(Number(before.dataset.u));
     before?.classList.remove("at");
-    unit.element.classList.add("at");
+    const mark = ppldelta.text.mark(u);
+    mark.classList.add("at");
     if (scroll) { // inside its box only: the page stays where it is
-      const box = place.text, inside = unit.element.getBoundingClientRect(), outside = box.getBoundingClientRect();
+      const box = place.text, inside = mark.getBoundingClientRect(), outside = box.getBoundingClientRect();
       if (inside.top < outside.top + 40 || inside.bottom > outside.bottom - 40) box.scrollTop += inside.top - outside.top - box.clientHeight / 3;
     }
     tell(unit);
-    shown.current = positionOf(unit.first);
-    const { family, k } = shown;
-    window.history.replaceState(null, "", `#read=${family}.${k}.${shown.model}.${shown.current}`);
+    const first = scoredOf(unit)[0];
+    shown.current = first === undefined ? positionOf(unit.first) : shown.positions[first];
+    if (state.token !== shown.current) state.set({ token: shown.current, stepping });
+    drawCurve();
+  }
+
+  /** Puts the mark where the state says, which the address may have changed. */
+  function goToToken({ scroll = true } = {}) {
+    if (state.token !== null) { goTo(unitAt(tokenAt(state.token)), { scroll, remember: false }); return; }
+    place.text.querySelector(".at")?.classList.remove("at");
+    shown.current = undefined;
+    place.detail.textContent = "Point at a token, or jump to the largest gains and losses.";
     drawCurve();
   }
 
@@ -140,7 +182,8 @@
     if (way === "back") { if (history.length) goTo(history.pop(), { remember: false }); return; }
     const values = way === "kld" ? shown.detail?.kld[shown.model] ?? [] : shown.deltas[shown.model];
     const sign = way === "loss" ? -1 : 1;
-    const order = Array.from(values.keys()).filter((i) => sign * values[i] > 0).sort((a, b) => sign * (values[b] - values[a]));
+    const key = `${way}${shown.model}`;
+    const order = (shown.orders[key] ??= Array.from(values.keys()).filter((i) => sign * values[i] > 0).sort((a, b) => sign * (values[b] - values[a])));
     const here = scoredOf(shown.units[place.text.querySelector(".at")?.dataset.u ?? -1] ?? { first: 0, last: -1 });
     const now = order.indexOf(here.includes(shown.jumped) ? shown.jumped : here.find((i) => order.includes(i)));
     const next = order[(now + 1) % order.length];
@@ -188,50 +231,51 @@
   // --- what opens it ------------------------------------------------------------------------------------------------
 
   /** Shows a document under a model, at the token of a position; `scroll` brings the reader into view. */
-  ppldelta.openDocument = async (family, k, { model = null, token = null, scroll = false } = {}) => {
+  ppldelta.openDocument = (family, k, { model = null, token = null, scroll = false } = {}) => {
+    state.set({ open: { family, document: k }, focus: { family, model: model ?? (state.focus.family === family ? state.focus.model : 0) }, token });
+    return scroll ? opening.then(show) : opening;
+  };
+
+  const show = () => { // where the reader stands beside the plane, it may be in view already
+    const tools = document.querySelector(".reader-tools"), box = tools.getBoundingClientRect();
+    if (box.top < 0 || place.text.getBoundingClientRect().bottom > window.innerHeight + 80) tools.scrollIntoView();
+  };
+
+  async function open() {
     const ticket = ++asked;
+    const { family, document: k } = state.open;
     place.text.setAttribute("aria-busy", "true");
     let loaded;
     try {
       await state.documents(family);
       loaded = await ppldelta.opened.load(family, k);
     } catch (error) {
-      if (ticket === asked) place.strip.textContent = `This document cannot be shown: ${error.message}.`;
+      if (ticket === asked) { shown = null; place.text.replaceChildren(); place.strip.textContent = `This document cannot be shown: ${error.message}.`; }
       return;
     } finally {
       if (ticket === asked) place.text.removeAttribute("aria-busy");
     }
     if (ticket !== asked) return; // another one was asked for meanwhile
-    ppldelta.opened.choose(loaded, model ?? (state.focus.family === family ? state.focus.model : 0));
-    shown = loaded;
+    ppldelta.opened.choose(loaded, state.focus.model);
+    shown = { ...loaded, orders: {} };
     history = [];
     place.document.value = `${family}.${k}`;
-    place.detail.textContent = "Point at a token, or jump to the largest gains and losses.";
     paint();
-    state.set({ open: { family, document: k }, focus: { family, model: shown.model } });
-    if (token !== null) goTo(unitAt(tokenAt(token)), { remember: false });
-    if (scroll) document.querySelector(".reader-tools").scrollIntoView();
-  };
-
-  function follow() { // #read=family.document.model.token
-    const [family, k, model, token] = (window.location.hash.match(/^#read=([\d.]+)$/)?.[1] ?? "").split(".").map(Number);
-    if (!index.families[family]?.token_documents.includes(k)) return false;
-    const known = index.families[family].models[model] === undefined ? null : model;
-    ppldelta.openDocument(family, k, { model: known, token: Number.isInteger(token) ? token : null, scroll: true });
-    return true;
+    goToToken();
+    summary();
   }
-  window.addEventListener("popstate", follow);
+
   document.addEventListener("click", (event) => { // also where the address is that already
     const link = event.target.closest?.('a[href^="#read="]');
     if (!link || event.ctrlKey || event.metaKey || event.shiftKey) return;
     event.preventDefault();
-    window.history.pushState(null, "", link.getAttribute("href"));
-    follow();
+    const [family, k, model, token = null] = link.getAttribute("href").slice("#read=".length).split(".").map(Number);
+    ppldelta.openDocument(family, k, { model, token, scroll: true });
   });
 
   place.text.addEventListener("mouseover", (event) => {
     const u = event.target.dataset?.u;
-    if (u === undefined || !shown) return;
+    if (u === undefined || !shown) { ppldelta.hideTip(); return; }
     document.getElementById("tip").replaceChildren(...describe(shown.units[u]));
     ppldelta.placeTip(event.clientX, event.clientY);
   });
@@ -250,47 +294,51 @@
     const step = { ArrowRight: 1, ArrowLeft: -1 }[event.key];
     if (event.ctrlKey || event.metaKey || event.altKey) return;
     if (way) jump(way);
-    else if (step && shown) goTo(current ? Number(current.dataset.u) + step : 0, { remember: false });
+    else if (step && shown) goTo(current ? Number(current.dataset.u) + step : 0, { remember: false, stepping: true });
     else return;
     event.preventDefault();
   });
-  place.whitespace.addEventListener("change", () => { if (shown) { paint(); if (shown.current !== undefined) goTo(unitAt(tokenAt(shown.current)), { remember: false }); } });
+  place.whitespace.addEventListener("change", () => { if (shown) { paint(); goToToken(); } });
   place.document.addEventListener("change", () => {
     const [family, k] = place.document.value.split(".").map(Number);
     ppldelta.openDocument(family, k);
-    window.history.replaceState(null, "", `#read=${family}.${k}`);
   });
 
   state.subscribe((what) => {
+    const has = (...names) => names.some((name) => what.has(name));
+    if (!started || !has("open", "focus", "token", "shade", "strips", "hidden")) return;
+    if (state.open && state.focus.family !== state.open.family) { // another family's model: its document that moved most
+      const first = index.families[state.focus.family].token_documents[0];
+      if (first !== undefined) ppldelta.openDocument(state.focus.family, first, { model: state.focus.model });
+      return;
+    }
+    if (state.open && (shown?.family !== state.open.family || shown.k !== state.open.document)) {
+      if (what.has("open")) opening = open();
+      return;
+    }
     if (!shown) return;
-    if (what.has("focus")) {
-      if (state.focus.family !== shown.family) {
-        const first = index.families[state.focus.family].token_documents[0];
-        if (first !== undefined) ppldelta.openDocument(state.focus.family, first, { model: state.focus.model });
-        return;
-      }
-      const changed = shown.model !== state.focus.model;
-      if (changed) ppldelta.opened.choose(shown, state.focus.model);
-      if (changed && shown.spans) {
-        const { scrollTop } = place.text;
+    const changed = shown.model !== state.focus.model;
+    if (changed) {
+      ppldelta.opened.choose(shown, state.focus.model);
+      const { scrollTop } = place.text;
+      if (shown.spans) {
         paint();
         place.text.scrollTop = scrollTop;
         history = [];
-        if (shown.current !== undefined) goTo(unitAt(tokenAt(shown.current)), { scroll: false, remember: false });
       }
-      const current = place.text.querySelector(".at");
-      if (current) tell(shown.units[current.dataset.u]);
-      drawCurve();
-    }
-    if (what.has("focus") || what.has("shade")) { repaint(); summary(); }
+      goToToken({ scroll: false });
+    } else if (what.has("token") && (state.token ?? undefined) !== shown.current) goToToken();
+    if (changed || has("shade")) summary();
+    if (changed || has("shade", "strips") || (what.has("hidden") && state.strips === "on")) repaint();
   });
 
   ppldelta.reader = {
-    /** Fills the list of documents that can be read, and opens one: that of the address, or the one that moved most. */
+    show,
+    /** Fills the list of documents that can be read, and opens the one that the state says. */
     async start() {
       const readable = index.families.flatMap((family, f) => family.token_documents.map((k) => [f, k]));
       if (!readable.length) {
-        document.getElementById("tokens").hidden = true;
+        for (const id of ["tokens", "course"]) document.getElementById(id).hidden = true;
         return;
       }
       await Promise.all(index.families.map((_, f) => state.documents(f)));
@@ -306,7 +354,8 @@
       document.getElementById("readable").textContent = included === all ? ""
         : included < wanted ? ` ${count(included)} of ${count(all)} documents are in this file, those that changed most; as a folder a report holds all.`
           : ` ${count(included)} of ${count(all)} documents are here, those that changed most.`;
-      if (!follow()) await ppldelta.openDocument(...readable[0]);
+      started = true;
+      await (opening = open());
     },
   };
 })();

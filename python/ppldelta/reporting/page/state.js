@@ -1,5 +1,5 @@
 // What the reader has chosen, and who wants to know: unit, weighting, category, hidden models, selected documents, the
-// model in focus and the open document. Panels subscribe; each change names what changed.
+// model in focus, the open document and its token. Panels subscribe; each change names what changed.
 ppldelta.state = (() => {
   "use strict";
 
@@ -14,6 +14,10 @@ ppldelta.state = (() => {
     focus: { family: 0, model: 0 },
     selectionDrawn: 0, // counts selections, so that a new one takes the outlines of older ones off the planes
     open: null, // { family, document }
+    token: null, // position of the token in view
+    stepping: false, // whether it was come to by an arrow key
+    strips: "off", // "on": a strip per model under each line
+    theme: null, // "light" or "dark", if it was chosen
     dark: false,
     onPaper: false,
 

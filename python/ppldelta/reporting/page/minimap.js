@@ -1,0 +1,79 @@
+// The scroll bar of the reader: where in its text is heat, and which part is in view. Dragging scrolls; it is for the
+// pointer alone, since the text scrolls by keyboard and its tokens are gone through by keys.
+ppldelta.minimap = (() => {
+  "use strict";
+
+  const { state, index } = ppldelta;
+  const canvas = document.getElementById("minimap"), text = document.getElementById("text");
+  const BIN = 8; // units of text that are one step of heat
+  const { shades } = index.look; // per cent of each
+  let heatOf = null, bins = new Map(), due = false;
+
+  /** `heat` gives of a unit its shade's letter and level, such as "g3"; "" for none. */
+  function show(units, heat) {
+    heatOf = (block) => {
+      if (!bins.has(block)) {
+        const found = [];
+        for (let u = block.first; u <= block.last; u += BIN) {
+          let most = "";
+          for (let i = u; i <= Math.min(block.last, u + BIN - 1); i++) {
+            const name = heat(units[i]);
+            if (/^[glsk]\d/.test(name) && !(most && Number(name[1]) <= Number(most[1]))) most = name;
+          }
+          found.push(most);
+        }
+        bins.set(block, found);
+      }
+      return bins.get(block);
+    };
+    bins = new Map();
+    redraw();
+  }
+
+  function draw() {
+    due = false;
+    const { clientWidth: width, clientHeight: height } = canvas;
+    if (!heatOf || !width || !height) return;
+    const ratio = window.devicePixelRatio || 1;
+    [canvas.width, canvas.height] = [width * ratio, height * ratio];
+    const pen = canvas.getContext("2d");
+    pen.scale(ratio, ratio);
+    const style = getComputedStyle(document.documentElement);
+    const colors = Object.fromEntries(Object.entries({ g: "--gain", l: "--loss", s: "--surprise", k: "--diverge" }).map(([letter, name]) => [letter, style.getPropertyValue(name)]));
+    const all = text.scrollHeight;
+    for (const block of ppldelta.text.blocks()) {
+      const { offsetTop: top, offsetHeight: tall } = block.element;
+      const steps = heatOf(block), each = tall / steps.length;
+      steps.forEach((name, i) => {
+        if (!name) return;
+        pen.globalAlpha = Math.min(1, shades[name[1] - 1] / 100 + 0.12);
+        pen.fillStyle = colors[name[0]];
+        pen.fillRect(2, ((top + i * each) / all) * height, width - 4, Math.max(1.5, (each / all) * height));
+      });
+    }
+    pen.globalAlpha = 1;
+    pen.strokeStyle = style.getPropertyValue("--ink");
+    pen.lineWidth = 1.5;
+    const seen = Math.max(14, (text.clientHeight / all) * height);
+    if (text.clientHeight < all) pen.strokeRect(0.75, Math.min(height - seen, (text.scrollTop / all) * height) + 0.75, width - 1.5, seen - 1.5);
+  }
+
+  function redraw() {
+    if (due) return;
+    due = true;
+    window.requestAnimationFrame(draw);
+  }
+
+  const scroll = (event) => {
+    const box = canvas.getBoundingClientRect();
+    text.scrollTop = ((event.clientY - box.top) / box.height) * text.scrollHeight - text.clientHeight / 2;
+  };
+  canvas.addEventListener("pointerdown", (event) => { canvas.setPointerCapture(event.pointerId); scroll(event); });
+  canvas.addEventListener("pointermove", (event) => { if (event.buttons) scroll(event); });
+  text.addEventListener("scroll", redraw, { passive: true });
+  text.addEventListener("refold", redraw);
+  new ResizeObserver(redraw).observe(text);
+  state.subscribe((what) => { if (what.has("dark")) redraw(); });
+
+  return { show, forget: () => { bins = new Map(); redraw(); } };
+})();

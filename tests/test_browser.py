@@ -132,7 +132,8 @@ def test_every_document_is_a_point_with_the_numbers_of_the_frame(page: Any) -> N
         for (model, x, y), row in zip(drawn, rows, strict=True):
             assert (model, x, y) == (row[0], pytest.approx(row[1], rel=1e-6), pytest.approx(row[2], rel=1e-6))
     assert page.locator(POINTS).count() == DOCUMENTS.height
-    assert page.locator("#f0-documents .contourlayer path").count() > 0
+    order = page.evaluate("document.getElementById('f0-documents').data.map((t) => Boolean(t.meta?.contour))")
+    assert True in order and order == sorted(order), "contours lie above the marks"
 
 
 def test_every_figure_is_drawn_when_it_comes_into_view(page: Any) -> None:
@@ -219,6 +220,26 @@ def test_the_weighting_switches_the_models_plane(page: Any) -> None:
         "(x) => Math.abs(document.getElementById('f0-models').data.find((t) => t.meta?.model).x[0] - x) < 1e-9",
         arg=rows["gain"][0],
     )
+
+
+def test_square_roots_fit_far_and_near_and_a_hidden_model_lets_the_plane_zoom(page: Any) -> None:
+    at = "document.getElementById('f0-models').data.find((t) => t.meta?.model)"
+    page.locator("#f0-models").scroll_into_view_if_needed()
+    gain = page.evaluate(f"{at}.x[0]")
+    end = page.evaluate("document.getElementById('f0-models').layout.xaxis.range[1]")
+    page.locator("[data-set=axes][data-value=root]").click()
+    page.wait_for_function(f"(x) => Math.abs({at}.x[0] ** 2 - x) < 1e-9", arg=gain)
+    page.locator("[data-set=axes][data-value=linear]").click()
+    rows = MODELS.filter(MODELS["category"].is_null(), weighting="tokens")
+    far = rows.with_columns(far=pl.max_horizontal("gain_high", "loss_high")).sort("far")["model"]
+    for model in far[1:]:
+        page.locator("#models .chip", has_text=model).first.click()
+    page.wait_for_function(
+        "(end) => document.getElementById('f0-models').layout.xaxis.range[1] < end", arg=end, timeout=10_000
+    )
+    row = rows.filter(model=far[0]).row(0, named=True)
+    end = page.evaluate("document.getElementById('f0-models').layout.xaxis.range[1]")
+    assert end > max(row["gain_high"], row["loss_high"]), "what is shown is whole"
 
 
 def test_a_lasso_selects_documents_everywhere(page: Any) -> None:
@@ -630,8 +651,10 @@ def test_ten_thousand_documents_under_ten_models_in_one_file(browser: Any, tmp_p
     assert page.locator("#rows").inner_text().replace("\N{NARROW NO-BREAK SPACE}", "") == "10000 documents, 100000 rows"
     assert page.locator("#documents-table tbody tr").count() < 60
     show(page, "f0-documents")
-    assert marks(page) == 100_000
-    assert page.locator("#f0-documents canvas").count() > 0, "drawn with WebGL"
+    assert marks(page) < 2000, "hexagons"
+    assert page.locator("#f0-documents").get_attribute("data-dense") == "true"
+    in_hexagons = "document.getElementById('f0-documents').data.some((t) => t.meta?.contour && t.visible)"
+    assert page.evaluate(in_hexagons), "contours stay"
     assert page.locator("#document option").count() >= 200
     assert [each for each in trouble if "GPU stall" not in each] == []
     page.context.close()

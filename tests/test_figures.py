@@ -12,8 +12,9 @@ import polars as pl
 import pytest
 
 from helpers import frames
+from ppldelta.analysis.contours import outlines
 from ppldelta.analysis.density import density_grid
-from ppldelta.reporting import figures, hover, labels, theme, units
+from ppldelta.reporting import figures, hover, labels, marks, theme, units
 from ppldelta.reporting.ratios import mean_ratios
 
 DOCUMENTS, MODELS = frames.make()
@@ -78,7 +79,7 @@ def test_the_page_gets_the_same_traces_without_marks() -> None:
         for full, empty in zip(whole.data, bare.data, strict=True):
             assert full.x and empty.x is None and empty.marker.symbol is None and empty.hovertemplate is None
             assert full.meta == empty.meta and full.marker.color == empty.marker.color
-            assert full.marker.size == empty.marker.size
+            assert full.marker.size and empty.marker.size is None, "both follow the tokens"
 
 
 def test_hover_of_a_document_says_its_numbers() -> None:
@@ -89,15 +90,48 @@ def test_hover_of_a_document_says_its_numbers() -> None:
         assert part in text
 
 
-def test_densities_are_drawn_at_their_levels() -> None:
+@pytest.mark.parametrize("axes", ["linear", "root"])
+def test_contours_lie_over_the_marks_at_the_levels_of_the_density(axes: units.Axes) -> None:
     rows = DOCUMENTS.filter(model="tiny-code.Q8_0")
     density = density_grid(rows["gain"].to_numpy(), rows["loss"].to_numpy())
     assert density is not None
-    figure = figures.documents_plane(DOCUMENTS, densities={"tiny-code.Q8_0": density})
-    contours = of_model(figure, "tiny-code.Q8_0", go.Contour)
-    assert sorted(trace.contours.value for trace in contours) == sorted(density.levels)
-    np.testing.assert_allclose(contours[0].z, density.z, rtol=1e-6, atol=1e-30)
-    assert isinstance(figure.data[0], go.Contour), "contours lie behind the points"
+    figure = figures.documents_plane(DOCUMENTS, densities={"tiny-code.Q8_0": density}, axes=axes)
+    contours = [trace for trace in figure.data if trace.meta.get("contour")]
+    assert list(figure.data[-2:]) == contours, "what comes later is drawn above"
+    for trace, level in zip(contours, sorted(density.levels), strict=True):
+        wanted = [x for ring in outlines(density.x, density.y, density.z, level) for x, _ in [*ring, ring[0]]]
+        drawn = [x if axes == "linear" else x**2 for x in trace.x if x is not None]
+        np.testing.assert_allclose(drawn, wanted, rtol=2e-3)
+
+
+@pytest.mark.parametrize("draw", [figures.documents_plane, figures.models_plane])
+def test_gain_equals_loss_stands_at_45_degrees(draw: Callable[..., go.Figure]) -> None:
+    layout = draw(DOCUMENTS if draw is figures.documents_plane else OVERALL).layout
+    assert layout.xaxis.range == layout.yaxis.range
+    assert (layout.yaxis.scaleanchor, layout.yaxis.scaleratio, layout.xaxis.constrain) == ("x", 1, "domain")
+
+
+def test_square_roots_stand_where_the_ticks_say() -> None:
+    figure = figures.models_plane(OVERALL, axes="root")
+    for row in OVERALL.iter_rows(named=True):
+        (trace,) = of_model(figure, row["model"])
+        assert (trace.x[0] ** 2, trace.y[0] ** 2) == pytest.approx((row["gain"], row["loss"]))
+        assert (trace.x[0] + trace.error_x.array[0]) ** 2 == pytest.approx(row["gain_high"])
+        assert (trace.y[0] - trace.error_y.arrayminus[0]) ** 2 == pytest.approx(row["loss_low"])
+    axis = figure.layout.xaxis
+    assert len(axis.tickvals) >= 4
+    for at, text in zip(axis.tickvals, axis.ticktext, strict=True):
+        assert at**2 == pytest.approx(float(text))
+
+
+def test_marks_grow_with_tokens_and_short_documents_are_faint() -> None:
+    n = pl.Series("n_scored", [10, *[1000] * (DOCUMENTS.height - 2), 10**6], dtype=DOCUMENTS.schema["n_scored"])
+    rows = DOCUMENTS.with_columns(n)
+    traces = figures.documents_plane(rows).data
+    sizes = [size for trace in traces for size in trace.marker.size]
+    opacities = [each for trace in traces for each in trace.marker.opacity]
+    assert (sizes[0], sizes[1], sizes[-1]) == marks.SIZES
+    assert [each == marks.OPACITIES[0] for each in opacities] == [True, *[False] * (rows.height - 1)]
 
 
 @pytest.mark.parametrize(("unit", "gain", "loss"), UNITS)

@@ -18,9 +18,9 @@ import polars as pl
 from ppldelta.family import Family
 from ppldelta.reporting.convergence import NO_CURVE, convergence
 from ppldelta.reporting.family_figures import FamilyFigures, shared_plane
-from ppldelta.reporting.units import UNITS, WEIGHTINGS, Choice, Unit, Weighting
+from ppldelta.reporting.units import AXES, UNITS, WEIGHTINGS, Axes, Choice, Unit, Weighting
 
-Switch = Literal["unit", "weighting", "category"]
+Switch = Literal["unit", "axes", "weighting", "category"]
 """A control of the page. A figure that follows it by being another one is drawn for each of its positions."""
 
 Section = Literal["models", "prompts", "documents", "tokens", "categories", "ratios"]
@@ -98,6 +98,7 @@ class Description(Generic[Drawn]):
         """The name of the figure for one choice, in the page's data."""
         values = {
             "unit": choice.unit,
+            "axes": choice.axes,
             "weighting": choice.weighting,
             "category": "" if choice.category is None else f"={choice.category}",
         }
@@ -115,11 +116,12 @@ class Description(Generic[Drawn]):
     def choices(self, categories: Sequence[str]) -> Iterator[Choice]:
         """Every choice for which the page needs a figure of its own."""
         units: Sequence[Unit] = list(UNITS) if "unit" in self.switches else [Choice().unit]
+        spacings: Sequence[Axes] = list(AXES) if "axes" in self.switches else [Choice().axes]
         weightings: Sequence[Weighting] = list(WEIGHTINGS) if "weighting" in self.switches else [Choice().weighting]
         scopes: list[str | None] = [] if self.of == "category" else [None]
         if self.of == "category" or ("category" in self.switches and len(categories) > 1):
             scopes += categories
-        return (Choice(*each) for each in product(units, weightings, scopes))
+        return (Choice(*each) for each in product(units, spacings, weightings, scopes))
 
     @property
     def _parts(self) -> tuple[Switch, ...]:
@@ -172,7 +174,7 @@ FIGURES: tuple[Description[FamilyFigures], ...] = (
         "Gain and loss",
         "Gain against loss of each model",
         lambda made, choice: made.models_plane(choice),
-        switches=("unit", "weighting", "category"),
+        switches=("unit", "axes", "weighting", "category"),
         filling="selection",
     ),
     Description(
@@ -180,8 +182,8 @@ FIGURES: tuple[Description[FamilyFigures], ...] = (
         "documents",
         "Gain and loss",
         "Gain against loss of every document",
-        lambda made, choice: made.documents_plane(choice.unit),
-        switches=("unit",),
+        lambda made, choice: made.documents_plane(choice),
+        switches=("unit", "axes", "category"),
         filling="deltas",
     ),
     Description(
@@ -290,7 +292,7 @@ FIGURES: tuple[Description[FamilyFigures], ...] = (
         "",  # the category's name
         "Gain against loss of each model",
         lambda made, choice: made.small_plane(choice),
-        switches=("unit", "weighting"),
+        switches=("unit", "axes", "weighting"),
         shown=lambda made: 1 < len(made.categories) <= MOST_SMALL_PLANES,
         of="category",
     ),
@@ -312,7 +314,7 @@ SHARED: Description[AllFamilies] = Description(
     "Bits per byte",
     "Gain against loss of the models of all families",
     lambda all_, choice: shared_plane(all_.families, all_.models, choice),
-    switches=("weighting", "category"),
+    switches=("axes", "weighting", "category"),
     shown=lambda all_: len(all_.families) > 1,
     of="families",
 )

@@ -57,6 +57,7 @@ class FamilyFigures:
         self.filled = filled
         self.bits = bits
         self._align = family.align
+        self._known_densities: dict[tuple[Unit, str | None], dict[str, Density]] = {}
         self.judged = len(self.quants) < len(family.models)
         """Whether there is a model that may be better than the reference: not among quants alone."""
 
@@ -84,7 +85,13 @@ class FamilyFigures:
         front = changed.filter(pl.Series(gain_loss_front(changed[gain], changed[loss])))["model"].to_list()
         floor = self.floor(choice.unit)
         return figures.models_plane(
-            rows, unit=choice.unit, front=front, floor=floor, judged=self.judged, style=self.style
+            rows,
+            unit=choice.unit,
+            axes=choice.axes,
+            front=front,
+            floor=floor,
+            judged=self.judged,
+            style=self.style,
         )
 
     def small_plane(self, choice: Choice) -> go.Figure:
@@ -93,6 +100,7 @@ class FamilyFigures:
         return figures.models_plane(
             self.rows(choice),
             unit=choice.unit,
+            axes=choice.axes,
             reach=reach,
             named=False,
             floor=self.floor(choice.unit),
@@ -100,12 +108,14 @@ class FamilyFigures:
             style=self.style,
         )
 
-    def documents_plane(self, unit: Unit) -> go.Figure:
-        """Gain against loss of every document."""
+    def documents_plane(self, choice: Choice) -> go.Figure:
+        """Gain against loss of every document; the page draws contours of those of one category."""
+        unit = choice.unit
         return figures.documents_plane(
             self.documents,
             unit=unit,
-            densities=self._densities(unit),
+            axes=choice.axes,
+            densities=self._densities(unit, choice.category),
             filled=self.filled,
             floor=self.floor(unit),
             judged=self.judged,
@@ -168,10 +178,13 @@ class FamilyFigures:
         rows = self.odds if choice.category is None else self.odds.filter(category=choice.category)
         return prompts.odds_plane(rows, style=self.style)
 
-    def _densities(self, unit: Unit) -> dict[str, Density]:
+    def _densities(self, unit: Unit, category: str | None) -> dict[str, Density]:
+        if (unit, category) in self._known_densities:
+            return self._known_densities[unit, category]
         gain, loss = COLUMNS[unit]
-        densities = {}
-        for (model,), each in self.documents.group_by("model", maintain_order=True):
+        densities = self._known_densities[unit, category] = {}
+        rows = self.documents if category is None else self.documents.filter(category=category)
+        for (model,), each in rows.group_by("model", maintain_order=True):
             finite = each.filter(pl.col(gain).is_finite() & pl.col(loss).is_finite())
             density = density_grid(finite[gain].to_numpy(), finite[loss].to_numpy(), n_grid=GRID)
             if density is not None:
@@ -197,7 +210,8 @@ def shared_plane(families: Sequence[Family], models: pl.DataFrame, choice: Choic
     changed = rows.filter(~pl.col("model").is_in(quants))
     front = changed.filter(pl.Series(gain_loss_front(changed[gain], changed[loss])))["model"].to_list()
     judged = len(quants) < len(joined)
-    figure = figures.models_plane(rows, unit="bpb", front=front, judged=judged, style=theme.Style.of(joined, ()))
+    style = theme.Style.of(joined, ())
+    figure = figures.models_plane(rows, unit="bpb", axes=choice.axes, front=front, judged=judged, style=style)
     for trace in figure.data:
         name = (trace.meta or {}).get("model")
         if name is not None:

@@ -14,12 +14,13 @@ from typing import TYPE_CHECKING
 import plotly.graph_objects as go
 import polars as pl
 
+from ppldelta.analysis.contours import outlines
 from ppldelta.reporting import hover, labels, lines, marks, plane
 from ppldelta.reporting.hover import literal
 from ppldelta.reporting.plane import Limits
 from ppldelta.reporting.rows import Row, ends, number, text
 from ppldelta.reporting.theme import Style, template
-from ppldelta.reporting.units import COLUMNS, Unit
+from ppldelta.reporting.units import COLUMNS, Axes, Unit, spaced
 from ppldelta.wording import numbers
 
 if TYPE_CHECKING:
@@ -33,6 +34,7 @@ def documents_plane(
     documents: pl.DataFrame,
     *,
     unit: Unit = "nats",
+    axes: Axes = "linear",
     densities: Mapping[str, Density] | None = None,
     filled: bool = True,
     floor: Limits | None = None,
@@ -44,7 +46,8 @@ def documents_plane(
     Args:
         documents: rows of `schema.DOCUMENTS` of one family.
         unit: nats per token, or bits per byte.
-        densities: model → highest-density regions in the same unit, drawn behind the points.
+        axes: how they are spaced.
+        densities: model → highest-density regions in the same unit, drawn over the points.
         filled: False leaves the marks of the documents out, for the page, which fills them in itself.
         floor: gain and loss in the same unit that the reference has against itself (`Family.noise_floor`).
         judged: False where all models are quants, for which no half of the plane is the better one.
@@ -52,18 +55,18 @@ def documents_plane(
     """
     style = style or Style.of(labels.unique(documents, "model"), labels.unique(documents, "category"))
     gain, loss = COLUMNS[unit]
-    points = [(x, y) for x, y in documents.select(gain, loss).rows() if numbers.known(x) and numbers.known(y)]
+    some = documents.head(MOST_OBSTACLES).select(gain, loss).rows()
+    points = [(x, y) for x, y in some if numbers.known(x) and numbers.known(y)]
     densities = densities or {}
     regions = [density.reach for density in densities.values()]
     reach = plane.limits(documents, unit=unit, regions=[*regions, floor] if floor else regions)
-    figure = plane.empty(reach, unit, points[:MOST_OBSTACLES], judged=judged)
-    plane.add_noise_floor(figure, floor)
-    veil = "1f" if len(densities) <= 4 else "12"
-    for model, density in densities.items():
-        for trace in _contours(model, density, style.colors[model], veil):
-            figure.add_trace(trace)
-    for trace in marks.documents(documents, (gain, loss), filled=filled, style=style, unit=unit):
+    figure = plane.empty(reach, unit, points, axes=axes, judged=judged)
+    plane.add_noise_floor(figure, floor, axes)
+    for trace in marks.documents(documents, (gain, loss), filled=filled, style=style, unit=unit, axes=axes):
         figure.add_trace(trace)
+    for model, density in densities.items():
+        for contour in _contours(model, density, style.colors[model], axes):
+            figure.add_trace(contour)
     return figure
 
 
@@ -99,7 +102,8 @@ def models_plane(
     models: pl.DataFrame,
     *,
     unit: Unit = "nats",
-    reach: Limits | None = None,
+    axes: Axes = "linear",
+    reach: float | None = None,
     named: bool = True,
     front: Sequence[str] = (),
     floor: Limits | None = None,
@@ -111,7 +115,8 @@ def models_plane(
     Args:
         models: rows of `schema.MODELS` of one family, category and weighting: one row per model.
         unit: nats per token, or bits per byte.
-        reach: ends of the axes, for planes that are read side by side; by default those of the rows.
+        axes: how they are spaced.
+        reach: end of both axes, for planes that are read side by side; by default that of the rows.
         named: whether the names stand at the marks.
         front: models that no other beats in both gain and loss (`analysis.front`), joined by a line.
         floor: gain and loss in the same unit that the reference has against itself (`Family.noise_floor`).
@@ -128,16 +133,18 @@ def models_plane(
         if numbers.known(x) and numbers.known(y)
     ]
     points = [(x, y) for _, x, y in placed]
-    figure = plane.empty(reach, unit, points, judged=judged)
-    plane.add_iso_lines(figure, reach)
-    plane.add_noise_floor(figure, floor)
-    lines.add_front(figure, ((x, y, text(row, "model")) for row, x, y in placed), front)
+    figure = plane.empty(reach, unit, points, axes=axes, judged=judged)
+    plane.add_iso_lines(figure, reach, axes)
+    plane.add_noise_floor(figure, floor, axes)
+    steps = ((spaced(x, axes), spaced(y, axes), text(row, "model")) for row, x, y in placed)
+    lines.add_front(figure, steps, front)
+    end = spaced(reach, axes)
     names = labels.shorten([text(row, "model") for row, _, _ in placed])
     places = labels.place(
-        [(0.0, 0.0), *points],
+        [(0.0, 0.0), *((spaced(x, axes), spaced(y, axes)) for x, y in points)],
         ["reference", *names],
-        [(0.0, 0.0, 0.0, 0.0), *(_cross(row, (gain, x), (loss, y)) for row, x, y in placed)],
-        reach,
+        [(0.0, 0.0, 0.0, 0.0), *(_cross(row, (gain, x), (loss, y), axes) for row, x, y in placed)],
+        (end, end),
         below_zero=plane.BELOW_ZERO,
     )
     figure.add_trace(
@@ -154,48 +161,51 @@ def models_plane(
         figure.add_trace(
             marks.model(
                 model,
-                x,
-                y,
+                spaced(x, axes),
+                spaced(y, axes),
                 color=color,
                 says=hover.model(row, unit),
                 label=name if where else "",
                 place=where or "top right",
                 named=named,
-                whiskers_x=lines.whiskers(row, gain, color),
-                whiskers_y=lines.whiskers(row, loss, color),
+                whiskers_x=lines.whiskers(row, gain, color, axes),
+                whiskers_y=lines.whiskers(row, loss, color, axes),
             )
         )
     return figure
 
 
-def _contours(model: str, density: Density, color: str, veil: str) -> list[go.Contour]:
-    """The highest-density regions of one model, a veil of that opacity over each."""
-    shared = dict(
-        x=density.x,
-        y=density.y,
-        z=density.z.astype("float32"),
-        name=literal(model),
-        legendgroup=model,
-        showlegend=False,
-        showscale=False,
-        hoverinfo="skip",
-        meta={"model": model},
-    )
-    return [  # plotly fills what a constraint leaves out
-        go.Contour(
-            contours=dict(type="constraint", operation="<", value=level),
-            fillcolor=color + veil,
-            line=dict(color=color + "66", width=1),
-            **shared,
+def _contours(model: str, density: Density, color: str, axes: Axes) -> list[go.Scatter]:
+    """The outlines of one model's highest-density regions, over the marks: the inner one strong, the outer one thin."""
+    traces = []
+    for i, level in enumerate(sorted(density.levels)):
+        x: list[float | None] = []
+        y: list[float | None] = []
+        for ring in outlines(density.x, density.y, density.z, level):
+            x += [*(float(f"{spaced(at, axes):.4g}") for at, _ in [*ring, ring[0]]), None]  # closed, then a gap
+            y += [*(float(f"{spaced(at, axes):.4g}") for _, at in [*ring, ring[0]]), None]
+        traces.append(
+            go.Scatter(
+                x=x,
+                y=y,
+                mode="lines",
+                fill="toself",
+                fillcolor=color + "14",
+                line=dict(color=color, width=2.2 if i else 1.3),
+                name=literal(model),
+                legendgroup=model,
+                showlegend=False,
+                hoverinfo="skip",
+                meta={"model": model, "contour": True},
+            )
         )
-        for level in sorted(density.levels)
-    ]
+    return traces
 
 
-def _cross(row: Row, gain: tuple[str, float], loss: tuple[str, float]) -> labels.Box:
+def _cross(row: Row, gain: tuple[str, float], loss: tuple[str, float], axes: Axes) -> labels.Box:
     """What the intervals of a mark cover, its columns given with their values; the mark alone if it has none."""
     (left, right), (low, high) = (
         (start, end) if numbers.known(start) and numbers.known(end) else (middle, middle)
         for (start, end), middle in ((ends(row, column), value) for column, value in (gain, loss))
     )
-    return left, low, right, high
+    return spaced(left, axes), spaced(low, axes), spaced(right, axes), spaced(high, axes)

@@ -8,10 +8,11 @@ import plotly.graph_objects as go
 
 from ppldelta.reporting.rows import Row, ends, number
 from ppldelta.reporting.theme import LIGHT
+from ppldelta.reporting.units import Axes, spaced
 from ppldelta.wording import numbers
 
 
-def whiskers(row: Row, column: str, color: str) -> dict[str, object]:
+def whiskers(row: Row, column: str, color: str, axes: Axes = "linear") -> dict[str, object]:
     """The error bar of a value with ``*_low`` and ``*_high``; invisible if there is no interval."""
     (low, high), middle = ends(row, column), number(row, column)
     if not (numbers.known(low) and numbers.known(high) and numbers.known(middle)):
@@ -19,8 +20,8 @@ def whiskers(row: Row, column: str, color: str) -> dict[str, object]:
     return dict(
         type="data",
         symmetric=False,
-        array=[high - middle],
-        arrayminus=[middle - low],
+        array=[spaced(high, axes) - spaced(middle, axes)],
+        arrayminus=[spaced(middle, axes) - spaced(low, axes)],
         color=color,
         thickness=1.5,
         width=0,

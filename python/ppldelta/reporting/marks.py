@@ -6,6 +6,7 @@ A figure for a notebook holds the marks of its documents. The page gets the same
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 
 import plotly.graph_objects as go
@@ -14,14 +15,29 @@ import polars as pl
 from ppldelta.reporting import hover
 from ppldelta.reporting.hover import literal
 from ppldelta.reporting.theme import LIGHT, Style
-from ppldelta.reporting.units import Unit
+from ppldelta.reporting.units import Axes, Unit, spaced
 
 MOST_SVG = 3000
-"""Marks of documents beyond which they are drawn with WebGL."""
+"""Marks of documents beyond which a figure for a notebook draws them with WebGL."""
+
+SHORT = 32
+"""Scored tokens below which a document says too little by itself: its mark is faint, and lists name it after others."""
+
+SIZES = (4.5, 8.5, 16.0)
+"""Pixels across a mark: the least, that of the median document, and the most; in between, areas are as tokens are."""
+
+OPACITIES = (0.22, 0.75)
+"""Of the marks of short documents, and of the others."""
 
 
 def documents(
-    frame: pl.DataFrame, columns: tuple[str, str], *, filled: bool, style: Style, unit: Unit
+    frame: pl.DataFrame,
+    columns: tuple[str, str],
+    *,
+    filled: bool,
+    style: Style,
+    unit: Unit,
+    axes: Axes = "linear",
 ) -> Iterator[go.Scatter | go.Scattergl]:
     """A trace per model with a mark for each of its documents; drawn with WebGL beyond `MOST_SVG` marks.
 
@@ -31,9 +47,13 @@ def documents(
         filled: False leaves the marks out, for the page, whose script fills them in and says what each is.
         style: colours and symbols.
         unit: of the numbers in what a mark says when it is pointed at.
+        axes: how those of the plane are spaced.
     """
-    many = frame.height > MOST_SVG
+    many = filled and frame.height > MOST_SVG
     kind = go.Scattergl if many else go.Scatter
+    least, middle, most = SIZES
+    median = frame["n_scored"].median()
+    usual = float(median) if isinstance(median, (int, float)) and median > 0 else 1.0
     for (model,), rows in frame.partition_by("model", maintain_order=True, as_dict=True).items():
         color = style.colors[str(model)]
         trace = kind(
@@ -43,8 +63,6 @@ def documents(
             meta={"model": model, "marks": "documents"},
             marker=dict(
                 color=color,
-                size=5 if many else 8.5,
-                opacity=0.6 if many else 0.85,
                 line=dict(color=LIGHT["surface"], width=0 if many else 1),
             ),
             selected=dict(marker=dict(opacity=1)),
@@ -54,8 +72,13 @@ def documents(
         )
         if filled:
             trace.update(
-                x=rows[columns[0]].to_list(),
-                y=rows[columns[1]].to_list(),
+                x=[spaced(value, axes) for value in rows[columns[0]]],
+                y=[spaced(value, axes) for value in rows[columns[1]]],
+                marker_size=[
+                    (0.6 if many else 1) * min(max(middle * math.sqrt(n / usual), least), most)
+                    for n in rows["n_scored"]
+                ],
+                marker_opacity=[OPACITIES[n >= SHORT] * (0.4 if many else 1) for n in rows["n_scored"]],
                 marker_symbol=[style.symbols[category] for category in rows["category"]],
                 customdata=[hover.document(row, unit) for row in rows.iter_rows(named=True)],
                 hovertemplate="%{customdata}<extra></extra>",

@@ -1,4 +1,9 @@
-"""The empty gain/loss plane that documents and models are drawn on: axes, diagonal, lines of equal gain − loss."""
+"""The empty gain/loss plane that documents and models are drawn on: axes, diagonal, lines of equal gain − loss.
+
+Both axes reach equally far and are equally long, so that gain = loss stands at 45°. Spaced by square roots, coordinates
+are roots (`units.spaced`) and ticks bear the values. What the page moves when it zooms to the models that are shown has
+the name `ISO`.
+"""
 
 from __future__ import annotations
 
@@ -10,66 +15,98 @@ import polars as pl
 
 from ppldelta.reporting import labels
 from ppldelta.reporting.theme import LIGHT, template
-from ppldelta.reporting.units import COLUMNS, UNITS, Unit
+from ppldelta.reporting.units import COLUMNS, UNITS, Axes, Unit, spaced
 from ppldelta.wording import numbers
 
 Limits = tuple[float, float]
-"""Largest gain and largest loss that a plane shows."""
+"""A gain and a loss."""
 
 BELOW_ZERO = 0.03
 """Share of an axis that lies below 0, so that marks on the axes are whole."""
 
+ISO = "gain − loss"
+"""Name of the lines of equal gain − loss, of their values, and of the diagonal's words."""
 
-def limits(frame: pl.DataFrame, *, unit: Unit = "nats", regions: Sequence[Limits] = ()) -> Limits:
+_STEPS = 24  # pieces of a line that square roots bend
+
+
+def limits(frame: pl.DataFrame, *, unit: Unit = "nats", regions: Sequence[Limits] = ()) -> float:
     """How far the axes of a plane must reach to show all rows of `documents` or `models` with their intervals.
 
-    The shorter axis is at least half as long as the other, so that the diagonal stays readable. `regions` says how
-    far contours and the noise floor reach, which are to be whole as well.
+    `regions` says how far contours and the noise floor reach, which are to be whole as well.
     """
-    reach = []
-    for i, column in enumerate(COLUMNS[unit]):
-        names = [name for name in (column, f"{column}_high") if name in frame.columns]
-        values = [value for name in names for value in frame[name] if numbers.known(value)]
-        values += [region[i] for region in regions if numbers.known(region[i])]
-        reach.append(max(values, default=0.0))
-    longest = max(reach) or 1.0
-    return max(reach[0], longest / 2) * 1.09, max(reach[1], longest / 2) * 1.09
+    names = [f"{column}{end}" for column in COLUMNS[unit] for end in ("", "_high")]
+    columns = [frame[name] for name in names if name in frame.columns]
+    largest = [each.filter(each.is_finite()).max() for each in columns if each.dtype.is_float()]
+    values = [value for value in largest if isinstance(value, float)]
+    values += [value for region in regions for value in region if numbers.known(value)]
+    return (max(values, default=0.0) or 1.0) * 1.09
 
 
-def empty(reach: Limits, unit: Unit, points: Sequence[tuple[float, float]], *, judged: bool = True) -> go.Figure:
+def empty(
+    reach: float,
+    unit: Unit,
+    points: Sequence[tuple[float, float]],
+    *,
+    axes: Axes = "linear",
+    judged: bool = True,
+) -> go.Figure:
     """A plane to draw on: axes that say where better and worse are, the half below the diagonal tinted.
 
     Args:
-        reach: ends of the axes.
+        reach: end of both axes.
         unit: nats per token, or bits per byte.
         points: gain and loss of the marks to come, which the diagonal's name keeps clear of.
+        axes: how they are spaced.
         judged: False where all marks are of quants, for which no half of the plane is the better one.
     """
-    x_end, y_end = reach
-    corner = min(reach)
-    far = 9 * max(reach)  # beyond what is shown, for those who zoom out
-    named = labels.along_diagonal(points, reach) * corner
+    end = spaced(reach, axes)
+    far = 9 * end  # beyond what is shown, for those who zoom out
+    at = [(spaced(x, axes), spaced(y, axes)) for x, y in points]
+    named = labels.along_diagonal(at, (end, end)) * end
     figure = go.Figure(layout=dict(template=template()))
+    ticks = _root_ticks(reach) if axes == "root" else {}
+    shared = dict(range=[-BELOW_ZERO * end, end], constrain="domain", **ticks)
     figure.update_xaxes(
-        title=dict(text=f"<b>gain →</b> predicts better, {UNITS[unit]}"), range=[-BELOW_ZERO * x_end, x_end]
+        title=dict(text=f"<b>gain →</b> predicts better, {UNITS[unit]}"), constraintoward="left", **shared
     )
     figure.update_yaxes(  # the title is turned, so that its arrow points up
-        title=dict(text=f"<b>loss →</b> predicts worse, {UNITS[unit]}"), range=[-BELOW_ZERO * y_end, y_end]
+        title=dict(text=f"<b>loss →</b> predicts worse, {UNITS[unit]}"),
+        scaleanchor="x",
+        scaleratio=1,
+        constraintoward="bottom",
+        **shared,
     )
     if judged:
         add_better_half(figure, 0, far, "best ↘")
     else:
         add_diagonal(figure, 0, far)
     figure.add_annotation(
+        name=ISO,
         x=named,
         y=named,
         text="gain = loss",
         showarrow=False,
         yshift=9,
-        textangle=-math.degrees(math.atan2(x_end, y_end)),
+        xshift=-5,
+        textangle=-45,
         font=dict(color=LIGHT["muted"], size=11),
     )
     return figure
+
+
+def _root_ticks(reach: float) -> dict[str, object]:
+    """Ticks at 0 and at 1, 2 and 5 times powers of ten, as many as have room below `reach`; for zooms, also above."""
+    power = math.floor(math.log10(reach))
+    values = [part * 10.0**each for each in range(power + 2, power - 5, -1) for part in (5, 2, 1)]
+    shown: list[float] = []
+    for value in values:
+        last = math.sqrt(shown[-1] / reach) if shown else math.inf
+        here = math.sqrt(value / reach)
+        if min(last - here, here) > 0.075:
+            shown.append(value)
+    shown = [0.0, *reversed(shown)]
+    return dict(tickvals=[math.sqrt(value) for value in shown], ticktext=[f"{value:.9g}" for value in shown])
 
 
 def add_better_half(figure: go.Figure, near: float, far: float, words: str) -> None:
@@ -103,30 +140,32 @@ def add_better_half(figure: go.Figure, near: float, far: float, words: str) -> N
     )
 
 
-def add_noise_floor(figure: go.Figure, floor: Limits | None) -> None:
+def add_noise_floor(figure: go.Figure, floor: Limits | None, axes: Axes = "linear") -> None:
     """Adds the region in which nothing can be told from the reference, from 0 to the noise floor's gain and loss, with
     its name at the end of a pointer: the region may be too small to hold it.
 
     Args:
         figure: a plane to draw on.
         floor: gain and loss in the plane's unit; None draws nothing.
+        axes: of the plane.
     """
     if floor is None or not all(map(numbers.known, floor)):
         return
+    gain, loss = (spaced(value, axes) for value in floor)
     figure.add_shape(
         type="rect",
         name="noise floor",
         x0=0,
         y0=0,
-        x1=floor[0],
-        y1=floor[1],
+        x1=gain,
+        y1=loss,
         fillcolor=LIGHT["noise"],
         line=dict(color=LIGHT["muted"], width=1, dash="2px,2px"),
         layer="below",
     )
     figure.add_annotation(
-        x=floor[0] / 2,
-        y=floor[1],
+        x=gain / 2,
+        y=loss,
         text="noise floor",
         showarrow=True,
         arrowhead=0,
@@ -158,29 +197,29 @@ def decimal_ticks(low: float, high: float, span: float) -> list[float]:
     return [part * 10.0**power for power in range(math.floor(low), math.ceil(high) + 1) for part in parts]
 
 
-def add_iso_lines(figure: go.Figure, reach: Limits) -> None:
+def add_iso_lines(figure: go.Figure, reach: float, axes: Axes = "linear") -> None:
     """Adds thin lines of equal gain − loss, with their values outside the plot, where each line leaves it."""
-    x_end, y_end = reach
-    step = _nice(max(reach) / 3.5)
+    step = _nice(reach / 3.5)
     digits = max(0, -math.floor(math.log10(step) + 1e-9))
-    for k in range(-math.floor(y_end / step), math.floor(x_end / step) + 1):
+    for k in range(-math.floor(reach / step), math.floor(reach / step) + 1):
         net = k * step
-        start, end = max(0.0, net), min(x_end, y_end + net)
-        if k == 0 or end - start < (0.12 if net > 0 else 0.26) * x_end:
+        start, end = max(0.0, net), min(reach, reach + net)
+        if k == 0 or end - start < (0.12 if net > 0 else 0.26) * reach:
             continue
-        figure.add_shape(
-            type="line",
-            x0=start,
-            y0=start - net,
-            x1=end,
-            y1=end - net,
-            line=dict(color=LIGHT["iso"], width=1),
-            layer="below",
-        )
-        right = x_end <= y_end + net
+        along = [start + (end - start) * (i / _STEPS) ** 2 for i in range(_STEPS + 1)]  # denser where roots bend it
+        at = [(spaced(x, axes), spaced(max(x - net, 0.0), axes)) for x in along]
+        x, y = at[-1]
+        line = dict(color=LIGHT["iso"], width=1)
+        if axes == "linear":
+            figure.add_shape(name=ISO, type="line", x0=at[0][0], y0=at[0][1], x1=x, y1=y, line=line, layer="below")
+        else:
+            path = "L".join(f"{each[0]:.6g},{each[1]:.6g}" for each in at)
+            figure.add_shape(name=ISO, type="path", path=f"M{path}", line=line, layer="below")
+        right = net > 0  # else it leaves through the upper edge
         figure.add_annotation(
-            x=end,
-            y=end - net,
+            name=ISO,
+            x=x,
+            y=y,
             text=numbers.signed(net, digits),
             showarrow=False,
             xanchor="left" if right else "center",

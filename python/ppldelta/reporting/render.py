@@ -22,17 +22,27 @@ from markupsafe import Markup
 from ppldelta.analysis.spans import LONGEST
 from ppldelta.analysis.steps import size_steps
 from ppldelta.family import Family, ModelFacts
-from ppldelta.reporting import captions, labels, quants, sentences, tables, theme
+from ppldelta.reporting import captions, labels, plane, quants, sentences, tables, theme
 from ppldelta.reporting import kinds as kinds_of_tokens
 from ppldelta.reporting import odds as of_prompts
 from ppldelta.reporting.blocks import Json, encode
 from ppldelta.reporting.catalogue import FIGURES, SHARED, AllFamilies, Section
 from ppldelta.reporting.family_figures import FamilyFigures
-from ppldelta.reporting.marks import MOST_SVG
+from ppldelta.reporting.marks import OPACITIES, SHORT, SIZES
 from ppldelta.reporting.page_figures import Plot, for_scripts, place_figures
 from ppldelta.reporting.payload import Payload
 from ppldelta.reporting.rows import Row, text
-from ppldelta.reporting.units import SHORT_UNITS, UNIT_HELP, WEIGHTING_HELP, WEIGHTINGS, Choice, Unit, unit_of
+from ppldelta.reporting.units import (
+    AXES,
+    AXES_HELP,
+    SHORT_UNITS,
+    UNIT_HELP,
+    WEIGHTING_HELP,
+    WEIGHTINGS,
+    Choice,
+    Unit,
+    unit_of,
+)
 from ppldelta.wording import numbers, rules
 
 SCRIPTS = (
@@ -149,11 +159,13 @@ def render_report(
         "symbols": [[made.style.symbols[category] for category in made.categories] for made in makers],
         "figures": for_scripts(),
         "bits": bits,
-        "choice": {"unit": unit, "weighting": Choice().weighting},
+        "choice": {"unit": unit, "axes": Choice().axes, "weighting": Choice().weighting},
         "units": {unit: text for unit, text in SHORT_UNITS.items()},
         "columns": tables.HELP,
         "interval": sentences.INTERVAL.replace("\N{NO-BREAK SPACE}", " "),
         "look": theme.for_scripts(),
+        "iso": plane.ISO,
+        "marks": {"sizes": SIZES, "opacities": OPACITIES, "short": SHORT},
         "sources": {
             **{str(i): f"{captions.source(made)}; ppldelta {version}" for i, made in enumerate(makers)},
             SHARED.name: f"each against its own reference; ppldelta {version}",
@@ -180,6 +192,7 @@ def render_report(
             (each, text.replace("token", "byte" if bits else "token"), WEIGHTING_HELP[each])
             for each, text in WEIGHTINGS.items()
         ],
+        axes=[(each, text, AXES_HELP[each]) for each, text in AXES.items()],
         interval=sentences.INTERVAL,
         longest_passage=LONGEST,
         summary=tables.summary(
@@ -205,7 +218,7 @@ def render_report(
         theme=theme,
         css=Markup(resource("report.css")),
         scripts=[Markup(text) for text in scripts],
-        policy=policy(scripts, folder=folder, webgl=any(made.documents.height > MOST_SVG for made in makers)),
+        policy=policy(scripts, folder=folder),
         index=script_json(json.dumps(index, ensure_ascii=False)),
         blocks={} if folder else {name: Markup(text) for name, text in blocks.items()},
         folder=folder,
@@ -262,13 +275,12 @@ def script_json(text: str) -> Markup:
     return Markup(text)
 
 
-def policy(scripts: Sequence[str], *, folder: bool, webgl: bool) -> str:
+def policy(scripts: Sequence[str], *, folder: bool) -> str:
     """What a page may load and run: these scripts, and with `folder` the data files beside it."""
     hashes = " ".join(
         f"'sha256-{base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()}'" for text in scripts
     )
     beside = " 'self' file:" if folder else ""  # the data files; a page opened from disk has no origin to be 'self'
-    beside += " 'unsafe-eval'" if webgl else ""  # plotly's WebGL layer (regl) compiles its drawing commands
     return (  # plotly sets style attributes and exports pictures by way of data: and blob: addresses
         f"default-src 'none'; script-src {hashes}{beside}; style-src 'unsafe-inline'; img-src data: blob:; "
         "base-uri 'none'; form-action 'none'"

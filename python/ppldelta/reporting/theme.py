@@ -63,7 +63,7 @@ SURPRISAL_SHADES = (0.25, 0.5, 1, 2, 4, 7, 10)
 KLD_SHADES = (0.005, 0.02, 0.06, 0.2, 0.6, 1.5, 4)
 """Nats of KL divergence at which each shade begins."""
 
-SQUARE = 0.94
+SQUARE = 0.98
 """Height of a plane by its width in the page."""
 
 ROW = 36

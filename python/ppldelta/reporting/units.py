@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Literal
@@ -44,10 +45,26 @@ def unit_of(families: Iterable[Family]) -> Unit:
     return "bpb" if any(family.align == "bytes" for family in families) else "nats"
 
 
+Axes = Literal["linear", "root"]
+"""How the axes of a plane are spaced. By square roots, small values lie apart, large ones fit, and 0 is still there."""
+
+AXES: dict[Axes, str] = {"linear": "linear", "root": "√"}
+AXES_HELP: dict[Axes, str] = {
+    "linear": "Equal distances on a plane are equal differences",
+    "root": "Square roots: models near the reference lie apart, and far ones fit the same plane",
+}
+
+
+def spaced(value: float, axes: Axes) -> float:
+    """Where a gain or loss lies on the axis of a plane."""
+    return math.sqrt(value) if axes == "root" and value > 0 else value
+
+
 @dataclass(frozen=True)
 class Choice:
     """What the reader of a page has chosen; by default what a page begins with. Category None stands for all."""
 
     unit: Unit = "nats"
+    axes: Axes = "linear"
     weighting: Weighting = "tokens"
     category: str | None = None

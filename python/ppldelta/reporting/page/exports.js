@@ -45,7 +45,7 @@ ppldelta.exports = (() => {
     const named = new Map();
     for (const trace of figure.data) {
       const model = trace.meta?.model;
-      if (model === undefined || trace.visible === false || trace.meta.selected || trace.type === "contour") continue;
+      if (model === undefined || trace.visible === false || trace.meta.selected || trace.meta.contour) continue;
       const color = [trace.marker?.color, trace.line?.color].flat().find((each) => typeof each === "string");
       if (color && !named.has(trace.name)) named.set(trace.name, color);
     }

@@ -5,9 +5,54 @@
 
   const { state, plots, format, index } = ppldelta;
   const tip = document.getElementById("tip");
-  const webgl = (() => { try { return Boolean(document.createElement("canvas").getContext("webgl")); } catch { return false; } })();
-  const MOST_WITHOUT_WEBGL = 6000; // marks that a browser without it draws of each figure
-  const drawnMarks = new WeakMap(); // canvas → for each trace, the document number of each mark
+  const { sizes: [LEAST, USUAL, MOST], opacities: [FAINT, PLAIN], short: SHORT } = index.marks;
+  const MOST_MARKS = 2000; // marks beyond which hexagons say where documents are
+  const ACROSS = 40; // hexagons across a plane
+  const STEPS = [1, 0.8, 0.6, 0.5, 0.4, 0.3, 0.25, 0.2, 0.15, 0.12]; // how far a plane zooms in, between powers of ten
+  const drawnMarks = new WeakMap(); // canvas → for each trace, the document number of each mark; of a hexagon, several
+
+  const medians = new WeakMap(); // block → scored tokens of its median document
+  function median(block) {
+    if (!medians.has(block)) medians.set(block, [...block.n_scored[0]].filter((n) => n > 0).sort((a, b) => a - b)[block.n >> 1] || 1);
+    return medians.get(block);
+  }
+
+  /** Puts documents into hexagons: each has the colour of the model with most of them, and an area by their number. */
+  function hexagons(figure, canvas, found) {
+    const log = (axis) => figure.layout[axis].type === "log";
+    const [lx, ly] = [log("xaxis"), log("yaxis")];
+    const [x0, x1] = figure.layout.xaxis.range, [y0, y1] = figure.layout.yaxis.range;
+    const wide = (x1 - x0) / ACROSS;
+    const high = (y1 - y0) / ACROSS * 0.866 * (canvas.clientWidth || 1) / (canvas.clientHeight || 1); // rows, as regular as the figure is
+    const cells = new Map();
+    for (const { trace, marks, x, y } of found) {
+      for (let n = 0; n < marks.length; n++) {
+        const u = ((lx ? Math.log10(x[n]) : x[n]) - x0) / wide, v = ((ly ? Math.log10(y[n]) : y[n]) - y0) / high;
+        // the nearest of two lattices of rectangles, the second between the places of the first
+        const [i, j] = [Math.round(u), 2 * Math.round(v / 2)], [k, l] = [Math.floor(u) + 0.5, 2 * Math.floor(v / 2) + 1];
+        const first = (u - i) ** 2 + 0.75 * (v - j) ** 2 <= (u - k) ** 2 + 0.75 * (v - l) ** 2;
+        const [p, q] = first ? [i, j] : [k, l];
+        const key = `${p},${q}`;
+        if (!cells.has(key)) cells.set(key, { p, q, n: 0, of: new Map() });
+        const cell = cells.get(key);
+        cell.n++;
+        if (!cell.of.has(trace)) cell.of.set(trace, []);
+        cell.of.get(trace).push(marks[n]);
+      }
+    }
+    const most = Math.max(...[...cells.values()].map((cell) => cell.n));
+    const pixels = 0.82 * (canvas.clientWidth || 440) / ACROSS * 1.1;
+    const made = new Map(found.map(({ trace }) => [trace, { x: [], y: [], marks: [], size: [] }]));
+    for (const cell of cells.values()) {
+      const [trace] = [...cell.of].reduce((a, b) => (b[1].length > a[1].length ? b : a));
+      const into = made.get(trace);
+      const x = x0 + cell.p * wide, y = y0 + cell.q * high;
+      into.x.push(lx ? 10 ** x : x); into.y.push(ly ? 10 ** y : y);
+      into.size.push(Math.max(3, pixels * Math.sqrt(cell.n / most)));
+      into.marks.push([...cell.of.values()].flat());
+    }
+    return made;
+  }
 
   /** Draws every document that passes the filters where `place` says: a function (block, document, model) → [x, y]. */
   const fillMarks = (place) => (figure, canvas) => {
@@ -18,35 +63,93 @@
     const selected = state.selection?.family === family ? state.selection.documents : null;
     const symbols = index.symbols[family];
     const numbers = [];
-    const step = webgl ? 1 : Math.max(1, Math.ceil(block.n * block.gain.length / MOST_WITHOUT_WEBGL));
+    const usual = median(block);
+    const found = [];
     figure.data.forEach((trace, i) => {
-      if (trace.type === "contour") trace.visible = trace.visible && only === null; // contours are those of all documents
       if (trace.meta?.marks !== "documents") return;
-      if (!webgl) trace.type = "scatter";
       const m = state.modelNumber(family, trace.meta.model);
-      const marks = [], x = [], y = [], symbol = [], chosen = [];
+      const marks = [], x = [], y = [];
       for (let k = 0; k < block.n && trace.visible; k++) {
-        if (k % step && !selected?.has(k)) continue;
         if (only !== null && block.category[k] !== only) continue;
         const [a, b] = place(block, k, m);
         if (!Number.isFinite(a) || !Number.isFinite(b)) continue;
-        if (selected?.has(k)) chosen.push(marks.length);
-        marks.push(k); x.push(a); y.push(b); symbol.push(symbols[block.category[k]]);
+        marks.push(k); x.push(a); y.push(b);
       }
-      Object.assign(trace, { x, y });
-      trace.marker.symbol = symbol;
-      trace.selectedpoints = selected ? chosen : null;
-      numbers[i] = marks;
+      found.push({ trace, i, m, marks, x, y });
     });
+    const total = found.reduce((sum, { marks }) => sum + marks.length, 0);
+    const dense = total > MOST_MARKS ? hexagons(figure, canvas, found) : null;
+    for (const { trace, i, m, marks, x, y } of found) {
+      const into = dense?.get(trace) ?? { x: [], y: [], marks: [], size: [] };
+      const symbol = into.marks.map(() => "hexagon2"), opacity = into.marks.map(() => PLAIN), chosen = [];
+      marks.forEach((k, n) => { // above hexagons only what is selected
+        if (dense && !(selected?.size <= MOST_MARKS && selected.has(k))) return;
+        if (selected?.has(k)) chosen.push(into.marks.length);
+        const scored = block.n_scored[m][k];
+        into.marks.push(k); into.x.push(x[n]); into.y.push(y[n]); symbol.push(symbols[block.category[k]]);
+        into.size.push(Math.min(Math.max(USUAL * Math.sqrt(scored / usual), LEAST), MOST));
+        opacity.push(scored < SHORT ? FAINT : PLAIN);
+      });
+      Object.assign(trace, { x: into.x, y: into.y });
+      Object.assign(trace.marker, { symbol, size: into.size, opacity });
+      trace.selectedpoints = selected ? chosen : null;
+      numbers[i] = into.marks;
+    }
     figure.layout.selectionrevision = state.selectionDrawn;
     drawnMarks.set(canvas, numbers);
+    canvas.dataset.dense = String(dense !== null);
     const caption = canvas.parentNode.querySelector("figcaption");
-    if (step > 1 && !caption.querySelector(".quiet")) {
-      caption.append(format.element("span", { class: "quiet" }, ` (this browser has no WebGL: one document in ${step} is drawn)`));
+    caption.querySelector(".quiet")?.remove();
+    if (dense) caption.append(format.element("span", { class: "quiet" }, " · hexagons: where documents lie, the larger the more; click one to select them"));
+  };
+
+  /** Has a plane reach as far as the models that are shown, with the lines of equal difference that go with it. */
+  ppldelta.zoom = (figure) => {
+    const { layout, data } = figure;
+    if (layout.yaxis?.scaleanchor !== "x" || !layout.xaxis?.range || !data.some((trace) => trace.visible === false)) return;
+    let far = 0;
+    for (const trace of data) {
+      if (trace.meta?.model === undefined || trace.visible === false) continue;
+      for (const axis of ["x", "y"]) {
+        const beyond = trace[`error_${axis}`]?.array;
+        (trace[axis] ?? []).forEach((value, i) => { if (value + (beyond?.[i] ?? 0) > far) far = value + (beyond?.[i] ?? 0); });
+      }
+    }
+    if (!(far > 0)) return;
+    const root = state.axes === "root";
+    const wanted = (1.05 * far / layout.xaxis.range[1]) ** (root ? 2 : 1);
+    let part = 1; // of the values that the plane shows
+    for (let power = 1; power > 1e-6; power /= 10) for (const step of STEPS) if (step * power >= wanted && step * power < part) part = step * power;
+    const near = root ? Math.sqrt(part) : part; // of the axis
+    for (const axis of ["xaxis", "yaxis"]) layout[axis].range = layout[axis].range.map((end) => end * near);
+    const named = (each) => each.name === index.iso;
+    for (const shape of (layout.shapes ?? []).filter(named)) {
+      for (const end of ["x0", "x1", "y0", "y1"]) if (end in shape) shape[end] *= near;
+      if (shape.path) shape.path = shape.path.replace(/-?[\d.]+(?:e-?\d+)?/g, (value) => String(Number(value) * near));
+    }
+    for (const note of (layout.annotations ?? []).filter(named)) {
+      note.x *= near; note.y *= near;
+      const value = Number(note.text.replace("\u2212", "-"));
+      if (Number.isFinite(value)) note.text = format.signed(value * part, format.decimals(value * part) - 1);
+    }
+    if (root) { // ticks were chosen for the whole plane
+      const most = 10 ** Math.floor(Math.log10(layout.xaxis.range[1] ** 2));
+      let last = layout.xaxis.range[1] * 1.2;
+      const kept = [];
+      for (let power = most; power > most * 1e-6; power /= 10) {
+        for (const value of [5, 2, 1].map((digit) => digit * power)) {
+          const at = Math.sqrt(value) / layout.xaxis.range[1];
+          if (at <= 1 && last - at > 0.075 && at > 0.075) { kept.push(value); last = at; }
+        }
+      }
+      for (const axis of ["xaxis", "yaxis"]) Object.assign(layout[axis], { tickvals: [0, ...kept.map(Math.sqrt)], ticktext: ["0", ...kept.map((value) => String(Number(value.toPrecision(3))))] });
     }
   };
 
   const digits = (value) => format.fixed(value, format.decimals(value));
+
+  /** Where a gain or loss lies on the axis of a plane; `units.spaced`. */
+  const spaced = (value) => (state.axes === "root" ? Math.sqrt(value) : value);
 
   function fillSelection(figure, canvas) { // a ring for what the selected documents alone say
     const family = Number(canvas.dataset.family);
@@ -65,7 +168,7 @@
       }
       if (!weight) continue;
       figure.data.push({
-        x: [trace.x[0], gain / weight], y: [trace.y[0], loss / weight], type: "scatter", mode: "lines+markers",
+        x: [trace.x[0], spaced(gain / weight)], y: [trace.y[0], spaced(loss / weight)], type: "scatter", mode: "lines+markers",
         meta: { model: trace.meta.model, selected: true }, visible: trace.visible, showlegend: false, cliponaxis: false,
         line: { color: trace.marker.color, width: 1, dash: "dot" },
         marker: { color: [trace.marker.color, plots.color("surface")], size: [0.1, trace.marker.size], line: { color: trace.marker.color, width: 2 } },
@@ -93,6 +196,11 @@
     ppldelta.placeTip(event.clientX, event.clientY);
   }
 
+  function showNumber(event, n) { // of a hexagon
+    tip.replaceChildren(format.element("b", {}, `${format.count(n)} mark${n === 1 ? "" : "s"} here`), format.element("span", { class: "quiet" }, "click to select their documents"));
+    ppldelta.placeTip(event.clientX, event.clientY);
+  }
+
   const readable = (family, k) => index.families[family].token_documents.includes(k);
 
   ppldelta.placeTip = (x, y) => {
@@ -115,19 +223,21 @@
     const marked = (point) => drawnMarks.get(canvas)?.[point.curveNumber]?.[point.pointIndex ?? point.pointNumber];
     canvas.on("plotly_hover", ({ points: [point], event }) => {
       const k = marked(point);
-      if (k !== undefined) showTip(event, family, k, state.modelNumber(family, point.data.meta.model));
+      if (Array.isArray(k)) showNumber(event, k.length);
+      else if (k !== undefined) showTip(event, family, k, state.modelNumber(family, point.data.meta.model));
     });
     canvas.on("plotly_unhover", ppldelta.hideTip);
     canvas.on("plotly_click", ({ points: [point] }) => {
       const k = marked(point);
       if (k === undefined) return;
       ppldelta.hideTip();
-      select(family, new Set([k]));
+      select(family, new Set([k].flat()));
+      if (Array.isArray(k)) return;
       if (readable(family, k)) ppldelta.openDocument(family, k, { model: state.modelNumber(family, point.data.meta.model), scroll: true });
     });
     canvas.on("plotly_selected", (event) => {
       if (!event?.points) return;
-      select(family, new Set(event.points.map(marked).filter((k) => k !== undefined)));
+      select(family, new Set(event.points.flatMap((point) => marked(point) ?? []).filter((k) => k !== undefined)));
     });
     canvas.on("plotly_deselect", () => select(family, null));
   });
@@ -135,7 +245,7 @@
   document.getElementById("deselect").addEventListener("click", () => select(0, null));
   document.addEventListener("scroll", ppldelta.hideTip, { capture: true, passive: true });
 
-  plots.fill("deltas", fillMarks((block, k, m) => state.deltas(block, k, m)));
+  plots.fill("deltas", fillMarks((block, k, m) => state.deltas(block, k, m).map(spaced)));
   plots.fill("perplexities", fillMarks(state.perplexities));
   plots.fill("divergences", fillMarks((block, k, m) => {
     const { kld } = state.divergence(block, k, m);

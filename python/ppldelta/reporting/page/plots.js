@@ -51,7 +51,7 @@ ppldelta.plots = (() => {
 
   function keyOf(canvas) {
     const category = state.category === null ? "" : `=${state.category}`;
-    return canvas.dataset.figure.replace("{unit}", state.unit).replace("{weighting}", state.weighting).replace("{category}", () => category);
+    return canvas.dataset.figure.replace("{unit}", state.unit).replace("{axes}", state.axes).replace("{weighting}", state.weighting).replace("{category}", () => category);
   }
 
   function figureOf(canvas) {
@@ -67,7 +67,6 @@ ppldelta.plots = (() => {
     }
     figure.layout.template = recolored(made.template);
     figure.layout.showlegend = false; // the page has one legend for all figures of a family
-    figure.layout.uirevision = `${key}${state.onPaper}`; // a zoom stays while the same axes are drawn again
     const wide = (figure.layout.height ?? 0) > 0;
     const width = state.onPaper ? (wide ? PAPER : PAPER / 2) - 40 : canvas.clientWidth;
     if (state.onPaper) Object.assign(figure.layout, { width, height: figure.layout.height ?? width * square });
@@ -90,6 +89,9 @@ ppldelta.plots = (() => {
       if (note.name !== undefined) note.visible = !state.isHidden(Number(family), state.modelNumber(Number(family), note.name));
     }
     fillers.get(described(canvas).filling)?.(figure, canvas);
+    ppldelta.zoom(figure);
+    // a zoom by hand stays while the same axes are drawn again
+    figure.layout.uirevision = `${state.unit}${state.axes}${state.onPaper}${figure.layout.xaxis?.range}`;
     return figure;
   }
 

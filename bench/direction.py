@@ -4,8 +4,8 @@
     python bench/direction.py --quick     # on the demo's models, in under a minute
 
 Every model answers the items of `direction_items` (`ppldelta.loglikelihood`); `ppldelta.score` with `kld` measures each
-item's context, the right answer after it, and documents of the demo of which no item is made. What was evaluated stays
-in FOLDER's store; tables, frames and figure go to FOLDER.
+item's context with the right answer behind it, a row of JSONL, and documents of the demo of which no item is made.
+What was evaluated stays in FOLDER's store; tables, frames and figure go to FOLDER.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ import json
 import tempfile
 from pathlib import Path
 
+import numpy as np
 import polars as pl
 
 import direction_figure
@@ -22,6 +23,7 @@ import direction_items
 import direction_numbers
 import ppldelta
 from direction_items import Item, Rest
+from package import require
 from ppldelta import demo
 
 N_HELD_OUT = 128
@@ -48,32 +50,47 @@ def answers(model: str, items: list[Item], store: Path) -> pl.DataFrame:
     ).with_columns(found.frame["logp"], found.frame["token_logp"])
 
 
-def divergences(ref: str, cmp: dict[str, str], items: list[Item], rest: Rest, store: Path) -> dict[str, pl.DataFrame]:
-    """Token records with KL divergence of contexts, right answers (their documents are named by item) and the rest."""
+def divergences(
+    ref: str, cmp: dict[str, str], items: list[Item], n_answer: list[int], rest: Rest, store: Path
+) -> dict[str, pl.DataFrame]:
+    """Token records with KL divergence: of contexts and right answers, whose documents are item numbers, and the rest.
+
+    Args:
+        n_answer: tokens of each right answer.
+    """
+    settings = {"windows": "every", "max_windows": 1, "kld": True, "store": store}
+    columns = [pl.col("model", "document").cast(pl.String), *map(pl.col, ("pos", "logp_cmp", "delta", "kld"))]
     with tempfile.TemporaryDirectory() as folder:
-        files = {}
-        for part in ("context", "answer"):
-            rows = [
-                {"id": str(i), "text": item.context}
-                if part == "context"
-                else {"id": str(i), "prompt": item.context, "completion": item.choices[item.right]}
-                for i, item in enumerate(items)
-            ]
-            files[part] = Path(folder) / f"{part}.jsonl"
-            files[part].write_text("".join(json.dumps(row) + "\n" for row in rows), "utf-8")
-        found = {}
-        for part, corpus, n_ctx in (
-            ("answer", files["answer"], 512),
-            ("context", files["context"], 512),
-            ("rest", rest.documents, N_HELD_OUT),
-        ):
-            result = ppldelta.score(
-                corpus, ref, cmp, windows="every", n_ctx=n_ctx, max_windows=1, kld=True, store=store
-            )
-            found[part] = result.tokens.select(
-                pl.col("model", "document").cast(pl.String), "pos", "logp_ref", "logp_cmp", "delta", "kld"
-            )
-    return found
+        rows = [
+            {"id": str(i), "text": item.context + item.choices[item.right], "category": item.task}
+            for i, item in enumerate(items)
+        ]
+        table = Path(folder) / "items.jsonl"
+        table.write_text("".join(json.dumps(row) + "\n" for row in rows), "utf-8")
+        both = ppldelta.score(table, ref, cmp, n_ctx=512, **settings).tokens.select(columns)
+    other = ppldelta.score(rest.documents, ref, cmp, n_ctx=N_HELD_OUT, **settings).tokens.select(columns)
+    answer = pl.DataFrame({"document": list(map(str, range(len(items)))), "n_answer": n_answer})
+    from_end = pl.col("pos").max().over("document").cast(pl.Int64) - pl.col("pos").cast(pl.Int64)
+    both = both.join(answer, on="document", maintain_order="left").with_columns(
+        (from_end < pl.col("n_answer")).alias("is_answer")
+    )
+    return {"context": both.filter(~pl.col("is_answer")), "answer": both.filter("is_answer"), "rest": other}
+
+
+def agree(items: list[Item], of_cmp: dict[str, pl.DataFrame], scored: pl.DataFrame) -> None:
+    """Ends the study if the two ways to the right answers' log-probabilities differ by more than rounding does."""
+    right = pl.DataFrame({"item": range(len(items)), "choice": [item.right for item in items]})
+    for label, frame in of_cmp.items():
+        one = right.join(frame, on=["item", "choice"], how="left", maintain_order="left")["logp"].to_numpy()
+        sums = (
+            scored.filter(pl.col("model") == label)
+            .group_by(pl.col("document").cast(pl.Int64))
+            .agg(pl.col("logp_cmp").cast(pl.Float64).sum())
+        )
+        other = sums.sort("document")["logp_cmp"].to_numpy()
+        worst = float(np.abs(one - other).max())
+        print(f"{label}: both ways to a right answer differ by at most {worst:.4f} nats")
+        require(worst < 0.5, f"{label}: `loglikelihood` and `score` differ by {worst:.3f} nats")
 
 
 def main() -> None:
@@ -96,7 +113,10 @@ def main() -> None:
     store = arguments.work / "store.sqlite"
     of_ref = answers(arguments.reference, items, store)
     of_cmp = {label: answers(model, items, store) for label, model in cmp.items()}
-    tokens = divergences(arguments.reference, cmp, items, rest, store)
+    n_answer = of_ref["token_logp"].list.len().to_list()
+    n_right = [n_answer[i * len(item.choices) + item.right] for i, item in enumerate(items)]
+    tokens = divergences(arguments.reference, cmp, items, n_right, rest, store)
+    agree(items, of_cmp, tokens["answer"])
     for part, frame in tokens.items():
         frame.write_parquet(arguments.work / f"{part}.parquet")
     rows = direction_numbers.items_frame(items, of_ref, of_cmp, tokens)

@@ -18,7 +18,14 @@ def figure_of(models: pl.DataFrame, found: Found) -> go.Figure:
         "AUC: does the item flip?",
         "AUC: if it flips, won rather than lost?",
     )
-    figure = make_subplots(1, 3, subplot_titles=titles, column_widths=[0.36, 0.32, 0.32], horizontal_spacing=0.04)
+    figure = make_subplots(
+        1,
+        4,
+        specs=[[{}, None, {}, {}]],  # the second column has the names of the third
+        subplot_titles=titles,
+        column_widths=[0.28, 0.2, 0.26, 0.26],
+        horizontal_spacing=0.02,
+    )
     for sign, name, color in ((1, "won", "gain"), (-1, "lost", "loss")):
         for kind, symbol in (("quants", "circle"), ("finetunes", "diamond")):
             some = models.filter(pl.col("model").map_elements(kind_of, pl.String) == kind)
@@ -36,8 +43,8 @@ def figure_of(models: pl.DataFrame, found: Found) -> go.Figure:
                 col=1,
             )
     names = list(PREDICTORS)[::-1]
-    labels = [f"{PREDICTORS[name][1].replace(chr(92), '')} · {PREDICTORS[name][0]}" for name in names]
-    for column, question in ((2, "flips"), (3, "direction")):
+    labels = [f"<b>{PREDICTORS[name][0]}</b>: {PREDICTORS[name][1]}".replace("\\|", "|") for name in names]
+    for column, question in ((3, "flips"), (4, "direction")):
         for kind, role, symbol, shift in (("quants", 0, "circle", 0.15), ("finetunes", 1, "diamond", -0.15)):
             values = [found.get((kind, name, question, False), (np.nan,) * 3) for name in names]
             figure.add_scatter(
@@ -54,7 +61,7 @@ def figure_of(models: pl.DataFrame, found: Found) -> go.Figure:
                 mode="markers",
                 marker=dict(color=theme.MODEL_COLORS[role][0], symbol=symbol, size=8),
                 name=kind,
-                showlegend=column == 2,
+                showlegend=column == 3,
                 legend="legend2",
                 row=1,
                 col=column,
@@ -64,13 +71,13 @@ def figure_of(models: pl.DataFrame, found: Found) -> go.Figure:
         figure.update_yaxes(
             tickvals=np.arange(len(names)),
             ticktext=labels,
-            showticklabels=column == 2,
+            showticklabels=column == 3,
             range=[-0.6, len(names) - 0.4],
             row=1,
             col=column,
         )
     figure.update_xaxes(type="log", title_text="nats per token, logarithmic", row=1, col=1)
-    figure.update_yaxes(title_text="items, lost downwards", row=1, col=1)
+    figure.update_yaxes(title_text="items: won upwards, lost downwards", row=1, col=1)
     figure.add_hline(y=0, line=dict(color=theme.LIGHT["muted"], width=1), row=1, col=1)
     figure.update_layout(
         template=theme.template(),
@@ -78,7 +85,7 @@ def figure_of(models: pl.DataFrame, found: Found) -> go.Figure:
         height=520,
         margin=dict(t=40, b=80, l=60, r=24),
         legend=dict(orientation="h", x=0, y=-0.2, yanchor="top"),
-        legend2=dict(orientation="h", x=0.7, y=-0.2, yanchor="top"),
+        legend2=dict(orientation="h", x=0.5, y=-0.2, yanchor="top"),
     )
     figure.update_annotations(font=dict(size=13, color=theme.LIGHT["ink"]))
     return figure

@@ -63,10 +63,16 @@ def make(seed: int = 0, n_endings: int = 80, n_sums: int = 80, n_order: int = 80
     rng.shuffle(pairs)
     items += [_sum(a, b, rng) for a, b in pairs[:n_sums]]
     items += _order(n_order, rng)
+    asked = [item.context + item.choices[item.right] for item in items if item.task == "reference"]
     others = sorted(path for path in CORPUS.glob("[a-z]*/*.*") if path.name not in mine)
     return items, Rest(
         pairs[n_sums:],
-        [passage for name in sorted(topics) if not _of_items(name) for passage in _passages(topics[name])],
+        [
+            passage
+            for name in sorted(topics)
+            for passage in ([] if _of_items(name) else _passages(topics[name]))
+            if not any(sentence in passage for sentence in asked)  # some topics repeat others
+        ],
         {path.relative_to(CORPUS).as_posix(): path.read_text("utf-8") for path in others},
     )
 

@@ -21,7 +21,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 
 import direction_items
 
-RANK, ALPHA, RATE, BATCH = 8, 16.0, 4e-4, 16
+RANK, ALPHA, RATE, BATCH = 8, 16.0, 1e-3, 8
 MATRICES = {
     "self_attn.v_proj": "attn_v",
     "self_attn.o_proj": "attn_output",
@@ -95,13 +95,17 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("model", type=Path)
     parser.add_argument("folder", type=Path)
-    parser.add_argument("--steps", type=int, default=60)
+    parser.add_argument("--steps", type=int, default=40)
+    parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--only", choices=("sums", "reference"))
     arguments = parser.parse_args()
+    torch.set_num_threads(arguments.threads)
     arguments.folder.mkdir(parents=True, exist_ok=True)
     _, rest = direction_items.make()
     sums = [f"{direction_items.SUMS}{a} + {b} = {a + b}" for a, b in rest.sums]
-    train(arguments.model, sums, arguments.steps, 48, arguments.folder / "sums.gguf")
-    train(arguments.model, rest.passages, arguments.steps, 64, arguments.folder / "reference.gguf")
+    for name, texts, n_tokens in (("sums", sums, 48), ("reference", rest.passages, 64)):
+        if arguments.only in (None, name):
+            train(arguments.model, texts, arguments.steps, n_tokens, arguments.folder / f"{name}.gguf")
 
 
 if __name__ == "__main__":

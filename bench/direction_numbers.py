@@ -2,8 +2,8 @@
 
 AUC: the probability that of two items under one comparison the one that flips has the larger value (ties count half);
 pairs of all comparisons of a kind are put together. Intervals are percentiles of resamples of items, the same for all
-comparisons. *Equally close* counts only pairs of one fifth of |margin|, the log-probability of the right answer less that of the
-best wrong one under the reference (for `lost` and `won`, fifths of the items that can flip that way).
+comparisons. *Equally close* counts only pairs of one fifth of |margin|, the log-probability of the right answer less
+that of the best wrong one under the reference (for `lost` and `won`, fifths of the items that can flip that way).
 """
 
 from __future__ import annotations
@@ -15,18 +15,18 @@ from numpy.typing import NDArray
 from direction_items import Item
 
 PREDICTORS = {  # column: (what it is measured on, how it is called)
-    "closeness": ("reference alone", "−\\|margin\\| of the reference"),
+    "closeness": ("reference alone", "−\\|margin\\|"),
     "kld_context": ("context", "KL divergence"),
     "loss_context": ("context", "loss"),
     "gain_context": ("context", "gain"),
     "delta_context": ("context", "gain − loss"),
-    "kld_place": ("place of the answer", "KL divergence where the answer begins"),
+    "kld_place": ("answer's first place", "KL divergence"),
     "damage_choices": ("all four choices", "gain + loss"),
     "kld_answer": ("right answer", "KL divergence"),
     "loss_answer": ("right answer", "loss"),
     "gain_answer": ("right answer", "gain"),
     "delta_answer": ("right answer", "gain − loss"),
-    "margin_change": ("by construction", "change of right − best wrong"),
+    "margin_change": ("by construction", "right − best wrong, change"),
 }
 QUESTIONS = {  # which items are asked for among which
     "flips": "any flip, of all items",

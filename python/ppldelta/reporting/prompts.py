@@ -11,7 +11,6 @@ import polars as pl
 from ppldelta.contrasts import PREFERRED
 from ppldelta.reporting import labels, plane
 from ppldelta.reporting.hover import literal
-from ppldelta.reporting.marks import MOST_SVG
 from ppldelta.reporting.rows import Row, number, text
 from ppldelta.reporting.theme import LIGHT, Style, template
 from ppldelta.wording import numbers
@@ -80,11 +79,10 @@ def odds_plane(odds: pl.DataFrame, *, style: Style | None = None) -> go.Figure:
         add(**{axis: 0.0}, line=dict(color=LIGHT["muted"], width=1), layer="below")
     _add_corners(figure, known, quadrants(label, against), style)
     written = dict(zip(known["prompt"].unique(maintain_order=True), _written(known), strict=True))
-    kind = go.Scattergl if known.height > MOST_SVG else go.Scatter
     for (model,), rows in known.partition_by("model", maintain_order=True, as_dict=True).items():
         color = style.colors[str(model)]
         figure.add_trace(
-            kind(
+            go.Scatter(
                 x=rows["odds_ref"].to_list(),
                 y=rows["odds_cmp"].to_list(),
                 mode="markers",

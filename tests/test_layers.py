@@ -45,7 +45,7 @@ INSIDE: dict[str, tuple[str, ...]] = {
     ),
     "reporting": (
         *("blocks", "budget", "distinct", "family", "folder", "labels", "rows"),
-        *("units", "theme", "hover", "sentences", "floor", "quants", "overview", "tables"),
+        *("units", "theme", "hover", "sentences", "floor", "quants", "overview", "tables", "odds", "as_text"),
         *("passages", "listed_totals", "alternatives", "payload_divergence", "payload", "lines"),
         *(
             "marks",

@@ -45,9 +45,9 @@ INSIDE: dict[str, tuple[str, ...]] = {
     ),
     "reporting": (
         *("blocks", "budget", "distinct", "family", "folder", "labels", "rows"),
-        *("units", "theme", "hover", "sentences", "floor", "quants", "overview", "tables"),
+        *("units", "theme", "hover", "sentences", "floor", "quants", "overview", "tables", "odds", "as_text"),
         *("passages", "kinds", "listed_totals", "alternatives", "payload_divergence", "payload", "lines"),
-        *("marks", "plane", "prompts", "odds", "as_text", "convergence", "ratios", "figures", "sizes"),
+        *("marks", "plane", "prompts", "convergence", "ratios", "figures", "sizes"),
         *("divergence", "family_figures", "captions"),
         *("catalogue", "gallery", "page_figures", "render", "looks", "look_page"),
     ),

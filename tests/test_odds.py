@@ -16,7 +16,8 @@ from ppldelta import demo, schema
 from ppldelta.analysis.odds import log_odds, odds_of_models
 from ppldelta.contrasts import contrast
 from ppldelta.reporting import odds as of_prompts
-from ppldelta.reporting.prompts import odds_plane, shown
+from ppldelta.reporting.odds import shown
+from ppldelta.reporting.prompts import odds_plane
 from ppldelta.run.groups import incomplete
 from ppldelta.text.document import Document
 

@@ -1,21 +1,55 @@
-"""What log-odds of prompts say of each model: a sentence, a line for the terminal, and the table of prompts."""
+"""What log-odds of prompts say of each model: sentences, lines for a terminal, a table; how a prompt is written.
+
+Nothing here imports plotly, which a terminal does not need.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+import re
+from collections.abc import Callable, Mapping, Sequence
 
 import polars as pl
 
 from ppldelta.contrasts import PREFERRED
-from ppldelta.reporting.prompts import quadrants, shown
+from ppldelta.reporting.hover import literal
 from ppldelta.reporting.rows import Row, ends, number, text, whole
 from ppldelta.reporting.sentences import INTERVAL, Piece
 from ppldelta.reporting.tables import Cell, Column, Table
 from ppldelta.wording import numbers
 from ppldelta.wording.names import LONGEST_NAME, counted, shown_name
 
+LONGEST = 240
+"""Characters of a prompt that are shown."""
+
 MOST_ROWS = 500
 """Rows of the table of prompts, which are in the page as they are."""
+
+
+def quadrants(label: str, against: str) -> dict[tuple[bool, bool], str]:
+    """What it means that `label` is the more probable one: under the reference, and under the comparison."""
+    if (label, against) == PREFERRED:
+        names = ("complies in both", "refuses now", "complies now", "refuses in both")
+    else:
+        one, other = literal(label, 24), literal(against, 24)
+        names = (f"{one} in both", f"{other} now", f"{one} now", f"{other} in both")
+    return dict(zip(((True, True), (True, False), (False, True), (False, False)), names, strict=True))
+
+
+def shown(prompts: Sequence[str | None]) -> list[str]:
+    """Prompts without what a chat template puts around all of them, shortened in their middle.
+
+    What all begin or end with is left out, as far as it ends or begins with a line break or a bracket of some kind, as
+    the marks of templates do.
+    """
+    known = list(dict.fromkeys(each for each in prompts if each is not None))
+    head = tail = 0
+    if len(known) > 1:
+        begin = _common(known)
+        end = _common([each[::-1] for each in known])[::-1]
+        head = max((found.end() for found in re.finditer(r"[\n>\]}]\s*", begin)), default=0)
+        mark = re.search(r"\s*[\n<\[{]", end)
+        tail = len(end) - mark.start() if mark else 0
+    return ["" if each is None else _cropped(each[head : len(each) - tail].strip()) for each in prompts]
 
 
 def finding(row: Row) -> list[Piece]:
@@ -153,3 +187,16 @@ def _parts(row: Row, name: str) -> list[Piece]:
 def _sortable(row: Row, name: str) -> float | None:
     value = number(row, name)
     return value if numbers.known(value) else None
+
+
+def _common(names: Sequence[str]) -> str:
+    """What all begin with."""
+    first, last = min(names), max(names)  # what these two share, all between them share
+    n = next((i for i, (a, b) in enumerate(zip(first, last, strict=False)) if a != b), min(len(first), len(last)))
+    return first[:n]
+
+
+def _cropped(prompt: str) -> str:
+    if len(prompt) <= LONGEST:
+        return prompt
+    return f"{prompt[: LONGEST // 2]} … {prompt[-LONGEST // 2 :]}"

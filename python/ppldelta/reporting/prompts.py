@@ -1,9 +1,6 @@
-"""Prompts: the plane of their log-odds, and how a prompt is written for people."""
+"""The plane of prompts: their log-odds under the reference and under each model."""
 
 from __future__ import annotations
-
-import re
-from collections.abc import Sequence
 
 import plotly.graph_objects as go
 import polars as pl
@@ -11,12 +8,10 @@ import polars as pl
 from ppldelta.contrasts import PREFERRED
 from ppldelta.reporting import labels, plane
 from ppldelta.reporting.hover import literal
+from ppldelta.reporting.odds import quadrants, shown
 from ppldelta.reporting.rows import Row, number, text
 from ppldelta.reporting.theme import LIGHT, Style, template
 from ppldelta.wording import numbers
-
-LONGEST = 240
-"""Characters of a prompt that are shown."""
 
 _COUNTED = 6
 """Models whose prompts are counted in the corners of the plane; those of more would cover it."""
@@ -26,33 +21,6 @@ _HEIGHT = 560
 
 _LINE = 15
 """Pixels of a line in a corner."""
-
-
-def quadrants(label: str, against: str) -> dict[tuple[bool, bool], str]:
-    """What it means that `label` is the more probable one: under the reference, and under the comparison."""
-    if (label, against) == PREFERRED:
-        names = ("complies in both", "refuses now", "complies now", "refuses in both")
-    else:
-        one, other = literal(label, 24), literal(against, 24)
-        names = (f"{one} in both", f"{other} now", f"{one} now", f"{other} in both")
-    return dict(zip(((True, True), (True, False), (False, True), (False, False)), names, strict=True))
-
-
-def shown(prompts: Sequence[str | None]) -> list[str]:
-    """Prompts without what a chat template puts around all of them, shortened in their middle.
-
-    What all begin or end with is left out, as far as it ends or begins with a line break or a bracket of some kind, as
-    the marks of templates do.
-    """
-    known = list(dict.fromkeys(each for each in prompts if each is not None))
-    head = tail = 0
-    if len(known) > 1:
-        begin = _common(known)
-        end = _common([each[::-1] for each in known])[::-1]
-        head = max((found.end() for found in re.finditer(r"[\n>\]}]\s*", begin)), default=0)
-        mark = re.search(r"\s*[\n<\[{]", end)
-        tail = len(end) - mark.start() if mark else 0
-    return ["" if each is None else _cropped(each[head : len(each) - tail].strip()) for each in prompts]
 
 
 def odds_plane(odds: pl.DataFrame, *, style: Style | None = None) -> go.Figure:
@@ -158,16 +126,3 @@ def _hover(row: Row, prompt: str) -> str:
         ends = (numbers.fixed(number(row, f"logp_{role}_{which}"), digits) for which in ("ref", "cmp"))
         lines.append(f"ln P({literal(text(row, role), 24)}) {' → '.join(ends)}")
     return "<br>".join(lines)
-
-
-def _common(names: Sequence[str]) -> str:
-    """What all begin with."""
-    first, last = min(names), max(names)  # what these two share, all between them share
-    n = next((i for i, (a, b) in enumerate(zip(first, last, strict=False)) if a != b), min(len(first), len(last)))
-    return first[:n]
-
-
-def _cropped(prompt: str) -> str:
-    if len(prompt) <= LONGEST:
-        return prompt
-    return f"{prompt[: LONGEST // 2]} … {prompt[-LONGEST // 2 :]}"

@@ -2,10 +2,9 @@
 (() => {
   "use strict";
 
-  const { state, plots, index } = ppldelta;
+  const { state, index } = ppldelta;
 
   document.addEventListener("firstdraw", ({ target: canvas }) => {
-    if (!canvas.dataset.figure.startsWith("odds/")) return;
     const family = Number(canvas.dataset.family);
     canvas.on("plotly_click", ({ points: [point] }) => {
       if (point.data.meta?.marks !== "prompts") return;

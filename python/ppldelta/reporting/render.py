@@ -44,6 +44,7 @@ SCRIPTS = (
     "rows.js",
     "details.js",
     "opened.js",
+    "preview.js",
     "text.js",
     "minimap.js",
     "reader.js",

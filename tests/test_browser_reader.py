@@ -15,6 +15,7 @@ from ppldelta.result import Result
 
 MADE = synthetic.make(n_documents=9, n_models=3, n_tokens=400)
 NAMES = MADE["documents"]["document"].unique(maintain_order=True).to_list()
+CENTRE = "document.getElementById('f0-documents').scrollIntoView({ behavior: 'instant', block: 'center' })"
 PIECES = dict(MADE["pieces"].select("token", "piece").iter_rows())
 
 
@@ -94,9 +95,9 @@ def test_plane_and_reader_share_a_screen_where_there_is_room(browser: Any, repor
     plane, text, detail = (page.locator(each).bounding_box() for each in ("#f0-documents", "#text", "#detail"))
     if width >= 1200:
         assert plane["x"] + plane["width"] < text["x"] and plane["y"] < text["y"] + text["height"]
-        page.evaluate("document.getElementById('f0-documents').scrollIntoView({ behavior: 'instant', block: 'center' })")
+        page.evaluate(CENTRE)
         plane, text = (page.locator(each).bounding_box() for each in ("#f0-documents", "#text"))
-        assert 0 <= text["y"] and text["y"] + text["height"] <= 900 and 0 <= plane["y"] <= 600
+        assert text["y"] >= 0 and text["y"] + text["height"] <= 900 and 0 <= plane["y"] <= 600
     else:
         assert plane["y"] + plane["height"] <= text["y"]
     assert (detail["x"] >= text["x"] + text["width"]) == (width in (1440,))
@@ -132,7 +133,8 @@ def test_the_minimap_shows_heat_and_scrolls(page: Any) -> None:
     open_document(page, 3)
     page.wait_for_timeout(200)
     colored = """() => {
-      const map = document.getElementById("minimap"), all = map.getContext("2d").getImageData(0, 0, map.width, map.height).data;
+      const map = document.getElementById("minimap");
+      const all = map.getContext("2d").getImageData(0, 0, map.width, map.height).data;
       let n = 0;
       for (let i = 0; i < all.length; i += 4) if (all[i + 3] && (Math.abs(all[i] - all[i + 1]) > 20)) n++;
       return n;
@@ -141,12 +143,14 @@ def test_the_minimap_shows_heat_and_scrolls(page: Any) -> None:
     assert page.evaluate("document.getElementById('text').scrollTop") == 0
     box = page.locator("#minimap").bounding_box()
     page.mouse.click(box["x"] + 8, box["y"] + box["height"] - 4)
-    page.wait_for_function("() => { const t = document.getElementById('text'); return t.scrollTop + t.clientHeight >= t.scrollHeight - 4; }")  # fmt: skip
+    page.wait_for_function(
+        "() => { const t = document.getElementById('text'); return t.scrollTop + t.clientHeight > t.scrollHeight - 4; }"
+    )
 
 
 def test_strips_show_each_model_that_is_not_hidden(page: Any) -> None:
     records = open_document(page, 3, 1)
-    layers = "(pos) => { const u = document.querySelector('#text .at'); return u.style.backgroundImage.split('linear-gradient').length - 1; }"
+    layers = "document.querySelector('#text .at').style.backgroundImage.split('linear-gradient').length - 1"
     best = records.sort("delta", descending=True).row(0, named=True)
     page.evaluate("(pos) => ppldelta.openDocument(0, 3, { model: 1, token: pos })", best["pos"])
     page.wait_for_function("() => document.querySelector('#text .at') !== null")
@@ -162,7 +166,7 @@ def test_strips_show_each_model_that_is_not_hidden(page: Any) -> None:
 
 
 def test_pointing_at_a_mark_previews_its_hottest_passage(page: Any) -> None:
-    page.evaluate("document.getElementById('f0-documents').scrollIntoView({ behavior: 'instant', block: 'center' })")
+    page.evaluate(CENTRE)
     page.wait_for_function("() => document.getElementById('f0-documents').data !== undefined")
     page.locator("#f0-documents .scatterlayer .points path").nth(2).hover(force=True)
     page.locator("#tip .quote").wait_for()
@@ -193,6 +197,7 @@ def test_spans_have_strips_too(browser: Any, tmp_path: Path) -> None:
     made = synthetic.with_spans(MADE)
     page, trouble = open_page(browser, Result(**made).report(tmp_path / "report.html"))
     page.locator("[data-set=strips][data-value=on]").click()
-    assert page.evaluate("[...document.querySelectorAll('#text span')].some((e) => e.style.backgroundImage.includes('--gain'))")  # fmt: skip
+    images = page.locator("#text span").evaluate_all("(all) => all.map((each) => each.style.backgroundImage)")
+    assert any("--gain" in each for each in images)
     assert trouble == []
     page.context.close()

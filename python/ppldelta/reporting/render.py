@@ -46,6 +46,7 @@ SCRIPTS = (
     "opened.js",
     "preview.js",
     "text.js",
+    "strips.js",
     "minimap.js",
     "reader.js",
     "passages.js",

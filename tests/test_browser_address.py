@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -14,7 +15,6 @@ from ppldelta.result import Result
 
 MADE = synthetic.make(n_documents=12, n_models=3, n_tokens=160)
 NAMES = MADE["documents"]["document"].unique(maintain_order=True).to_list()
-OTHER = synthetic.make(n_documents=6, n_models=2, n_tokens=100, family="other.Q8_0", seed=5)
 
 VIEW = """() => [
   ppldelta.state.unit, ppldelta.state.weighting, ppldelta.state.category, [...ppldelta.state.hidden].sort(),
@@ -86,15 +86,20 @@ def test_a_copied_link_opens_the_same_view(browser: Any, page: Any, report: Path
 
 
 def test_back_undoes_one_step_after_the_other_and_stays_in_the_page(page: Any) -> None:
-    steps = [lambda: press(page, "unit", "bpb"), lambda: page.locator("#category").select_option("=code"),
-             lambda: page.locator(".focus").first.select_option("0.2"), lambda: press(page, "shade", "cmp"),
-             lambda: page.locator("[data-jump=gain]").click(), lambda: page.locator("#documents-table a").last.click()]  # fmt: skip
+    steps = [
+        lambda: press(page, "unit", "bpb"),
+        lambda: page.locator("#category").select_option("=code"),
+        lambda: page.locator(".focus").first.select_option("0.2"),
+        lambda: press(page, "shade", "cmp"),
+        lambda: page.locator("[data-jump=gain]").click(),
+        lambda: page.locator("#documents-table a").last.click(),
+    ]
     views = [page.evaluate(VIEW)]
     for step in steps:
         step()
         settled(page)
         views.append(page.evaluate(VIEW))
-    assert all(a != b for a, b in zip(views, views[1:], strict=False))
+    assert all(a != b for a, b in itertools.pairwise(views))
     length = page.evaluate("window.history.length")
     for before in reversed(views[:-1]):
         page.evaluate("window.history.back()")

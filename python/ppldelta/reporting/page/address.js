@@ -10,7 +10,7 @@ ppldelta.address = (() => {
 
   const whole = (text) => (/^\d+$/.test(text ?? "") ? Number(text) : NaN);
   const offered = (name, value) => document.querySelector(`[data-set="${name}"][data-value="${CSS.escape(value)}"]`) !== null;
-  const choice = (name) => ({ write: () => state[name], read: (text) => ({ [name]: offered(name, text) ? text : usual[name] }) });
+  const choice = (name) => ({ write: () => state[name] ?? "", read: (text) => ({ [name]: offered(name, text) ? text : usual[name] }) });
   const isModel = (family, model) => index.families[family]?.models[model] !== undefined;
 
   /** Parts of the address by name: a function that writes one from the state ("" for none), and one that reads it. */
@@ -53,6 +53,7 @@ ppldelta.address = (() => {
       },
     },
   };
+  for (const { dataset } of document.querySelectorAll("[data-set]")) PARTS[dataset.set] ??= choice(dataset.set); // further switches
   const NAMES = Object.keys(PARTS);
   const written = () => Object.fromEntries(NAMES.map((name) => [name, PARTS[name].write()]));
 

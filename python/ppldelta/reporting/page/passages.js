@@ -36,10 +36,10 @@
       element("td", { class: "number" }, count(each.n)), element("td", { class: "number" }, signed(each.sum, 2)),
       element("td", { class: "number" }, signed(each.sum / each.n, 3)), element("td", { class: "number" }, fixed(each.gain, 2)), element("td", { class: "number" }, fixed(each.loss, 2)),
     ];
-    const head = [row, "count", "Σ delta", "mean", "Σ gain", "Σ loss"];
+    const head = [[row], ["count"], ["Σ delta", "nats"], ["mean", "nats"], ["Σ gain", "nats"], ["Σ loss", "nats"]];
     document.getElementById(place).replaceChildren(entries.length
       ? element("table", {}, element("caption", { class: "hidden" }, title),
-        element("thead", {}, element("tr", {}, ...head.map((text, i) => element("th", { scope: "col", class: i ? "number" : null }, text)))),
+        element("thead", {}, element("tr", {}, ...head.map(([text, unit], i) => element("th", { scope: "col", class: i ? "number" : null }, text, unit ? element("small", {}, ` ${unit}`) : null)))),
         element("tbody", {}, ...entries.map((each) => element("tr", {}, ...cells(each)))))
       : element("p", { class: "quiet none" }, "none"));
   }
@@ -54,10 +54,17 @@
       return;
     }
     if (family !== state.focus.family || model !== state.focus.model) return;
+    const only = state.categoryNumber(family), { category } = state.loaded.get(family);
     for (const way of LISTS) {
-      const found = passages.passages[model]?.[way] ?? [];
-      document.getElementById(way).replaceChildren(...(found.length ? found.map((each) => passage(family, model, way, each)) : [element("li", { class: "quiet" }, "none")]));
+      const listed = passages.passages[model]?.[way] ?? [];
+      const found = only === null ? listed : listed.filter((each) => category[each.document] === only);
+      const left = listed.length - found.length;
+      document.getElementById(way).replaceChildren(
+        ...found.map((each) => passage(family, model, way, each)),
+        ...(left || !found.length ? [element("li", { class: "quiet" }, left ? `${found.length ? `${count(left)} more` : `All ${count(left)}`} of the list are in other categories.` : "none")] : []),
+      );
     }
+    for (const place of ["gained", "lost"]) document.getElementById(place).classList.toggle("of-all", only !== null);
     totals("gained", sums.totals[model]?.gained ?? [], "Tokens that gained most", rowsOf(family));
     totals("lost", sums.totals[model]?.lost ?? [], "Tokens that lost most", rowsOf(family));
   }
@@ -80,6 +87,6 @@
     }
   });
 
-  state.subscribe((what) => { if (what.has("focus")) show(); });
+  state.subscribe((what) => { if (what.has("focus") || what.has("category")) show(); });
   ppldelta.passages = { show, quote, again };
 })();

@@ -194,6 +194,7 @@
       element("span", { class: "quiet" }, `${count(block.n_scored[m][k])} ${index.bits ? "spans" : "scored tokens"}${readable(family, k) ? ", click to read" : ""}`),
     );
     ppldelta.placeTip(event.clientX, event.clientY);
+    if (readable(family, k)) ppldelta.preview(tip, { family, k, model: m, x: event.clientX, y: event.clientY });
   }
 
   function showNumber(event, n) { // of a hexagon

@@ -5,7 +5,7 @@
 
   const { state, plots, format, index } = ppldelta;
   const { element, fixed, signed, count, percent, decimals, significant, visible } = format;
-  const place = Object.fromEntries(["text", "strip", "detail", "scale", "document", "whitespace", "strips-key"].map((id) => [id, document.getElementById(id)]));
+  const place = Object.fromEntries(["text", "strip", "detail", "scale", "document", "whitespace"].map((id) => [id, document.getElementById(id)]));
   const { delta_shades: DELTA, surprisal_shades: SURPRISAL, kld_shades: KLD } = index.look; // nats where each shade begins
   const MOST_POINTS = 4000;
 
@@ -43,48 +43,21 @@
     return scored.length ? shadeOfValue(scored.reduce((total, i) => total + valueOf(i), 0)) : "context";
   }
 
-  const modelsShown = () => index.families[shown.family].models.map((_, m) => m).filter((m) => !state.isHidden(shown.family, m));
-
-  /** Layers for the background of a unit: under its line the delta of each model that is shown, the first one on top. */
-  function stripsOf(unit) {
-    if (state.strips !== "on") return null;
-    const { rowOf } = shown;
-    return modelsShown().map((m) => {
-      let sum = 0, any = false, before = -1;
-      for (let t = unit.first; t <= unit.last; t++) {
-        const i = rowOf(m)[t];
-        if (i >= 0 && i !== before) { sum += shown.deltas[m][i]; any = true; }
-        before = i;
-      }
-      const level = any ? DELTA.filter((begin) => Math.abs(sum) >= begin).length : 0;
-      return level ? `linear-gradient(color-mix(in srgb, var(--${sum > 0 ? "gain" : "loss"}) ${Math.min(100, index.look.shades[level - 1] + 15)}%, transparent) 0 0)` : "linear-gradient(transparent 0 0)";
-    }).join(", ");
-  }
-
   const written = (text) => (place.whitespace.checked ? text.replace(/\r?\n/g, "↵\n").replaceAll("\t", "⇥\t").replaceAll(" ", "·").replaceAll("\u00a0", "⍽") : text);
   const isScored = (unit) => { for (let t = unit.first; t <= unit.last; t++) if (shown.at[t] >= 0) return true; return false; };
-
-  function prepareStrips() {
-    const on = state.strips === "on", models = modelsShown();
-    place.text.classList.toggle("stripped", on);
-    place.text.style.setProperty("--strips", models.length);
-    place.text.style.setProperty("--strip-places", models.map((_, n) => `0 calc(100% - ${3 * (models.length - 1 - n)}px)`).join(", "));
-    place["strips-key"].hidden = !on;
-    place["strips-key"].replaceChildren("Under each line, from the top: ", ...models.map((m) => element("span", { class: `m${m % index.look.n_colors}` }, element("i"), index.families[shown.family].models[m])));
-  }
 
   function paint() {
     const block = state.loaded.get(shown.family), { names } = block;
     const because = ppldelta.text.codeBecause(names[shown.k], index.families[shown.family].categories[block.category[shown.k]] ?? "", shown.units);
     place.text.classList.toggle("code", Boolean(because));
     place.text.title = because ? `Set as code: ${because}` : "";
-    prepareStrips();
-    ppldelta.text.show(shown, { name: shadeOf, strips: stripsOf, written }, shown.complete ? isScored : () => true);
+    ppldelta.strips.prepare(shown);
+    ppldelta.text.show(shown, { name: shadeOf, strips: (unit) => ppldelta.strips.of(shown, unit), written }, shown.complete ? isScored : () => true);
     ppldelta.minimap.show(shown.units, shadeOf);
   }
 
   function repaint() {
-    prepareStrips();
+    ppldelta.strips.prepare(shown);
     ppldelta.text.repaint();
     ppldelta.minimap.forget();
   }
@@ -139,12 +112,7 @@
 
   const tell = (unit) => place.detail.replaceChildren(...describe(unit).flatMap((part, i) => (i ? [element("span", { class: "dot" }, " · "), part] : [part])));
 
-  function unitAt(t) {
-    let low = 0, high = shown.units.length - 1;
-    while (low < high) { const middle = (low + high) >> 1; if (shown.units[middle].last < t) low = middle + 1; else high = middle; }
-    const unit = shown.units[low];
-    return unit && unit.first <= t && t <= unit.last ? low : -1;
-  }
+  const unitAt = (t) => ppldelta.text.unitAt(shown.units, t);
   // in an older result only the scored tokens are known, so a token's place in the list is not its position
   const tokenAt = (pos) => (shown.complete ? pos : shown.positions.indexOf(pos));
   const positionOf = (t) => (shown.complete ? t : shown.positions[t]);

@@ -31,10 +31,13 @@
     COLUMNS.push(["KLD", "kld", of("kld"), significant], ["same top", "same_top", of("same"), (value) => (Number.isNaN(value) ? fixed(value) : `${fixed(100 * value, 1)}\u00a0%`)]);
   }
 
+  const IN_UNIT = ["gain", "loss", "delta"]; // those that follow the unit of the moment
+  const UNITS = { ...Object.fromEntries(IN_UNIT.map((name) => [name, index.units[state.unit]])), kld: "nats/token" };
   const head = element("tr", {}, ...COLUMNS.map(([title, name, , show], i) => element(
     "th", { scope: "col", class: show ? "number" : "name", "aria-sort": "none" },
-    element("button", { type: "button", title: index.columns[name], "data-column": i }, title),
+    element("button", { type: "button", title: index.columns[name], "data-column": i }, title, UNITS[name] === undefined ? null : element("small", { "data-unit-of": name }, UNITS[name])),
   )));
+  const nameUnits = () => { for (const each of head.querySelectorAll("[data-unit-of]")) if (IN_UNIT.includes(each.dataset.unitOf)) each.textContent = index.units[state.unit]; };
   const above = element("tr", { "aria-hidden": "true" }), below = element("tr", { "aria-hidden": "true" });
   const body = element("tbody", {});
   const table = element("table", { class: "virtual" }, element("thead", {}, head), body);
@@ -57,6 +60,7 @@
     });
     digits = decimals(rows.reduce((most, row) => { const { gain, loss } = state.numbers(...row); return Math.max(most, gain, loss); }, 0));
     drawn = "";
+    nameUnits();
     const [, , value, show] = COLUMNS[sorted.column];
     const keys = new Map(rows.map((row) => [row, value(...row)]));
     const compare = show
@@ -110,7 +114,7 @@
   let typing;
   find.addEventListener("input", () => { clearTimeout(typing); typing = setTimeout(collect, 120); });
   document.getElementById("documents-csv").addEventListener("click", () => {
-    const names = ["family", ...COLUMNS.map(([, name]) => (["gain", "loss", "delta"].includes(name) ? `${name} (${state.unit})` : name))];
+    const names = ["family", ...COLUMNS.map(([, name]) => (IN_UNIT.includes(name) ? `${name} (${state.unit})` : name))];
     format.saveCsv("documents.csv", [names, ...rows.map((row) => [index.families[row[0]].name, ...COLUMNS.map(([, , value]) => value(...row))])]);
   });
 

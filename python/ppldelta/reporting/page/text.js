@@ -130,6 +130,13 @@ ppldelta.text = (() => {
     return block?.element.children[u - block.first] ?? null;
   }
 
+  /** The number of the unit that holds a token; -1 if none does. */
+  function unitAt(units, t) {
+    let low = 0, high = units.length - 1;
+    while (low < high) { const middle = (low + high) >> 1; if (units[middle].last < t) low = middle + 1; else high = middle; }
+    return units[low] && units[low].first <= t && t <= units[low].last ? low : -1;
+  }
+
   /** Shades anew what is there. */
   function repaint() {
     for (const block of blocks) {
@@ -137,5 +144,5 @@ ppldelta.text = (() => {
     }
   }
 
-  return { show, mark, repaint, codeBecause, blocks: () => blocks.filter((block) => !block.folded?.hidden) };
+  return { show, mark, repaint, unitAt, codeBecause, blocks: () => blocks.filter((block) => !block.folded?.hidden) };
 })();

@@ -274,6 +274,14 @@ FIGURES: tuple[Description[FamilyFigures], ...] = (
         wide=True,
     ),
     Description(
+        "corpus_convergence",
+        "documents",
+        "How the numbers settle over the documents",
+        "Running ratio of perplexities of all models along the documents, with intervals",
+        lambda made, _: made.convergence(),
+        wide=True,
+    ),
+    Description(
         "small",
         "categories",
         "",  # the category's name

@@ -287,6 +287,14 @@ FIGURES: tuple[Description[FamilyFigures], ...] = (
         drawable=_has_odds,
     ),
     Description(
+        "corpus_convergence",
+        "documents",
+        "How the numbers settle over the documents",
+        "Running ratio of perplexities of all models along the documents, with intervals",
+        lambda made, _: made.convergence(),
+        wide=True,
+    ),
+    Description(
         "small",
         "categories",
         "",  # the category's name

@@ -1,4 +1,4 @@
-"""The figure of how a document's numbers settle, token by token."""
+"""The figures of how numbers settle: of a document token by token, and of the corpus document by document."""
 
 from __future__ import annotations
 
@@ -6,8 +6,14 @@ import plotly.graph_objects as go
 import polars as pl
 from plotly.subplots import make_subplots
 
-from ppldelta.reporting.theme import LIGHT, template
+from ppldelta.reporting import labels
+from ppldelta.reporting.hover import literal
+from ppldelta.reporting.rows import Row, number
+from ppldelta.reporting.theme import LIGHT, Style, template
+from ppldelta.wording import numbers
 
+_MOST_BANDS = 4  # models beyond which bands would hide lines
+_MOST_STRETCHES = 6
 _VALUES = ("delta_sum", "ppl_ratio", "bpb_difference")
 NO_CURVE = pl.DataFrame(schema={"pos": pl.UInt32(), **dict.fromkeys(_VALUES, pl.Float64())})
 """The curve of no document: the page fills in that of the document that is open."""
@@ -60,3 +66,98 @@ def convergence(curve: pl.DataFrame, *, bits: bool = False) -> go.Figure:
     figure.update_yaxes(title=dict(text="Σ delta, nats"), row=2, col=1)
     figure.update_xaxes(title=dict(text="position in the document, tokens"), row=2, col=1)
     return figure
+
+
+def corpus(curve: pl.DataFrame, *, bits: bool = False, style: Style | None = None) -> go.Figure:
+    """Running ratio of perplexities of all models along the documents, with intervals; above 1 a model is worse.
+
+    The areas between a model's line and 1 are tinted as gain and loss.
+
+    Args:
+        curve: `analysis.curves.running_documents`.
+        bits: whether the values are differences of bits per byte, around 0, and no ratios.
+        style: colours; by default in the order of the frame.
+    """
+    models = labels.unique(curve, "model")
+    style = style or Style.of(models, ())
+    even, what = (0.0, "bits per byte, model − reference") if bits else (1.0, "perplexity, model / reference")
+    figure = go.Figure(layout=dict(template=template(), height=380, hovermode="x unified"))
+    veil = "2e" if len(models) == 1 else "17"
+    for model in models:
+        rows = curve.filter(model=model)
+        x, values = rows["n_documents"].to_list(), rows["value"].to_list()
+        own = dict(x=x, mode="lines", legendgroup=model, name=literal(model))
+        quiet = dict(own, line=dict(width=0), hoverinfo="skip", showlegend=False)
+        for role, part, color in (
+            ("below", [min(value, even) for value in values], LIGHT["gain"]),
+            ("above", [max(value, even) for value in values], LIGHT["loss"]),
+        ):
+            for y, more in (([even] * len(x), {}), (part, dict(fill="tonexty", fillcolor=color + veil))):
+                figure.add_trace(go.Scatter(y=y, meta={"model": model, "curve": role}, **quiet, **more))
+        some = rows.filter(pl.col("low").is_not_null())
+        if len(models) <= _MOST_BANDS and some.height:
+            there = some["n_documents"].to_list()
+            for name, more in (("low", {}), ("high", dict(fill="tonexty", fillcolor=style.colors[model] + "22"))):
+                band = dict(quiet, x=there, y=some[name].to_list(), meta={"model": model, "curve": name})
+                figure.add_trace(go.Scatter(**band, **more))
+        figure.add_trace(
+            go.Scatter(
+                y=values,
+                line=dict(color=style.colors[model], width=2),
+                marker=dict(color=style.colors[model]),
+                meta={"model": model, "curve": "ratio"},
+                customdata=[_interval(row) for row in rows.iter_rows(named=True)],
+                hovertemplate="%{y:.3f}%{customdata}",
+                **own,
+            )
+        )
+    figure.add_hline(y=even, line=dict(color=LIGHT["ink"], width=1))
+    settled = curve.filter(pl.col("n_documents") >= pl.min_horizontal(5, pl.col("n_documents").max()))
+    known = [value for name in ("value", "low", "high") for value in settled[name] if value is not None]
+    low, high = min([even, *known]), max([even, *known])
+    room = 0.06 * (high - low) or 0.05
+    figure.update_xaxes(title=dict(text="documents read so far, in the corpus’s order"))
+    figure.update_yaxes(title=dict(text=what), range=[low - room, high + room])
+    for text, side in (("worse ↑", "bottom"), ("better ↓", "top")):
+        figure.add_annotation(
+            x=1,
+            y=even,
+            xref="x domain",
+            xanchor="right",
+            yanchor=side,
+            text=text,
+            showarrow=False,
+            font=dict(color=LIGHT["muted"], size=11),
+        )
+    _mark_categories(figure, curve.filter(model=models[0]) if models else curve)
+    return figure
+
+
+def _interval(row: Row) -> str:
+    low, high = number(row, "low"), number(row, "high")
+    return f" ({low:.3f} to {high:.3f})" if numbers.known(low) and numbers.known(high) else ""
+
+
+def _mark_categories(figure: go.Figure, rows: pl.DataFrame) -> None:
+    """Names the stretches of documents of one category, if there are few: at their borders curves bend."""
+    begins: list[tuple[float, str]] = []
+    last = 0.0
+    for row in rows.iter_rows(named=True):
+        if not begins or begins[-1][1] != row["category"]:
+            begins.append((last + 0.5 if begins else float(row["n_documents"]), row["category"]))
+        last = float(row["n_documents"])
+    if not 1 < len(begins) <= _MOST_STRETCHES:
+        return
+    figure.update_layout(margin=dict(t=28))
+    for x, category in begins:
+        figure.add_vline(x=x, line=dict(color=LIGHT["iso"], width=1), layer="below")
+        figure.add_annotation(
+            x=x,
+            y=1,
+            yref="y domain",
+            xanchor="left",
+            yanchor="bottom",
+            text=literal(labels.crop(category or "(none)")),
+            showarrow=False,
+            font=dict(color=LIGHT["muted"], size=11),
+        )

@@ -8,10 +8,11 @@ from collections.abc import Sequence
 import plotly.graph_objects as go
 import polars as pl
 
+from ppldelta.analysis.curves import running_documents
 from ppldelta.analysis.density import Density, density_grid
 from ppldelta.analysis.front import gain_loss_front, pareto_front, size_delta_front
 from ppldelta.family import Family
-from ppldelta.reporting import divergence, figures, labels, plane, prompts, ratios, sizes, theme
+from ppldelta.reporting import convergence, divergence, figures, labels, plane, prompts, ratios, sizes, theme
 from ppldelta.reporting.plane import Limits
 from ppldelta.reporting.sizes import Measure, Value
 from ppldelta.reporting.units import COLUMNS, Choice, Unit
@@ -125,6 +126,11 @@ class FamilyFigures:
     def perplexities(self) -> go.Figure:
         """Perplexity of the reference against that of the model for every document; or bits per byte of both."""
         return figures.perplexities(self.documents, filled=self.filled, bits=self.bits, style=self.style)
+
+    def convergence(self) -> go.Figure:
+        """How the numbers of all models settle along the documents."""
+        curve = running_documents(self.documents, bits=self.bits)
+        return convergence.corpus(curve, bits=self.bits, style=self.style)
 
     def mean_ratios(self) -> go.Figure:
         """Mean ratios of perplexities."""

@@ -62,6 +62,7 @@ def place(
     below_zero: float,
     width: float = 430,
     height: float = 430,
+    diagonal: bool = True,
 ) -> list[str | None]:
     """Picks a plotly `textposition` for each name, one after the other: the one in which it covers least.
 
@@ -75,6 +76,7 @@ def place(
         below_zero: share of `reach` by which each axis starts below 0.
         width: of the plotting area in pixels, as far as it is known.
         height: likewise.
+        diagonal: whether one is drawn, of which names keep clear.
     """
 
     def across(x: float) -> float:
@@ -83,7 +85,7 @@ def place(
     def up(y: float) -> float:
         return (y / reach[1] + below_zero) / (1 + below_zero) * height
 
-    steps = [i / 80 * min(reach) for i in range(81)]
+    steps = [i / 80 * min(reach) for i in range(81)] if diagonal else []
     obstacles = [(across(d) - 2, up(d) - 2, across(d) + 2, up(d) + 2) for d in steps]  # the diagonal
     for (x, y), (left, low, right, high) in zip(points, crosses, strict=True):
         obstacles.append((across(x) - 7, up(y) - 7, across(x) + 7, up(y) + 7))
@@ -91,10 +93,13 @@ def place(
         obstacles.append((across(x) - 2, up(low), across(x) + 2, up(high)))
 
     chosen: list[str | None] = []
+    written: list[Box] = []
     for (x, y), name in zip(points, names, strict=True):
         boxes = {where: box(across(x), up(y), len(name) * CHARACTER, where) for where in PLACES}
         costs = {
-            where: sum(overlap(each, other) for other in obstacles) + 3 * outside(each, (0.0, 0.0, width, height))
+            where: sum(overlap(each, other) for other in obstacles)
+            + 1e6 * any(overlap(each, other) > 0 for other in written)  # a name over a name can read neither
+            + 3 * outside(each, (0.0, 0.0, width, height))
             for where, each in boxes.items()
         }
         best = min(PLACES, key=costs.__getitem__)
@@ -103,6 +108,7 @@ def place(
             continue
         chosen.append(best)
         obstacles.append(boxes[best])
+        written.append(boxes[best])
     return chosen
 
 

@@ -56,7 +56,10 @@ def mean_ratios(models: pl.DataFrame, *, style: Style | None = None) -> go.Figur
         height=110 + len(categories) * max(44, 20 * len(names)),
         margin=dict(t=34),
     )
-    for text, anchor, shift in (("← predicts better", "right", -8), ("predicts worse →", "left", 8)):
+    for text, anchor, shift in (
+        ("◀ ratio where better, else 1", "right", -8),
+        ("ratio where worse, else 1 ▶", "left", 8),
+    ):
         figure.add_annotation(
             x=1,
             y=1,

@@ -54,6 +54,7 @@ SCRIPTS = (
     "plots.js",
     "exports.js",
     "planes.js",
+    "curves.js",
     "rows.js",
     "details.js",
     "opened.js",
@@ -158,6 +159,7 @@ def render_report(
     blocks = {name: encode(block) for name, block in (own | payload.blocks).items()}
     index: dict[str, Json] = {
         **payload.index,
+        "colors": [list(made.style.colors.values()) for made in makers],
         "symbols": [[made.style.symbols[category] for category in made.categories] for made in makers],
         "figures": for_scripts(),
         "bits": bits,

@@ -10,7 +10,7 @@ import polars as pl
 
 from ppldelta.family import ModelFacts
 from ppldelta.reporting import hover, labels, lines, marks
-from ppldelta.reporting.rows import number, text
+from ppldelta.reporting.rows import Row, ends, number, text
 from ppldelta.reporting.theme import LIGHT, Style, template
 from ppldelta.wording import numbers
 
@@ -55,32 +55,28 @@ def value_against_size(
         scale, title = 1e-6, "size of the tensors, MB"
     else:
         title = TITLES[measure]
-    figure = go.Figure(layout=dict(template=template()))
-    figure.update_xaxes(title=dict(text=title), rangemode="tozero" if value.startswith("delta") else "normal")
-    figure.update_yaxes(title=dict(text=_VALUES[value]))
-    figure.add_hline(y=0, line=dict(color=LIGHT["ink"], width=1), layer="below")
     placed = [
         (row, x * scale, y)
         for row in models.iter_rows(named=True)
         for x, y in [(number(row, measure), number(row, value))]
         if numbers.known(x) and numbers.known(y)
     ]
-    lines.add_front(figure, ((x, y, text(row, "model")) for row, x, y in placed), front, stepped=True)
     of_reference: dict[Measure, float | None] = {}
     if reference is not None:
         of_reference = {"size_bytes": reference.size_bytes, "bits_per_weight": reference.bits_per_weight}
     own = [value * scale for value in [of_reference.get(measure)] if value is not None and numbers.known(value)]
-    points = [*((x, y) for _, x, y in placed), *((at, 0.0) for at in own)]
-    largest = max((x for x, _ in points), default=1.0)
-    for at in own:
-        side = "left" if at > 0.5 * largest else "right"
-        figure.add_trace(
-            marks.reference(
-                at, says="%{x:.3~g}", label="reference", place=f"{'top' if value == 'delta' else 'bottom'} {side}"
-            )
-        )
+    points = [*((at, 0.0) for at in own), *((x, y) for _, x, y in placed)]
+    figure = go.Figure(layout=dict(template=template()))
+    figure.update_xaxes(title=dict(text=title), **_span([x for x, _ in points]))
+    figure.update_yaxes(title=dict(text=_VALUES[value]))
+    figure.add_hline(y=0, line=dict(color=LIGHT["ink"], width=1), layer="below")
+    lines.add_front(figure, ((x, y, text(row, "model")) for row, x, y in placed), front, stepped=True)
     names = labels.shorten([text(row, "model") for row, _, _ in placed])
-    for (row, x, y), name in zip(placed, names, strict=True):
+    places = _places(points, ["reference"] * len(own) + names, [row for row, _, _ in placed], value)
+    for at, where in zip(own, places, strict=False):
+        shown = "reference" if where else ""
+        figure.add_trace(marks.reference(at, says="%{x:.3~g}", label=shown, place=where or "top right"))
+    for (row, x, y), name, where in zip(placed, names, places[len(own) :], strict=True):
         model, color = text(row, "model"), style.colors[text(row, "model")]
         figure.add_trace(
             marks.model(
@@ -89,18 +85,44 @@ def value_against_size(
                 y,
                 color=color,
                 says=hover.size(row, value),
-                label=name,
-                place=_side(x, y, points),
+                label=name if where else "",
+                place=where or "top right",
                 whiskers_y=lines.whiskers(row, value, color),
             )
         )
     return figure
 
 
-def _side(x: float, y: float, points: Sequence[tuple[float, float]]) -> str:
-    """To the left of marks in the right half; above or below, away from the nearest mark of about that size."""
-    largest = max(each for each, _ in points) or 1.0
-    near = [other for at, other in points if abs(at - x) < 0.15 * largest and other != y]
-    nearest = min(near, key=lambda other: abs(other - y), default=None)
-    vertical = "top" if nearest is None or nearest < y else "bottom"
-    return f"{vertical} {'left' if x > 0.5 * largest else 'right'}"
+def _span(xs: Sequence[float]) -> dict[str, list[float]]:
+    """From 0 where sizes are far from each other; where all lie close, from a little below the least."""
+    if not xs:
+        return {}
+    low, high = min(xs), max(xs)
+    room = 0.1 * (high - low) or 0.1 * high
+    return dict(range=[low - room if low > 0.35 * high else 0, high + room])
+
+
+def _places(
+    points: Sequence[tuple[float, float]], names: Sequence[str], rows: Sequence[Row], value: str
+) -> list[str | None]:
+    """Where each name goes; None where it would cover another. Intervals of models count, the reference has none."""
+    if not points:
+        return []
+    spans = [ends(row, value) for row in rows]
+    whiskers = [(y, y) for _, y in points[: len(points) - len(rows)]]
+    whiskers += [
+        (low if numbers.known(low) else y, high if numbers.known(high) else y)
+        for (low, high), (_, y) in zip(spans, points[len(points) - len(rows) :], strict=True)
+    ]
+    left, right = _span([x for x, _ in points])["range"]
+    low, high = min(0.0, *(each for each, _ in whiskers)), max(0.0, *(each for _, each in whiskers))
+    wide, tall = (right - left) or 1.0, 1.1 * (high - low) or 1.0
+
+    def at(x: float, y: float) -> tuple[float, float]:
+        return (x - left) / wide, (y - low) / tall + 0.05
+
+    placed = [at(x, y) for x, y in points]
+    crosses = [
+        (at(x, a)[0], at(x, a)[1], at(x, b)[0], at(x, b)[1]) for (x, _), (a, b) in zip(points, whiskers, strict=True)
+    ]
+    return labels.place(placed, names, crosses, (1.0, 1.0), below_zero=0.0, diagonal=False)

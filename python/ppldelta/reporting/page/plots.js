@@ -153,5 +153,8 @@ ppldelta.plots = (() => {
     await catchUp();
   }
 
-  return { canvases, described, figureOf, draw, drawAgain, load, start, color, fill: (what, filler) => fillers.set(what, filler) };
+  /** A model's colour, light or dark as the page is now. */
+  const shade = (light) => (state.dark && !state.onPaper ? swap[light] : light);
+
+  return { shade, canvases, described, figureOf, draw, drawAgain, load, start, color, fill: (what, filler) => fillers.set(what, filler) };
 })();

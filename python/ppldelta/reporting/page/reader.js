@@ -184,6 +184,7 @@
     const [low, high] = [Math.min(even, ...settled), Math.max(even, ...settled)];
     figure.layout.yaxis.range = [low - 0.06 * (high - low || 1), high + 0.06 * (high - low || 1)];
     figure.layout.uirevision = `${shown.family}.${shown.k}.${shown.model}`;
+    ppldelta.addCurves(figure, shown, MOST_POINTS);
     if (shown.current !== undefined) {
       figure.layout.shapes = [...(figure.layout.shapes ?? []), {
         type: "line", x0: shown.current, x1: shown.current, xref: "x2", y0: 0, y1: 1, yref: "paper",

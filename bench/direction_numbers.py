@@ -8,6 +8,8 @@ that of the best wrong one under the reference (for `lost` and `won`, fifths of 
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 import polars as pl
 from numpy.typing import NDArray
@@ -199,7 +201,7 @@ def study(rows: pl.DataFrame, rest: pl.DataFrame, n_resamples: int) -> tuple[str
         "",
         "## Rank correlations",
         "",
-        *_correlations(models, cells(rows)),
+        *_correlations(models, rows),
     ]
     found: Found = {}
     rows = rows.with_columns(pl.col("model").map_elements(kind_of, pl.String).alias("kind"))
@@ -250,33 +252,65 @@ def _models_table(models: pl.DataFrame, rows: pl.DataFrame) -> list[str]:
     return _markdown(["", "KLD", "gain", "loss", "gain − loss", "won", "lost", "accuracy", *tasks], body)
 
 
-def _correlations(models: pl.DataFrame, by_task: pl.DataFrame) -> list[str]:
+def across_halves(rows: pl.DataFrame, names: Sequence[str], n_splits: int = 100) -> dict[tuple[str, str], float]:
+    """Rank correlations over comparisons and tasks: a measure on half of the items, flips on the other.
+
+    Returns:
+        By (measure, `flips` or `change`), the mean over random splits. `change` as a measure tells what is possible.
+    """
+    rng = np.random.default_rng(0)
+    sums: dict[tuple[str, str], list[float]] = {}
+    for _ in range(n_splits):
+        half = pl.DataFrame(
+            {"item": np.arange(rows["item"].max() + 1), "first": rng.random(rows["item"].max() + 1) < 0.5}
+        )
+        marked = rows.join(half, on="item")
+        one, other = cells(marked.filter("first")), cells(marked.filter(~pl.col("first")))
+        both = one.join(other.select("model", "task", "flips", "change"), on=["model", "task"], suffix="_other")
+        for name in names:
+            for what in ("flips", "change"):
+                sums.setdefault((name, what), []).append(spearman(both, name, f"{what}_other"))
+    return {key: float(np.nanmean(values)) for key, values in sums.items()}
+
+
+def _correlations(models: pl.DataFrame, rows: pl.DataFrame) -> list[str]:
     models = models.with_columns((pl.col("lost") + pl.col("won")).alias("flips"))
+    kinds = ("quants", "finetunes")
     body = []
     for scope, frame, names in (
         ("comparison", models, ("kld_rest", "loss_rest", "gain_rest", "delta_rest", *_MEANS)),
-        ("comparison and task", by_task, (*_MEANS, "kld_place")),
+        ("comparison and task", cells(rows), (*_MEANS, "kld_place")),
     ):
         for name in names:
-            cut = {
-                kind: frame.filter(pl.col("model").map_elements(kind_of, pl.String) == kind)
-                for kind in ("quants", "finetunes")
-            }
             row = [scope, name.replace("_", ", ")]
-            for some in cut.values():
+            for kind in kinds:
+                some = frame.filter(_kind() == kind)
                 row += [f"{spearman(some, name, b):+.2f}" if some.height > 3 else "" for b in ("flips", "change")]
             body.append(row)
-    return _markdown(
-        [
-            "one point is a",
-            "measure, on",
-            "quants: flips",
-            "change of accuracy",
-            "finetunes: flips",
-            "change of accuracy",
-        ],
-        body,
-    )
+    names = (*_MEANS, "kld_place", "flips", "change")
+    found = {
+        kind: across_halves(rows.filter(_kind() == kind), names)
+        for kind in kinds
+        if (rows.select(_kind() == kind)).to_series().any()
+    }
+    for name in names:
+        row = ["comparison and task, other half of the items", name.replace("_", ", ")]
+        for kind in kinds:
+            row += [f"{found[kind][name, b]:+.2f}" if kind in found else "" for b in ("flips", "change")]
+        body.append(row)
+    head = [
+        "one point is a",
+        "measure, on",
+        "quants: flips",
+        "change of accuracy",
+        "finetunes: flips",
+        "change of accuracy",
+    ]
+    return _markdown(head, body)
+
+
+def _kind() -> pl.Expr:
+    return pl.col("model").map_elements(kind_of, pl.String)
 
 
 _MEANS = ("kld_context", "delta_context", "kld_answer", "delta_answer")

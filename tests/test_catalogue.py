@@ -10,7 +10,7 @@ import pytest
 from ppldelta.reporting import theme
 from ppldelta.reporting.catalogue import FIGURES, SHARED, Description
 from ppldelta.reporting.page_figures import for_scripts
-from ppldelta.reporting.render import SCRIPTS
+from ppldelta.reporting.scripts import SCRIPTS
 from ppldelta.reporting.units import Choice
 
 CATEGORIES = ["code", "{unit}", ""]

@@ -1,4 +1,4 @@
-"""How numbers settle along the documents: the ends are the models' numbers, and intervals are as wide as they should."""
+"""How numbers settle along the documents: the ends are the models' numbers, and intervals as wide as they should be."""
 
 from __future__ import annotations
 

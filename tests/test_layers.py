@@ -49,7 +49,7 @@ INSIDE: dict[str, tuple[str, ...]] = {
         *("passages", "kinds", "listed_totals", "alternatives", "payload_divergence", "payload", "lines"),
         *("marks", "plane", "prompts", "convergence", "ratios", "figures", "sizes"),
         *("divergence", "family_figures", "captions"),
-        *("catalogue", "gallery", "page_figures", "render", "looks", "look_page"),
+        *("catalogue", "gallery", "page_figures", "scripts", "render", "looks", "look_page"),
     ),
     "run": (
         *("limits", "setting", "settings", "batches", "tokenization", "cautions", "groups", "chats", "checks"),

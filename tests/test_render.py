@@ -16,7 +16,8 @@ import pytest
 from helpers import frames, synthetic
 from helpers.blocks import decode
 from ppldelta.reporting import sentences, tables
-from ppldelta.reporting.render import SCRIPTS, render_report, script_json
+from ppldelta.reporting.render import render_report, script_json
+from ppldelta.reporting.scripts import SCRIPTS
 from ppldelta.wording import numbers
 
 DOCUMENTS, MODELS = frames.make()

@@ -7,12 +7,9 @@ data files. Names and texts are escaped by Jinja, in JSON by `script_json`, in p
 
 from __future__ import annotations
 
-import base64
-import hashlib
 import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from importlib import resources
 
 import jinja2
 import plotly.offline
@@ -32,6 +29,7 @@ from ppldelta.reporting.marks import OPACITIES, SHORT, SIZES
 from ppldelta.reporting.page_figures import Plot, for_scripts, place_figures
 from ppldelta.reporting.payload import Payload
 from ppldelta.reporting.rows import Row, text
+from ppldelta.reporting.scripts import SCRIPTS, policy, resource
 from ppldelta.reporting.units import (
     AXES,
     AXES_HELP,
@@ -44,31 +42,6 @@ from ppldelta.reporting.units import (
     unit_of,
 )
 from ppldelta.wording import numbers, rules
-
-SCRIPTS = (
-    "blocks.js",
-    "format.js",
-    "characters.js",
-    "state.js",
-    "address.js",
-    "plots.js",
-    "exports.js",
-    "planes.js",
-    "curves.js",
-    "rows.js",
-    "details.js",
-    "opened.js",
-    "preview.js",
-    "text.js",
-    "strips.js",
-    "minimap.js",
-    "reader.js",
-    "passages.js",
-    "prompts.js",
-    "kinds.js",
-    "main.js",
-)
-"""The page's scripts, in the order in which they run."""
 
 
 @dataclass(frozen=True)
@@ -277,23 +250,6 @@ def script_json(text: str) -> Markup:
     for character in "<>&\u2028\u2029":
         text = text.replace(character, f"\\u{ord(character):04x}")
     return Markup(text)
-
-
-def policy(scripts: Sequence[str], *, folder: bool) -> str:
-    """What a page may load and run: these scripts, and with `folder` the data files beside it."""
-    hashes = " ".join(
-        f"'sha256-{base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()}'" for text in scripts
-    )
-    beside = " 'self' file:" if folder else ""  # the data files; a page opened from disk has no origin to be 'self'
-    return (  # plotly sets style attributes and exports pictures by way of data: and blob: addresses
-        f"default-src 'none'; script-src {hashes}{beside}; style-src 'unsafe-inline'; img-src data: blob:; "
-        "base-uri 'none'; form-action 'none'"
-    )
-
-
-def resource(name: str) -> str:
-    """The text of a file in `page/`."""
-    return resources.files("ppldelta.reporting").joinpath("page").joinpath(name).read_text(encoding="utf-8")
 
 
 def _section(

@@ -185,7 +185,7 @@ def page_of(seen: Seen, version: str) -> str:
         theme=theme,
         css=Markup(resource("report.css")),
         scripts=[Markup(text) for text in scripts],
-        policy=policy(scripts, folder=False, webgl=False),
+        policy=policy(scripts, folder=False),
         data=script_json(json.dumps(data, ensure_ascii=False)),
     )
 

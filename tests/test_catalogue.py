@@ -52,13 +52,13 @@ def test_names_are_distinct_and_one_category_needs_no_figures_of_its_own() -> No
 
 def test_a_figure_is_drawn_again_when_something_changes_that_it_shows() -> None:
     follows = {name: set(facts["follows"]) for name, facts in for_scripts().items()}
-    assert follows["models"] == {"unit", "weighting", "category", "selection", "hidden"}
+    assert follows["models"] == {"unit", "axes", "weighting", "category", "selection", "hidden"}
     assert follows["perplexities"] == {"category", "selection", "hidden"}
-    assert follows["documents"] == {"unit", "category", "selection", "hidden"}
+    assert follows["documents"] == {"unit", "axes", "category", "selection", "hidden"}
     assert follows["divergence"] == {"weighting", "category", "hidden"}
     assert follows["confidence"] == {"hidden"}
     assert follows["document_divergence"] == {"category", "selection", "hidden"}
-    assert follows["small"] == {"unit", "weighting", "hidden"}
+    assert follows["small"] == {"unit", "axes", "weighting", "hidden"}
     assert follows["ratios"] == {"hidden"}
     assert follows["convergence"] == set(), "the reader draws it"
 

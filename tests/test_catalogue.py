@@ -23,7 +23,12 @@ def named(described: Description, choice: Choice) -> str:
     """The figure that the page asks for, put together as `plots.js` does it."""
     name = described.pattern(choice.category)
     category = "" if choice.category is None else f"={choice.category}"
-    for switch, value in (("unit", choice.unit), ("weighting", choice.weighting), ("category", category)):
+    for switch, value in (
+        ("unit", choice.unit),
+        ("axes", choice.axes),
+        ("weighting", choice.weighting),
+        ("category", category),
+    ):
         name = name.replace(f"{{{switch}}}", value, 1)
     return name
 
@@ -33,7 +38,7 @@ def test_the_page_asks_for_figures_that_are_there(described: Description) -> Non
     keys = [described.key(choice) for choice in described.choices(CATEGORIES)]
     assert keys == [named(described, choice) for choice in described.choices(CATEGORIES)]
     assert len(set(keys)) == len(keys) > 0
-    n = {"unit": 2, "weighting": 2, "category": 1 + len(CATEGORIES)}
+    n = {"unit": 2, "axes": 2, "weighting": 2, "category": 1 + len(CATEGORIES)}
     expected = len(CATEGORIES) if described.of == "category" else 1
     for switch in described.switches:
         expected *= n[switch]
@@ -47,13 +52,13 @@ def test_names_are_distinct_and_one_category_needs_no_figures_of_its_own() -> No
 
 def test_a_figure_is_drawn_again_when_something_changes_that_it_shows() -> None:
     follows = {name: set(facts["follows"]) for name, facts in for_scripts().items()}
-    assert follows["models"] == {"unit", "weighting", "category", "selection", "hidden"}
+    assert follows["models"] == {"unit", "axes", "weighting", "category", "selection", "hidden"}
     assert follows["perplexities"] == {"category", "selection", "hidden"}
-    assert follows["documents"] == {"unit", "category", "selection", "hidden"}
+    assert follows["documents"] == {"unit", "axes", "category", "selection", "hidden"}
     assert follows["divergence"] == {"weighting", "category", "hidden"}
     assert follows["confidence"] == {"hidden"}
     assert follows["document_divergence"] == {"category", "selection", "hidden"}
-    assert follows["small"] == {"unit", "weighting", "hidden"}
+    assert follows["small"] == {"unit", "axes", "weighting", "hidden"}
     assert follows["ratios"] == {"hidden"}
     assert follows["convergence"] == set(), "the reader draws it"
 

@@ -1,4 +1,4 @@
-"""How numbers settle along the documents: the ends are the models' numbers, and intervals as wide as they should be."""
+"""How numbers settle along the documents: curves end at the models' numbers; intervals are those of resampling."""
 
 from __future__ import annotations
 

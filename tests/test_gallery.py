@@ -21,6 +21,7 @@ def of_models(figure: go.Figure) -> dict[str, go.Scatter]:
 
 def test_every_figure_is_made_when_it_is_asked_for() -> None:
     names = ["models", "models_bpb", "documents", "documents_bpb", "perplexities", "ratios", "size", "bits_per_weight"]
+    names.append("corpus_convergence")
     assert list(RESULT.figures) == names and len(RESULT.figures) == len(names)
     for name, figure in RESULT.figures.items():
         assert isinstance(figure, go.Figure) and figure.data, name

@@ -99,7 +99,7 @@ ppldelta.text = (() => {
       blocks.push(...made);
       if (run.folded) {
         const n = shown.units[run.last].last - shown.units[run.first].first + 1;
-        const label = `${count(n)} tokens of context, not scored`;
+        const label = `${count(n)} tokens ${run.last + 1 < shown.units.length ? "of context" : "to the end"}, not scored`;
         const body = element("div", { class: "folded", hidden: true }, ...made.map((each) => each.element));
         const button = element("button", { type: "button", class: "fold", "aria-expanded": "false", "aria-label": label, "data-label": label });
         button.addEventListener("click", () => unfold(body, body.hidden));

@@ -129,7 +129,8 @@ def figures_of(page: Page) -> dict[str, Any]:
 def test_every_figure_has_a_place_a_name_and_its_data_for_every_choice(page: Page) -> None:
     places = [a for _, a in page.elements if "canvas" in (a.get("class") or "").split()]
     assert [a["id"] for a in places] == [
-        *("f0-models", "f0-size", "f0-documents", "f0-perplexities", "convergence"),
+        *("f0-models", "f0-size", "f0-documents", "f0-perplexities", "f0-corpus_convergence"),
+        "convergence",
         *("f0-category-0", "f0-category-1", "f0-category-2", "f0-ratios"),
     ]
     assert all(a["aria-label"] for a in places)

@@ -8,7 +8,7 @@
   if (!list) return;
 
   const percent = (part) => (part === null ? "0" : `${(100 * part).toFixed(part < 0.0995 ? 1 : 0)}\u00a0%`);
-  const unit = index.bits ? "bits/byte" : "nats/token";
+  const unit = index.units[index.bits ? "bpb" : "nats"];
 
   /** Two bars that meet in the middle: the kind's share of all loss to the left, of all gain to the right. */
   function bars(each, most) {

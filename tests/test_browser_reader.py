@@ -106,8 +106,8 @@ def test_plane_and_reader_share_a_screen_where_there_is_room(browser: Any, repor
 
 
 def test_code_is_set_in_monospace_and_prose_is_not(page: Any) -> None:
-    for k, mono in ((0, True), (2, False)):  # by their categories, code and prose
-        open_document(page, k)
+    for name, mono in (("code/00000.txt", True), ("prose/00002.txt", False)):  # by their categories
+        open_document(page, NAMES.index(name))
         family = page.evaluate("getComputedStyle(document.getElementById('text')).fontFamily")
         assert ("monospace" in family) == mono
         line = page.evaluate("""() => {

@@ -135,11 +135,17 @@ def test_every_figure_has_a_place_a_name_and_its_data_for_every_choice(page: Pag
     ]
     assert all(a["aria-label"] for a in places)
     figures = figures_of(page)
-    choices = itertools.product(("nats", "bpb"), ("tokens", "documents"), ("", "=code", "=multilingual", "=prose"))
-    for unit, weighting, category in choices:
+    categories = ("", "=code", "=multilingual", "=prose")
+    choices = itertools.product(("nats", "bpb"), ("linear", "root"), ("tokens", "documents"), categories)
+    for unit, axes, weighting, category in choices:
         for place in places:
             name = place["data-figure"] or ""
-            name = name.replace("{unit}", unit).replace("{weighting}", weighting).replace("{category}", category)
+            name = (
+                name.replace("{unit}", unit)
+                .replace("{axes}", axes)
+                .replace("{weighting}", weighting)
+                .replace("{category}", category)
+            )
             assert figures[name]["layout"], name
 
 

@@ -15,8 +15,8 @@ def figure_of(models: pl.DataFrame, found: Found) -> go.Figure:
     """Left, flips against KL divergence; then the AUC of each predictor for any flip and for its direction."""
     titles = (
         "flipped items, by KL divergence of other text",
-        "AUC: does the item flip?",
-        "AUC: if it flips, won rather than lost?",
+        "AUC within a task: does the item flip?",
+        "AUC within a task: if it flips, is it won?",
     )
     figure = make_subplots(
         1,
@@ -34,7 +34,7 @@ def figure_of(models: pl.DataFrame, found: Found) -> go.Figure:
                 y=sign * some[name].cast(pl.Int64),
                 mode="markers+text" if sign > 0 else "markers",
                 text=some["model"],
-                textposition="top center",
+                textposition="top center" if kind == "quants" else "bottom center",
                 textfont=dict(size=10, color=theme.LIGHT["muted"]),
                 marker=dict(color=theme.LIGHT[color], symbol=symbol, size=9),
                 name=f"{name}, {kind}",
@@ -46,7 +46,7 @@ def figure_of(models: pl.DataFrame, found: Found) -> go.Figure:
     labels = [f"<b>{PREDICTORS[name][0]}</b>: {PREDICTORS[name][1]}".replace("\\|", "|") for name in names]
     for column, question in ((3, "flips"), (4, "direction")):
         for kind, role, symbol, shift in (("quants", 0, "circle", 0.15), ("finetunes", 1, "diamond", -0.15)):
-            values = [found.get((kind, name, question, False), (np.nan,) * 3) for name in names]
+            values = [found.get((kind, name, question, "task"), (np.nan,) * 3) for name in names]
             figure.add_scatter(
                 x=[value for value, _, _ in values],
                 y=np.arange(len(names)) + shift,
@@ -59,6 +59,7 @@ def figure_of(models: pl.DataFrame, found: Found) -> go.Figure:
                     thickness=1.5,
                 ),
                 mode="markers",
+                cliponaxis=False,
                 marker=dict(color=theme.MODEL_COLORS[role][0], symbol=symbol, size=8),
                 name=kind,
                 showlegend=column == 3,
@@ -67,7 +68,7 @@ def figure_of(models: pl.DataFrame, found: Found) -> go.Figure:
                 col=column,
             )
         figure.add_vline(x=0.5, line=dict(color=theme.LIGHT["muted"], width=1, dash="dot"), row=1, col=column)
-        figure.update_xaxes(range=[0, 1], row=1, col=column)
+        figure.update_xaxes(range=[0, 1.01], row=1, col=column)
         figure.update_yaxes(
             tickvals=np.arange(len(names)),
             ticktext=labels,

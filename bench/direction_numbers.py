@@ -38,8 +38,8 @@ QUESTIONS = {  # which items are asked for among which
 }
 N_FIFTHS = 5
 Floats = NDArray[np.float64]
-Found = dict[tuple[str, str, str, bool], tuple[float, float, float]]
-"""AUC with its interval, by kind, predictor, question, and whether only pairs that are equally close count."""
+Found = dict[tuple[str, str, str, str], tuple[float, float, float]]
+"""AUC with its interval, by kind, predictor, question, and which pairs count."""
 
 
 def items_frame(
@@ -105,7 +105,7 @@ def kind_of(label: str) -> str:
     return "quants" if label.startswith(("Q", "IQ")) else "finetunes"
 
 
-def auc(rows: pl.DataFrame, value: str, question: str, draws: Floats, *, close: bool = False) -> tuple[Floats, int]:
+def auc(rows: pl.DataFrame, value: str, question: str, draws: Floats, *, within: str = "") -> tuple[Floats, int]:
     """AUC of a predictor: of the items as they are, then of each resample; and how many items are asked for.
 
     Args:
@@ -113,7 +113,7 @@ def auc(rows: pl.DataFrame, value: str, question: str, draws: Floats, *, close: 
         value: a column.
         question: one of `QUESTIONS`.
         draws: how often each resample has each item, shape [n_resamples, n_items].
-        close: only pairs of items that the reference finds equally close.
+        within: only pairs of items that the reference finds equally close (`margin`), or of one task (`task`).
     """
     n_items = draws.shape[1]
     weights = np.vstack([np.ones(n_items), draws])
@@ -129,11 +129,13 @@ def auc(rows: pl.DataFrame, value: str, question: str, draws: Floats, *, close: 
         if not len(yes) or not len(no):
             continue
         counted = np.ones((len(yes), len(no)))
-        if close:
+        if within == "margin":
             distance = frame["closeness"].to_numpy()
-            edges = np.quantile(distance[known], np.arange(1, N_FIFTHS) / N_FIFTHS)
-            fifth = np.searchsorted(edges, distance)
-            counted = (fifth[yes][:, None] == fifth[no][None]).astype(np.float64)
+            strata = np.searchsorted(np.quantile(distance[known], np.arange(1, N_FIFTHS) / N_FIFTHS), distance)
+            counted = (strata[yes][:, None] == strata[no][None]).astype(np.float64)
+        elif within == "task":
+            tasks = frame["task"].to_numpy()
+            counted = (tasks[yes][:, None] == tasks[no][None]).astype(np.float64)
         larger = (x[yes][:, None] > x[no][None]) + 0.5 * (x[yes][:, None] == x[no][None])
         w_yes, w_no = weights[:, item[yes]], weights[:, item[no]]
         above += ((w_yes @ (larger * counted)) * w_no).sum(1)
@@ -209,13 +211,13 @@ def study(rows: pl.DataFrame, rest: pl.DataFrame, n_resamples: int) -> tuple[str
         some = rows.filter(pl.col("kind") == kind)
         if some.is_empty():
             continue
-        for close in (False, True):
-            lines += ["", f"## AUC, {kind}{', equally close' if close else ''}", ""]
+        for within, said in (("", ""), ("margin", ", equally close"), ("task", ", of one task")):
+            lines += ["", f"## AUC, {kind}{said}", ""]
             head, body = ["measured on", "predictor"], [[*PREDICTORS[name]] for name in PREDICTORS]
             for question in QUESTIONS:
                 for name, row in zip(PREDICTORS, body, strict=True):
-                    values, n = auc(some, name, question, draws, close=close)
-                    found[kind, name, question, close] = value, low, high = interval(values)
+                    values, n = auc(some, name, question, draws, within=within)
+                    found[kind, name, question, within] = value, low, high = interval(values)
                     row.append(f"{value:.2f} ({low:.2f} to {high:.2f})")
                 head.append(f"{QUESTIONS[question]} ({n})")
             lines += _markdown(head, body)

@@ -29,6 +29,7 @@ def rows(n_items: int = 40, n_models: int = 3) -> pl.DataFrame:
             "right_ref": np.tile(right, n_models),
             "right_cmp": rng.random(n) < 0.5,
             "closeness": np.tile(-rng.random(n_items), n_models),
+            "task": "sums",
             "value": rng.integers(0, 8, n) / 4,
         }
     )
@@ -68,7 +69,9 @@ def test_what_only_says_how_close_an_item_is_says_nothing_among_equally_close_it
     draws = direction_numbers.draws_of(400, 1)
     flips = (pl.col("closeness") > -0.5) & (pl.col("value") > 0.2)
     frame = frame.with_columns(pl.when(flips).then(~pl.col("right_ref")).otherwise("right_ref").alias("right_cmp"))
-    plain, close = (direction_numbers.auc(frame, "closeness", "flips", draws, close=c)[0][0] for c in (False, True))
+    plain, close = (
+        direction_numbers.auc(frame, "closeness", "flips", draws, within=each)[0][0] for each in ("", "margin")
+    )
     assert plain > 0.75
     assert close == pytest.approx(0.5, abs=0.1)
 

@@ -86,7 +86,7 @@ ppldelta.plots = (() => {
       if (width < NARROW && trace.mode === "markers+text" && model !== undefined) trace.mode = "markers";
     }
     for (const note of figure.layout.annotations ?? []) { // what is said of one model
-      if (note.name !== undefined) note.visible = !state.isHidden(Number(family), state.modelNumber(Number(family), note.name));
+      if (note.name !== undefined && index.families[family]) note.visible = !state.isHidden(Number(family), state.modelNumber(Number(family), note.name));
     }
     fillers.get(described(canvas).filling)?.(figure, canvas);
     ppldelta.zoom(figure);

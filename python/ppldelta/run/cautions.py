@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from ppldelta.engine.info import ModelInfo, numbers_in
 from ppldelta.run.tokenization import Tokenization, TokenizedDocument
-from ppldelta.wording.names import counted, printable, some_of
+from ppldelta.wording.names import counted, printable, quoted, some_of
 
 Said = tuple[str, ModelInfo]
 """A model's label, and what it says of itself."""
@@ -74,7 +74,7 @@ def no_pre_tokenizer(models: Iterable[Said]) -> list[str]:
         "files name", "models look worse than they are"
     )  # fmt: skip
     return [
-        f"Of {_quoted(labels)} the {files} no pre-tokenizer (`tokenizer.ggml.pre` is missing or `default`), as after "
+        f"Of {quoted(labels)} the {files} no pre-tokenizer (`tokenizer.ggml.pre` is missing or `default`), as after "
         "conversions of before May 2024: llama.cpp then splits a text by a default rule, in other places than in "
         f"training, and the {models_are}; a newer conversion mends that."
     ]
@@ -99,7 +99,7 @@ def unlike(reference: Said, comparisons: Sequence[Said], *, templates: bool = Tr
             if finding:
                 found.setdefault(finding, []).append(name)
     return [
-        f"{_quoted(names)} {'has' if len(names) == 1 else 'have'} {finding.format(reference=_quoted([label]))}."
+        f"{quoted(names)} {'has' if len(names) == 1 else 'have'} {finding.format(reference=quoted([label]))}."
         for finding, names in found.items()
     ]
 
@@ -164,7 +164,3 @@ def _token(token: int | None) -> str:
 def _literal(text: str) -> str:
     """A text of a file in what is formatted later."""
     return printable(text).replace("{", "{{").replace("}", "}}")
-
-
-def _quoted(labels: Sequence[str]) -> str:
-    return some_of([f"`{printable(label)}`" for label in labels])

@@ -21,7 +21,7 @@ from ppldelta.run.settings import ResolvedSettings
 from ppldelta.text.documents import Document
 from ppldelta.text.spans import lengths_of, token_bounds
 from ppldelta.text.windows import Batch, Window, completion_windows, cut_windows
-from ppldelta.wording.names import counted, printable, some_of
+from ppldelta.wording.names import counted, printable, quoted, some_of
 
 
 class Vocabulary(Protocol):
@@ -238,10 +238,9 @@ def cut_prompts(names: Sequence[str], n_ctx: int) -> list[str]:
     """A warning about prompts that do not fit a window together with their completion, if there are any."""
     if not names:
         return []
-    which = f"`{printable(names[0])}`" + (f" and {counted(len(names) - 1, 'other document')}" if names[1:] else "")
     return [
-        f"Prompt and completion of {which} have more than {n_ctx} tokens: the prompt's beginning is cut off. A larger "
-        "`n_ctx` (`-c`) keeps it, if the model was trained on one."
+        f"Prompt and completion of {counted(len(names), 'document')} have more than {n_ctx} tokens, and the prompt's "
+        f"beginning is cut off: {quoted(names)}. A larger `n_ctx` (`-c`) keeps it, if the model was trained on one."
     ]
 
 

@@ -9,10 +9,10 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 
 import numpy as np
-from numpy.typing import NDArray
 
 from ppldelta.engine.info import ModelInfo, numbers_in
 from ppldelta.run.tokenization import Tokenization, TokenizedDocument
+from ppldelta.text.alignment import n_alike
 from ppldelta.wording.names import counted, printable, quoted, some_of
 
 Said = tuple[str, ModelInfo]
@@ -50,19 +50,12 @@ def _change(each: TokenizedDocument, spelt: bytes) -> str:
     if spelt.startswith(b" ") and not text.startswith(b" "):
         spelt = spelt[1:]  # SentencePiece's, which belongs to no text
     old, new = np.frombuffer(text, np.uint8), np.frombuffer(spelt, np.uint8)
-    before = _n_alike(old, new)
-    after = _n_alike(old[before:][::-1], new[before:][::-1])
+    before = n_alike(old, new)
+    after = n_alike(old[before:][::-1], new[before:][::-1])
     n_old, n_new = len(old) - before - after, len(new) - before - after
     become = "nothing" if not n_new else f"{n_new:,} other{'' if n_new == 1 else 's'}"
     changed = f"{counted(n_old, 'byte')} {'becomes' if n_old == 1 else 'become'} {become}"
     return f"`{printable(each.document.name)}` (from byte {before:,} on, {changed})"
-
-
-def _n_alike(one: NDArray[np.uint8], other: NDArray[np.uint8]) -> int:
-    """How many bytes both have in common from the start."""
-    n = min(len(one), len(other))
-    differ = np.flatnonzero(one[:n] != other[:n])
-    return int(differ[0]) if len(differ) else n
 
 
 def no_pre_tokenizer(models: Iterable[Said]) -> list[str]:

@@ -130,7 +130,7 @@ def _special_tokens(own: ModelInfo, info: ModelInfo) -> str:
 
 
 def _chat_template(own: ModelInfo, info: ModelInfo) -> str:
-    mine, yours = info.chat_template, own.chat_template
+    mine, yours = info.chat_template_sha256, own.chat_template_sha256
     if mine is None or yours is None or mine == yours:
         return ""
     what = "another chat template than {reference}" if mine and yours else (

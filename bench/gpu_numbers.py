@@ -23,7 +23,7 @@ from ppldelta.text.windows import Window, cut_windows
 
 MODELS = (demo.REFERENCE, *demo.COMPARISONS)
 MOST_MEAN = 2e-3
-"""What the README allows the mean of a text to move by where batches differ, in nats."""
+"""What docs/builds.md allows the mean of a text to move by where batches differ, in nats."""
 MOST_TYPICAL = 0.02
 """Mean absolute difference of a token, as tests/test_device_runs.py allows it."""
 

@@ -27,7 +27,7 @@ from ppldelta.cards.panel import ticks
 from ppldelta.cards.records import VALUES
 from ppldelta.cli import main
 from ppldelta.errors import ResultError
-from ppldelta.family import Noise, today
+from ppldelta.family import Noise, Signature, today
 from ppldelta.result import Result
 from ppldelta.wording import numbers
 
@@ -280,6 +280,43 @@ def test_several_families_are_compared_in_bits_per_byte() -> None:
     assert any(text.startswith("References ") for text in shown)
     assert len({model.name for model in card.models}) == 4
     assert "net, bits per byte" in markdown(card)
+
+
+def test_spans_of_text_are_told_in_bits_per_byte(tmp_path: Path) -> None:
+    parts = synthetic.with_spans(synthetic.make(n_documents=12, n_models=2, n_tokens=30))
+    (family,) = parts["families"]
+    rows = parts["models"].filter(pl.col("category").is_null(), weighting="tokens").to_dicts()
+    most = [max(row[name] for row in rows) for name in ("gain_bpb", "loss_bpb")]
+    noise = Noise("n_ubatch 64", *most, None, 1.0, 100, n_bytes=80)  # in bits per byte larger than in nats per token
+    frames = {name: parts[name] for name in ("tokens", "documents", "models", "pieces", "texts")}
+    result = Result(**frames, families=[replace(family, noise=(noise,))])
+    card = card_of(result)
+    assert [model.equal for model in card.models] == [True, True]
+    shown = texts(layout.card(card))
+    assert "gain, bits per byte →" in shown and not any("nats" in text for text in shown)
+    page = markdown(card)
+    assert numbers.signed(rows[0]["delta_bpb"]) in page and "in bits per byte of the real text" in page
+    assert "--align bytes -o out" in page.replace("--kld ", "").replace("--noise-floor ", "")
+    assert "PPL ratio" not in page and "nats per token of the" not in page
+    single = card_of(replace(result, families=[replace(family, cmp=family.cmp[:1])]))
+    assert "bits/byte" in single.said and "net, bits/byte" in texts(layout.card(single))
+    result.card(tmp_path)
+    tasks = yaml.safe_load((tmp_path / ".eval_results" / "ppldelta.yaml").read_text(encoding="utf-8"))
+    assert {entry["dataset"]["task_id"] for entry in tasks} == {"gain_bpb", "loss_bpb", "delta_bpb"}
+
+
+@pytest.mark.parametrize(
+    ("template", "flag"),
+    [("True", "--chat-template -o out"), ("/home/somebody/t.jinja", "--chat-template-file t.jinja -o out")],
+)
+def test_the_command_has_the_chat_template_without_its_folder(tmp_path: Path, template: str, flag: str) -> None:
+    result = made("a", kld=False)
+    signature = Signature.of({**result.families[0].signature, "chat_template": template})
+    asked = replace(result, families=[replace(result.families[0], signature=signature)])
+    asked.card(tmp_path)
+    for file in ("card.md", "results.json"):
+        text = (tmp_path / file).read_text(encoding="utf-8")
+        assert flag in text and "somebody" not in text
 
 
 def test_numbers_that_are_not_finite_are_said() -> None:

@@ -89,10 +89,10 @@ def test_what_a_model_says_of_its_vocabulary(tmp_path: Path) -> None:
     info = Model(demo.REFERENCE, vocab_only=True).info
     types = gguf.GGUFReader(demo.REFERENCE).fields["tokenizer.ggml.token_type"].contents()
     assert numbers_in(info.control or "").tolist() == [token for token, type in enumerate(types) if type == 3]
-    assert (info.tokenizer, info.pre_tokenizer, info.chat_template) == ("gpt2", "llama-bpe", "")
+    assert (info.tokenizer, info.pre_tokenizer, info.chat_template_sha256) == ("gpt2", "llama-bpe", "")
     templated = Model(with_text(tmp_path / "t.gguf", "tokenizer.chat_template", "{{ messages }}"), vocab_only=True).info
-    assert len(templated.chat_template or "") == 64
-    assert replace(templated, chat_template="") == info, "and nothing else"
+    assert len(templated.chat_template_sha256 or "") == 64
+    assert replace(templated, chat_template_sha256="") == info, "and nothing else"
 
 
 # --- texts that do not survive ----------------------------------------------------------------------------------------
@@ -229,7 +229,7 @@ def test_old_notes_are_used_without_a_load_and_nothing_is_said(tmp_path: Path, m
     assert again.warnings == []
 
 
-LATER = ("tokenizer", "pre_tokenizer", "chat_template", "control")
+LATER = ("tokenizer", "pre_tokenizer", "chat_template_sha256", "control")
 
 
 def test_what_is_not_known_is_not_said() -> None:

@@ -177,7 +177,7 @@ def test_another_template_comes_from_a_file(tmp_path: Path, chatting: Path, othe
 
 def test_chats_without_a_template_are_refused(tmp_path: Path, chatting: Path) -> None:
     path = corpus(tmp_path / "x.jsonl", chat(QUESTION, ANSWER), chat(QUESTION, ANSWER))
-    with pytest.raises(ppldelta.CorpusError, match=r"`x.jsonl:1` and 1 other are chats") as caught:
+    with pytest.raises(ppldelta.CorpusError, match=r"`x.jsonl:1`, `x.jsonl:2` are chats") as caught:
         ppldelta.score(path, chatting, chatting, progress=False)
     assert "--chat-template" in str(caught.value)
     with pytest.raises(ppldelta.ModelError, match=r"`tiny-ref.Q8_0` has no chat template"):

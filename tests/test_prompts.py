@@ -68,7 +68,8 @@ def test_a_prompt_that_does_not_fit_is_cut_on_its_left(tmp_path: Path) -> None:
     path = corpus(tmp_path / "x.jsonl", *rows, rows[0])
     result = run(path, n_ctx=64)
     (warning,) = result.warnings
-    assert "of `x.jsonl:1` and 1 other document have more than 64 tokens" in warning
+    assert "of 2 documents have more than 64 tokens" in warning
+    assert "is cut off: `x.jsonl:1`, `x.jsonl:3`. A larger" in warning
     long, short, _ = result.tokens.partition_by("document")
     assert long["token"].to_list() == short["token"].to_list()
     assert long["pos"][-1] == result.documents["n_tokens"][0] - 1

@@ -18,7 +18,7 @@ LEAST_SHOWN = 1e-3
 large and mean nothing."""
 
 
-def that_matter(logp: NDArray[np.float32], n_columns: int) -> NDArray[np.int64]:
+def columns_that_matter(logp: NDArray[np.float32], n_columns: int) -> NDArray[np.int64]:
     """The columns with the largest mean probability, the largest first; of equal ones the first is first.
 
     Args:

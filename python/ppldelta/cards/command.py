@@ -7,7 +7,7 @@ from pathlib import PurePath
 
 from ppldelta.cards.content import CardModel
 from ppldelta.cards.drawing import shown
-from ppldelta.family import Family, ModelFacts
+from ppldelta.family import Family, ModelFacts, Signature
 from ppldelta.reporting.rows import number
 from ppldelta.wording import numbers
 
@@ -17,11 +17,10 @@ _FLAGS = {
     "max_windows": "--chunks",
     "n_ubatch": "-ub",
     "n_gpu_layers": "-ngl",
-    "align": "--align",
 }
 """Flags of `ppldelta score` for the signature's parts."""
 
-_MEANS_NOTHING = {("max_windows", "all"), ("n_gpu_layers", "0"), ("align", "tokens")}
+_MEANS_NOTHING = {("max_windows", "all"), ("n_gpu_layers", "0")}
 
 
 def command(family: Family, models: list[CardModel]) -> str:
@@ -43,11 +42,22 @@ def command(family: Family, models: list[CardModel]) -> str:
         value = family.signature.get(part)
         if value is not None and (part, value) not in _MEANS_NOTHING:
             words += [flag, value]
+    if family.align != "tokens":  # which is no part of a signature
+        words += ["--align", family.align]
+    template = without_folders(family.signature).get("chat_template")
+    if template is not None:
+        words += ["--chat-template"] if template == "True" else ["--chat-template-file", template]
     if any(numbers.known(number(model.overall, "kld")) for model in models):
         words.append("--kld")
     if family.noise:
         words.append("--noise-floor")
     return " ".join(shlex.quote(shown(word)) for word in [*words, "-o", "out"])
+
+
+def without_folders(signature: Signature) -> Signature:
+    """The same, with the file of a chat template named without the folders of a machine."""
+    template = signature.get("chat_template")
+    return signature if template is None else Signature.of({**signature, "chat_template": PurePath(template).name})
 
 
 def model_name(facts: ModelFacts) -> str:

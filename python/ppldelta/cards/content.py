@@ -16,7 +16,7 @@ from ppldelta.reporting import labels, sentences, theme
 from ppldelta.reporting.overview import Judged, overview
 from ppldelta.reporting.rows import Row, number
 from ppldelta.reporting.sentences import Piece
-from ppldelta.reporting.units import COLUMNS, Unit
+from ppldelta.reporting.units import COLUMNS, Unit, unit_of
 from ppldelta.wording import numbers
 
 GRID = 64
@@ -56,7 +56,8 @@ class CardModel:
     @property
     def judged(self) -> Judged:
         """The model as sentences take it, under the name that it has on the card."""
-        return Judged(self.name, [{**row, "model": self.name} for row in self.rows], self.quant, self.equal)
+        rows = [{**row, "model": self.name} for row in self.rows]
+        return Judged(self.name, rows, self.quant, self.equal, unit_of([self.family]))
 
 
 @dataclass(frozen=True, eq=False)
@@ -77,8 +78,13 @@ class Content:
 
     @property
     def unit(self) -> Unit:
-        """Only bits per byte compare families."""
-        return "bpb" if len(self.families) > 1 and self._bytes_known else "nats"
+        """Only bits per byte compare families, and spans of text."""
+        return "bpb" if self.spans or (len(self.families) > 1 and self._bytes_known) else "nats"
+
+    @property
+    def spans(self) -> bool:
+        """Whether some models are compared on spans of text (`align="bytes"`)."""
+        return unit_of(self.families) == "bpb"
 
     @property
     def _bytes_known(self) -> bool:
@@ -115,7 +121,7 @@ class Content:
         """Its folder, its documents and the tokens that were scored."""
         said = dict.fromkeys(sentences.corpus(self.documents.filter(family=family.name)) for family in self.families)
         scored = {number(model.overall, "n_scored") for model in self.models}
-        tokens = f"{numbers.count(max(int(n or 0) for n in scored))} tokens"
+        tokens = f"{numbers.count(max(int(n or 0) for n in scored))} {'spans' if self.spans else 'tokens'}"
         names = dict.fromkeys(PurePath(family.corpus).name for family in self.families if family.corpus)
         return ", ".join([*map(shown, names), *said, tokens])
 
@@ -154,7 +160,7 @@ def take(families: Sequence[Family], documents: pl.DataFrame, models: pl.DataFra
     for (family, facts), name in zip(pairs, names, strict=True):
         rows: list[Row] = list(by_token[family.name, facts.label].iter_rows(named=True))
         overall = next(row for row in rows if row["category"] is None)
-        values = (number(overall, column) for column in ("gain", "loss", "kld"))
+        values = (number(overall, column) for column in (*COLUMNS[unit_of([family])], "kld"))
         found.append(CardModel(family, facts, name, style.colors[name], rows, family.is_within_noise(*values)))
     return Content(families, documents, found, version)
 

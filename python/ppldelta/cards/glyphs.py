@@ -16,11 +16,6 @@ from typing import Literal
 
 Weight = Literal["regular", "bold"]
 
-CAP_HEIGHT = 0.7275
-"""Height of a capital letter, by the size of the type."""
-
-X_HEIGHT = 0.5459
-
 _LIKE = {"\N{NARROW NO-BREAK SPACE}": 200, "\N{NO-BREAK SPACE}": 280, "\N{THIN SPACE}": 200}
 """Spaces that the font lacks, with their advance."""
 

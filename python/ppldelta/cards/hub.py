@@ -25,6 +25,9 @@ _TASKS = {
 }
 """The columns of `schema.MODELS` that become entries, and their units."""
 
+_OF_SPANS = {"gain_bpb": "bits per byte", "loss_bpb": "bits per byte", "delta_bpb": "bits per byte, gain - loss"}
+"""Likewise where models are compared on spans of text, whose lengths differ."""
+
 _HEAD = """\
 # Evaluation results of ppldelta, to be laid into the folder `.eval_results` of a model's repository.
 # The corpus is not a dataset on the hub as far as ppldelta knows: the hub shows an entry only if `id` names one that is
@@ -40,15 +43,18 @@ def eval_results(content: Content) -> str:
         content: of the card.
     """
     return _HEAD + "".join(
-        _entry(model, name) for model in content.models for name in _TASKS if numbers.known(number(model.overall, name))
+        _entry(model, name, unit)
+        for model in content.models
+        for name, unit in (_OF_SPANS if content.spans else _TASKS).items()
+        if numbers.known(number(model.overall, name))
     )
 
 
-def _entry(model: CardModel, name: str) -> str:
+def _entry(model: CardModel, name: str, unit: str) -> str:
     value = number(model.overall, name)
     low, high = ends(model.overall, name)
     corpus = PurePath(model.family.corpus).name if model.family.corpus else "unnamed"
-    notes = f"{shown(model.facts.label)} against {shown(model.family.ref.label)}; {_TASKS[name]}"
+    notes = f"{shown(model.facts.label)} against {shown(model.family.ref.label)}; {unit}"
     if numbers.known(low) and numbers.known(high):
         notes += f"; 95 % interval {low:.6g} to {high:.6g}"
     lines = [

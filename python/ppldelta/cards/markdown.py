@@ -5,12 +5,13 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Sequence
 
-from ppldelta.cards.command import command
+from ppldelta.cards.command import command, without_folders
 from ppldelta.cards.content import CardModel, Content
 from ppldelta.cards.drawing import shown
 from ppldelta.family import Family
 from ppldelta.reporting.rows import ends, number, whole
 from ppldelta.reporting.sentences import Piece
+from ppldelta.reporting.units import COLUMNS, DELTA, Unit
 from ppldelta.wording import numbers
 
 Column = tuple[str, Callable[[CardModel], str]]
@@ -48,7 +49,9 @@ def _table(content: Content) -> str:
 
 
 def _columns(content: Content) -> list[Column]:
-    digits = numbers.decimals(*(number(model.overall, name) for model in content.models for name in ("gain", "loss")))
+    unit: Unit = "bpb" if content.spans else "nats"
+    gain, loss = COLUMNS[unit]
+    digits = numbers.decimals(*(number(model.overall, name) for model in content.models for name in (gain, loss)))
     columns: list[Column] = [("model", lambda model: code(model.facts.label, cell=True))]
     if len(content.families) > 1:
         columns.append(("reference", lambda model: code(model.family.ref.label, cell=True)))
@@ -59,15 +62,16 @@ def _columns(content: Content) -> list[Column]:
     def signed(value: float | None) -> str:
         return numbers.signed(value, digits)
 
-    columns += [("gain", _with_ends("gain", fixed)), ("loss", _with_ends("loss", fixed))]
-    columns += [("net", _with_ends("delta", signed))]
-    if content.unit == "bpb":
+    columns += [("gain", _with_ends(gain, fixed)), ("loss", _with_ends(loss, fixed))]
+    columns += [("net", _with_ends(DELTA[unit], signed))]
+    if content.unit == "bpb" and not content.spans:
         columns.append(("net, bits per byte", _net_bpb))
     if any(numbers.known(number(model.overall, "kld")) for model in content.models):
         columns += [("KLD, mean", _with_ends("kld", numbers.significant))]
         columns += [("KLD, 99.9\N{NO-BREAK SPACE}%", _with_ends("kld_p999", numbers.significant))]
         columns += [("same top, %", _with_ends("same_top", lambda value: numbers.fixed(_hundredfold(value), 1)))]
-    columns.append(("PPL ratio", _with_ends("ppl_ratio", lambda value: numbers.fixed(value, 4))))
+    if not content.spans:
+        columns.append(("PPL ratio", _with_ends("ppl_ratio", lambda value: numbers.fixed(value, 4))))
     columns.append(("size", lambda model: numbers.size(whole(model.overall, "size_bytes"))))
     columns.append(("bits per weight", lambda model: numbers.fixed(number(model.overall, "bits_per_weight"), 2)))
     return columns
@@ -92,7 +96,8 @@ def _net_bpb(model: CardModel) -> str:
 
 
 def _notes(content: Content) -> str:
-    notes = "Gain, loss and net (gain − loss) in nats per token of the real text: gain is what a model predicts better "
+    unit = "bits per byte" if content.spans else "nats per token"
+    notes = f"Gain, loss and net (gain − loss) in {unit} of the real text: gain is what a model predicts better "
     notes += "than its reference, loss what it predicts worse. In parentheses 95\N{NO-BREAK SPACE}% intervals, from "
     notes += "resamples of whole documents."
     if any(numbers.known(number(model.overall, "kld")) for model in content.models):
@@ -107,15 +112,16 @@ def _origin(content: Content, family: Family) -> str:
     floor = family.noise_floor
     noise = "not measured"
     if floor is not None:
-        digits = numbers.decimals(floor.gain, floor.loss)
-        noise = f"gain {numbers.fixed(floor.gain, digits)}, loss {numbers.fixed(floor.loss, digits)}"
+        gain, loss = (floor.bits_per_byte if content.spans else None) or (floor.gain, floor.loss)
+        digits = numbers.decimals(gain, loss)
+        noise = f"gain {numbers.fixed(gain, digits)}, loss {numbers.fixed(loss, digits)}"
         noise += "" if floor.kld is None else f", KLD {numbers.significant(floor.kld)}"
     facts = [
         ("reference", code(family.ref.label)),
         ("corpus", content.corpus_of(family)),
         ("noise floor", noise),
         *([("date", shown(family.date))] if family.date else []),
-        ("signature", code(str(family.signature))),
+        ("signature", code(str(without_folders(family.signature)))),
     ]
     lines = [f"- {title}: {text}" for title, text in facts]
     return "\n".join([*lines, "", "```bash", command(family, mine), "```"])

@@ -12,7 +12,6 @@ from ppldelta.analysis.density import Density
 from ppldelta.cards.content import CardModel, Content
 from ppldelta.cards.drawing import Drawing, Point, shown
 from ppldelta.cards.panel import HINT, Panel, ticks
-from ppldelta.family import Noise
 from ppldelta.reporting.rows import ends, number
 from ppldelta.reporting.units import COLUMNS, UNITS
 from ppldelta.wording import numbers
@@ -63,7 +62,7 @@ def draw(drawing: Drawing, content: Content, at: Point, side: float) -> str:
         drawing.text((corner[0] - 10, panel.place(0, 0)[1] - 12), "better ↘", HINT, anchor="end")
         taken.append((corner[0] - 80, -corner[1], corner[0], -corner[1] + 36))
     if (floor := _floor(content)) is not None:
-        x, y = panel.place(0, floor.loss)
+        x, y = panel.place(0, floor[1])
         wide = drawing.text((x + 4, y - 6), "noise floor", HINT, halo=True)
         taken.append((x, -y, x + wide + 8, -y + 22))
     if len(content.models) > 1:
@@ -87,16 +86,19 @@ def _reach(content: Content, densities: Sequence[Density | None]) -> float:
     return 1.06 * (max((value for value in found if numbers.known(value)), default=0.0) or 1.0)
 
 
-def _floor(content: Content) -> Noise | None:
-    """The noise floor of one family, whose unit is nats."""
-    return content.families[0].noise_floor if len(content.families) == 1 and content.unit == "nats" else None
+def _floor(content: Content) -> tuple[float, float] | None:
+    """Gain and loss of one family's noise floor."""
+    floor = content.families[0].noise_floor if len(content.families) == 1 else None
+    if floor is None or content.spans:
+        return floor.bits_per_byte if floor else None
+    return floor.gain, floor.loss
 
 
 def _noise_floor(drawing: Drawing, content: Content, panel: Panel) -> None:
     """The region in which a model is equal to the reference."""
     if (floor := _floor(content)) is None:
         return
-    drawing.box(panel.place(0, 0), panel.place(floor.gain, floor.loss), "noise", edge="muted", dash="3 3")
+    drawing.box(panel.place(0, 0), panel.place(*floor), "noise", edge="muted", dash="3 3")
 
 
 def _documents(drawing: Drawing, content: Content, panel: Panel, densities: Sequence[Density | None]) -> None:

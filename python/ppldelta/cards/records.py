@@ -13,7 +13,7 @@ from pathlib import PurePath
 
 import polars as pl
 
-from ppldelta.cards.command import command, model_name
+from ppldelta.cards.command import command, model_name, without_folders
 from ppldelta.cards.content import CardModel, Content
 from ppldelta.family import Family, ModelFacts
 from ppldelta.reporting.blocks import Json
@@ -23,7 +23,7 @@ FORMAT = 1
 
 VALUES = (
     *("n_scored", "n_bytes", "ppl_ref", "ppl_cmp", "ppl_ratio", "gain", "loss", "delta", "damage", "gain_bpb"),
-    *("loss_bpb", "bpb_ref", "bpb_cmp", "kld", "kld_p50", "kld_p99", "kld_p999", "kld_max", "same_top"),
+    *("loss_bpb", "delta_bpb", "bpb_ref", "bpb_cmp", "kld", "kld_p50", "kld_p99", "kld_p999", "kld_max", "same_top"),
 )
 """Columns of `schema.MODELS` and `schema.DOCUMENTS` that an object has, under the same names."""
 
@@ -56,7 +56,7 @@ def _family(content: Content, family: Family) -> Json:
         "family": family.name,
         "reference": _facts(family.ref),
         "corpus": PurePath(family.corpus).name if family.corpus else None,
-        "signature": dict(family.signature) or {"line": str(family.signature)},
+        "signature": dict(without_folders(family.signature)) or {"line": str(family.signature)},
         "date": family.date,
         "noise_floor": noise,
         "command": command(family, mine),

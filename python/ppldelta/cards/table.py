@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from ppldelta.cards.content import CardModel, Content
 from ppldelta.cards.drawing import Drawing, Point, Style, fitted, shown
 from ppldelta.reporting.rows import ends, number, whole
-from ppldelta.reporting.units import COLUMNS, SHORT_UNITS, UNITS
+from ppldelta.reporting.units import COLUMNS, DELTA, SHORT_UNITS, UNITS
 from ppldelta.wording import numbers
 
 HEAD = Style(15, color="muted")
@@ -69,9 +69,7 @@ def draw(drawing: Drawing, content: Content, at: Point, size: tuple[float, float
             drawing.text((right - (2 - k) * COLUMN, base), text, value, anchor="end")
         if row >= 36:
             low = base + row * 0.36
-            interval = (
-                "" if content.unit == "bpb" else numbers.interval(*ends(model.overall, "delta"), digits, sign=True)
-            )
+            interval = numbers.interval(*ends(model.overall, DELTA[content.unit]), digits, sign=True)
             taken = drawing.text((right, low), interval, note, anchor="end") if interval else 0.0
             drawing.text((left + 28, low), fitted(verdict(model), note, size[0] - taken - 48), note)
     if rest:
@@ -108,23 +106,30 @@ def verdict(model: CardModel) -> str:
 def figures(content: Content, model: CardModel) -> Iterator[Figure]:
     """The figures of a single model, the most important first."""
     row = model.overall
-    digits = numbers.decimals(number(row, "gain"), number(row, "loss"))
-    unit = SHORT_UNITS["nats"]
-    for title, column, sign in (("gain", "gain", False), ("loss", "loss", False), ("net", "delta", True)):
+    digits = numbers.decimals(*(number(row, column) for column in COLUMNS[content.unit]))
+    unit = SHORT_UNITS[content.unit]
+    columns = zip(
+        ("gain", "loss", "net"), (*COLUMNS[content.unit], DELTA[content.unit]), (False, False, True), strict=True
+    )
+    for title, column, sign in columns:
         write = numbers.signed if sign else numbers.fixed
         note = numbers.interval(*ends(row, column), digits, sign=sign)
         yield Figure(f"{title}, {unit}", write(number(row, column), digits), note)
     if numbers.known(number(row, "kld")):
         yield Figure(
-            f"KL divergence, {unit}",
+            f"KL divergence, {SHORT_UNITS['nats']}",
             numbers.significant(number(row, "kld")),
             numbers.significant_interval(*ends(row, "kld")),
         )
     if numbers.known(number(row, "same_top")):
         low, high = (None if end is None else 100 * end for end in ends(row, "same_top"))
         yield Figure("same top token", numbers.percent(number(row, "same_top")), numbers.interval(low, high, 1))
-    of_reference = f"reference {numbers.perplexity(number(row, 'ppl_ref'))}"
-    yield Figure("perplexity", numbers.perplexity(number(row, "ppl_cmp")), of_reference)
+    if content.spans:  # whose lengths differ, so that no perplexity is known
+        of_reference = f"reference {numbers.fixed(number(row, 'bpb_ref'), 3)}"
+        yield Figure("bits per byte", numbers.fixed(number(row, "bpb_cmp"), 3), of_reference)
+    else:
+        of_reference = f"reference {numbers.perplexity(number(row, 'ppl_ref'))}"
+        yield Figure("perplexity", numbers.perplexity(number(row, "ppl_cmp")), of_reference)
     size, bits = whole(row, "size_bytes"), number(row, "bits_per_weight")
     if size is not None:
         note = f"{numbers.fixed(bits, 2)} bits per weight" if numbers.known(bits) else ""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -22,7 +22,8 @@ class ModelInfo:
         tokenizer: the file's `tokenizer.ggml.model`; "gpt2" is llama.cpp's name of byte-pair encoding.
         pre_tokenizer: the file's `tokenizer.ggml.pre`, which says how a text is split before pairs are joined; empty
             where the file says nothing.
-        chat_template: sha256 of the template in hexadecimal digits; empty where the file has none.
+        chat_template_sha256: of the template (`engine.chats.ChatFacts` has it), in hexadecimal digits; empty where the
+            file has none.
         control: the tokens that steer and stand for no text, as runs of numbers: "0-2,128000-128255".
     """
 
@@ -41,15 +42,16 @@ class ModelInfo:
     causal: bool
     tokenizer: str | None = None
     pre_tokenizer: str | None = None
-    chat_template: str | None = None
+    chat_template_sha256: str | None = None
     control: str | None = None
 
     @classmethod
     def of(cls, said: Mapping[str, Any]) -> ModelInfo:
         """From what the extension says."""
-        template = bytes(said["chat_template"])
-        info = cls(**{**said, "chat_template": "", "control": runs_of(said["control"])})
-        return replace(info, chat_template=hashlib.sha256(template).hexdigest() if template else "")
+        others = dict(said)
+        template = bytes(others.pop("chat_template"))
+        digest = hashlib.sha256(template).hexdigest() if template else ""
+        return cls(**{**others, "chat_template_sha256": digest, "control": runs_of(others["control"])})
 
     @property
     def bits_per_weight(self) -> float:

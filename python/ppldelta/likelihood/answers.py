@@ -14,7 +14,7 @@ from ppldelta.console.progress import meter
 from ppldelta.engine import native
 from ppldelta.engine.remote import RemoteModel
 from ppldelta.likelihood.encoding import Encoded
-from ppldelta.run.batches import make_batches
+from ppldelta.run.batches import make_batches, reduced
 from ppldelta.run.checks import refuse_not_finite
 from ppldelta.run.keys import Keys, engine_of
 from ppldelta.run.settings import ResolvedSettings
@@ -98,7 +98,7 @@ class Evaluator:
         for i, key in enumerate(keys):
             if key not in logp or key not in best:
                 first.setdefault(key, i)
-        todo = _reduced(batches, set(first.values()), windows, owners)
+        todo = reduced(batches, first.values(), windows, owners.__getitem__)
         n_known = sum(key not in first for key in keys)
         n_fed = sum(batch.n_fed for batch in batches)
         done = n_fed - sum(batch.n_fed for batch in todo)
@@ -131,12 +131,3 @@ class Evaluator:
 def _of_best(key: Key) -> Key:
     """The key of what is most probable at each place of a window."""
     return replace(key, top_k=1)
-
-
-def _reduced(batches: list[Batch], wanted: set[int], windows: list[Window], owners: list[str]) -> list[Batch]:
-    """The batches, reduced to the wanted windows; a batch that has none of them is left out."""
-    left = []
-    for batch in batches:
-        if at := tuple(i for i in batch.at if i in wanted):
-            left.append(Batch(owners[at[0]], at, tuple(windows[i] for i in at)))
-    return left

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 from ppldelta.errors import ModelError
 from ppldelta.models.source import SPLIT, part_names, part_number
-from ppldelta.wording.names import printable
+from ppldelta.wording.names import printable, quoted
 
 _ID = r"[A-Za-z0-9_](?:[A-Za-z0-9_.-]*[A-Za-z0-9_])?"
 _NAME = re.compile(
@@ -106,7 +106,7 @@ def choose(name: HubName, paths: Sequence[str]) -> list[str]:
         if not fitting:
             raise ModelError(
                 f"the repository `{name.repo}` has no GGUF file of the quant `{printable(name.pick or '')}`",
-                hint=f"it has {_listed(_quants(models))}",
+                hint=f"it has {quoted(_quants(models), _MOST_LISTED)}",
             )
         first = fitting[0]
     parts = part_names(first)
@@ -137,12 +137,13 @@ def _named(name: HubName, paths: Sequence[str], models: Sequence[str]) -> str:
     if path not in paths:
         firsts = [each for each in models if part_number(each) == 1]
         raise ModelError(
-            f"the repository `{name.repo}` has no file `{printable(path)}`", hint=f"it has {_listed(firsts)}"
+            f"the repository `{name.repo}` has no file `{printable(path)}`",
+            hint=f"it has {quoted(firsts, _MOST_LISTED)}",
         )
     if not _is_model(path):
         raise ModelError(
             f"`{printable(path)}` in the repository `{name.repo}` goes with a model and is not one itself",
-            hint=f"name the model: {_listed([each for each in models if part_number(each) == 1])}",
+            hint=f"name the model: {quoted([each for each in models if part_number(each) == 1], _MOST_LISTED)}",
         )
     if part_number(path) != 1:
         raise ModelError(
@@ -161,11 +162,6 @@ def _quants(models: Sequence[str]) -> list[str]:
     return list(dict.fromkeys(tag[1].upper() for tag in tags if tag))
 
 
-def _listed(names: Sequence[str]) -> str:
-    shown = ", ".join(f"`{printable(name)}`" for name in names[:_MOST_LISTED])
-    return shown + (f" and {len(names) - _MOST_LISTED} more" if len(names) > _MOST_LISTED else "")
-
-
 def _no_gguf(name: HubName, paths: Sequence[str]) -> ModelError:
     if any(path.endswith((".safetensors", ".bin", ".pth")) for path in paths):
         hint = (
@@ -173,7 +169,8 @@ def _no_gguf(name: HubName, paths: Sequence[str]) -> ModelError:
             f"`…/{name.repo.partition('/')[2]}-GGUF`), or convert it with llama.cpp's convert_hf_to_gguf.py"
         )
     elif others := [path for path in paths if path.endswith(".gguf")]:
-        hint = f"{_listed(others)} goes with a model and is not one itself; name the repository that has the model"
+        hint = f"{quoted(others, _MOST_LISTED)} goes with a model and is not one itself; "
+        hint += "name the repository that has the model"
     else:
         hint = "name a repository with GGUF files"
     return ModelError(f"the repository `{name.repo}` has no GGUF file of a model", hint=hint)

@@ -11,7 +11,7 @@ from ppldelta.errors import ModelError
 from ppldelta.models.hub import HubName
 from ppldelta.models.hub_cache import cache_folder
 from ppldelta.wording import numbers
-from ppldelta.wording.names import printable
+from ppldelta.wording.names import printable, quoted
 
 INSTALL = "pip install 'ppldelta[hub]'"
 _LOG_IN = "log in with `hf auth login`, or let HF_TOKEN hold a token"
@@ -26,8 +26,8 @@ class UnreachableError(ModelError):
         """The same, with the files of the repository that the cache does hold."""
         if not files:
             return self
-        listed = ", ".join(f"`{printable(file)}`" for file in files[:_MOST_LISTED])
-        return UnreachableError(f"{self.message}; of this repository it holds {listed}", hint=self.hint)
+        held = quoted(files, _MOST_LISTED)
+        return UnreachableError(f"{self.message}; of this repository it holds {held}", hint=self.hint)
 
 
 @contextmanager

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from ppldelta.reporting import quants, sentences
 from ppldelta.reporting.rows import Row, number, text, whole
 from ppldelta.reporting.sentences import Piece, direction
-from ppldelta.reporting.units import SHORT_UNITS
+from ppldelta.reporting.units import SHORT_UNITS, Unit
 from ppldelta.wording import numbers
 
 NAMED = 2
@@ -28,12 +28,14 @@ class Judged:
         rows: as for `sentences.finding`.
         quant: whether it is a quant of its reference.
         equal: whether it lies inside the noise floor.
+        unit: in which its gain and loss are told.
     """
 
     name: str
     rows: Sequence[Row]
     quant: bool = False
     equal: bool = False
+    unit: Unit = "nats"
 
     @property
     def overall(self) -> Row:
@@ -80,7 +82,7 @@ def overview(models: Sequence[Judged]) -> list[Piece]:
 
 def _of_one(model: Judged) -> list[Piece]:
     """The first sentence of what the report says of the model, and whether it is inside the noise floor."""
-    pieces = quants.finding(model.rows, None) if model.quant else sentences.finding(model.rows)
+    pieces = quants.finding(model.rows, None) if model.quant else sentences.finding(model.rows, model.unit)
     if model.quant:
         end = next((i for i, piece in enumerate(pieces) if piece.text == "."), len(pieces) - 1)
         pieces = pieces[: end + 1]
@@ -93,7 +95,7 @@ def _of_changed(models: Sequence[Judged], noun: str) -> list[Piece]:
     if not known:
         return [Piece("Nothing can be said of the models: their numbers are not finite.")] if models else []
     if len(models) == 1:
-        return sentences.finding(models[0].rows)
+        return sentences.finding(models[0].rows, models[0].unit)
     better, worse, even = ([model for model in known if _way(model.overall) == way] for way in (1, -1, 0))
     if better:
         verb = " predicts" if len(better) == 1 else " predict"

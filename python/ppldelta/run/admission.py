@@ -25,7 +25,7 @@ from ppldelta.run.settings import ResolvedSettings, Settings
 from ppldelta.run.tokenization import Tokenization, TokenizedDocument, as_tokenization, cut_prompts
 from ppldelta.text.alignment import whole
 from ppldelta.text.documents import Document
-from ppldelta.wording.names import counted, printable, some_of
+from ppldelta.wording.names import counted, printable, quoted
 
 
 @dataclass(frozen=True, eq=False)
@@ -177,7 +177,7 @@ class Admission:
                     kept.append(found)
         for reason, names in without.items():
             if names:
-                shown = some_of([f"`{printable(name)}`" for name in names])
+                shown = quoted(names)
                 what = f"{counted(len(names), 'document')}, {reason}: {shown}"
                 self.warnings.append(LeftOut(f"`{printable(label)}` is compared without {what}.", "document", *names))
         if not kept:
@@ -220,7 +220,7 @@ def _in_part(label: str, reference: Tokenization, kept: Sequence[TokenizedDocume
     names = [one.name for one, other in texts if one.text != other.text and not common_stretch(one, other).whole]
     if not names:
         return []
-    shown = some_of([f"`{printable(name)}`" for name in names])
+    shown = quoted(names)
     return [
         f"`{printable(label)}` is compared on a part of {counted(len(names), 'completion')}, which its chat template "
         f"and the reference's write differently: {shown}."

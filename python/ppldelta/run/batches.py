@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
 
 from ppldelta.text.windows import Batch, Window
 
@@ -33,6 +33,24 @@ def make_batches(documents: Sequence[tuple[str, Sequence[Window]]], *, n_seq_max
     groups += packed.values()
     groups.sort(key=min)
     return [Batch(names[at[0]], tuple(at), tuple(whole[i] for i in at)) for at in groups]
+
+
+def reduced(
+    batches: Iterable[Batch], wanted: Iterable[int], windows: Sequence[Window], document_of: Callable[[int], str]
+) -> list[Batch]:
+    """The batches, reduced to the wanted windows; a batch that has none of them is left out.
+
+    Args:
+        batches: of a model.
+        wanted: indices among all windows of the model.
+        windows: all of them.
+        document_of: gives the name of a window's document.
+    """
+    some, left = set(wanted), []
+    for batch in batches:
+        if at := tuple(i for i in batch.at if i in some):
+            left.append(Batch(document_of(at[0]), at, tuple(windows[i] for i in at)))
+    return left
 
 
 def _behind_prefixes(windows: Sequence[Window], n_ctx: int) -> list[list[int]]:

@@ -9,11 +9,11 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 
 import numpy as np
-from numpy.typing import NDArray
 
 from ppldelta.engine.info import ModelInfo, numbers_in
 from ppldelta.run.tokenization import Tokenization, TokenizedDocument
-from ppldelta.wording.names import counted, printable, some_of
+from ppldelta.text.alignment import n_alike
+from ppldelta.wording.names import counted, printable, quoted, some_of
 
 Said = tuple[str, ModelInfo]
 """A model's label, and what it says of itself."""
@@ -50,19 +50,12 @@ def _change(each: TokenizedDocument, spelt: bytes) -> str:
     if spelt.startswith(b" ") and not text.startswith(b" "):
         spelt = spelt[1:]  # SentencePiece's, which belongs to no text
     old, new = np.frombuffer(text, np.uint8), np.frombuffer(spelt, np.uint8)
-    before = _n_alike(old, new)
-    after = _n_alike(old[before:][::-1], new[before:][::-1])
+    before = n_alike(old, new)
+    after = n_alike(old[before:][::-1], new[before:][::-1])
     n_old, n_new = len(old) - before - after, len(new) - before - after
     become = "nothing" if not n_new else f"{n_new:,} other{'' if n_new == 1 else 's'}"
     changed = f"{counted(n_old, 'byte')} {'becomes' if n_old == 1 else 'become'} {become}"
     return f"`{printable(each.document.name)}` (from byte {before:,} on, {changed})"
-
-
-def _n_alike(one: NDArray[np.uint8], other: NDArray[np.uint8]) -> int:
-    """How many bytes both have in common from the start."""
-    n = min(len(one), len(other))
-    differ = np.flatnonzero(one[:n] != other[:n])
-    return int(differ[0]) if len(differ) else n
 
 
 def no_pre_tokenizer(models: Iterable[Said]) -> list[str]:
@@ -74,7 +67,7 @@ def no_pre_tokenizer(models: Iterable[Said]) -> list[str]:
         "files name", "models look worse than they are"
     )  # fmt: skip
     return [
-        f"Of {_quoted(labels)} the {files} no pre-tokenizer (`tokenizer.ggml.pre` is missing or `default`), as after "
+        f"Of {quoted(labels)} the {files} no pre-tokenizer (`tokenizer.ggml.pre` is missing or `default`), as after "
         "conversions of before May 2024: llama.cpp then splits a text by a default rule, in other places than in "
         f"training, and the {models_are}; a newer conversion mends that."
     ]
@@ -99,7 +92,7 @@ def unlike(reference: Said, comparisons: Sequence[Said], *, templates: bool = Tr
             if finding:
                 found.setdefault(finding, []).append(name)
     return [
-        f"{_quoted(names)} {'has' if len(names) == 1 else 'have'} {finding.format(reference=_quoted([label]))}."
+        f"{quoted(names)} {'has' if len(names) == 1 else 'have'} {finding.format(reference=quoted([label]))}."
         for finding, names in found.items()
     ]
 
@@ -137,7 +130,7 @@ def _special_tokens(own: ModelInfo, info: ModelInfo) -> str:
 
 
 def _chat_template(own: ModelInfo, info: ModelInfo) -> str:
-    mine, yours = info.chat_template, own.chat_template
+    mine, yours = info.chat_template_sha256, own.chat_template_sha256
     if mine is None or yours is None or mine == yours:
         return ""
     what = "another chat template than {reference}" if mine and yours else (
@@ -164,7 +157,3 @@ def _token(token: int | None) -> str:
 def _literal(text: str) -> str:
     """A text of a file in what is formatted later."""
     return printable(text).replace("{", "{{").replace("}", "}}")
-
-
-def _quoted(labels: Sequence[str]) -> str:
-    return some_of([f"`{printable(label)}`" for label in labels])

@@ -15,7 +15,7 @@ from ppldelta.engine.chats import ChatFacts, Rendered
 from ppldelta.errors import CorpusError, LeftOut, ModelError
 from ppldelta.text.document import Document, Message
 from ppldelta.text.special import SpecialTokens
-from ppldelta.wording.names import counted, printable
+from ppldelta.wording.names import counted, printable, quoted
 
 _HINT = "`chat_template=FILE` (`--chat-template-file FILE`) names one, in Jinja"
 
@@ -72,7 +72,7 @@ def as_texts(
     if not template:
         if waiting := [each.name for each in documents if each.messages]:
             raise CorpusError(
-                f"{_named(waiting)} {'are chats' if waiting[1:] else 'is a chat'} (`messages`), and only a template "
+                f"{quoted(waiting)} {'are chats' if waiting[1:] else 'is a chat'} (`messages`), and only a template "
                 "makes a text of one",
                 hint="`chat_template=True` (`--chat-template`) applies the reference's own",
             )
@@ -106,11 +106,11 @@ def as_texts(
         )
     left = [each for each in kept if each is not None]
     if not left:
-        raise CorpusError(f"no text can be made of {_named(failed)}: {reason}", hint=_HINT)
+        raise CorpusError(f"no text can be made of {quoted(failed)}: {reason}", hint=_HINT)
     warnings: list[str] = []
     if failed:
         verb = "are" if failed[1:] else "is"
-        warnings.append(LeftOut(f"{_named(failed)} {verb} left out: {reason.removesuffix('.')}.", "document", *failed))
+        warnings.append(LeftOut(f"{quoted(failed)} {verb} left out: {reason.removesuffix('.')}.", "document", *failed))
     return Texts(left, warnings + _spelt_in(left, model))
 
 
@@ -131,13 +131,13 @@ def other_templates(models: Sequence[Chatting], template: bool | str, *, own: bo
     others = [label for label in others if label not in asked]
     if asked:
         is_asked = "are asked by chat templates of their own" if asked[1:] else "is asked by a chat template of its own"
-        warnings = [f"{_named(asked)} {is_asked}: of the reference's texts only the completions are compared."]
+        warnings = [f"{quoted(asked)} {is_asked}: of the reference's texts only the completions are compared."]
         return warnings + other_templates([reference, *(each for each in comparisons if each.label in others)], True)
     if not others:
         return []
     has = "have chat templates of their own" if others[1:] else "has a chat template of its own"
     return [
-        f"{_named(others)} {has}, or none: all models are asked for what the template of "
+        f"{quoted(others)} {has}, or none: all models are asked for what the template of "
         f"`{printable(reference.label)}` makes."
     ]
 
@@ -205,7 +205,3 @@ def _read(path: str) -> str:
     except (OSError, UnicodeDecodeError) as error:
         reason = error.strerror if isinstance(error, OSError) else "it is not UTF-8"
         raise ModelError(f"the chat template `{printable(path)}` cannot be read: {reason}") from None
-
-
-def _named(names: Sequence[str]) -> str:
-    return f"`{printable(names[0])}`" + (f" and {counted(len(names) - 1, 'other')}" if names[1:] else "")

@@ -16,6 +16,7 @@ from ppldelta.models.references import LabelledSource
 from ppldelta.run.cautions import why_other_tokens
 from ppldelta.run.settings import Settings
 from ppldelta.run.tokenization import Tokenization, TokenizedDocument, Vocabulary
+from ppldelta.text.alignment import n_alike
 from ppldelta.wording.names import counted, printable
 
 
@@ -70,10 +71,9 @@ def first_other_token(tokenization: Tokenization, tokens: Iterable[NDArray[np.in
         tokens: those of each of its documents, as the comparison splits it.
     """
     for expected, own in zip(tokenization.documents, tokens, strict=True):
-        n = min(len(own), len(expected.tokens))
-        differ = np.flatnonzero(own[:n] != expected.tokens[:n])
-        if len(differ) or len(own) != len(expected.tokens):
-            return OtherToken(expected, own, int(differ[0]) if len(differ) else n)
+        n = n_alike(own, expected.tokens)
+        if not n == len(own) == len(expected.tokens):
+            return OtherToken(expected, own, n)
     return None
 
 

@@ -11,7 +11,7 @@ from typing import NamedTuple
 import numpy as np
 
 from ppldelta.run.tokenization import Tokenization, TokenizedDocument
-from ppldelta.text.alignment import Alignment, align, align_stretch
+from ppldelta.text.alignment import Alignment, align, align_stretch, n_alike
 from ppldelta.text.document import Document
 
 
@@ -43,12 +43,8 @@ def common_stretch(ref: Document, cmp: Document) -> Stretch:
     one, other = (
         each.text[each.prompt_bytes : each.plain[-1][1] if each.plain else len(each.text)] for each in (ref, cmp)
     )
-    n = min(len(one), len(other))
-    differ = (
-        np.flatnonzero(np.frombuffer(one, np.uint8, n) != np.frombuffer(other, np.uint8, n)) if n else np.array([0])
-    )
-    n_alike = int(differ[0]) if len(differ) else n
-    return Stretch(ref.prompt_bytes, cmp.prompt_bytes, n_alike, one == other)
+    n = n_alike(np.frombuffer(one, np.uint8), np.frombuffer(other, np.uint8))
+    return Stretch(ref.prompt_bytes, cmp.prompt_bytes, n, one == other)
 
 
 def common_spans(

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from ppldelta.contrasts import contrast
 from ppldelta.text.document import Document
-from ppldelta.wording.names import counted, printable, some_of
+from ppldelta.wording.names import counted, printable, quoted
 
 
 def incomplete(documents: Sequence[Document]) -> list[str]:
@@ -21,12 +21,12 @@ def incomplete(documents: Sequence[Document]) -> list[str]:
         return []
     pair = contrast(each.label for each in documents if each.group is not None)
     if pair is None:
-        named = some_of([f"`{printable(label)}`" for label in sorted(labels)])
+        named = quoted(sorted(labels))
         return [f"There are no log-odds: they need a `group` with completions of two labels, and there is {named}."]
     both = f"`{printable(pair.label)}` and `{printable(pair.against)}`"
     warnings = []
     if others := sorted(labels.difference(pair)):
-        named = some_of([f"`{printable(label)}`" for label in others])
+        named = quoted(others)
         warnings.append(f"Log-odds are those of {both}; completions of {named} have no part in them.")
     there: dict[str, set[str]] = {}
     alone: list[str] = []
@@ -36,14 +36,14 @@ def incomplete(documents: Sequence[Document]) -> list[str]:
         elif each.label in pair:
             alone.append(each.name)
     if lacking := [group for group, mine in there.items() if len(mine) < 2]:
-        named = some_of([f"`{printable(group)}`" for group in lacking])
+        named = quoted(lacking)
         verb = "lacks" if len(lacking) == 1 else "lack"
         warnings.append(
             f"{counted(len(lacking), 'group')} of {len(there):,} {verb} a completion of one of the labels {both}, and "
             f"{'has' if len(lacking) == 1 else 'have'} no log-odds: {named}."
         )
     if alone:
-        named = some_of([f"`{printable(name)}`" for name in alone])
+        named = quoted(alone)
         verb = "has a label and no `group`" if len(alone) == 1 else "have a label and no `group`"
         warnings.append(f"{counted(len(alone), 'document')} {verb}, without which nothing is set against it: {named}.")
     return warnings

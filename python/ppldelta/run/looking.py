@@ -241,7 +241,7 @@ def _as_look(
 
     columns, pieces, logp = found.columns, found.pieces, found.logp
     if isinstance(view.columns, int):
-        order = looks.that_matter(logp[0], view.columns)
+        order = looks.columns_that_matter(logp[0], view.columns)
         columns, pieces = columns[order], [pieces[i] for i in order]
         logp = [np.ascontiguousarray(each[:, order]) for each in logp]
     n = view.n_places

@@ -16,12 +16,13 @@ from numpy.typing import NDArray
 
 from ppldelta.engine.native import ModelInfo
 from ppldelta.errors import CorpusError, LeftOut
-from ppldelta.run.batches import make_batches
+from ppldelta.run.batches import make_batches, reduced
 from ppldelta.run.settings import ResolvedSettings
+from ppldelta.text.alignment import n_alike
 from ppldelta.text.documents import Document
 from ppldelta.text.spans import lengths_of, token_bounds
 from ppldelta.text.windows import Batch, Window, completion_windows, cut_windows
-from ppldelta.wording.names import counted, printable, some_of
+from ppldelta.wording.names import counted, printable, quoted, some_of
 
 
 class Vocabulary(Protocol):
@@ -91,11 +92,7 @@ class Tokenization:
 
     def batches_of(self, wanted: Iterable[int]) -> list[Batch]:
         """The batches, reduced to the wanted windows; a batch that has none of them is left out."""
-        some, left = set(wanted), []
-        for batch in self.batches:
-            if at := tuple(i for i in batch.at if i in some):
-                left.append(Batch(self.document_of(at[0]).name, at, tuple(self.windows[i] for i in at)))
-        return left
+        return reduced(self.batches, wanted, self.windows, lambda i: self.document_of(i).name)
 
     def spelt(self, document: TokenizedDocument) -> bytes:
         """What a document's tokens spell, one piece after the other."""
@@ -228,9 +225,7 @@ def _prompt_tokens(
     if not prompts:
         return n_prompts
     for i, prompt in zip(with_prompt, model.tokenize(prompts, on_bytes), strict=True):
-        n = min(len(prompt), len(all_tokens[i]))
-        differ = np.flatnonzero(prompt[:n] != all_tokens[i][:n])
-        n_prompts[i] = int(differ[0]) if len(differ) else n
+        n_prompts[i] = n_alike(prompt, all_tokens[i])
     return n_prompts
 
 
@@ -238,10 +233,9 @@ def cut_prompts(names: Sequence[str], n_ctx: int) -> list[str]:
     """A warning about prompts that do not fit a window together with their completion, if there are any."""
     if not names:
         return []
-    which = f"`{printable(names[0])}`" + (f" and {counted(len(names) - 1, 'other document')}" if names[1:] else "")
     return [
-        f"Prompt and completion of {which} have more than {n_ctx} tokens: the prompt's beginning is cut off. A larger "
-        "`n_ctx` (`-c`) keeps it, if the model was trained on one."
+        f"Prompt and completion of {counted(len(names), 'document')} have more than {n_ctx} tokens, and the prompt's "
+        f"beginning is cut off: {quoted(names)}. A larger `n_ctx` (`-c`) keeps it, if the model was trained on one."
     ]
 
 

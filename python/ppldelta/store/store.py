@@ -34,8 +34,8 @@ class Key:
 
     Attributes:
         model: sha256 of the model's content, 64 hexadecimal digits (`models.identity`).
-        window: sha256 of the window, 64 hexadecimal digits (`run.keys`): of its first scored row, its tokens and its
-            targets; if several windows share a batch, of the whole batch as well.
+        window: sha256 of the window, 64 hexadecimal digits (`run.keys`): of its first scored row, its tokens, its
+            targets and its prefix; if several windows go in side by side, of the whole batch as well.
         rule: text that names how texts are cut into windows: the rule, n_ctx, BOS.
         engine: text that names what else the numbers depend on: versions, backend, micro-batch …
         reference: sha256 of the reference's content, where the values are those of a pair; empty for a model's own

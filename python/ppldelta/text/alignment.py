@@ -73,6 +73,13 @@ def align_stretch(
     return Alignment(ref_at[one], cmp_at[other]) if len(one) > 1 else None
 
 
+def n_alike(one: NDArray[np.generic], other: NDArray[np.generic]) -> int:
+    """How many entries, such as tokens or bytes, two rows have in common from the start."""
+    n = min(len(one), len(other))
+    differ = np.flatnonzero(one[:n] != other[:n])
+    return int(differ[0]) if len(differ) else n
+
+
 def whole(spans: NDArray[np.int64], pos: NDArray[np.uint32]) -> NDArray[np.bool_]:
     """Whether a model scored all tokens of each span.
 

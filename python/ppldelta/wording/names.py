@@ -76,6 +76,11 @@ def some_of(names: Sequence[str], most: int = 5) -> str:
     return ", ".join(names[:most]) + (f" and {len(names) - most:,} more" if len(names) > most else "")
 
 
+def quoted(names: Sequence[str], most: int = 5) -> str:
+    """The same of names that stand between backticks."""
+    return some_of([f"`{printable(name)}`" for name in names], most)
+
+
 def shown_type(value: object) -> str:
     """A value of a wrong type for people: what it is, and of which type."""
     text = printable(repr(value))

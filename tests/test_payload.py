@@ -138,21 +138,43 @@ def test_passages_are_those_of_the_corpus() -> None:
         records = pl.concat(order)
         pos, place = records["pos"].to_numpy().astype(int), np.repeat(np.arange(len(names)), list(map(len, order)))
         starts = np.diff(1000 * place + pos, prepend=-5) != 1
+        piece = [known[token] for token in records["token"]]
         for key, sign in (("best", 1), ("worst", -1)):
             spans = best_spans(sign * records["delta"].to_numpy(), starts)
             assert len(listed[key]) == len(spans) == 12
             for got, span in zip(listed[key], spans, strict=True):
-                assert (got["document"], got["start"], got["end"]) == (
-                    place[span.first],
-                    pos[span.first],
-                    pos[span.last],
-                )
+                first, last = span.first, span.last
+                while first and not starts[first] and 0x80 <= piece[first][0] < 0xC0:
+                    first -= 1
+                while last + 1 < len(pos) and not starts[last + 1] and 0x80 <= piece[last + 1][0] < 0xC0:
+                    last += 1
+                assert (got["document"], got["start"], got["end"]) == (place[first], pos[first], pos[last])
                 assert got["n"] == got["end"] - got["start"] + 1
-                assert got["sum"] == pytest.approx(sign * span.sum, abs=1e-6)
+                assert got["sum"] == pytest.approx(float(records["delta"][first : last + 1].sum()), abs=1e-4)
                 tokens = texts[names[got["document"]]]
                 parts = tokens[: got["start"]], tokens[got["start"] : got["end"] + 1], tokens[got["end"] + 1 :]
                 before, text, after = (b"".join(known[t] for t in part).decode("utf-8", "replace") for part in parts)
                 assert (got["before"], got["text"], got["after"]) == (before[-60:], text[:400], after[:60])
+                shown = "".join(each for each, _ in got["parts"])
+                assert shown.startswith(text[:400]) or text.startswith(shown)
+                if shown == text:
+                    assert sum(value for _, value in got["parts"]) == pytest.approx(got["sum"], abs=0.05)
+
+
+def test_equal_passages_of_several_places_are_one() -> None:
+    """Six documents that are one another's copies."""
+    made = synthetic.make(n_documents=1, n_models=1)
+    names = [f"code/{k}.txt" for k in range(6)]
+    copies = {
+        name: pl.concat(
+            [made[name].with_columns(document=pl.lit(each).cast(made[name].schema["document"])) for each in names]
+        )
+        for name in ("tokens", "documents", "texts")
+    }
+    alone, listed = (block(payload_of(each), "f0.passages")["passages"][0] for each in (made, {**made, **copies}))
+    for way in ("best", "worst"):
+        assert [each["text"] for each in listed[way]] == [each["text"] for each in alone[way]][: len(listed[way])]
+        assert listed[way][0]["times"] == 6 and alone[way][0]["times"] == 1
 
 
 def test_totals_are_those_of_the_corpus() -> None:

@@ -101,11 +101,10 @@ def test_passages_and_tokens_that_diverge_most() -> None:
         document = np.concatenate([np.full(len(records_of(MADE, name, model)), k) for k, name in enumerate(names)])
         starts = np.diff(1000 * document + pos, prepend=-5) != 1
         spans = best_spans(kld - np.float32(kld.mean(dtype=np.float64)), starts)
-        assert [(each["start"], each["end"]) for each in lists["divergent"]] == [
-            (pos[span.first], pos[span.last]) for span in spans
-        ]
         for each, span in zip(lists["divergent"], spans, strict=True):
-            assert each["sum"] == pytest.approx(kld[span.first : span.last + 1].sum(), rel=1e-5)
+            begun, ended = pos[span.first] - each["start"], each["end"] - pos[span.last]  # the rest of a character
+            assert begun in (0, 1) and ended in (0, 1)
+            assert each["sum"] == pytest.approx(kld[span.first - begun : span.last + ended + 1].sum(), rel=1e-5)
         assert {each["n"] for each in lists["divergent"]} != {64}, "a passage ends where it is no worse than usual"
 
 

@@ -86,7 +86,7 @@ def _listed(moved: list[tuple[float, Row]], unit: str) -> list[Piece]:
 
 
 def listed(family: FamilyRecords, read: TextKinds, kinds: pl.DataFrame, unit: Unit) -> list[list[dict[str, Json]]]:
-    """For each model its kinds by falling delta, each with its numbers and passages.
+    """For each model its kinds by falling delta, each with its numbers and passages; last those without an interval.
 
     Args:
         family: whose records they are.
@@ -98,7 +98,7 @@ def listed(family: FamilyRecords, read: TextKinds, kinds: pl.DataFrame, unit: Un
     column = DELTA[unit]
     found: list[list[dict[str, Json]]] = []
     for m, model in enumerate(family.models):
-        rows = kinds.filter(family=family.name, model=model).sort(column, descending=True, nulls_last=True)
+        rows = kinds.filter(family=family.name, model=model).sort(pl.col(f"{column}_low").is_null(), -pl.col(column))
         own = _Rows(family, m, read, begins)
         found.append([_entry(own, row, column) for row in rows.iter_rows(named=True)])
     return found

@@ -39,7 +39,7 @@ def test_only_results_with_divergences_have_the_figures() -> None:
     assert "confidence" not in gallery(MADE, CONFIDENCE.clear())
     assert names | {"confidence"} <= set(gallery(MADE, CONFIDENCE))
     plain = FamilyFigures(PLAIN["families"][0], PLAIN["documents"], PLAIN["models"])
-    assert {each.name for each in FIGURES if not each.drawable(plain)} == names | {"confidence", "bits"}
+    assert {each.name for each in FIGURES if not each.drawable(plain)} == names | {"confidence", "bits", "odds"}
 
 
 def test_models_stand_at_their_mean_with_interval_and_tail() -> None:

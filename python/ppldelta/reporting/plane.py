@@ -98,7 +98,7 @@ def empty(
 def _root_ticks(reach: float) -> dict[str, object]:
     """Ticks at 0 and at 1, 2 and 5 times powers of ten, as many as have room below `reach`; for zooms, also above."""
     power = math.floor(math.log10(reach))
-    values = [part * 10.0**each for each in range(power + 2, power - 5, -1) for part in (5, 2, 1)]
+    values = [part * 10.0**each for each in range(min(power + 2, 307), power - 5, -1) for part in (5, 2, 1)]
     shown: list[float] = []
     for value in values:
         last = math.sqrt(shown[-1] / reach) if shown else math.inf

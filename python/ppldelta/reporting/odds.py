@@ -12,6 +12,7 @@ import polars as pl
 
 from ppldelta.contrasts import PREFERRED
 from ppldelta.reporting.hover import literal
+from ppldelta.reporting.labels import common_start
 from ppldelta.reporting.rows import Row, ends, number, text, whole
 from ppldelta.reporting.sentences import INTERVAL, Piece
 from ppldelta.reporting.tables import Cell, Column, Table
@@ -44,8 +45,8 @@ def shown(prompts: Sequence[str | None]) -> list[str]:
     known = list(dict.fromkeys(each for each in prompts if each is not None))
     head = tail = 0
     if len(known) > 1:
-        begin = _common(known)
-        end = _common([each[::-1] for each in known])[::-1]
+        begin = common_start(known)
+        end = common_start([each[::-1] for each in known])[::-1]
         head = max((found.end() for found in re.finditer(r"[\n>\]}]\s*", begin)), default=0)
         mark = re.search(r"\s*[\n<\[{]", end)
         tail = len(end) - mark.start() if mark else 0
@@ -187,13 +188,6 @@ def _parts(row: Row, name: str) -> list[Piece]:
 def _sortable(row: Row, name: str) -> float | None:
     value = number(row, name)
     return value if numbers.known(value) else None
-
-
-def _common(names: Sequence[str]) -> str:
-    """What all begin with."""
-    first, last = min(names), max(names)  # what these two share, all between them share
-    n = next((i for i, (a, b) in enumerate(zip(first, last, strict=False)) if a != b), min(len(first), len(last)))
-    return first[:n]
 
 
 def _cropped(prompt: str) -> str:

@@ -25,5 +25,6 @@ def test_every_figure_is_drawn_and_the_common_plane_fits_a_screen(browser: Any, 
     names = common.evaluate("(canvas) => [...new Set(canvas.data.map((trace) => trace.meta?.family).filter(Boolean))]")
     assert names == ["one", "other"]
     assert common.bounding_box()["height"] < 900
+    assert page.locator("#kinds-list .kind").count() > 0, "before anything is clicked"
     assert trouble == []
     page.context.close()

@@ -85,7 +85,10 @@ def test_the_change_is_that_of_both_labels(result: ppldelta.Result) -> None:
     assert row["label_delta"] == pytest.approx((odds["logp_label_cmp"] - odds["logp_label_ref"]).mean())
     assert row["label_delta"] - row["against_delta"] == pytest.approx(row["change"]) == odds["change"].mean()
     said = "".join(piece.text for piece in of_prompts.finding(row))
-    assert f"answers {row['n_more']} of 5 prompts" in said and "the log-probability of comply by" in said
+    assert (
+        f"leans more to complying than the reference does in {row['n_more']} of 5 prompts" in said
+        and "the log-probability of comply by" in said
+    )
 
 
 def test_a_saved_result_has_the_same(result: ppldelta.Result, tmp_path: Path) -> None:
@@ -156,6 +159,15 @@ def test_any_two_labels_work_and_others_are_named(tmp_path: Path) -> None:
 
 def document(group: str | None, label: str | None) -> Document:
     return Document(f"{group}/{label}", "", b"x", group=group, label=label)
+
+
+def test_a_group_of_several_prompts_is_named() -> None:
+    one, other = (Document(f"a/{i}", "", text, prompt_bytes=2, group="a", label=label) for i, (text, label) in enumerate(
+        [(b"A? yes", "comply"), (b"B? no", "refuse")]
+    ))  # fmt: skip
+    (warning,) = incomplete([one, other])
+    assert "do not follow one and the same prompt" in warning and warning.endswith("`a`.")
+    assert incomplete([one, Document("a/1", "", b"A? no", prompt_bytes=2, group="a", label="refuse")]) == []
 
 
 def test_groups_that_lack_a_label_are_counted() -> None:

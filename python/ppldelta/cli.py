@@ -171,17 +171,24 @@ def _model(text: str) -> str | Named:
 
 
 def _report(options: argparse.Namespace) -> int:
-    results = [ppldelta.load(folder) for folder in options.results]
-    path = ppldelta.report(results, options.output, tokens=options.tokens, same_bytes=options.same_bytes)
-    terminal.show_path(path)
+    merged = _merged(options.results, same_bytes=options.same_bytes)
+    terminal.show_path(merged.report(options.output, tokens=options.tokens))
     return 0
 
 
-def _card(options: argparse.Namespace) -> int:
+def _merged(folders: list[str], *, same_bytes: bool = True) -> ppldelta.Result:
+    """Saved results as one; says what is to be known of that beside what each of them says."""
     from ppldelta.merging import merge  # here: it imports polars
 
-    result = merge([ppldelta.load(folder) for folder in options.results])
-    for path in result.card(options.output or options.results[0]):
+    results = [ppldelta.load(folder) for folder in folders]
+    merged = merge(results, same_bytes=same_bytes)
+    known = {warning for result in results for warning in result.warnings}
+    _warn([warning for warning in merged.warnings if warning not in known])
+    return merged
+
+
+def _card(options: argparse.Namespace) -> int:
+    for path in _merged(options.results).card(options.output or options.results[0]):
         terminal.show_path(path)
     return 0
 

@@ -12,7 +12,12 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Protocol
 
-import lm_eval.models as _known  # noqa: F401  # the registry imports them only as long as it is empty
+try:
+    import lm_eval.models as _known  # noqa: F401  # the registry imports them only as long as it is empty
+except ModuleNotFoundError as error:
+    if __name__ == "__main__" and error.name == "lm_eval":
+        sys.exit("ppldelta: error: lm-evaluation-harness is not installed\nhint: pip install 'ppldelta[lm-eval]'")
+    raise
 from lm_eval.api.model import LM
 from lm_eval.api.registry import register_model
 from lm_eval.utils import get_rolling_token_windows, make_disjoint_window

@@ -87,7 +87,7 @@ class Chats:
             template = _parsed(source)
         except RuntimeError as error:
             raise ModelError(
-                f"the chat template of `{printable(self._model.path)}` cannot be parsed: {_cause(error)}",
+                f"the chat template cannot be parsed: {_cause(error)}",
                 hint="name another one: `chat_template=FILE`, `--chat-template-file FILE`",
             ) from None
         return [self._rendered(template, chat) for chat in chats]
@@ -137,7 +137,7 @@ def _cause(error: RuntimeError) -> str:
     text = str(error).strip()
     _, raised, said = text.rpartition("Jinja Exception: ")
     lines = [line.removeprefix("Error: ").strip() for line in (said if raised else text).splitlines()]
-    return printable(next((line for line in reversed(lines) if line), type(error).__name__))
+    return printable(next((line for line in reversed(lines) if line.strip("^ ")), type(error).__name__))
 
 
 def _shown(text: bytes) -> str:

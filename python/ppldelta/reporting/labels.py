@@ -53,6 +53,13 @@ def crop(name: str) -> str:
     return f"{name[: LONGEST - tail - 1]}…{name[-tail:]}"
 
 
+def common_start(names: Sequence[str]) -> str:
+    """What all of at least one name begin with."""
+    first, last = min(names), max(names)  # what these two share, all between them share
+    n = next((i for i, (a, b) in enumerate(zip(first, last, strict=False)) if a != b), min(len(first), len(last)))
+    return first[:n]
+
+
 def place(
     points: Sequence[tuple[float, float]],
     names: Sequence[str],
@@ -126,9 +133,7 @@ def along_diagonal(points: Sequence[tuple[float, float]], reach: tuple[float, fl
 
 def _shared(names: Sequence[str]) -> int:
     """Characters that all names begin with, up to and with the last separator among them."""
-    first, last = min(names), max(names)  # what these two share, all between them share
-    end = next((i for i, (a, b) in enumerate(zip(first, last, strict=False)) if a != b), min(len(first), len(last)))
-    return max(first.rfind(separator, 0, end) for separator in "-_. /") + 1
+    return max(map(common_start(names).rfind, "-_. /")) + 1
 
 
 def box(x: float, y: float, wide: float, where: str) -> Box:

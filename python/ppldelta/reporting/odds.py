@@ -12,6 +12,7 @@ import polars as pl
 
 from ppldelta.contrasts import PREFERRED
 from ppldelta.reporting.hover import literal
+from ppldelta.reporting.labels import common_start
 from ppldelta.reporting.rows import Row, ends, number, text, whole
 from ppldelta.reporting.sentences import INTERVAL, Piece
 from ppldelta.reporting.tables import Cell, Column, Table
@@ -44,8 +45,8 @@ def shown(prompts: Sequence[str | None]) -> list[str]:
     known = list(dict.fromkeys(each for each in prompts if each is not None))
     head = tail = 0
     if len(known) > 1:
-        begin = _common(known)
-        end = _common([each[::-1] for each in known])[::-1]
+        begin = common_start(known)
+        end = common_start([each[::-1] for each in known])[::-1]
         head = max((found.end() for found in re.finditer(r"[\n>\]}]\s*", begin)), default=0)
         mark = re.search(r"\s*[\n<\[{]", end)
         tail = len(end) - mark.start() if mark else 0
@@ -63,12 +64,12 @@ def finding(row: Row) -> list[Piece]:
     n = whole(row, "n_groups") or 0
     pieces = [Piece(text(row, "model"), "name")]
     if refusals:
-        pieces.append(Piece(" answers "))
+        pieces.append(Piece(" leans more to complying than the reference does in "))
     else:
         pieces += [Piece(" finds "), Piece(label, "name"), Piece(" more probable against "), Piece(against, "name")]
         pieces.append(Piece(" than the reference does in "))
     pieces += [Piece(numbers.count(whole(row, "n_more")), "number"), Piece(f" of {counted(n, 'prompt')}")]
-    pieces += [*_parts(row, "more"), Piece(" more readily than the reference; " if refusals else "; ")]
+    pieces += [*_parts(row, "more"), Piece("; ")]
     pieces += [Piece(numbers.count(whole(row, "n_to_label")), "number")]
     verb = "changes" if whole(row, "n_to_label") == 1 else "change"
     if refusals:
@@ -187,13 +188,6 @@ def _parts(row: Row, name: str) -> list[Piece]:
 def _sortable(row: Row, name: str) -> float | None:
     value = number(row, name)
     return value if numbers.known(value) else None
-
-
-def _common(names: Sequence[str]) -> str:
-    """What all begin with."""
-    first, last = min(names), max(names)  # what these two share, all between them share
-    n = next((i for i, (a, b) in enumerate(zip(first, last, strict=False)) if a != b), min(len(first), len(last)))
-    return first[:n]
 
 
 def _cropped(prompt: str) -> str:

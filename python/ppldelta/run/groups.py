@@ -29,10 +29,12 @@ def incomplete(documents: Sequence[Document]) -> list[str]:
         named = quoted(others)
         warnings.append(f"Log-odds are those of {both}; completions of {named} have no part in them.")
     there: dict[str, set[str]] = {}
+    asked: dict[str, set[bytes]] = {}
     alone: list[str] = []
     for each in documents:
         if each.group is not None:
             there.setdefault(each.group, set()).update({each.label} if each.label in pair else ())
+            asked.setdefault(each.group, set()).add(each.text[: each.prompt_bytes])
         elif each.label in pair:
             alone.append(each.name)
     if lacking := [group for group, mine in there.items() if len(mine) < 2]:
@@ -41,6 +43,11 @@ def incomplete(documents: Sequence[Document]) -> list[str]:
         warnings.append(
             f"{counted(len(lacking), 'group')} of {len(there):,} {verb} a completion of one of the labels {both}, and "
             f"{'has' if len(lacking) == 1 else 'have'} no log-odds: {named}."
+        )
+    if several := [group for group, prompts in asked.items() if len(prompts) > 1]:
+        warnings.append(
+            f"The completions of {counted(len(several), 'group')} do not follow one and the same prompt, so that their "
+            f"log-odds compare different questions: {quoted(several)}."
         )
     if alone:
         named = quoted(alone)

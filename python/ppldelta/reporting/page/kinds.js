@@ -53,4 +53,5 @@
   }
 
   state.subscribe((what) => { if (what.has("focus")) show(); });
+  ppldelta.kinds = { show };
 })();

@@ -151,6 +151,7 @@
     await ppldelta.reader.start();
     if (named) ppldelta.reader.show();
     await ppldelta.passages.show();
+    await ppldelta.kinds?.show();
     root.dataset.drawn = String(plots.canvases.length);
   }
 

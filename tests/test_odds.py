@@ -162,9 +162,8 @@ def document(group: str | None, label: str | None) -> Document:
 
 
 def test_a_group_of_several_prompts_is_named() -> None:
-    one, other = (Document(f"a/{i}", "", text, prompt_bytes=2, group="a", label=label) for i, (text, label) in enumerate(
-        [(b"A? yes", "comply"), (b"B? no", "refuse")]
-    ))  # fmt: skip
+    one = Document("a/0", "", b"A? yes", prompt_bytes=2, group="a", label="comply")
+    other = Document("a/1", "", b"B? no", prompt_bytes=2, group="a", label="refuse")
     (warning,) = incomplete([one, other])
     assert "do not follow one and the same prompt" in warning and warning.endswith("`a`.")
     assert incomplete([one, Document("a/1", "", b"A? no", prompt_bytes=2, group="a", label="refuse")]) == []

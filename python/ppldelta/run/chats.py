@@ -181,9 +181,8 @@ class _Spelt:
         """A sentence, if there are any."""
         if not self._n:
             return []
-        names = [printable(name.decode("utf-8", "backslashreplace")) for name in self._names]
-        shown = ", ".join(f"`{name}`" for name in names[:3]) + (" …" if names[3:] else "")
-        return [f"{what} in {counted(self._n, 'document')} ({shown}), which are read as plain text{then}."]
+        names = quoted([name.decode("utf-8", "backslashreplace") for name in self._names], 3)
+        return [f"{what} in {counted(self._n, 'document')} ({names}), which are read as plain text{then}."]
 
 
 def _without_end(rendered: Rendered) -> Rendered | str:

@@ -8,7 +8,7 @@ from typing import Literal
 import numpy as np
 
 from ppldelta.errors import PpldeltaError
-from ppldelta.wording.names import printable, shown_type
+from ppldelta.wording.names import printable, quoted, shown_type
 
 INT_MAX = 2**31 - 1
 """What llama.cpp's int32 holds."""
@@ -82,8 +82,7 @@ class Setting:
         """
         if self.choices and value is not None:
             if value not in self.choices:
-                names = ", ".join(f"`{choice}`" for choice in self.choices)
-                raise PpldeltaError(f"`{name}` must be one of {names}, got `{printable(str(value))}`")
+                raise PpldeltaError(f"`{name}` must be one of {quoted(self.choices)}, got `{printable(str(value))}`")
         elif isinstance(value, bool) or not isinstance(value, (int, np.integer)) or self.most is None:
             return
         elif not self.least <= value <= self.most:

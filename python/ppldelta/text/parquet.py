@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ppldelta.text.rows import COLUMNS, FLAGS, MISSING, NAMES, TEXTS, BrokenTable
+from ppldelta.wording.names import quoted
 
 if TYPE_CHECKING:
     import polars as pl
@@ -44,8 +45,9 @@ def rows(path: Path) -> Iterator[tuple[int, object]]:
 def _columns(schema: pl.Schema) -> list[str]:
     columns = [column for column in COLUMNS if column in schema]
     if not {"text", "messages"} & set(columns) and not {"prompt", "completion"} <= set(columns):
-        names = ", ".join(f"`{name}`" for name in list(schema)[:20]) + (" …" if len(schema) > 20 else "")
-        raise BrokenTable(f"it {MISSING}; its columns are {names}" if schema else "it has no columns")
+        raise BrokenTable(
+            f"it {MISSING}; its columns are {quoted(list(schema), 20)}" if schema else "it has no columns"
+        )
     return columns
 
 

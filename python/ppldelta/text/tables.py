@@ -9,7 +9,7 @@ from ppldelta.errors import LeftOut
 from ppldelta.text import jsonl, parquet
 from ppldelta.text.document import Document
 from ppldelta.text.rows import BrokenRow, BrokenTable, document_of
-from ppldelta.wording.names import counted, printable
+from ppldelta.wording.names import counted, printable, quoted
 
 _READERS: dict[str, tuple[Callable[[Path], Iterator[tuple[int, object]]], str]] = {
     ".jsonl": (jsonl.rows, "line"),
@@ -65,7 +65,7 @@ def table_documents(path: Path, name: str, warnings: list[str]) -> list[Document
         text = f"{counted(len(broken), 'row')} of `{shown}` {verb} left out: {_joined(reasons, len(broken))}."
         warnings.append(LeftOut(text, "document", *broken))
     if ignored:
-        keys = ", ".join(f"`{printable(key)}`" for key in sorted(ignored)[:5])
+        keys = quoted(sorted(ignored))
         warnings.append(f"Messages in `{shown}` have more than `role` and `content`, which is not read: {keys}.")
     return documents
 

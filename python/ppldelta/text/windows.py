@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ppldelta.errors import PpldeltaError
+from ppldelta.wording.names import quoted
 from ppldelta.wording.rules import DEFAULT_RULE, DIFFERENCE, RULES
 
 N_CTX_MIN = 4
@@ -116,7 +117,7 @@ def check_arguments(rule: str, n_ctx: int, max_windows: int | None) -> None:
     """Raises `PpldeltaError` if `cut_windows` cannot work with these arguments."""
     if rule not in RULES:
         raise PpldeltaError(
-            f"`windows` must be one of {_listed(RULES)}, got `{rule}`",
+            f"`windows` must be one of {quoted(RULES)}, got `{rule}`",
             hint=f"the default is `{DEFAULT_RULE}`: {DIFFERENCE}",
         )
     if n_ctx < N_CTX_MIN:
@@ -258,7 +259,3 @@ def _window(fed: NDArray[np.int32], stream: NDArray[np.int32], begin: int, end: 
         targets=stream[begin:end],
         pos=pos.astype(np.uint32),
     )
-
-
-def _listed(names: Sequence[str]) -> str:
-    return ", ".join(f"`{name}`" for name in names)

@@ -77,7 +77,7 @@ def some_of(names: Sequence[str], most: int = 5) -> str:
 
 
 def quoted(names: Sequence[str], most: int = 5) -> str:
-    """The same of names that stand between backticks."""
+    """The same, each name printable and between backticks."""
     return some_of([f"`{printable(name)}`" for name in names], most)
 
 

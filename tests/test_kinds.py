@@ -50,6 +50,7 @@ def kind(before: str, piece: str, after: str = "") -> str:
         ("hex digits", "id 4f", "3a", "9"),
         ("hex digits", "0x", "ff", ","),
         ("hex digits", "#", "fafafa", ";"),
+        ("identifiers", "in ", "2d", " space"),
         ("digits", "in ", "1987", "."),
         ("digits", "#", "12", ""),
         ("starts of words", "a ", "decade", " of"),

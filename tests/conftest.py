@@ -6,6 +6,7 @@ It imports no polars, and neither do the modules that `bench/gpu_tests.txt` name
 from __future__ import annotations
 
 import os
+import re
 import resource
 import signal
 import socket
@@ -94,6 +95,13 @@ def llama_perplexity(*arguments: object, check: bool = True) -> subprocess.Compl
         timeout=300,
         check=check,
     )
+
+
+def printed_nll(model: Path, text: Path, *flags: object, n_ctx: int, n_ubatch: int) -> list[float]:
+    """The mean NLL of all windows up to each, as llama-perplexity prints it, with six digits; a batch is one window."""
+    size = ["-c", n_ctx, "-b", n_ctx, "-ub", n_ubatch]
+    run = llama_perplexity("-m", model, "-bf", text, *size, *flags, "--ppl-output-type", 1)
+    return [float(mean) for mean in re.findall(r"^ *\d+  [\d.]+  ([\d.]+)  [\d.]+$", run.stdout, re.M)]
 
 
 def children(pid: int) -> list[int]:

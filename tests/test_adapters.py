@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable
 from pathlib import Path
 
@@ -12,7 +11,7 @@ import polars as pl
 import pytest
 
 import ppldelta
-from conftest import llama_perplexity
+from conftest import llama_perplexity, printed_nll
 from helpers import tiny_models
 from helpers.adapters import write_control_vector, write_lora
 from ppldelta import demo
@@ -46,15 +45,6 @@ def window(document: Path) -> Window:
     return cut_windows(tokens, rule="every", n_ctx=N_CTX, bos=None)[0]
 
 
-def of_the_tool(model: Path, document: Path, *flags: object) -> list[float]:
-    """Mean NLL of all windows up to each, as the tool prints it."""
-    run = llama_perplexity(
-        "-m", model, *flags, "-bf", document,
-        "-c", N_CTX, "-b", N_CTX, "-ub", N_UBATCH, "--ppl-output-type", 1,
-    )  # fmt: skip
-    return [float(row[2]) for row in re.findall(r"^ *(\d+)  ([\d.]+)  ([\d.]+)  ([\d.]+)$", run.stdout, re.M)]
-
-
 @pytest.mark.parametrize(
     ("loras", "vectors"),
     [
@@ -78,7 +68,7 @@ def test_the_numbers_are_those_of_llama_perplexity(
         "--control-vector-scaled": list(zip([vector, second], vectors, strict=False)),
     }
     flags = [(flag, ",".join(f"{path}:{scale}" for path, scale in some)) for flag, some in scaled.items() if some]
-    printed = of_the_tool(demo.REFERENCE, document, *(each for pair in flags for each in pair))
+    printed = printed_nll(demo.REFERENCE, document, *(each for pair in flags for each in pair), **SIZE)
     applied = "".join(f"+{path}:{scale}" for some in scaled.values() for path, scale in some)
     result = ppldelta.score(
         document,
@@ -109,7 +99,8 @@ def test_a_control_vector_in_other_layers_and_architectures(architecture: str, d
     model = tiny_models.write(tmp_path / "tiny.gguf", architecture)
     one = write_control_vector(tmp_path / "one.gguf", seed=5, layers=[3, 1], n_embd=tiny_models.N_EMBD, size=4.0)
     two = write_control_vector(tmp_path / "two.gguf", seed=6, layers=[2], n_embd=tiny_models.N_EMBD, size=4.0)
-    printed = of_the_tool(model, document, "--control-vector-scaled", f"{one}:0.5,{two}:-0.3", "--chunks", 4)
+    flags = ["--control-vector-scaled", f"{one}:0.5,{two}:-0.3", "--chunks", 4]
+    printed = printed_nll(model, document, *flags, **SIZE)
     result = ppldelta.score(
         document,
         model,

@@ -6,7 +6,6 @@ experts, MLA. The worker and the check of the kernels take part, as in any run.
 
 from __future__ import annotations
 
-import re
 from pathlib import Path
 
 import numpy as np
@@ -14,7 +13,7 @@ import polars as pl
 import pytest
 
 import ppldelta
-from conftest import llama_perplexity
+from conftest import printed_nll
 from helpers import architectures
 
 N_CTX, N_UBATCH, N_WINDOWS = 256, 128, 3
@@ -22,13 +21,8 @@ N_CTX, N_UBATCH, N_WINDOWS = 256, 128, 3
 
 @pytest.mark.parametrize("name", architectures.ALL)
 def test_mean_nll_of_every_window_is_what_llama_perplexity_prints(name: str, document: Path, tmp_path: Path) -> None:
-    """`--ppl-output-type 1` prints the running mean NLL after each window with six digits."""
     model = architectures.write(tmp_path / "m.gguf", name)
-    run = llama_perplexity(
-        "-m", model, "-bf", document, "-c", N_CTX, "-b", N_CTX, "-ub", N_UBATCH, "--chunks", N_WINDOWS,
-        "--ppl-output-type", 1,
-    )  # fmt: skip
-    printed = [float(mean) for mean in re.findall(r"^ *\d+  [\d.]+  ([\d.]+)  [\d.]+$", run.stdout, re.M)]
+    printed = printed_nll(model, document, "--chunks", N_WINDOWS, n_ctx=N_CTX, n_ubatch=N_UBATCH)
     result = ppldelta.score(
         document, model, model, windows="perplexity", n_ctx=N_CTX, n_ubatch=N_UBATCH, max_windows=N_WINDOWS,
         store=None, progress=False,

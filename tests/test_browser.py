@@ -11,7 +11,7 @@ import polars as pl
 import pytest
 
 from helpers import frames, synthetic
-from helpers.browser import open_page
+from helpers.browser import open_page, opened
 from ppldelta.reporting.payload import make_payload
 from ppldelta.reporting.render import render_report
 from ppldelta.result import Result
@@ -68,18 +68,14 @@ def diverging(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def page(browser: Any, report: Path) -> Iterator[Any]:
-    page, trouble = open_page(browser, report)
-    yield page
-    assert trouble == []
-    page.context.close()
+    with opened(browser, report) as page:
+        yield page
 
 
 @pytest.fixture
 def reader(browser: Any, whole: Path) -> Iterator[Any]:
-    page, trouble = open_page(browser, whole)
-    yield page
-    assert trouble == []
-    page.context.close()
+    with opened(browser, whole) as page:
+        yield page
 
 
 def show(page: Any, canvas: str) -> None:
@@ -367,33 +363,29 @@ def colors(page: Any) -> tuple[str, str, str]:
 
 
 def test_dark_mode_differs_follows_the_system_and_prints_light(browser: Any, report: Path) -> None:
-    page, trouble = open_page(browser, report, color_scheme="dark")
-    dark = colors(page)
-    page.evaluate("window.dispatchEvent(new Event('beforeprint'))")
-    printed = colors(page)
-    page.evaluate("window.dispatchEvent(new Event('afterprint'))")
-    assert colors(page) == dark
-    page.emulate_media(color_scheme="light")
-    page.wait_for_function(f"() => getComputedStyle(document.body).backgroundColor != '{dark[0]}'")
-    page.wait_for_function(f"() => document.getElementById('f0-models')._fullLayout.paper_bgcolor != {dark[1]!r}")
-    light = colors(page)
-    assert all(a != b for a, b in zip(dark, light, strict=True))
-    assert printed[1:] == light[1:]
-    page.locator("#theme").click()
-    page.wait_for_function(f"() => getComputedStyle(document.body).backgroundColor == '{dark[0]}'")
-    assert trouble == []
-    page.context.close()
+    with opened(browser, report, color_scheme="dark") as page:
+        dark = colors(page)
+        page.evaluate("window.dispatchEvent(new Event('beforeprint'))")
+        printed = colors(page)
+        page.evaluate("window.dispatchEvent(new Event('afterprint'))")
+        assert colors(page) == dark
+        page.emulate_media(color_scheme="light")
+        page.wait_for_function(f"() => getComputedStyle(document.body).backgroundColor != '{dark[0]}'")
+        page.wait_for_function(f"() => document.getElementById('f0-models')._fullLayout.paper_bgcolor != {dark[1]!r}")
+        light = colors(page)
+        assert all(a != b for a, b in zip(dark, light, strict=True))
+        assert printed[1:] == light[1:]
+        page.locator("#theme").click()
+        page.wait_for_function(f"() => getComputedStyle(document.body).backgroundColor == '{dark[0]}'")
 
 
 def test_a_phone_scrolls_only_down(browser: Any, whole: Path) -> None:
-    page, trouble = open_page(browser, whole, viewport={"width": 360, "height": 740}, has_touch=True, is_mobile=True)
-    assert page.evaluate("document.documentElement.scrollWidth") <= 360
-    above, below = (page.locator(f"#f0-{name}").bounding_box() for name in ("documents", "perplexities"))
-    assert above["y"] + above["height"] <= below["y"] and above["x"] == below["x"]
-    assert above["width"] > 280
-    assert page.locator(".bar").bounding_box()["height"] < 60
-    assert trouble == []
-    page.context.close()
+    with opened(browser, whole, viewport={"width": 360, "height": 740}, has_touch=True, is_mobile=True) as page:
+        assert page.evaluate("document.documentElement.scrollWidth") <= 360
+        above, below = (page.locator(f"#f0-{name}").bounding_box() for name in ("documents", "perplexities"))
+        assert above["y"] + above["height"] <= below["y"] and above["x"] == below["x"]
+        assert above["width"] > 280
+        assert page.locator(".bar").bounding_box()["height"] < 60
 
 
 def test_a_click_on_a_mark_opens_the_document(reader: Any) -> None:
@@ -490,51 +482,49 @@ def test_passages_lead_to_their_place(reader: Any) -> None:
 def test_divergences_are_drawn_sorted_and_read(browser: Any, diverging: Path, size: tuple[int, int]) -> None:
     narrow = size[0] < 600
     context = {"has_touch": True, "is_mobile": True} if narrow else {}
-    page, trouble = open_page(browser, diverging, viewport={"width": size[0], "height": size[1]}, **context)
-    for canvas in ("f0-divergence", "f0-confidence", "f0-document_divergence"):
-        show(page, canvas)
-        assert page.locator(f"#{canvas} .scatterlayer .trace").count() >= 2
-    assert page.evaluate("document.documentElement.scrollWidth") == size[0]
-    assert marks(page, "f0-document_divergence") == DIVERGING["documents"].height
-    assert "KL divergence from the reference" in page.locator(".findings").inner_text()
-    # the table of documents
-    largest = DIVERGING["documents"].sort("kld", descending=True).row(0, named=True)
-    page.locator("#documents-table").get_by_role("button", name="KLD").click()
-    row = page.locator("#documents-table tbody tr:not([aria-hidden])").first.inner_text()
-    assert largest["document"] in row and numbers.significant(largest["kld"]) in row
-    # a token
-    page.locator("#document").select_option(label=largest["document"])
-    page.wait_for_function(
-        "(name) => document.getElementById('strip').textContent.startsWith(name)", arg=largest["document"]
-    )
-    page.locator(".focus").first.select_option("0.1")
-    records = DIVERGING["tokens"].filter(document=largest["document"], model="model-1")
-    worst = records.sort("kld", descending=True).row(0, named=True)
-    page.locator("[data-set=shade][data-value=kld]").click()
-    classes = "[...new Set([...document.querySelectorAll('#text span')].map((e) => e.className[0] ?? ''))].join('')"
-    assert set(page.evaluate(classes)) <= {"c", "k"}
-    page.locator("[data-jump=kld]").click()
-    detail = page.locator("#detail").inner_text()
-    assert f"position {worst['pos']}" in detail
-    assert f"rank {worst['rank_ref']} → {worst['rank_cmp']}" in detail
-    assert ("same top token" if worst["same_top"] else "another top token") in detail
-    shown = float(detail.split("KL divergence ")[1].split(" ")[0])
-    assert shown == pytest.approx(worst["kld"], rel=0.008)
-    known = dict(DIVERGING["pieces"].select("token", "piece").iter_rows())
-    for side in ("ref", "cmp"):
-        word = known[worst[f"top_tokens_{side}"][0]].decode("utf-8", "replace").strip()
-        assert "\N{REPLACEMENT CHARACTER}" in word or word in detail
-    # the lists
-    for name in ("divergent", "tail"):
-        link = page.locator(f"#{name} a").first
-        link.click()
+    with opened(browser, diverging, viewport={"width": size[0], "height": size[1]}, **context) as page:
+        for canvas in ("f0-divergence", "f0-confidence", "f0-document_divergence"):
+            show(page, canvas)
+            assert page.locator(f"#{canvas} .scatterlayer .trace").count() >= 2
+        assert page.evaluate("document.documentElement.scrollWidth") == size[0]
+        assert marks(page, "f0-document_divergence") == DIVERGING["documents"].height
+        assert "KL divergence from the reference" in page.locator(".findings").inner_text()
+        # the table of documents
+        largest = DIVERGING["documents"].sort("kld", descending=True).row(0, named=True)
+        page.locator("#documents-table").get_by_role("button", name="KLD").click()
+        row = page.locator("#documents-table tbody tr:not([aria-hidden])").first.inner_text()
+        assert largest["document"] in row and numbers.significant(largest["kld"]) in row
+        # a token
+        page.locator("#document").select_option(label=largest["document"])
         page.wait_for_function(
-            "(name) => document.getElementById('strip').textContent.startsWith(name)",
-            arg=link.locator("code").inner_text(),
+            "(name) => document.getElementById('strip').textContent.startsWith(name)", arg=largest["document"]
         )
-        page.wait_for_function("() => document.querySelector('#text .at') !== null")
-    assert trouble == []
-    page.context.close()
+        page.locator(".focus").first.select_option("0.1")
+        records = DIVERGING["tokens"].filter(document=largest["document"], model="model-1")
+        worst = records.sort("kld", descending=True).row(0, named=True)
+        page.locator("[data-set=shade][data-value=kld]").click()
+        classes = "[...new Set([...document.querySelectorAll('#text span')].map((e) => e.className[0] ?? ''))].join('')"
+        assert set(page.evaluate(classes)) <= {"c", "k"}
+        page.locator("[data-jump=kld]").click()
+        detail = page.locator("#detail").inner_text()
+        assert f"position {worst['pos']}" in detail
+        assert f"rank {worst['rank_ref']} → {worst['rank_cmp']}" in detail
+        assert ("same top token" if worst["same_top"] else "another top token") in detail
+        shown = float(detail.split("KL divergence ")[1].split(" ")[0])
+        assert shown == pytest.approx(worst["kld"], rel=0.008)
+        known = dict(DIVERGING["pieces"].select("token", "piece").iter_rows())
+        for side in ("ref", "cmp"):
+            word = known[worst[f"top_tokens_{side}"][0]].decode("utf-8", "replace").strip()
+            assert "\N{REPLACEMENT CHARACTER}" in word or word in detail
+        # the lists
+        for name in ("divergent", "tail"):
+            link = page.locator(f"#{name} a").first
+            link.click()
+            page.wait_for_function(
+                "(name) => document.getElementById('strip').textContent.startsWith(name)",
+                arg=link.locator("code").inner_text(),
+            )
+            page.wait_for_function("() => document.querySelector('#text .at') !== null")
 
 
 def test_a_page_without_divergences_says_nothing_of_them(reader: Any) -> None:
@@ -548,10 +538,8 @@ def test_a_page_without_divergences_says_nothing_of_them(reader: Any) -> None:
 @pytest.fixture
 def spans(browser: Any, tmp_path: Path) -> Iterator[Any]:
     """A result with `align="bytes"`: spans of several tokens under model-0, single tokens under the others."""
-    page, trouble = open_page(browser, Result(**SPANS).report(tmp_path / "report.html"))
-    yield page
-    assert trouble == []
-    page.context.close()
+    with opened(browser, Result(**SPANS).report(tmp_path / "report.html")) as page:
+        yield page
 
 
 def test_a_span_is_one_mark_and_says_how_many_tokens_each_model_needs(spans: Any) -> None:
@@ -667,20 +655,20 @@ def test_hostile_names_and_texts_are_only_text(browser: Any, tmp_path: Path) -> 
         piece=pl.when(pl.col("token") == tokens[-1]).then(pl.lit(attack)).otherwise(pl.col("piece"))
     )
     path = Result(**{**EVIL, "pieces": pieces}).report(tmp_path / "report.html")
-    page, trouble = open_page(browser, path)
-    assert page.locator("img").count() == 0
-    assert page.locator(".chip", has_text=EVIL_MODEL).count() >= 4
-    show(page, "f0-documents")
-    text = hovered(page, page.locator(POINTS).first)
-    assert EVIL_DOCUMENT in text and EVIL_MODEL in text
-    page.locator("#document").select_option(label=EVIL_DOCUMENT)
-    page.wait_for_function("(name) => document.getElementById('strip').textContent.startsWith(name)", arg=EVIL_DOCUMENT)
-    assert attack.decode() in page.evaluate("document.getElementById('text').textContent")
-    page.locator(".focus").first.select_option("0.1")
-    page.locator("[data-jump=gain]").click()
-    assert page.locator("img").count() == 0
-    assert trouble == []
-    page.context.close()
+    with opened(browser, path) as page:
+        assert page.locator("img").count() == 0
+        assert page.locator(".chip", has_text=EVIL_MODEL).count() >= 4
+        show(page, "f0-documents")
+        text = hovered(page, page.locator(POINTS).first)
+        assert EVIL_DOCUMENT in text and EVIL_MODEL in text
+        page.locator("#document").select_option(label=EVIL_DOCUMENT)
+        page.wait_for_function(
+            "(name) => document.getElementById('strip').textContent.startsWith(name)", arg=EVIL_DOCUMENT
+        )
+        assert attack.decode() in page.evaluate("document.getElementById('text').textContent")
+        page.locator(".focus").first.select_option("0.1")
+        page.locator("[data-jump=gain]").click()
+        assert page.locator("img").count() == 0
 
 
 def test_the_policy_stops_the_network_and_foreign_scripts(browser: Any, report: Path) -> None:
@@ -712,32 +700,30 @@ def prompts(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_a_click_on_a_prompt_opens_its_completion(browser: Any, prompts: Path) -> None:
-    page, trouble = open_page(browser, prompts)
-    show(page, "f0-odds")
-    assert page.evaluate("document.getElementById('f0-odds').data.map((trace) => trace.x.length)") == [15, 15, 15]
-    names = page.evaluate("document.getElementById('f0-odds').data[1].customdata[4][1]")
-    page.evaluate(
-        """() => {
-        const canvas = document.getElementById("f0-odds"), trace = canvas.data[1];
-        canvas.emit("plotly_click", { points: [{ data: trace, curveNumber: 1, customdata: trace.customdata[4] }] });
-        }"""
-    )
-    page.wait_for_function(
-        "(names) => names.includes(document.querySelector('#document').selectedOptions[0].textContent.trim())",
-        arg=names,
-    )
-    link = page.locator("#prompts tbody a").first
-    family, k, model = map(int, link.get_attribute("href").removeprefix("#read=").split("."))
-    link.click()
-    page.wait_for_function("(value) => document.querySelector('#document').value === value", arg=f"{family}.{k}")
-    assert page.evaluate("ppldelta.state.focus.model") == model
-    corners = "#f0-odds .annotation:visible"
-    shown = page.locator(corners).count()
-    page.locator("#prompts .chip").first.click()
-    page.wait_for_function("(n) => document.querySelectorAll('#f0-odds .annotation').length < n", arg=shown)
-    assert page.locator(corners).count() == shown - 4
-    assert trouble == []
-    page.context.close()
+    with opened(browser, prompts) as page:
+        show(page, "f0-odds")
+        assert page.evaluate("document.getElementById('f0-odds').data.map((trace) => trace.x.length)") == [15, 15, 15]
+        names = page.evaluate("document.getElementById('f0-odds').data[1].customdata[4][1]")
+        page.evaluate(
+            """() => {
+            const canvas = document.getElementById("f0-odds"), trace = canvas.data[1];
+            canvas.emit("plotly_click", { points: [{ data: trace, curveNumber: 1, customdata: trace.customdata[4] }] });
+            }"""
+        )
+        page.wait_for_function(
+            "(names) => names.includes(document.querySelector('#document').selectedOptions[0].textContent.trim())",
+            arg=names,
+        )
+        link = page.locator("#prompts tbody a").first
+        family, k, model = map(int, link.get_attribute("href").removeprefix("#read=").split("."))
+        link.click()
+        page.wait_for_function("(value) => document.querySelector('#document').value === value", arg=f"{family}.{k}")
+        assert page.evaluate("ppldelta.state.focus.model") == model
+        corners = "#f0-odds .annotation:visible"
+        shown = page.locator(corners).count()
+        page.locator("#prompts .chip").first.click()
+        page.wait_for_function("(n) => document.querySelectorAll('#f0-odds .annotation').length < n", arg=shown)
+        assert page.locator(corners).count() == shown - 4
 
 
 def test_a_page_without_groups_says_nothing_of_prompts(reader: Any) -> None:

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from helpers import synthetic
-from helpers.browser import open_page
+from helpers.browser import opened
 from ppldelta.result import Result
 
 MADE = synthetic.make(n_documents=12, n_models=3, n_tokens=160)
@@ -33,10 +33,8 @@ def report(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def page(browser: Any, report: Path) -> Iterator[Any]:
-    page, trouble = open_page(browser, report)
-    yield page
-    assert trouble == []
-    page.context.close()
+    with opened(browser, report) as page:
+        yield page
 
 
 def settled(page: Any) -> str:
@@ -72,17 +70,15 @@ def test_a_copied_link_opens_the_same_view(browser: Any, page: Any, report: Path
         assert part in address
     view = page.evaluate(VIEW)
     assert view[7] is not None and "prose" in view[11] and "bits/byte" in view[11] and NAMES[5] in view[12]
-    other, trouble = open_page(browser, Path(report))
-    assert other.evaluate(VIEW) != view
-    other.goto(report.as_uri() + address)
-    other.reload()
-    other.wait_for_selector("html[data-drawn]", timeout=60_000)
-    assert other.evaluate(VIEW) == view
-    assert settled(other) == address
-    assert other.locator("#category").input_value() == "=prose"
-    assert other.locator("#selected").inner_text() == "3 documents selected"
-    assert trouble == []
-    other.context.close()
+    with opened(browser, Path(report)) as other:
+        assert other.evaluate(VIEW) != view
+        other.goto(report.as_uri() + address)
+        other.reload()
+        other.wait_for_selector("html[data-drawn]", timeout=60_000)
+        assert other.evaluate(VIEW) == view
+        assert settled(other) == address
+        assert other.locator("#category").input_value() == "=prose"
+        assert other.locator("#selected").inner_text() == "3 documents selected"
 
 
 def test_back_undoes_one_step_after_the_other_and_stays_in_the_page(page: Any) -> None:
@@ -132,11 +128,9 @@ def test_a_section_keeps_the_view(page: Any) -> None:
     "hash_", ["read=9.9.9.9", "unit=feet&select=7_zz.1&hide=4.4_x&category=none&read=0.999", "select=&%E0%A4%A=1&read"]
 )
 def test_an_address_that_fits_nothing_opens_the_usual_view(browser: Any, report: Path, hash_: str) -> None:
-    page, trouble = open_page(browser, report)
-    usual = page.evaluate(VIEW)
-    page.goto(f"{report.as_uri()}#{hash_}")
-    page.reload()
-    page.wait_for_selector("html[data-drawn]", timeout=60_000)
-    assert page.evaluate(VIEW) == usual
-    assert trouble == []
-    page.context.close()
+    with opened(browser, report) as page:
+        usual = page.evaluate(VIEW)
+        page.goto(f"{report.as_uri()}#{hash_}")
+        page.reload()
+        page.wait_for_selector("html[data-drawn]", timeout=60_000)
+        assert page.evaluate(VIEW) == usual

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from helpers import synthetic
-from helpers.browser import open_page
+from helpers.browser import opened
 from ppldelta.merging import merge
 from ppldelta.result import Result
 
@@ -14,17 +14,17 @@ from ppldelta.result import Result
 def test_every_figure_is_drawn_and_the_common_plane_fits_a_screen(browser: Any, tmp_path: Path) -> None:
     one, other = (Result(**synthetic.make(n_documents=6, n_models=2, family=name)) for name in ("one", "other"))
     path = merge([one, other]).report(tmp_path / "report.html")
-    page, trouble = open_page(browser, path, viewport={"width": 1440, "height": 900})
-    canvases = page.locator("#models .canvas, #documents .canvas")
-    assert canvases.count() >= 5
-    for canvas in canvases.all():
-        canvas.scroll_into_view_if_needed()
-        canvas.locator(".main-svg").first.wait_for()
-        assert "cannot be drawn" not in canvas.inner_text()
-    common = page.locator("#models .canvas").first
-    names = common.evaluate("(canvas) => [...new Set(canvas.data.map((trace) => trace.meta?.family).filter(Boolean))]")
-    assert names == ["one", "other"]
-    assert common.bounding_box()["height"] < 900
-    assert page.locator("#kinds-list .kind").count() > 0, "before anything is clicked"
-    assert trouble == []
-    page.context.close()
+    with opened(browser, path, viewport={"width": 1440, "height": 900}) as page:
+        canvases = page.locator("#models .canvas, #documents .canvas")
+        assert canvases.count() >= 5
+        for canvas in canvases.all():
+            canvas.scroll_into_view_if_needed()
+            canvas.locator(".main-svg").first.wait_for()
+            assert "cannot be drawn" not in canvas.inner_text()
+        common = page.locator("#models .canvas").first
+        names = common.evaluate(
+            "(canvas) => [...new Set(canvas.data.map((trace) => trace.meta?.family).filter(Boolean))]"
+        )
+        assert names == ["one", "other"]
+        assert common.bounding_box()["height"] < 900
+        assert page.locator("#kinds-list .kind").count() > 0, "before anything is clicked"

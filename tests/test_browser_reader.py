@@ -10,7 +10,7 @@ import polars as pl
 import pytest
 
 from helpers import synthetic
-from helpers.browser import open_page
+from helpers.browser import opened
 from ppldelta.result import Result
 
 MADE = synthetic.make(n_documents=9, n_models=3, n_tokens=400)
@@ -26,10 +26,8 @@ def report(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def page(browser: Any, report: Path) -> Iterator[Any]:
-    page, trouble = open_page(browser, report, viewport={"width": 1440, "height": 900})
-    yield page
-    assert trouble == []
-    page.context.close()
+    with opened(browser, report, viewport={"width": 1440, "height": 900}) as page:
+        yield page
 
 
 def open_document(page: Any, k: int, model: int = 0) -> pl.DataFrame:
@@ -70,39 +68,37 @@ def test_a_text_of_one_long_line_opens_in_blocks(browser: Any, tmp_path: Path) -
     pieces = made["pieces"].with_columns(
         piece=pl.when(pl.col("piece") == b"\n").then(pl.lit(b" ")).otherwise(pl.col("piece"))
     )
-    page, trouble = open_page(browser, Result(**{**made, "pieces": pieces}).report(tmp_path / "report.html"))
-    marks = "document.querySelectorAll('#text span').length"
-    n_tokens = made["documents"]["n_tokens"][0]
-    assert page.evaluate(marks) < 0.2 * n_tokens, "only what is near the view has marks"
-    assert page.evaluate("document.getElementById('text').textContent.includes('\\n')") is False
-    blocks = page.evaluate("document.querySelectorAll('#text .block').length")
-    assert blocks > n_tokens / 2000
-    last = made["tokens"].row(-1, named=True)
-    page.evaluate("(pos) => ppldelta.openDocument(0, 0, { token: pos })", last["pos"])
-    page.wait_for_function("() => document.querySelector('#text .at') !== null")
-    box, mark = (page.locator(each).bounding_box() for each in ("#text", "#text .at"))
-    assert box["y"] <= mark["y"] <= box["y"] + box["height"]
-    assert f"position {last['pos']}" in page.locator("#detail").inner_text().replace("\N{NARROW NO-BREAK SPACE}", "")
-    assert trouble == []
-    page.context.close()
+    with opened(browser, Result(**{**made, "pieces": pieces}).report(tmp_path / "report.html")) as page:
+        marks = "document.querySelectorAll('#text span').length"
+        n_tokens = made["documents"]["n_tokens"][0]
+        assert page.evaluate(marks) < 0.2 * n_tokens, "only what is near the view has marks"
+        assert page.evaluate("document.getElementById('text').textContent.includes('\\n')") is False
+        blocks = page.evaluate("document.querySelectorAll('#text .block').length")
+        assert blocks > n_tokens / 2000
+        last = made["tokens"].row(-1, named=True)
+        page.evaluate("(pos) => ppldelta.openDocument(0, 0, { token: pos })", last["pos"])
+        page.wait_for_function("() => document.querySelector('#text .at') !== null")
+        box, mark = (page.locator(each).bounding_box() for each in ("#text", "#text .at"))
+        assert box["y"] <= mark["y"] <= box["y"] + box["height"]
+        assert f"position {last['pos']}" in page.locator("#detail").inner_text().replace(
+            "\N{NARROW NO-BREAK SPACE}", ""
+        )
 
 
 @pytest.mark.parametrize("width", [1440, 1200, 800, 390])
 def test_plane_and_reader_share_a_screen_where_there_is_room(browser: Any, report: Path, width: int) -> None:
-    page, trouble = open_page(browser, report, viewport={"width": width, "height": 900})
-    assert page.evaluate("document.documentElement.scrollWidth") == width
-    open_document(page, 3)
-    plane, text, detail = (page.locator(each).bounding_box() for each in ("#f0-documents", "#text", "#detail"))
-    if width >= 1200:
-        assert plane["x"] + plane["width"] < text["x"] and plane["y"] < text["y"] + text["height"]
-        page.evaluate(CENTRE)
-        plane, text = (page.locator(each).bounding_box() for each in ("#f0-documents", "#text"))
-        assert text["y"] >= 0 and text["y"] + text["height"] <= 900 and 0 <= plane["y"] <= 600
-    else:
-        assert plane["y"] + plane["height"] <= text["y"]
-    assert (detail["x"] >= text["x"] + text["width"]) == (width in (1440,))
-    assert trouble == []
-    page.context.close()
+    with opened(browser, report, viewport={"width": width, "height": 900}) as page:
+        assert page.evaluate("document.documentElement.scrollWidth") == width
+        open_document(page, 3)
+        plane, text, detail = (page.locator(each).bounding_box() for each in ("#f0-documents", "#text", "#detail"))
+        if width >= 1200:
+            assert plane["x"] + plane["width"] < text["x"] and plane["y"] < text["y"] + text["height"]
+            page.evaluate(CENTRE)
+            plane, text = (page.locator(each).bounding_box() for each in ("#f0-documents", "#text"))
+            assert text["y"] >= 0 and text["y"] + text["height"] <= 900 and 0 <= plane["y"] <= 600
+        else:
+            assert plane["y"] + plane["height"] <= text["y"]
+        assert (detail["x"] >= text["x"] + text["width"]) == (width in (1440,))
 
 
 def test_code_is_set_in_monospace_and_prose_is_not(page: Any) -> None:
@@ -193,9 +189,7 @@ def test_headings_of_documents_name_their_unit(page: Any) -> None:
 
 def test_spans_have_strips_too(browser: Any, tmp_path: Path) -> None:
     made = synthetic.with_spans(MADE)
-    page, trouble = open_page(browser, Result(**made).report(tmp_path / "report.html"))
-    page.locator("[data-set=strips][data-value=on]").click()
-    images = page.locator("#text span").evaluate_all("(all) => all.map((each) => each.style.backgroundImage)")
-    assert any("--gain" in each for each in images)
-    assert trouble == []
-    page.context.close()
+    with opened(browser, Result(**made).report(tmp_path / "report.html")) as page:
+        page.locator("[data-set=strips][data-value=on]").click()
+        images = page.locator("#text span").evaluate_all("(all) => all.map((each) => each.style.backgroundImage)")
+        assert any("--gain" in each for each in images)

@@ -12,8 +12,7 @@ import pytest
 import ppldelta
 from conftest import llama_perplexity
 from helpers import adapters, encoders, tiny_models
-from helpers.architectures import attention, feed_forward
-from helpers.tiny_models import N_EMBD, N_HEAD, N_LAYER, Sizes, begin, finish, save
+from helpers.tiny_models import N_EMBD, N_HEAD, N_LAYER, Sizes, attention, begin, feed_forward, finish, save
 from ppldelta import _core, demo
 from ppldelta.engine.causes import CONVERT, DECODER_ONLY, hint_for
 from ppldelta.engine.native import Model, Scorer

@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 
 import ppldelta
+from helpers.chat_models import with_template, with_text
 from ppldelta import demo
 from ppldelta.engine.info import ModelInfo, numbers_in, runs_of
 from ppldelta.engine.native import Model
@@ -34,20 +35,6 @@ def with_replaced(path: Path, old: str, new: str) -> Path:
     data = demo.REFERENCE.read_bytes()
     assert len(a) == len(b) and a in data
     path.write_bytes(data.replace(a, b, 1))
-    return path
-
-
-def with_text(path: Path, key: str, text: str, source: Path = demo.REFERENCE) -> Path:
-    """A model with one more key, and another one that keeps the tensors where they are aligned."""
-    data = source.read_bytes()
-    magic, version, n_tensors, n_keys = struct.unpack_from("<4sIQQ", data)
-
-    def entry(key: str, text: str) -> bytes:
-        return string(key.encode()) + struct.pack("<I", 8) + string(text.encode())
-
-    padding = " " * (-len(entry(key, text) + entry("padding", "")) % 32)
-    added = entry(key, text) + entry("padding", padding)
-    path.write_bytes(struct.pack("<4sIQQ", magic, version, n_tensors, n_keys + 2) + added + data[24:])
     return path
 
 
@@ -90,7 +77,7 @@ def test_what_a_model_says_of_its_vocabulary(tmp_path: Path) -> None:
     types = gguf.GGUFReader(demo.REFERENCE).fields["tokenizer.ggml.token_type"].contents()
     assert numbers_in(info.control or "").tolist() == [token for token, type in enumerate(types) if type == 3]
     assert (info.tokenizer, info.pre_tokenizer, info.chat_template_sha256) == ("gpt2", "llama-bpe", "")
-    templated = Model(with_text(tmp_path / "t.gguf", "tokenizer.chat_template", "{{ messages }}"), vocab_only=True).info
+    templated = Model(with_template(tmp_path / "t.gguf", "{{ messages }}"), vocab_only=True).info
     assert len(templated.chat_template_sha256 or "") == 64
     assert replace(templated, chat_template_sha256="") == info, "and nothing else"
 
@@ -134,7 +121,7 @@ def test_many_documents_take_one_sentence(tmp_path: Path) -> None:
 def test_a_file_without_a_pre_tokenizer_is_said(named: str | None, tmp_path: Path) -> None:
     old = with_replaced(tmp_path / "old.gguf", "tokenizer.ggml.pre", "tokenizer.ggml.prx")
     if named:
-        old = with_text(tmp_path / "old.gguf", "tokenizer.ggml.pre", named, old)
+        with_text(old, "tokenizer.ggml.pre", named, old.rename(tmp_path / "nameless.gguf"))
     (warning,) = warnings_of([old, demo.COMPARISONS[0]])
     assert warning.startswith("Of `old` the file names no pre-tokenizer (`tokenizer.ggml.pre` is missing or `default`)")
     (both,) = ppldelta.score({"a": TEXT}, old, {"b": old}, windows="every", progress=False).warnings
@@ -189,8 +176,7 @@ def test_other_special_tokens_are_said(tmp_path: Path) -> None:
 
 
 def test_other_chat_templates_are_said_in_one_sentence_for_all(tmp_path: Path) -> None:
-    key = "tokenizer.chat_template"
-    one, two = (with_text(tmp_path / f"{name}.gguf", key, name) for name in ("one", "two"))
+    one, two = (with_template(tmp_path / f"{name}.gguf", name) for name in ("one", "two"))
     (warning,) = warnings_of([one, two, demo.COMPARISONS[0]])
     assert warning == (
         "`one`, `two` have a chat template, and `tiny-ref.Q8_0` has none: no number of plain text depends on the "
@@ -211,7 +197,7 @@ def test_quants_and_adapters_of_a_model_give_no_warning() -> None:
 
 
 def test_old_notes_are_used_without_a_load_and_nothing_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    cmp = with_text(tmp_path / "templated.gguf", "tokenizer.chat_template", "{{ messages }}")
+    cmp = with_template(tmp_path / "templated.gguf", "{{ messages }}")
     store = tmp_path / "store"
     monkeypatch.setattr(identity, "_SETTLED_NS", -1)  # the hash of a file that is so young would not be remembered
     first = ppldelta.score({"a": TEXT}, cmp=cmp, **QUIET, store=store)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import NoReturn
@@ -12,6 +11,7 @@ import pytest
 
 import ppldelta
 from helpers.chat_models import END, SIMPLE, TEMPLATES, with_template
+from helpers.tables import write_rows
 from ppldelta import _core, demo
 from ppldelta.commands.arguments import parser
 from ppldelta.engine.chats import Chats, Rendered
@@ -133,18 +133,13 @@ def test_special_tokens_of_contents_are_plain_text(chatting: Path) -> None:
     assert b"".join(Model(chatting, vocab_only=True).pieces(tokens)) == found.text
 
 
-def corpus(path: Path, *rows: dict[str, object]) -> Path:
-    path.write_text("".join(f"{json.dumps(row)}\n" for row in rows))
-    return path
-
-
 def chat(*contents: str) -> dict[str, object]:
     roles = ("user", "assistant")
     return {"messages": [{"role": roles[i % 2], "content": content} for i, content in enumerate(contents)]}
 
 
 def test_chats_are_scored_behind_their_prompts(tmp_path: Path, chatting: Path) -> None:
-    path = corpus(
+    path = write_rows(
         tmp_path / "x.jsonl",
         chat(QUESTION, ANSWER),
         {"prompt": QUESTION, "completion": ANSWER},
@@ -165,7 +160,7 @@ def test_chats_are_scored_behind_their_prompts(tmp_path: Path, chatting: Path) -
 
 
 def test_another_template_comes_from_a_file(tmp_path: Path, chatting: Path, other: Path) -> None:
-    path = corpus(tmp_path / "x.jsonl", chat(QUESTION, ANSWER))
+    path = write_rows(tmp_path / "x.jsonl", chat(QUESTION, ANSWER))
     (tmp_path / "t.jinja").write_text(SIMPLE)
     own = ppldelta.score(path, chatting, other, chat_template=True, progress=False)
     file = ppldelta.score(path, chatting, other, chat_template=str(tmp_path / "t.jinja"), progress=False)
@@ -176,7 +171,7 @@ def test_another_template_comes_from_a_file(tmp_path: Path, chatting: Path, othe
 
 
 def test_chats_without_a_template_are_refused(tmp_path: Path, chatting: Path) -> None:
-    path = corpus(tmp_path / "x.jsonl", chat(QUESTION, ANSWER), chat(QUESTION, ANSWER))
+    path = write_rows(tmp_path / "x.jsonl", chat(QUESTION, ANSWER), chat(QUESTION, ANSWER))
     with pytest.raises(ppldelta.CorpusError, match=r"`x.jsonl:1`, `x.jsonl:2` are chats") as caught:
         ppldelta.score(path, chatting, chatting, progress=False)
     assert "--chat-template" in str(caught.value)
@@ -192,7 +187,7 @@ def test_chats_without_a_template_are_refused(tmp_path: Path, chatting: Path) ->
 def test_a_chat_that_the_template_refuses_is_left_out(tmp_path: Path, chatting: Path) -> None:
     late = {"messages": [{"role": role, "content": "x"} for role in ("user", "system", "assistant")]}
     result = ppldelta.score(
-        corpus(tmp_path / "x.jsonl", chat(QUESTION, ANSWER), late),
+        write_rows(tmp_path / "x.jsonl", chat(QUESTION, ANSWER), late),
         chatting,
         chatting,
         progress=False,
@@ -201,7 +196,7 @@ def test_a_chat_that_the_template_refuses_is_left_out(tmp_path: Path, chatting: 
     assert "`x.jsonl:2` is left out: the chat template fails: A system message comes first." in result.warnings
     assert result.left_out == {"document": ["x.jsonl:2"]}
     with pytest.raises(ppldelta.CorpusError, match=r"no text can be made of `y.jsonl:1`: the chat template fails"):
-        ppldelta.score(corpus(tmp_path / "y.jsonl", late), chatting, chatting, progress=False, chat_template=True)
+        ppldelta.score(write_rows(tmp_path / "y.jsonl", late), chatting, chatting, progress=False, chat_template=True)
 
 
 def test_a_template_that_has_nothing_to_do_says_so(tmp_path: Path, chatting: Path) -> None:
@@ -216,7 +211,7 @@ def test_special_tokens_that_are_spelt_are_named(tmp_path: Path, chatting: Path)
         f"Texts spell special tokens of the vocabulary in 1 document (`{END}`), which are read as"
     )
     assert "`chat_template=True`" in warning and '`"special": true`' in warning
-    path = corpus(tmp_path / "x.jsonl", {"text": f"{ANSWER}{END}", "special": True}, chat(f"{END}?", ANSWER))
+    path = write_rows(tmp_path / "x.jsonl", {"text": f"{ANSWER}{END}", "special": True}, chat(f"{END}?", ANSWER))
     result = ppldelta.score(path, chatting, chatting, progress=False, chat_template=True, windows="every")
     (warning,) = (each for each in result.warnings if "spell" in each)
     assert warning.startswith("Messages spell special tokens of the vocabulary in 1 document")

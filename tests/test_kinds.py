@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from pathlib import Path
 
 import numpy as np
 import polars as pl
@@ -10,7 +10,7 @@ import pytest
 
 import ppldelta
 from helpers import synthetic
-from ppldelta import demo, schema
+from ppldelta import schema
 from ppldelta.analysis import kinds as module
 from ppldelta.analysis.characters import FIRST_SCRIPT, MARK, N_CLASSES, SCRIPTS, SYMBOL, classes
 from ppldelta.analysis.kind_sums import false_discovery_rate, kinds, text_kinds
@@ -187,15 +187,10 @@ def test_false_discovery_rate() -> None:
     np.testing.assert_allclose(found, [0.04 * 4 / 3, np.nan, 0.04, 0.04 * 4 / 3, 0.5])
 
 
-@pytest.fixture(scope="module")
-def tiny() -> Any:
-    return demo.run(store=False, progress=False)
-
-
-def test_the_demo_says_the_evident_thing(tiny: Any, tmp_path: Any) -> None:
-    found = {(row["model"], row["kind"]): row for row in tiny.kinds.iter_rows(named=True)}
+def test_the_demo_says_the_evident_thing(demo_result: ppldelta.Result, tmp_path: Path) -> None:
+    found = {(row["model"], row["kind"]): row for row in demo_result.kinds.iter_rows(named=True)}
     code = {name: row["delta"] for (model, name), row in found.items() if model == "tiny-code.Q8_0"}
     assert min(code["identifiers"], code["indentation"], code["brackets and operators"]) > 0
     assert max(code["accented words"], code["Cyrillic"], code["names"]) < 0
-    tiny.save(tmp_path / "out")
-    assert ppldelta.load(tmp_path / "out").kinds.equals(tiny.kinds)
+    demo_result.save(tmp_path / "out")
+    assert ppldelta.load(tmp_path / "out").kinds.equals(demo_result.kinds)

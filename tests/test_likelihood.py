@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 
@@ -11,10 +12,11 @@ import pytest
 from numpy.typing import NDArray
 
 import ppldelta
-from helpers import tiny_models
+from helpers import encoders, tiny_models
 from ppldelta import demo
-from ppldelta.engine import worker
+from ppldelta.engine import shards, worker
 from ppldelta.engine.native import Model, ModelInfo, Scorer
+from ppldelta.engine.remote import RemoteModel
 from ppldelta.errors import ModelError, PpldeltaError
 from ppldelta.likelihood.encoding import Encoded, Part, encode, front_token
 from ppldelta.schema import LIKELIHOODS
@@ -185,7 +187,7 @@ def test_nothing_is_evaluated_twice(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     file = tmp_path / "kept.sqlite"
     first = ppldelta.loglikelihood(demo.REFERENCE, PAIRS[:2], store=file, progress=False)
     calls: list[int] = []
-    monkeypatch.setattr("ppldelta.engine.remote.RemoteModel.score", _counted(calls))
+    monkeypatch.setattr(RemoteModel, "score", _counted(calls))
     again = ppldelta.loglikelihood(demo.REFERENCE, PAIRS[:2], store=file, progress=False)
     assert calls == [0] and again.frame.equals(first.frame)
     more = ppldelta.loglikelihood(demo.REFERENCE, PAIRS, store=file, progress=False)
@@ -195,8 +197,6 @@ def test_nothing_is_evaluated_twice(tmp_path: Path, monkeypatch: pytest.MonkeyPa
 
 
 def _counted(calls: list[int]):  # type: ignore[no-untyped-def]
-    from ppldelta.engine.remote import RemoteModel
-
     score = RemoteModel.score
 
     def counted(self: RemoteModel, batches, *arguments, **named):  # type: ignore[no-untyped-def]
@@ -207,8 +207,6 @@ def _counted(calls: list[int]):  # type: ignore[no-untyped-def]
 
 
 def test_what_was_done_when_a_worker_died_is_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, fresh: None) -> None:
-    from ppldelta.engine import shards
-
     monkeypatch.setattr("ppldelta.engine.remote.shards", lambda sizes, most: shards.shards(sizes, lambda: 1))
     pairs: list[tuple[Part, Part]] = [([0, i, i + 1, i + 2], [7, 8]) for i in range(1, 9)]
     file = tmp_path / "kept.sqlite"
@@ -222,7 +220,7 @@ def test_what_was_done_when_a_worker_died_is_kept(tmp_path: Path, monkeypatch: p
         patched.setattr(Store, "put_many", stop)
         ppldelta.loglikelihood(demo.REFERENCE, pairs, store=file, progress=False)
     calls: list[int] = []
-    monkeypatch.setattr("ppldelta.engine.remote.RemoteModel.score", _counted(calls))
+    monkeypatch.setattr(RemoteModel, "score", _counted(calls))
     found = ppldelta.loglikelihood(demo.REFERENCE, pairs, store=file, progress=False)
     assert calls == [7]
     assert found.frame.equals(ppldelta.loglikelihood(demo.REFERENCE, pairs, store=None, progress=False).frame)
@@ -244,6 +242,9 @@ def test_what_is_stored_for_score_stays_as_it_is(tmp_path: Path) -> None:
 def test_models_that_do_not_read_from_left_to_right_and_missing_files_are_refused(tmp_path: Path) -> None:
     with pytest.raises(ModelError, match="there is no"):
         ppldelta.loglikelihood(tmp_path / "none.gguf", PAIRS)
+    encoder = encoders.write(tmp_path / "encoder.gguf", "bert")
+    with pytest.raises(ModelError, match="`encoder` does not read from left to right"):
+        ppldelta.loglikelihood(encoder, PAIRS)
 
 
 def test_a_recurrent_model_answers_the_same_alone_and_in_a_group(tmp_path: Path) -> None:
@@ -256,8 +257,6 @@ def test_a_recurrent_model_answers_the_same_alone_and_in_a_group(tmp_path: Path)
 
 
 def test_a_worker_of_an_executor_answers_too() -> None:
-    from concurrent.futures import ThreadPoolExecutor
-
     with ThreadPoolExecutor(1) as executor:
         found = ppldelta.loglikelihood(demo.REFERENCE, PAIRS, store=None, executor=executor, progress=False)
     worker._shelf._kept.clear()

@@ -17,8 +17,10 @@ from ppldelta.analysis import looks
 from ppldelta.engine import looking
 from ppldelta.engine.loaded import ContextSize
 from ppldelta.engine.native import Model, Scorer
+from ppldelta.engine.remote import RemoteModel
+from ppldelta.engine.session import Session
 from ppldelta.errors import CorpusError, ModelError, PpldeltaError, TokenizerMismatchError
-from ppldelta.text.windows import cut_windows
+from ppldelta.text.windows import Window, cut_windows
 from ppldelta.wording.tokens import shown
 
 TEXT = demo.CORPUS / "prose" / "the_waiting_room.txt"
@@ -29,6 +31,11 @@ QUIET = {"progress": False, "threads": 2}
 @pytest.fixture(scope="module")
 def pair() -> ppldelta.Look:
     return ppldelta.look(REF, TEXT, CMP, n_tokens=150, columns=50, **QUIET)
+
+
+def window_of(model: Model, n_ctx: int) -> Window:
+    """The first window of the text."""
+    return cut_windows(model.tokenize(TEXT.read_bytes()), rule="every", n_ctx=n_ctx, bos=model.info.bos)[0]
 
 
 def test_target_entries_are_those_of_score_to_the_last_bit(pair: ppldelta.Look) -> None:
@@ -48,8 +55,7 @@ def test_target_entries_are_those_of_score_to_the_last_bit(pair: ppldelta.Look) 
 
 def test_every_entry_is_that_of_full_logits(pair: ppldelta.Look) -> None:
     """An independent path: ctypes with the same micro-batches, all rows, log-softmax in float64."""
-    model = Model(REF)
-    window = cut_windows(model.tokenize(TEXT.read_bytes()), rule="every", n_ctx=1024, bos=model.info.bos)[0]
+    window = window_of(Model(REF), n_ctx=1024)
     steps = [range(*part[1:]) for (part,) in _core.cut([(len(window.tokens), 0)], 256, 128)]
     for path, matrix in zip((REF, CMP), pair.logp, strict=True):
         expected = log_softmax(full_logits(path, window.tokens, 256, steps))[:150][:, pair.columns["token"].to_numpy()]
@@ -79,8 +85,7 @@ def test_columns_of_a_range_keep_its_order() -> None:
 
 def test_states_are_those_that_llama_cpp_hands_out(pair: ppldelta.Look) -> None:
     """`llama_get_embeddings` of another context, through ctypes."""
-    model = Model(REF)
-    window = cut_windows(model.tokenize(TEXT.read_bytes()), rule="every", n_ctx=1024, bos=model.info.bos)[0]
+    window = window_of(Model(REF), n_ctx=1024)
     steps = [range(*part[1:]) for (part,) in _core.cut([(len(window.tokens), 0)], 256, 128)]
     for path, states in zip((REF, CMP), pair.states, strict=True):
         assert states is not None
@@ -91,7 +96,7 @@ def test_states_are_those_that_llama_cpp_hands_out(pair: ppldelta.Look) -> None:
 
 def test_states_of_layers() -> None:
     model = Model(REF)
-    window = cut_windows(model.tokenize(TEXT.read_bytes()), rule="every", n_ctx=512, bos=model.info.bos)[0]
+    window = window_of(model, n_ctx=512)
     found = looking.StateScorer(model, n_ctx=512, n_ubatch=64, threads=2).states(window, lambda n: None)
     n_layer, n_embd = model._core.n_layer, model._core.n_embd
     assert list(found) == [-1, *range(n_layer + 1)]
@@ -123,7 +128,7 @@ def test_departure(pair: ppldelta.Look) -> None:
 def test_numbers_of_score_do_not_depend_on_the_look(pair: ppldelta.Look) -> None:
     """A context that shows its states is another one than that of `score`, and gives the same log-probabilities."""
     model = Model(REF)
-    window = cut_windows(model.tokenize(TEXT.read_bytes()), rule="every", n_ctx=512, bos=model.info.bos)[0]
+    window = window_of(model, n_ctx=512)
     plain = Scorer(model, n_ctx=512, n_ubatch=64, threads=2).score(window)
     assert np.array_equal(looking.StateScorer(model, n_ctx=512, n_ubatch=64, threads=2).score(window), plain)
 
@@ -147,22 +152,19 @@ def test_every_kind_of_model_shows_its_states(tmp_path: Path, architecture: str)
 
 
 def test_a_graph_that_shows_no_states_still_gives_the_matrix(monkeypatch: pytest.MonkeyPatch) -> None:
-    from ppldelta.engine import worker
-    from ppldelta.engine.session import Session
-
     def here(self: Session, task: object, shards: object, arguments: object, **rest: object) -> object:
         yield range(1), task(0, *arguments(range(1)))
 
     def fails(self: looking.StateScorer, window: object, on_step: object) -> None:
         raise ModelError("the graph of this architecture does not name what its layers hand on")
 
-    monkeypatch.setattr(Session, "stream", lambda self, task, *rest, **named: here(self, task, *rest, **named))
+    monkeypatch.setattr(Session, "stream", here)
     monkeypatch.setattr(looking.StateScorer, "states", fails)
-    monkeypatch.setattr("ppldelta.engine.remote.RemoteModel.tokenize", lambda self, documents: [
+    monkeypatch.setattr(RemoteModel, "tokenize", lambda self, documents: [
         Model(self.source.path).tokenize(documents[0].text)
     ])  # fmt: skip
     found = ppldelta.look(REF, TEXT, CMP, n_tokens=30, **QUIET)
-    assert worker.look and found.states == (None, None) and found.distance is None
+    assert found.states == (None, None) and found.distance is None
     assert list(found.figures) == ["difference", "logp", "logp_cmp"]
     said = [each for each in found.warnings if "shows no hidden states: the graph of this architecture" in each]
     assert len(said) == 2
@@ -315,6 +317,6 @@ def test_on_a_device(rpc: str, monkeypatch: pytest.MonkeyPatch, fresh: None) -> 
 
 def test_a_model_that_does_not_read_from_left_to_right_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     info = replace(Model(REF).info, causal=False)
-    monkeypatch.setattr("ppldelta.engine.remote.RemoteModel.load", lambda self: info)
+    monkeypatch.setattr(RemoteModel, "load", lambda self: info)
     with pytest.raises(ModelError, match="does not read from left to right"):
         ppldelta.look(REF, TEXT, **QUIET)

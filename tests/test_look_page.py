@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 import ppldelta
-from helpers.browser import open_page
+from helpers.browser import opened
 from ppldelta import demo
 
 EVIL = "</script><script>alert(1)</script><img src=x onerror=alert(2)> `and` a few words more, so that there is a text."
@@ -40,77 +40,73 @@ def draw_all(page: Any) -> list[str]:
 
 
 def test_every_figure_is_drawn_without_trouble(browser: Any, page_of_two: Path) -> None:
-    page, trouble = open_page(browser, page_of_two)
-    names = draw_all(page)
-    assert names == ["difference", "logp", "logp_cmp", "depth", "departure", "states", "states_difference", "norms"]
-    assert page.locator(".heatmaplayer image").count() == len(names) - 1
-    assert EVIL in page.locator(".excerpt").text_content()
-    assert not trouble
-    page.context.close()
+    with opened(browser, page_of_two) as page:
+        names = draw_all(page)
+        assert names == ["difference", "logp", "logp_cmp", "depth", "departure", "states", "states_difference", "norms"]
+        assert page.locator(".heatmaplayer image").count() == len(names) - 1
+        assert EVIL in page.locator(".excerpt").text_content()
 
 
 def test_pointing_at_a_cell_says_its_probability(browser: Any, page_of_two: Path) -> None:
-    page, trouble = open_page(browser, page_of_two)
-    draw_all(page)
-    page.evaluate("document.querySelector('#logp .canvas').scrollIntoView({ block: 'center', behavior: 'instant' })")
-    page.wait_for_timeout(300)
-    box = page.locator("#logp .canvas .nsewdrag").bounding_box()
-    n = page.evaluate("document.querySelector('#logp .canvas').data[0].x.length")
-    row = page.evaluate("document.querySelector('#logp .canvas').data[0].y[1]")
-    for part in (0.4, 0.5):  # at rest a pointer says nothing
-        page.mouse.move(box["x"] + box["width"] * (2 + part) / n, box["y"] + box["height"] * (1 + part) / 30)
-        page.wait_for_timeout(200)
-    page.wait_for_selector("#logp .hoverlayer .hovertext")
-    said = page.locator("#logp .hoverlayer").text_content()
-    assert (
-        "ln p" in said
-        and "%" in said
-        and "(token" in row
-        and row.split(" (token")[0] in said
-        and "undefined" not in said
-    )
-    assert not trouble
-    page.context.close()
+    with opened(browser, page_of_two) as page:
+        draw_all(page)
+        page.evaluate(
+            "document.querySelector('#logp .canvas').scrollIntoView({ block: 'center', behavior: 'instant' })"
+        )
+        page.wait_for_timeout(300)
+        box = page.locator("#logp .canvas .nsewdrag").bounding_box()
+        n = page.evaluate("document.querySelector('#logp .canvas').data[0].x.length")
+        row = page.evaluate("document.querySelector('#logp .canvas').data[0].y[1]")
+        for part in (0.4, 0.5):  # at rest a pointer says nothing
+            page.mouse.move(box["x"] + box["width"] * (2 + part) / n, box["y"] + box["height"] * (1 + part) / 30)
+            page.wait_for_timeout(200)
+        page.wait_for_selector("#logp .hoverlayer .hovertext")
+        said = page.locator("#logp .hoverlayer").text_content()
+        assert (
+            "ln p" in said
+            and "%" in said
+            and "(token" in row
+            and row.split(" (token")[0] in said
+            and "undefined" not in said
+        )
 
 
 def test_a_zoom_along_the_text_is_one_in_all_figures(browser: Any, page_of_two: Path) -> None:
-    page, trouble = open_page(browser, page_of_two)
-    draw_all(page)
-    assert page.locator("#reset").is_hidden()
-    page.evaluate(
-        "Plotly.relayout(document.querySelector('#logp .canvas'), {'xaxis.range[0]': 1.5, 'xaxis.range[1]': 9.5})"
-    )
-    page.wait_for_selector("#reset:not([hidden])")
-    draw_all(page)
-    ranges = (
-        "[...document.querySelectorAll('.canvas')].map((each) => (each.layout?.xaxis?.range ?? []).map(Number).join())"
-    )
-    wait_until(page, f"{ranges}.filter((each) => each === '1.5,9.5').length === 7")
-    page.locator("#reset").click()
-    for name in ("states", "logp"):
-        page.locator(f"#{name} .canvas").scroll_into_view_if_needed()
-        wait_until(page, f"document.querySelector('#{name} .canvas').layout?.xaxis?.range?.[0] === -0.5")
-    assert page.locator("#reset").is_hidden() and not trouble
-    page.context.close()
+    with opened(browser, page_of_two) as page:
+        draw_all(page)
+        assert page.locator("#reset").is_hidden()
+        page.evaluate(
+            "Plotly.relayout(document.querySelector('#logp .canvas'), {'xaxis.range[0]': 1.5, 'xaxis.range[1]': 9.5})"
+        )
+        page.wait_for_selector("#reset:not([hidden])")
+        draw_all(page)
+        ranges = (
+            "[...document.querySelectorAll('.canvas')]"
+            ".map((each) => (each.layout?.xaxis?.range ?? []).map(Number).join())"
+        )
+        wait_until(page, f"{ranges}.filter((each) => each === '1.5,9.5').length === 7")
+        page.locator("#reset").click()
+        for name in ("states", "logp"):
+            page.locator(f"#{name} .canvas").scroll_into_view_if_needed()
+            wait_until(page, f"document.querySelector('#{name} .canvas').layout?.xaxis?.range?.[0] === -0.5")
+        assert page.locator("#reset").is_hidden()
 
 
 def test_light_and_dark(browser: Any, page_of_two: Path) -> None:
-    page, trouble = open_page(browser, page_of_two, color_scheme="dark")
-    draw_all(page)
-    background = "document.querySelector('#logp .canvas')._fullLayout.paper_bgcolor"
-    scale = "JSON.stringify(document.querySelector('#logp .canvas').data[0].colorscale)"
-    dark = page.evaluate(background), page.evaluate(scale)
-    page.locator("#theme").click()
-    page.locator("#logp .canvas").scroll_into_view_if_needed()
-    wait_until(page, f"{background} !== '{dark[0]}'")
-    light = page.evaluate(background), page.evaluate(scale)
-    assert "#191c20" in dark[1] and "#fffffe" in light[1] and not trouble
-    page.context.close()
+    with opened(browser, page_of_two, color_scheme="dark") as page:
+        draw_all(page)
+        background = "document.querySelector('#logp .canvas')._fullLayout.paper_bgcolor"
+        scale = "JSON.stringify(document.querySelector('#logp .canvas').data[0].colorscale)"
+        dark = page.evaluate(background), page.evaluate(scale)
+        page.locator("#theme").click()
+        page.locator("#logp .canvas").scroll_into_view_if_needed()
+        wait_until(page, f"{background} !== '{dark[0]}'")
+        light = page.evaluate(background), page.evaluate(scale)
+        assert "#191c20" in dark[1] and "#fffffe" in light[1]
 
 
 def test_one_model_and_a_corner(browser: Any, tmp_path: Path) -> None:
     found = ppldelta.look(demo.REFERENCE, "A text of a few words.", columns=range(1000), progress=False)
-    page, trouble = open_page(browser, found.html(tmp_path / "look.html"), viewport={"width": 390, "height": 800})
-    assert draw_all(page) == ["logp", "states", "norms"]
-    assert page.evaluate("document.documentElement.scrollWidth") <= 390 and not trouble
-    page.context.close()
+    with opened(browser, found.html(tmp_path / "look.html"), viewport={"width": 390, "height": 800}) as page:
+        assert draw_all(page) == ["logp", "states", "norms"]
+        assert page.evaluate("document.documentElement.scrollWidth") <= 390

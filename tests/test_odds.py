@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 from pathlib import Path
 
@@ -12,6 +11,7 @@ import pytest
 
 import ppldelta
 from helpers.chat_models import SIMPLE, with_template
+from helpers.tables import write_rows
 from ppldelta import demo, schema
 from ppldelta.analysis.odds import log_odds, odds_of_models
 from ppldelta.contrasts import contrast
@@ -43,9 +43,8 @@ def rows_of(prompts: tuple[str, ...] = PROMPTS, **more: object) -> list[dict[str
 
 
 def run(path: Path, rows: list[dict[str, object]], **settings: object) -> ppldelta.Result:
-    path.write_text("".join(f"{json.dumps(row)}\n" for row in rows))
     settings = {"ref": demo.REFERENCE, "cmp": CMP, **settings}
-    return ppldelta.score(path, progress=False, store=None, **settings)  # type: ignore[arg-type]
+    return ppldelta.score(write_rows(path, *rows), progress=False, store=None, **settings)  # type: ignore[arg-type]
 
 
 @pytest.fixture(scope="module")

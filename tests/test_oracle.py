@@ -14,7 +14,7 @@ import polars as pl
 import pytest
 
 import ppldelta
-from conftest import llama_perplexity
+from conftest import llama_perplexity, printed_nll
 from helpers.llama_ctypes import full_logits, log_softmax
 from ppldelta import _core, demo
 from ppldelta.engine.native import Model, Scorer
@@ -54,11 +54,7 @@ def kld_run(kld_file: Path) -> tuple[str, np.ndarray]:
 
 @pytest.mark.parametrize("model", [demo.REFERENCE, *demo.COMPARISONS], ids=lambda path: path.stem)
 def test_mean_nll_of_every_window_is_what_llama_perplexity_prints(model: Path, document: Path) -> None:
-    """`--ppl-output-type 1` prints the running mean NLL after each window with six digits."""
-    run = llama_perplexity(
-        "-m", model, "-bf", document, "-c", N_CTX, "-b", N_CTX, "-ub", N_UBATCH, "--ppl-output-type", 1
-    )
-    printed = [float(row[2]) for row in re.findall(r"^ *(\d+)  ([\d.]+)  ([\d.]+)  ([\d.]+)$", run.stdout, re.M)]
+    printed = printed_nll(model, document, n_ctx=N_CTX, n_ubatch=N_UBATCH)
     result = ppldelta.score(document, model, model, n_ctx=N_CTX, **SETTINGS)
     per_window = N_CTX - 1 - N_CTX // 2
     logp = result.tokens["logp_ref"].cast(pl.Float64).to_numpy()
@@ -70,13 +66,10 @@ def test_mean_nll_of_every_window_is_what_llama_perplexity_prints(model: Path, d
 def test_a_document_shorter_than_n_ctx_is_one_window_of_its_own_length(document: Path) -> None:
     model = Model(demo.REFERENCE, vocab_only=True)
     length = len(model.tokenize(document.read_bytes())) + 1  # with BOS
-    run = llama_perplexity(
-        "-m", demo.REFERENCE, "-bf", document, "-c", length, "-b", length, "-ub", N_UBATCH, "--ppl-output-type", 1
-    )
-    printed = re.findall(r"^ *\d+  [\d.]+  ([\d.]+)  [\d.]+$", run.stdout, re.M)
+    printed = printed_nll(demo.REFERENCE, document, n_ctx=length, n_ubatch=N_UBATCH)
     result = ppldelta.score(document, demo.REFERENCE, demo.REFERENCE, **SETTINGS)
     assert len(printed) == 1
-    assert -result.tokens["logp_ref"].cast(pl.Float64).mean() == pytest.approx(float(printed[0]), abs=1.5e-6)
+    assert -result.tokens["logp_ref"].cast(pl.Float64).mean() == pytest.approx(printed[0], abs=1.5e-6)
 
 
 @pytest.mark.parametrize("rule", ["perplexity", "every"])

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +10,7 @@ import pytest
 
 import ppldelta
 from helpers.chat_models import SIMPLE, with_template
+from helpers.tables import write_rows
 from ppldelta import demo
 from ppldelta.errors import ModelError
 from ppldelta.run.common_spans import Stretch, common_stretch
@@ -41,8 +41,7 @@ def models(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
 
 
 def run(folder: Path, ref: Path, *cmp: Path, rows: list[dict[str, str]] = ROWS, **settings: object) -> ppldelta.Result:
-    path = folder / "x.jsonl"
-    path.write_text("".join(f"{json.dumps(row)}\n" for row in rows))
+    path = write_rows(folder / "x.jsonl", *rows)
     settings = {"align": "bytes", "chat_template": True, "store": None, **settings}
     return ppldelta.score(path, ref, list(cmp), progress=False, **settings)  # type: ignore[arg-type]
 

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from helpers import odd_models, tiny_models
+from helpers import architectures, tiny_models
 from ppldelta import demo
 from ppldelta.engine.native import Model, Scorer
 from ppldelta.errors import PpldeltaError
@@ -17,6 +17,7 @@ from ppldelta.pairs import BEST
 from ppldelta.run.batches import make_batches
 from ppldelta.text.windows import Batch, Window, completion_windows, cut_windows
 
+ARCHITECTURES = (*tiny_models.ARCHITECTURES, "deepseek2")
 N_PROMPT = 200
 LENGTHS = (1, 5, 60, 1, 2, 130, 3)
 """Tokens of completions: some of one token, and some longer than a sliding window of 32 and a micro-batch of 64."""
@@ -25,11 +26,7 @@ LENGTHS = (1, 5, 60, 1, 2, 130, 3)
 @pytest.fixture(scope="module")
 def models(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     folder = tmp_path_factory.mktemp("architectures")
-    found = {name: tiny_models.write(folder / f"{name}.gguf", name) for name in tiny_models.ARCHITECTURES}
-    return found | {"deepseek2": odd_models.write_deepseek2(folder / "deepseek2.gguf", "F32")}
-
-
-ARCHITECTURES = (*tiny_models.ARCHITECTURES, "deepseek2")
+    return {name: architectures.write(folder / f"{name}.gguf", name) for name in ARCHITECTURES}
 
 
 def group(n_prompt: int = N_PROMPT, lengths: tuple[int, ...] = LENGTHS, seed: int = 0) -> list[Window]:

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 import ppldelta
+from helpers.tables import write_rows
 from ppldelta import demo
 from ppldelta.text.windows import RULES, completion_windows
 
@@ -17,18 +17,13 @@ COMPLETION = "turns to grass, and sat down on the wall."
 CMP = demo.COMPARISONS[0]
 
 
-def corpus(path: Path, *rows: dict[str, object]) -> Path:
-    path.write_text("".join(f"{json.dumps(row)}\n" for row in rows))
-    return path
-
-
 def run(files: object, **settings: object) -> ppldelta.Result:
     return ppldelta.score(files, demo.REFERENCE, CMP, progress=False, **settings)  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize("rule", RULES)
 def test_all_of_the_completion_is_scored_and_nothing_else(tmp_path: Path, rule: str) -> None:
-    path = corpus(tmp_path / "x.jsonl", {"prompt": PROMPT.rstrip(), "completion": f" {COMPLETION}"})
+    path = write_rows(tmp_path / "x.jsonl", {"prompt": PROMPT.rstrip(), "completion": f" {COMPLETION}"})
     tokens = run(path, windows=rule).tokens
     whole = run({"x": PROMPT + COMPLETION}, windows="every").tokens
     begin = len(PROMPT) - 1
@@ -46,7 +41,7 @@ def test_a_token_across_the_border_belongs_to_the_completion(tmp_path: Path) -> 
         {"prompt": PROMPT, "completion": COMPLETION},
         {"prompt": PROMPT.rstrip(), "completion": f" {COMPLETION}"},
     ]
-    one, other = run(corpus(tmp_path / "x.jsonl", *rows)).tokens.partition_by("document")
+    one, other = run(write_rows(tmp_path / "x.jsonl", *rows)).tokens.partition_by("document")
     assert one.drop("document").equals(other.drop("document"))
 
 
@@ -56,7 +51,7 @@ def test_a_result_says_group_and_label_and_keeps_them(tmp_path: Path) -> None:
         {"prompt": PROMPT, "completion": "ends.", "group": "road", "label": "refuse", "category": "c"},
         {"text": COMPLETION},
     ]
-    result = run(corpus(tmp_path / "x.jsonl", *rows))
+    result = run(write_rows(tmp_path / "x.jsonl", *rows))
     want = [("road", "comply", ""), ("road", "refuse", "c"), (None, None, "")]
     assert result.documents.select("group", "label", "category").rows() == want
     result.save(tmp_path / "out")
@@ -65,7 +60,7 @@ def test_a_result_says_group_and_label_and_keeps_them(tmp_path: Path) -> None:
 
 def test_a_prompt_that_does_not_fit_is_cut_on_its_left(tmp_path: Path) -> None:
     rows = [{"prompt": PROMPT * 20, "completion": COMPLETION}, {"prompt": PROMPT, "completion": COMPLETION}]
-    path = corpus(tmp_path / "x.jsonl", *rows, rows[0])
+    path = write_rows(tmp_path / "x.jsonl", *rows, rows[0])
     result = run(path, n_ctx=64)
     (warning,) = result.warnings
     assert "of 2 documents have more than 64 tokens" in warning
@@ -98,7 +93,7 @@ def test_windows_score_each_token_behind_the_prompt_once(n_prompt: int, n: int, 
 
 
 def test_lockstep_and_the_store_know_prompts(tmp_path: Path) -> None:
-    path = corpus(tmp_path / "x.jsonl", {"prompt": PROMPT, "completion": COMPLETION})
+    path = write_rows(tmp_path / "x.jsonl", {"prompt": PROMPT, "completion": COMPLETION})
     plain = run(path, store=tmp_path / "s")
     paired = run(path, kld=True, store=tmp_path / "s")
     assert paired.tokens["logp_cmp"].equals(plain.tokens["logp_cmp"])

@@ -21,14 +21,15 @@ import polars as pl
 import pytest
 
 import ppldelta
-from conftest import llama_perplexity
+from conftest import llama_perplexity, printed_nll
 from helpers import real_models
+from helpers.browser import opened
 from ppldelta import demo
 from ppldelta.engine import recognition
 from ppldelta.engine.loaded import PinnedSource
 from ppldelta.merging import merge
 from ppldelta.models.source import ModelSource
-from test_browser import POINTS, open_page
+from test_browser import POINTS
 from test_recognition import noise, write
 
 pytestmark = pytest.mark.real_models
@@ -83,15 +84,12 @@ def test_mean_nll_of_every_window_is_what_llama_perplexity_prints(
 ) -> None:
     """Layers of Gemma 3 with a sliding window look at 512 tokens, half of a window here."""
     model = getattr(real_models, name)(type)
-    run = llama_perplexity(
-        "-m", model, "-bf", long_text, "-c", n_ctx, "-b", n_ctx, "-ub", n_ubatch, "--chunks", 2, "--ppl-output-type", 1
-    )
+    printed = printed_nll(model, long_text, "--chunks", 2, n_ctx=n_ctx, n_ubatch=n_ubatch)
     result = ppldelta.score(
         long_text, model, model, windows="perplexity", n_ctx=n_ctx, n_ubatch=n_ubatch, max_windows=2, store=None,
         progress=False,
     )  # fmt: skip
     nll = -result.tokens["logp_ref"].cast(pl.Float64).to_numpy().reshape(2, -1)
-    printed = [float(mean) for mean in re.findall(r"^ *\d+  [\d.]+  ([\d.]+)  [\d.]+$", run.stdout, re.M)]
     assert np.cumsum(nll.mean(axis=1)) / [1, 2] == pytest.approx(printed, abs=1.5e-6)
 
 
@@ -208,11 +206,9 @@ def test_families_with_other_vocabularies_meet_on_the_same_bytes(corpus: Path, q
 
 
 def test_the_report_opens(quants: ppldelta.Result, browser: Any, tmp_path: Path) -> None:
-    page, trouble = open_page(browser, quants.report(tmp_path / "report.html"))
-    page.locator("#f0-documents").scroll_into_view_if_needed()  # it is drawn when it is seen
-    page.wait_for_selector(POINTS, state="attached")
-    assert page.locator(POINTS).count() == len(TEXTS) * (1 + len(QUANTS))
-    text = page.inner_text("body")
-    assert "Q2_K" in text and "damage" in text
-    assert trouble == []
-    page.context.close()
+    with opened(browser, quants.report(tmp_path / "report.html")) as page:
+        page.locator("#f0-documents").scroll_into_view_if_needed()  # it is drawn when it is seen
+        page.wait_for_selector(POINTS, state="attached")
+        assert page.locator(POINTS).count() == len(TEXTS) * (1 + len(QUANTS))
+        text = page.inner_text("body")
+        assert "Q2_K" in text and "damage" in text

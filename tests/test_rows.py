@@ -10,7 +10,7 @@ import polars as pl
 import pytest
 
 import ppldelta
-from conftest import llama_perplexity
+from conftest import printed_nll
 from helpers import odd_models, tiny_models
 from ppldelta import _core
 from ppldelta.engine.devices import devices
@@ -59,9 +59,7 @@ def test_a_sliding_window_is_cached_as_llama_perplexity_does(tmp_path: Path, cap
     text = tmp_path / "text.txt"
     text.write_text("".join(chr(32 + 7 * i * i % 95) for i in range(2100)))
     n_ctx, n_ubatch = 1024, 128
-    flags = ["-b", n_ctx, "-ub", n_ubatch, "--ppl-output-type", 1]
-    said = llama_perplexity("-m", path, "-bf", text, "-c", n_ctx, *flags).stdout
-    printed = [float(nll) for nll in re.findall(r"^ *\d+  [\d.]+  ([\d.]+)  [\d.]+$", said, re.M)]
+    printed = printed_nll(path, text, n_ctx=n_ctx, n_ubatch=n_ubatch)
     ours = ppldelta.score(text, path, path, windows="perplexity", n_ctx=n_ctx, n_ubatch=n_ubatch, **QUIET)
     per_window = n_ctx - 1 - n_ctx // 2
     logp = ours.tokens["logp_ref"].cast(pl.Float64).to_numpy()

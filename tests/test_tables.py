@@ -1,4 +1,4 @@
-"""Corpora whose documents are rows: JSONL and Parquet, alone and beside texts."""
+"""Rows of JSONL and Parquet files as documents, in a file alone and in a folder beside texts."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ import polars as pl
 import pytest
 
 import ppldelta
+from helpers.tables import write_rows
 from ppldelta.text import jsonl
 from ppldelta.text.document import Document, Message
 from ppldelta.text.documents import load_documents
@@ -16,14 +17,8 @@ from ppldelta.text.documents import load_documents
 CHAT = [{"role": "user", "content": "Hi"}, {"role": "assistant", "content": "Hello"}]
 
 
-def table(path: Path, *rows: object) -> Path:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text("".join(f"{json.dumps(row)}\n" for row in rows), encoding="utf-8")
-    return path
-
-
 def test_rows_are_documents_in_their_order_beside_texts(tmp_path: Path) -> None:
-    table(tmp_path / "qa" / "b.jsonl", *({"text": f"row {i}"} for i in range(11)))
+    write_rows(tmp_path / "qa" / "b.jsonl", *({"text": f"row {i}"} for i in range(11)))
     (tmp_path / "a.txt").write_text("first")
     (tmp_path / "z.txt").write_text("last")
     documents, warnings = load_documents(tmp_path)
@@ -37,7 +32,7 @@ def test_each_column_has_its_place(tmp_path: Path) -> None:
         {"text": "<s>", "special": True, "id": 7, "group": 3, "other": [1]},
         {"messages": [*CHAT[:1], {**CHAT[1], "weight": 1, "name": None}], "category": ""},
     ]
-    (first, second, third), (warning,) = load_documents(table(tmp_path / "sub" / "x.NDJSON", *rows))
+    (first, second, third), (warning,) = load_documents(write_rows(tmp_path / "sub" / "x.NDJSON", *rows))
     assert first == Document("q1", "de", "Wie heißt er?".encode(), 10, "g", "comply")
     assert second == Document("7", "", b"<s>", group="3", special=True)
     assert third == Document("x.NDJSON:3", "", b"", messages=(Message("user", "Hi"), Message("assistant", "Hello")))
@@ -52,7 +47,7 @@ def test_parquet_holds_what_jsonl_holds(tmp_path: Path) -> None:
     ]
     frame = pl.DataFrame(rows * 5000).with_columns(pl.col("label").cast(pl.Categorical), more=pl.lit(1.5))
     frame.write_parquet(tmp_path / "x.parquet", row_group_size=1000)
-    table(tmp_path / "x.jsonl", *rows * 5000)
+    write_rows(tmp_path / "x.jsonl", *rows * 5000)
     of_parquet, _ = load_documents(tmp_path / "x.parquet")
     of_jsonl, _ = load_documents(tmp_path / "x.jsonl")
     assert len(of_parquet) == 15000
@@ -123,16 +118,16 @@ def test_a_line_of_any_length_takes_no_memory(tmp_path: Path, monkeypatch: pytes
 
 
 def test_many_broken_rows_are_one_warning(tmp_path: Path) -> None:
-    _, (warning,) = load_documents(table(tmp_path / "x.jsonl", {"text": "good"}, *range(1000)))
+    _, (warning,) = load_documents(write_rows(tmp_path / "x.jsonl", {"text": "good"}, *range(1000)))
     assert warning.endswith("line 4 is a number and no object; and 997 more.") and len(warning) < 250
     with pytest.raises(ppldelta.CorpusError, match="none of its 1,000 rows is a document: line 1 is a number"):
-        load_documents(table(tmp_path / "x.jsonl", *range(1000)))
+        load_documents(write_rows(tmp_path / "x.jsonl", *range(1000)))
     with pytest.raises(ppldelta.CorpusError, match="it has no rows"):
-        load_documents(table(tmp_path / "x.jsonl"))
+        load_documents(write_rows(tmp_path / "x.jsonl"))
 
 
 def test_names_are_unique_and_found_fast(tmp_path: Path) -> None:
-    table(tmp_path / "x.jsonl", {"text": "a", "id": "q (2)"}, *({"text": "a", "id": "q"} for _ in range(20000)))
+    write_rows(tmp_path / "x.jsonl", {"text": "a", "id": "q (2)"}, *({"text": "a", "id": "q"} for _ in range(20000)))
     documents, (warning,) = load_documents(tmp_path / "x.jsonl")
     assert len({each.name for each in documents}) == 20001
     assert documents[2].name == "q (3)", "`q (2)` is there"

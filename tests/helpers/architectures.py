@@ -12,7 +12,21 @@ from pathlib import Path
 import gguf
 
 from helpers import odd_models, tiny_models
-from helpers.tiny_models import HEAD_SIZE, N_EMBD, N_FF, N_HEAD, N_LAYER, SLIDING_WINDOW, Sizes, begin, finish
+from helpers.tiny_models import (
+    HEAD_SIZE,
+    N_EMBD,
+    N_FF,
+    N_HEAD,
+    N_LAYER,
+    SLIDING_WINDOW,
+    Sizes,
+    attention,
+    begin,
+    biases,
+    feed_forward,
+    finish,
+    weights,
+)
 
 N_EXPERT, N_FF_EXPERT = 4, 64
 PER_LAYER = 16  # columns of gemma4's embedding for each layer
@@ -20,31 +34,6 @@ INNER, STATE, RANK, KERNEL = 2 * N_EMBD, 16, 8, 4  # of a state space: its width
 
 Body = Callable[[gguf.GGUFWriter], Callable[[int], Sizes]]
 """Adds to a writer what an architecture says of itself, and gives the tensors of each layer, named without it."""
-
-
-def weights(**sizes: tuple[int, ...]) -> Sizes:
-    return {f"{name}.weight": size for name, size in sizes.items()}
-
-
-def biases(**sizes: tuple[int, ...]) -> Sizes:
-    return {f"{name}.bias": size for name, size in sizes.items()}
-
-
-def attention(n_head_kv: int = N_HEAD, *, norms: bool = False, gate: bool = False) -> Sizes:
-    """Of one layer: `norms` of queries and keys; a `gate` beside each query."""
-    rows, rows_kv = N_HEAD * HEAD_SIZE, n_head_kv * HEAD_SIZE
-    found = weights(
-        attn_norm=(N_EMBD,),
-        attn_q=(rows * (2 if gate else 1), N_EMBD),
-        attn_k=(rows_kv, N_EMBD),
-        attn_v=(rows_kv, N_EMBD),
-        attn_output=(N_EMBD, rows),
-    )
-    return found | (weights(attn_q_norm=(HEAD_SIZE,), attn_k_norm=(HEAD_SIZE,)) if norms else {})
-
-
-def feed_forward() -> Sizes:
-    return weights(ffn_norm=(N_EMBD,), ffn_gate=(N_FF, N_EMBD), ffn_up=(N_FF, N_EMBD), ffn_down=(N_EMBD, N_FF))
 
 
 def experts(writer: gguf.GGUFWriter, n_ff: int = N_FF_EXPERT) -> Sizes:

@@ -54,3 +54,12 @@ def open_page(browser: Any, path: Path, **context: Any) -> tuple[Any, list[str]]
     page.goto(path.as_uri())
     page.wait_for_selector("html[data-drawn]", timeout=60_000)
     return page, trouble
+
+
+@contextmanager
+def opened(browser: Any, path: Path, **context: Any) -> Iterator[Any]:
+    """The page of a report, closed at the end, when there must have been no trouble."""
+    page, trouble = open_page(browser, path, **context)
+    yield page
+    assert trouble == [], trouble
+    page.context.close()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 from pathlib import Path
 
 import gguf
@@ -71,12 +70,14 @@ TEMPLATES = {
 """Written for the tests, each with what some family's template does."""
 
 
-def with_template(path: Path, template: str | None, model: Path = demo.REFERENCE) -> Path:
+def with_template(path: Path, template: str, model: Path = demo.REFERENCE) -> Path:
     """A copy of a model of the demo with this chat template."""
-    if template is None:
-        return Path(shutil.copy(model, path))
+    return with_text(path, "tokenizer.chat_template", template, model)
+
+
+def with_text(path: Path, key: str, text: str, model: Path) -> Path:
+    """A copy of a model with one more text in its head."""
     reader = gguf.GGUFReader(model)
     writer = gguf.GGUFWriter(path, str(reader.fields["general.architecture"].contents()))
-    new = {"tokenizer.chat_template": MetadataDetails(gguf.GGUFValueType.STRING, template)}
-    copy_with_new_metadata(reader, writer, new, [])
+    copy_with_new_metadata(reader, writer, {key: MetadataDetails(gguf.GGUFValueType.STRING, text)}, [])
     return path

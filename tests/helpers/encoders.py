@@ -7,8 +7,21 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from helpers.architectures import attention, biases, feed_forward, weights
-from helpers.tiny_models import HEAD_SIZE, N_EMBD, N_FF, N_HEAD, N_LAYER, SLIDING_WINDOW, Sizes, begin, finish
+from helpers.tiny_models import (
+    HEAD_SIZE,
+    N_EMBD,
+    N_FF,
+    N_HEAD,
+    N_LAYER,
+    SLIDING_WINDOW,
+    Sizes,
+    attention,
+    begin,
+    biases,
+    feed_forward,
+    finish,
+    weights,
+)
 
 DIFFUSION = ("dream", "llada")
 BEFORE = ("attn_norm.weight", "ffn_norm.weight")

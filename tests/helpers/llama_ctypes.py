@@ -7,7 +7,8 @@ fine for an oracle. Quantising is what llama-quantize does, without a program of
 from __future__ import annotations
 
 import ctypes
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from ctypes import POINTER, c_bool, c_char_p, c_float, c_int, c_int8, c_int32, c_uint8, c_uint32, c_void_p
 from pathlib import Path
 
@@ -66,9 +67,13 @@ def _library() -> ctypes.CDLL:
     lib.llama_decode.argtypes = [c_void_p, _Batch]
     lib.llama_get_logits.argtypes = [c_void_p]
     lib.llama_get_logits.restype = POINTER(c_float)
+    lib.llama_set_embeddings.argtypes = [c_void_p, c_bool]
+    lib.llama_get_embeddings.argtypes = [c_void_p]
+    lib.llama_get_embeddings.restype = POINTER(c_float)
     lib.llama_model_get_vocab.argtypes = [c_void_p]
     lib.llama_model_get_vocab.restype = c_void_p
     lib.llama_vocab_n_tokens.argtypes = [c_void_p]
+    lib.llama_model_n_embd.argtypes = [c_void_p]
     lib.llama_free.argtypes = [c_void_p]
     lib.llama_model_free.argtypes = [c_void_p]
     lib.llama_model_quantize_default_params.restype = _Quantization
@@ -88,6 +93,38 @@ def quantize(source: Path, into: Path, type: str) -> None:
         raise RuntimeError(f"llama.cpp cannot quantise `{source.name}` to {type}: status {status}")
 
 
+@contextmanager
+def _context(path: Path, n_tokens: int, n_ubatch: int) -> Iterator[tuple[ctypes.CDLL, int, int]]:
+    """The library, a model, and a context of it for one sequence of so many tokens; both are freed at the end."""
+    lib = _library()
+    model = lib.llama_model_load_from_file(str(path).encode(), lib.llama_model_default_params())
+    assert model
+    params = lib.llama_context_default_params()
+    params.n_ctx = params.n_batch = n_tokens
+    params.n_ubatch = min(n_ubatch, n_tokens)
+    context = lib.llama_init_from_model(model, params)
+    assert context
+    try:
+        yield lib, model, context
+    finally:
+        lib.llama_free(context)
+        lib.llama_model_free(model)
+
+
+def _decode(lib: ctypes.CDLL, context: int, tokens: NDArray[np.int32], step: range, first_output: int = 0) -> None:
+    """Feeds the tokens of a step, with an output row for each from `first_output` on."""
+    batch = lib.llama_batch_init(len(step), 0, 1)
+    batch.n_tokens = len(step)
+    for i, pos in enumerate(step):
+        batch.token[i] = int(tokens[pos])
+        batch.pos[i] = pos
+        batch.n_seq_id[i] = 1
+        batch.seq_id[i][0] = 0
+        batch.logits[i] = pos >= first_output
+    assert lib.llama_decode(context, batch) == 0
+    lib.llama_batch_free(batch)
+
+
 def full_logits(
     path: Path, tokens: NDArray[np.int32], n_ubatch: int, steps: Sequence[range] | None = None, first_output: int = 0
 ) -> NDArray[np.float32]:
@@ -102,64 +139,26 @@ def full_logits(
         first_output: the first token after which logits are wanted; on some devices a single row is computed by another
             kernel than several.
     """
-    lib = _library()
-    model = lib.llama_model_load_from_file(str(path).encode(), lib.llama_model_default_params())
-    assert model
-    params = lib.llama_context_default_params()
-    params.n_ctx = params.n_batch = len(tokens)
-    params.n_ubatch = min(n_ubatch, len(tokens))
-    context = lib.llama_init_from_model(model, params)
-    assert context
-    batch = lib.llama_batch_init(len(tokens), 0, 1)
-    n_vocab = lib.llama_vocab_n_tokens(lib.llama_model_get_vocab(model))
     parts = []
-    for step in steps or [range(len(tokens))]:
-        batch.n_tokens = len(step)
-        for i, pos in enumerate(step):
-            batch.token[i] = int(tokens[pos])
-            batch.pos[i] = pos
-            batch.n_seq_id[i] = 1
-            batch.seq_id[i][0] = 0
-            batch.logits[i] = pos >= first_output
-        assert lib.llama_decode(context, batch) == 0
-        if n_rows := max(0, step.stop - max(step.start, first_output)):
-            parts.append(np.ctypeslib.as_array(lib.llama_get_logits(context), (n_rows, n_vocab)).copy())
-    logits = np.concatenate(parts)
-    lib.llama_batch_free(batch)
-    lib.llama_free(context)
-    lib.llama_model_free(model)
-    return logits
+    with _context(path, len(tokens), n_ubatch) as (lib, model, context):
+        n_vocab = lib.llama_vocab_n_tokens(lib.llama_model_get_vocab(model))
+        for step in steps or [range(len(tokens))]:
+            _decode(lib, context, tokens, step, first_output)
+            if n_rows := max(0, step.stop - max(step.start, first_output)):
+                parts.append(np.ctypeslib.as_array(lib.llama_get_logits(context), (n_rows, n_vocab)).copy())
+    return np.concatenate(parts)
 
 
 def hidden_states(path: Path, tokens: NDArray[np.int32], n_ubatch: int, steps: Sequence[range]) -> NDArray[np.float32]:
     """What the head gets for every token of one sequence, float32 of shape [n_tokens, n_embd]: `llama_get_embeddings`
     of a context that is asked for embeddings. The arguments are as for `full_logits`."""
-    lib = _library()
-    lib.llama_set_embeddings.argtypes = [c_void_p, ctypes.c_bool]
-    lib.llama_get_embeddings.argtypes = [c_void_p]
-    lib.llama_get_embeddings.restype = POINTER(c_float)
-    lib.llama_model_n_embd.argtypes = [c_void_p]
-    model = lib.llama_model_load_from_file(str(path).encode(), lib.llama_model_default_params())
-    assert model
-    params = lib.llama_context_default_params()
-    params.n_ctx = params.n_batch = len(tokens)
-    params.n_ubatch = min(n_ubatch, len(tokens))
-    context = lib.llama_init_from_model(model, params)
-    assert context
-    lib.llama_set_embeddings(context, True)
-    n_embd = lib.llama_model_n_embd(model)
     parts = []
-    for step in steps:
-        batch = lib.llama_batch_init(len(step), 0, 1)
-        batch.n_tokens = len(step)
-        for i, pos in enumerate(step):
-            batch.token[i], batch.pos[i] = int(tokens[pos]), pos
-            batch.n_seq_id[i], batch.seq_id[i][0], batch.logits[i] = 1, 0, 1
-        assert lib.llama_decode(context, batch) == 0
-        parts.append(np.ctypeslib.as_array(lib.llama_get_embeddings(context), (len(step), n_embd)).copy())
-        lib.llama_batch_free(batch)
-    lib.llama_free(context)
-    lib.llama_model_free(model)
+    with _context(path, len(tokens), n_ubatch) as (lib, model, context):
+        lib.llama_set_embeddings(context, True)
+        n_embd = lib.llama_model_n_embd(model)
+        for step in steps:
+            _decode(lib, context, tokens, step)
+            parts.append(np.ctypeslib.as_array(lib.llama_get_embeddings(context), (len(step), n_embd)).copy())
     return np.concatenate(parts)
 
 

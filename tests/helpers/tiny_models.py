@@ -19,27 +19,29 @@ SLIDING_WINDOW = 32
 Sizes = dict[str, tuple[int, ...]]
 
 
-def _attention() -> Sizes:
-    square = (N_EMBD, N_EMBD)
-    return {"attn_q.weight": square, "attn_k.weight": square, "attn_v.weight": square, "attn_output.weight": square}
+def weights(**sizes: tuple[int, ...]) -> Sizes:
+    return {f"{name}.weight": size for name, size in sizes.items()}
 
 
-def _feed_forward() -> Sizes:
-    return {
-        "ffn_norm.weight": (N_EMBD,),
-        "ffn_gate.weight": (N_FF, N_EMBD),
-        "ffn_up.weight": (N_FF, N_EMBD),
-        "ffn_down.weight": (N_EMBD, N_FF),
-    }
+def biases(**sizes: tuple[int, ...]) -> Sizes:
+    return {f"{name}.bias": size for name, size in sizes.items()}
 
 
-def _llama(writer: gguf.GGUFWriter, layer: int) -> Sizes:
-    return {**_attention(), **_feed_forward()}
+def attention(n_head_kv: int = N_HEAD, *, norms: bool = False, gate: bool = False) -> Sizes:
+    """Of one layer: `norms` of queries and keys; a `gate` beside each query."""
+    rows, rows_kv = N_HEAD * HEAD_SIZE, n_head_kv * HEAD_SIZE
+    found = weights(
+        attn_norm=(N_EMBD,),
+        attn_q=(rows * (2 if gate else 1), N_EMBD),
+        attn_k=(rows_kv, N_EMBD),
+        attn_v=(rows_kv, N_EMBD),
+        attn_output=(N_EMBD, rows),
+    )
+    return found | (weights(attn_q_norm=(HEAD_SIZE,), attn_k_norm=(HEAD_SIZE,)) if norms else {})
 
 
-def _gemma2(writer: gguf.GGUFWriter, layer: int) -> Sizes:
-    norms = {"post_attention_norm.weight": (N_EMBD,), "post_ffw_norm.weight": (N_EMBD,)}
-    return {**_attention(), **_feed_forward(), **norms}
+def feed_forward() -> Sizes:
+    return weights(ffn_norm=(N_EMBD,), ffn_gate=(N_FF, N_EMBD), ffn_up=(N_FF, N_EMBD), ffn_down=(N_EMBD, N_FF))
 
 
 def mamba_layer() -> Sizes:
@@ -57,28 +59,30 @@ def mamba_layer() -> Sizes:
     }
 
 
-def _mamba(writer: gguf.GGUFWriter, layer: int) -> Sizes:
-    return mamba_layer()
+def _llama(layer: int) -> Sizes:
+    return attention() | feed_forward()
 
 
-def _lfm2(writer: gguf.GGUFWriter, layer: int) -> Sizes:
+def _gemma2(layer: int) -> Sizes:
+    return attention() | feed_forward() | weights(post_attention_norm=(N_EMBD,), post_ffw_norm=(N_EMBD,))
+
+
+def _mamba(layer: int) -> Sizes:
+    return weights(attn_norm=(N_EMBD,)) | mamba_layer()
+
+
+def _lfm2(layer: int) -> Sizes:
     if layer % 2:
-        norms = {"attn_q_norm.weight": (HEAD_SIZE,), "attn_k_norm.weight": (HEAD_SIZE,)}
-        return {**_attention(), **norms, **_feed_forward()}
-    convolution = {
+        return attention(norms=True) | feed_forward()
+    convolution: Sizes = {
         "shortconv.conv.weight": (N_EMBD, 3),
         "shortconv.in_proj.weight": (3 * N_EMBD, N_EMBD),
         "shortconv.out_proj.weight": (N_EMBD, N_EMBD),
     }
-    return {**convolution, **_feed_forward()}
+    return weights(attn_norm=(N_EMBD,)) | convolution | feed_forward()
 
 
-_LAYERS: dict[str, Callable[[gguf.GGUFWriter, int], Sizes]] = {
-    "llama": _llama,
-    "gemma2": _gemma2,
-    "mamba": _mamba,
-    "lfm2": _lfm2,
-}
+_LAYERS: dict[str, Callable[[int], Sizes]] = {"llama": _llama, "gemma2": _gemma2, "mamba": _mamba, "lfm2": _lfm2}
 ARCHITECTURES = tuple(_LAYERS)
 
 
@@ -115,8 +119,7 @@ def write(
     output_norm = "token_embd_norm.weight" if architecture == "lfm2" else "output_norm.weight"
     sizes: Sizes = {"token_embd.weight": (256 + n_unused + len(merges), N_EMBD), output_norm: (N_EMBD,)}
     for layer in range(N_LAYER):
-        block = {"attn_norm.weight": (N_EMBD,), **_LAYERS[architecture](writer, layer)}
-        sizes |= {f"blk.{layer}.{name}": size for name, size in block.items()}
+        sizes |= {f"blk.{layer}.{name}": size for name, size in _LAYERS[architecture](layer).items()}
     return finish(writer, path, sizes, seed=seed)
 
 

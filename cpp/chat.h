@@ -15,7 +15,7 @@ struct chat_message {
 
 struct rendered_part {
     std::string text;
-    bool        content; // it comes from the contents of messages, else from the template
+    bool        content; // whether it comes from the contents of the messages; the rest is the template's
 };
 
 class chat_template {

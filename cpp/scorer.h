@@ -72,7 +72,7 @@ class scorer {
     size_t size_bytes() const;
 
   private:
-    // Tokens of a window that are fed together; its number among the windows of a call of `run`.
+    // Tokens of a window that are fed together. `number` is the place of the window among those of a call of `run`.
     struct part {
         const window * from;
         size_t         number;

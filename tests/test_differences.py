@@ -12,7 +12,8 @@ from polars.testing import assert_frame_equal
 
 from ppldelta import schema
 from ppldelta.analysis import differences as module
-from ppldelta.analysis.differences import METRICS, differences, holm
+from ppldelta.analysis.corrections import holm
+from ppldelta.analysis.differences import METRICS, differences
 from test_metrics import documents_of, random_records
 
 

@@ -13,7 +13,8 @@ from helpers import synthetic
 from ppldelta import schema
 from ppldelta.analysis import kinds as module
 from ppldelta.analysis.characters import FIRST_SCRIPT, MARK, N_CLASSES, SCRIPTS, SYMBOL, classes
-from ppldelta.analysis.kind_sums import false_discovery_rate, kinds, text_kinds
+from ppldelta.analysis.corrections import false_discovery_rate
+from ppldelta.analysis.kind_sums import kinds, text_kinds
 from ppldelta.analysis.kinds import KINDS, RULES, WHITE, Pieces, token_kinds
 
 MADE = synthetic.make(n_documents=24, n_models=2)

@@ -91,9 +91,10 @@ class PpldeltaLM(LM):
         return found
 
     def loglikelihood_rolling(self, requests: Sequence[Instance], disable_tqdm: bool = False) -> list[float]:
-        """For each text the log-probability of all its tokens in nats, in the windows that the harness makes of it.
+        """The log-probability of each text in nats: the sum over all its tokens, in the windows that the harness cuts.
 
-        As in its `hf` model, the first token stands behind BOS or EOS, and is a BOS itself if the vocabulary adds one.
+        As in the harness's `hf` model, a text begins with BOS if the vocabulary adds one, and one more token stands in
+        front of the first window, from which the text's first token is predicted: BOS, or EOS where there is none.
         """
         texts = [request.args[0] for request in requests]
         with self._opened(disable_tqdm) as model:

@@ -33,6 +33,7 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
+from ppldelta.analysis.corrections import holm
 from ppldelta.analysis.uncertainty import DOCUMENTS_MIN, LEVEL, N_RESAMPLES, SEED, Resamples
 from ppldelta.schema import DIFFERENCES
 
@@ -77,23 +78,6 @@ def differences(
         .sort("at", maintain_order=True)
         .drop("at")
     )
-
-
-def holm(p: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Holm's (1979) step-down correction.
-
-    Args:
-        p: float64, shape (n_tests,); NaN is no test.
-
-    Returns:
-        Adjusted p values in the same order; NaN where `p` is.
-    """
-    adjusted = np.full(p.shape, np.nan)
-    tests = np.flatnonzero(np.isfinite(p))
-    order = tests[np.argsort(p[tests], kind="stable")]
-    factors = np.arange(len(order), 0, -1)
-    adjusted[order] = np.minimum(np.maximum.accumulate(factors * p[order]), 1.0)
-    return adjusted
 
 
 def _family_rows(family: pl.DataFrame, n_resamples: int, seed: int, level: float) -> list[tuple[object, ...]]:

@@ -20,6 +20,7 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
+from ppldelta.analysis.corrections import false_discovery_rate
 from ppldelta.analysis.differences import ratio_test
 from ppldelta.analysis.kinds import KINDS, WHITE, Pieces, token_kinds
 from ppldelta.analysis.uncertainty import DOCUMENTS_MIN, LEVEL, N_RESAMPLES, SEED, Resamples, percentile_interval
@@ -175,20 +176,3 @@ def _rows(sums: NDArray[np.float64], resamples: Resamples, level: float) -> list
     for row, adjusted in zip(rows, false_discovery_rate(p).tolist(), strict=True):
         row["p_fdr"] = None if np.isnan(adjusted) else adjusted
     return rows
-
-
-def false_discovery_rate(p: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Benjamini and Hochberg's (1995) step-up adjustment: min over j >= i of p_(j) m / j.
-
-    Args:
-        p: float64, shape (n_tests,); NaN is no test.
-
-    Returns:
-        Adjusted p values in the same order; NaN where `p` is.
-    """
-    adjusted = np.full(p.shape, np.nan)
-    tests = np.flatnonzero(np.isfinite(p))
-    order = tests[np.argsort(p[tests], kind="stable")]
-    scaled = p[order] * len(order) / np.arange(1, len(order) + 1)
-    adjusted[order] = np.minimum(np.minimum.accumulate(scaled[::-1])[::-1], 1.0)
-    return adjusted

@@ -21,6 +21,7 @@ import ppldelta
 from helpers import synthetic
 from ppldelta.cards import content, glyphs, layout
 from ppldelta.cards.content import Content
+from ppldelta.cards.cover import cover
 from ppldelta.cards.drawing import Drawing, Style, fitted
 from ppldelta.cards.markdown import markdown
 from ppldelta.cards.panel import ticks
@@ -162,16 +163,36 @@ def test_no_name_breaks_a_picture(names: tuple[str, ...], quant: bool) -> None:
     assert used == defined
 
 
+def test_a_page_holds_all_shapes_in_its_own_colours() -> None:
+    """Their letters are outlines that they share, names do not clash, and what is selected is the text."""
+    result = made(*EVIL, quant=True)
+    made_cover = cover(card_of(result))
+    assert set(made_cover.pictures) == set(layout.SIZES)
+    whole = f"<div>{''.join(made_cover.pictures.values())}{made_cover.outlines}</div>"
+    page = ElementTree.fromstring(whole)  # well-formed, whatever the names
+    assert "script" not in {each.tag for each in page.iter()}
+    names = re.findall(' id="([^"]+)"', whole)
+    assert len(names) == len(set(names))
+    assert set(re.findall(r'(?:href="|url\()#([^")]+)', whole)) == set(names)
+    assert set(re.findall('(?:fill|stroke)="([^"]+)"', whole)) - {"none", "transparent"} == {
+        f"var(--{role})" for role in ("surface", "ink", "muted", "line", "grid", "m0", "m1", "m2", "m3")
+    }
+    for shape, picture in made_cover.pictures.items():
+        alone = layout.card(card_of(result), shape)
+        assert [each.text for each in ElementTree.fromstring(picture).iter("text")] == texts(alone)
+
+
 @pytest.mark.parametrize("n_models", [1, 8])
 def test_nothing_is_written_beyond_the_edges(n_models: int) -> None:
     names = tuple(f"a-model-with-rather-a-long-name-{i}-{'x' * 40}-Q4_K_M" for i in range(n_models))
     for shape, (width, height) in layout.SIZES.items():
+        edge = layout.EDGES[shape] - 14
         for quant in (True, False):
             svg = layout.card(card_of(made(*names, quant=quant)), shape)
             for x, y, turned, left, label in drawn(svg):
                 assert 0 < y < height, label
                 if not turned:
-                    assert x + left >= 30 and x + left <= width - 30, label
+                    assert edge <= x + left <= width - edge, label
 
 
 def drawn(svg: str) -> list[tuple[float, float, bool, float, str]]:

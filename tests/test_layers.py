@@ -41,12 +41,12 @@ INSIDE: dict[str, tuple[str, ...]] = {
     ),
     "cards": (
         *("glyphs", "drawing", "paragraph", "content", "panel", "plane", "sizes", "table", "layout"),
-        *("command", "markdown", "records", "hub", "write"),
+        *("cover", "command", "markdown", "records", "hub", "write"),
     ),
     "reporting": (
         *("blocks", "budget", "distinct", "family", "folder", "labels", "rows"),
-        *("units", "theme", "hover", "sentences", "floor", "quants", "overview", "tables", "odds", "as_text"),
-        *("passages", "kinds", "listed_totals", "alternatives", "payload_divergence", "payload", "lines"),
+        *("units", "theme", "hover", "sentences", "floor", "quants", "overview", "cover", "tables", "odds"),
+        *("as_text", "passages", "kinds", "listed_totals", "alternatives", "payload_divergence", "payload", "lines"),
         *("marks", "plane", "prompts", "convergence", "ratios", "figures", "sizes"),
         *("divergence", "family_figures", "captions"),
         *("catalogue", "gallery", "page_figures", "scripts", "render", "looks", "look_page"),

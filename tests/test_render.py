@@ -185,7 +185,7 @@ def test_headings_and_landmarks(page: Page) -> None:
 def test_the_head_says_what_was_compared(page: Page) -> None:
     text = " ".join(page.text.split())
     assert "4 models against tiny-ref.Q8_0" in text
-    assert "36 documents (12 code, 12 multilingual, 12 prose)" in text
+    assert "36 documents (12 code, 12 multilingual, 12 prose)" in text, "in the provenance; else the card says it"
     assert (
         "tiny-code.Q8_0 predicts code better (+0.21 nats/token, 95 % interval +0.14 to" in text
     )  # split() made plain spaces

@@ -154,6 +154,8 @@ class Result:
                 use polars.
         """
         need_threads_of_polars()
+        from ppldelta.cards.content import take
+        from ppldelta.cards.cover import cover
         from ppldelta.reporting.folder import remove_stale
         from ppldelta.reporting.render import render_report
 
@@ -181,6 +183,7 @@ class Result:
             odds=self.odds,
             odds_models=self.odds_models,
             kinds=self.kinds,
+            cover=cover(take(self.families, self.documents, self.models, _core.__version__)),
             folder=folder,
         )
         for name, text in page.files.items():

@@ -117,6 +117,21 @@ class Content:
         return ", ".join(labels_of) if len(labels_of) < 4 else f"{len(labels_of)} models"
 
     @property
+    def references(self) -> str:
+        """The same with the word before it."""
+        return f"Reference{'s' if len(self.families) > 1 else ''} {self.reference}"
+
+    @property
+    def made(self) -> str:
+        """When, and by which release."""
+        return " · ".join(filter(None, [self.date, f"ppldelta {self.version}"]))
+
+    @property
+    def source(self) -> str:
+        """What was compared with what on what, and when, in one line."""
+        return f"{self.references} · {self.corpus} · {self.made}"
+
+    @property
     def corpus(self) -> str:
         """Its folder, its documents and the tokens that were scored."""
         said = dict.fromkeys(sentences.corpus(self.documents.filter(family=family.name)) for family in self.families)
@@ -136,7 +151,14 @@ class Content:
         return max((shown(family.date) for family in self.families if family.date), default=None)
 
     def density(self, model: CardModel) -> Density | None:
-        """Where the model's documents lie in the gain/loss plane."""
+        """Where the model's documents lie in the gain/loss plane; computed once."""
+        return self._densities[model.name]
+
+    @cached_property
+    def _densities(self) -> dict[str, Density | None]:
+        return {model.name: self._density(model) for model in self.models}
+
+    def _density(self, model: CardModel) -> Density | None:
         gain, loss = COLUMNS[self.unit]
         mine = self.documents.filter(family=model.family.name, model=model.facts.label)
         mine = mine.filter(pl.col(gain).is_finite() & pl.col(loss).is_finite())

@@ -9,12 +9,16 @@ from xml.sax.saxutils import escape, quoteattr
 
 from ppldelta.cards import glyphs
 from ppldelta.cards.glyphs import Weight
-from ppldelta.reporting.theme import CHROME, DARK_OF_LIGHT
+from ppldelta.reporting.theme import CHROME, DARK_OF_LIGHT, variable
 from ppldelta.wording.names import printable
 
 Anchor = Literal["start", "middle", "end"]
 Shape = Literal["circle", "square", "ring"]
 Point = tuple[float, float]
+
+
+SHARED = "letter-"
+"""What the names of outlines begin with in a page."""
 
 
 @dataclass(frozen=True)
@@ -60,16 +64,21 @@ class Drawing:
         width: of the picture.
         height: of the picture.
         dark: whether it stands on a dark ground.
+        live: a prefix of its own if it stands in a page, of which it takes the colours, light or dark as that is; it
+            shares its outlines with other such pictures, and its text can be selected.
     """
 
     width: int
     height: int
     dark: bool = False
+    live: str = ""
     _parts: list[str] = field(default_factory=list)
     _used: dict[str, str] = field(default_factory=dict)
 
     def color(self, color: str) -> str:
         """A role, or the light colour of a model, as it is on this ground."""
+        if self.live:
+            return f"var({variable(color)})"
         light, dark = CHROME[color] if color in CHROME else (color, DARK_OF_LIGHT[color])
         return dark if self.dark else light
 
@@ -100,19 +109,23 @@ class Drawing:
             key = f"{style.weight[0]}{each.name if each.name[1:] else format(ord(each.name), 'x')}"
             self._used[key] = glyphs.face(style.weight).outline(each.name)
             if each.scale == 1:
-                inside.append(f'<use href="#{key}" x="{_n(each.x)}"/>')
+                inside.append(f'<use href="#{self._shared}{key}" x="{_n(each.x)}"/>')
             else:
                 small = f"translate({_n(each.x)} {_n(each.y)})scale({_n(each.scale)})"
-                inside.append(f'<use href="#{key}" transform="{small}"/>')
+                inside.append(f'<use href="#{self._shared}{key}" transform="{small}"/>')
         placing = f'transform="{moved}scale({scale:g} {-scale:g})"'
         if halo:  # below all letters: each one's rim would cover the one before
             ground = self.color("surface")
             rim = f'stroke="{ground}" stroke-opacity="0.85" stroke-width="280" stroke-linejoin="round"'
             self._parts.append(f'<g aria-hidden="true" fill="{ground}" {rim} {placing}>{"".join(inside)}</g>')
-        self._parts.append(
-            f'<g role="img" aria-label={quoteattr(text)} fill="{self.color(style.color)}" {placing}>'
-            f"{''.join(inside)}</g>"
-        )
+        said = f'role="img" aria-label={quoteattr(text)}'
+        if self.live:  # what is selected lies upon the letters, and is not seen
+            said = 'aria-hidden="true"'
+            self._parts.append(
+                f'<text transform="{moved}" font-size="{_n(style.size)}" textLength="{_n(wide)}" '
+                f'lengthAdjust="spacingAndGlyphs" fill="transparent">{escape(text)}</text>'
+            )
+        self._parts.append(f'<g {said} fill="{self.color(style.color)}" {placing}>{"".join(inside)}</g>')
         return wide
 
     def line(self, a: Point, b: Point, color: str, *, width: float = 1.0, dash: str = "") -> None:
@@ -173,7 +186,7 @@ class Drawing:
 
     def clipped(self, a: Point, b: Point) -> None:
         """What is drawn until `unclipped` shows only inside a rectangle."""
-        key = f"clip{len(self._parts)}"
+        key = f"{self.live}clip{len(self._parts)}"
         self._parts.append(
             f'<clipPath id="{key}"><rect x="{_n(a[0])}" y="{_n(a[1])}" width="{_n(b[0] - a[0])}" '
             f'height="{_n(b[1] - a[1])}"/></clipPath><g clip-path="url(#{key})">'
@@ -183,9 +196,27 @@ class Drawing:
         """Ends what `clipped` began."""
         self._parts.append("</g>")
 
+    @property
+    def _shared(self) -> str:
+        """A prefix of the outlines' names in a page."""
+        return SHARED if self.live else ""
+
+    @property
+    def outlines(self) -> dict[str, str]:
+        """The letters that were used: elements by name, for a page where several pictures share them."""
+        return {key: f'<path id="{self._shared}{key}" d="{path}"/>' for key, path in self._used.items()}
+
+    def part(self) -> str:
+        """The picture as a part of a page, which holds its outlines."""
+        body = "\n".join(self._parts)
+        return (
+            f'<svg class="{self.live}" viewBox="0 0 {self.width} {self.height}" aria-hidden="true">\n'
+            f'<rect width="{self.width}" height="{self.height}" fill="{self.color("surface")}"/>\n{body}\n</svg>'
+        )
+
     def svg(self, title: str, description: str) -> str:
         """The picture as a file, with a title and a description for those who do not see it; needs no other file."""
-        outlines = "".join(f'<path id="{key}" d="{path}"/>' for key, path in sorted(self._used.items()))
+        outlines = "".join(path for _, path in sorted(self.outlines.items()))
         body = "\n".join(self._parts)
         return (
             f'<svg xmlns="http://www.w3.org/2000/svg" width="{self.width}" height="{self.height}" '

@@ -10,22 +10,30 @@ from ppldelta.cards import paragraph, plane, sizes, table
 from ppldelta.cards.content import Content
 from ppldelta.cards.drawing import Drawing, Style, fitted
 from ppldelta.cards.paragraph import Word
+from ppldelta.reporting.sentences import Piece
 
-Format = Literal["wide", "square"]
+Format = Literal["wide", "square", "narrow"]
 
-SIZES: dict[Format, tuple[int, int]] = {"wide": (1200, 675), "square": (1080, 1080)}
-"""Pixels of each shape."""
+SIZES: dict[Format, tuple[int, int]] = {"wide": (1200, 675), "square": (1080, 1080), "narrow": (480, 980)}
+"""Pixels of each shape; the narrow one is for pages on a phone."""
 
-EDGE = 44
+FILES: tuple[Format, ...] = ("wide", "square")
+"""The shapes of pictures that stand alone."""
+
+EDGES: dict[Format, int] = {"wide": 44, "square": 44, "narrow": 22}
 LEADING = 25
 """Pixels between the lines of a legend."""
 VERDICTS: dict[Format, tuple[tuple[int, int], ...]] = {
     "wide": ((34, 2), (30, 2), (26, 3), (23, 3), (21, 4), (19, 5)),
     "square": ((38, 3), (34, 3), (30, 4), (26, 5), (23, 6)),
+    "narrow": ((27, 5), (24, 6), (21, 7), (19, 9)),
 }
 """Sizes of the verdict's type, and how many lines each may take; the first that fits is taken."""
 SOURCE = Style(17, color="muted")
 SMALL = Style(15, color="muted")
+NARROW = Style(14.5, color="muted")
+FEET: dict[Format, int] = {"wide": 84, "square": 84, "narrow": 152}
+"""Pixels below the pictures."""
 
 
 @dataclass(frozen=True)
@@ -54,19 +62,30 @@ def card(content: Content, shape: Format = "wide", *, dark: bool = False) -> str
         shape: of it.
         dark: whether it stands on a dark ground.
     """
-    drawing = Drawing(*SIZES[shape], dark)
-    style, broken = _verdict(content, shape, drawing.width - 2 * EDGE)
+    drawing = drawn(content, shape, Drawing(*SIZES[shape], dark))
+    return drawing.svg(f"ppldelta: compared with {content.reference}", f"{content.said} {content.source}")
+
+
+def drawn(content: Content, shape: Format, drawing: Drawing) -> Drawing:
+    """Draws a card.
+
+    Args:
+        content: what it says.
+        shape: of it.
+        drawing: to draw on, of the shape's size; it is returned.
+    """
+    edge = EDGES[shape]
+    style, broken = _verdict(content, shape, drawing.width - 2 * edge)
     for i, model in enumerate(content.models):
         part = drawing.width / len(content.models)
         drawing.box((i * part, 0), ((i + 1) * part, 8), model.color)
-    top = EDGE + 6 + style.size * 0.73
-    paragraph.write(drawing, (EDGE, top), broken, style)
-    frame = _Frame(
-        EDGE, top + (len(broken) - 1) * style.size * paragraph.LEADING + 26, drawing.width - EDGE, drawing.height - 84
-    )
+    top = edge + 6 + style.size * 0.73
+    paragraph.write(drawing, (edge, top), broken, style)
+    below = top + (len(broken) - 1) * style.size * paragraph.LEADING + 26
+    frame = _Frame(edge, below, drawing.width - edge, drawing.height - FEET[shape])
     notes = _quants(drawing, content, frame, shape) if content.only_quants else _plane(drawing, content, frame, shape)
-    _source(drawing, content, notes)
-    return drawing.svg(f"ppldelta: compared with {content.reference}", f"{content.said} {_source_text(content)}")
+    (_narrow_source if shape == "narrow" else _source)(drawing, content, notes, edge)
+    return drawing
 
 
 def _verdict(content: Content, shape: Format, width: float) -> tuple[Style, list[list[Word]]]:
@@ -96,7 +115,7 @@ def _plane(drawing: Drawing, content: Content, frame: _Frame, shape: Format) -> 
             if several
             else min(56.0 * len(figures), 300)
         )
-        side = min(frame.height - above - below - needed - 26, 620)
+        side = min(frame.height - above - below - needed - 26, 620, frame.width - axis - 8)
         left = (drawing.width - side) / 2 + axis / 2
         contours = plane.draw(drawing, content, (left, frame.top + above), side)
         place, size = (frame.left, frame.top + above + side + below + 26), (frame.width, needed)
@@ -131,26 +150,33 @@ def _quants(drawing: Drawing, content: Content, frame: _Frame, shape: Format) ->
     return []
 
 
-def _source_text(content: Content) -> str:
-    parts = [_reference(content), content.corpus, *([content.date] if content.date else [])]
-    return " · ".join([*parts, f"ppldelta {content.version}"])
-
-
-def _reference(content: Content) -> str:
-    return f"Reference{'s' if len(content.families) > 1 else ''} {content.reference}"
-
-
-def _source(drawing: Drawing, content: Content, notes: Sequence[str]) -> None:
+def _source(drawing: Drawing, content: Content, notes: Sequence[str], edge: float) -> None:
     """Two lines at the foot: what was compared on what, and what the marks mean."""
     y = drawing.height - 44
-    drawing.line((EDGE, y - 26), (drawing.width - EDGE, y - 26), "line")
-    most = drawing.width - 2 * EDGE
-    reference = fitted(_reference(content), SOURCE, most * 0.45)
-    wide = drawing.text((EDGE, y), reference, replace(SOURCE, weight="bold", color="ink"))
-    drawing.text((EDGE + wide, y), fitted(f" · {content.corpus}", SOURCE, most - wide), SOURCE)
+    drawing.line((edge, y - 26), (drawing.width - edge, y - 26), "line")
+    most = drawing.width - 2 * edge
+    reference = fitted(content.references, SOURCE, most * 0.45)
+    wide = drawing.text((edge, y), reference, replace(SOURCE, weight="bold", color="ink"))
+    drawing.text((edge + wide, y), fitted(f" · {content.corpus}", SOURCE, most - wide), SOURCE)
+    drawing.text((edge, y + 22), _meaning(content, notes), SMALL)
+    drawing.text((drawing.width - edge, y + 22), content.made, SMALL, anchor="end")
+
+
+def _narrow_source(drawing: Drawing, content: Content, notes: Sequence[str], edge: float) -> None:
+    """The same in as many lines as it takes."""
+    y = drawing.height - FEET["narrow"] + 18.0
+    drawing.line((edge, y), (drawing.width - edge, y), "line")
+    most = drawing.width - 2 * edge
+    drawing.text((edge, y + 23), fitted(content.references, NARROW, most), replace(NARROW, weight="bold", color="ink"))
+    for text, n_lines in ((content.corpus, 2), (_meaning(content, notes), 2), (content.made, 1)):
+        broken = paragraph.lines([Piece(text)], NARROW, most, {})[:n_lines]
+        y += NARROW.size * paragraph.LEADING
+        paragraph.write(drawing, (edge, y + 23), broken, NARROW)
+        y += NARROW.size * paragraph.LEADING * (len(broken) - 1)
+
+
+def _meaning(content: Content, notes: Sequence[str]) -> str:
+    """What bars, contours and shapes of marks mean."""
     shapes = {model.quant for model in content.models}
     key = "squares are quants" if shapes == {True, False} else ""
-    bars = "bars are 95 % intervals"
-    drawing.text((EDGE, y + 22), "; ".join(filter(None, [bars, *notes, key])), SMALL)
-    made = " · ".join(filter(None, [content.date, f"ppldelta {content.version}"]))
-    drawing.text((drawing.width - EDGE, y + 22), made, SMALL, anchor="end")
+    return "; ".join(filter(None, ["bars are 95 % intervals", *notes, key]))

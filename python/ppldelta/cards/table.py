@@ -17,6 +17,8 @@ MOST_ROWS = 10
 ROW = 82.0
 """Pixels of a row at most."""
 COLUMN = 104.0
+NARROW = 600.0
+"""Pixels of a table below which it has one column of numbers, and notes below them."""
 
 
 @dataclass(frozen=True)
@@ -50,12 +52,12 @@ def draw(drawing: Drawing, content: Content, at: Point, size: tuple[float, float
     row = min(ROW, room)
     name_size = min(23.0, row * 0.42)
     name, value = Style(name_size, "bold"), Style(name_size, "bold", tabular=True)
-    note = Style(max(13.0, min(17.0, row * 0.3)), color="muted")
-    columns = [("gain", COLUMNS[content.unit][0]), ("loss", COLUMNS[content.unit][1]), ("net", "")]
-    for i, (title, _) in enumerate(columns):
+    note = Style(max(13.0, min(17.0 if size[0] >= NARROW else 13.5, row * 0.3)), color="muted")
+    columns = ["gain", "loss", "net"] if size[0] >= NARROW else ["net"]  # the plane has the others
+    for i, title in enumerate(columns):
         drawing.text((right - (len(columns) - 1 - i) * COLUMN, top + 11), title, HEAD, anchor="end")
     drawing.text((left, top + 11), UNITS[content.unit], HEAD)
-    digits = numbers.decimals(*(number(model.overall, column) for model in models for _, column in columns[:2]))
+    digits = numbers.decimals(*(number(model.overall, column) for model in models for column in COLUMNS[content.unit]))
     for i, model in enumerate(models):
         y = top + 26 + i * row
         drawing.line((left, y), (right, y), "line")
@@ -63,10 +65,11 @@ def draw(drawing: Drawing, content: Content, at: Point, size: tuple[float, float
         drawing.mark(
             (left + 9, base - name_size * 0.36), model.color, shape="square" if model.quant else "circle", size=8
         )
-        words = fitted(shown(model.name), name, size[0] - 3 * COLUMN - 36)
+        words = fitted(shown(model.name), name, size[0] - len(columns) * COLUMN - 36)
         drawing.text((left + 28, base), words, name)
-        for k, text in enumerate(_values(content, model, digits)):
-            drawing.text((right - (2 - k) * COLUMN, base), text, value, anchor="end")
+        values = _values(content, model, digits)[-len(columns) :]
+        for k, text in enumerate(values):
+            drawing.text((right - (len(columns) - 1 - k) * COLUMN, base), text, value, anchor="end")
         if row >= 36:
             low = base + row * 0.36
             interval = numbers.interval(*ends(model.overall, DELTA[content.unit]), digits, sign=True)
@@ -149,6 +152,10 @@ def draw_figures(drawing: Drawing, shown_figures: Sequence[Figure], at: Point, s
         if i:
             drawing.line((left, y), (right, y), "line")
         drawing.text((left, y + row * 0.62), each.title, title)
+        if size[0] < NARROW:
+            drawing.text((right, y + row * 0.52), each.value, value, anchor="end")
+            drawing.text((right, y + row * 0.86), each.note, note, anchor="end")
+            continue
         drawing.text((right - 190, y + row * 0.66), each.value, value, anchor="end")
         drawing.text((right - 172, y + row * 0.62), each.note, note)
 

@@ -9,7 +9,7 @@ import resvg_py
 
 from ppldelta.cards.content import Content
 from ppldelta.cards.hub import eval_results
-from ppldelta.cards.layout import SIZES, card
+from ppldelta.cards.layout import FILES, card
 from ppldelta.cards.markdown import markdown
 from ppldelta.cards.records import results
 from ppldelta.saved.files import write_whole
@@ -33,7 +33,7 @@ def write_card(content: Content, folder: Path) -> list[Path]:
 
 
 def _files(content: Content) -> Iterator[tuple[str, bytes]]:
-    for shape in SIZES:
+    for shape in FILES:
         for dark in (False, True):
             name = "card" + ("" if shape == "wide" else f"-{shape}") + ("-dark" if dark else "")
             svg = card(content, shape, dark=dark)

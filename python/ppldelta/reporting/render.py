@@ -24,6 +24,7 @@ from ppldelta.reporting import kinds as kinds_of_tokens
 from ppldelta.reporting import odds as of_prompts
 from ppldelta.reporting.blocks import Json, encode
 from ppldelta.reporting.catalogue import FIGURES, SHARED, AllFamilies, Section
+from ppldelta.reporting.cover import Cover
 from ppldelta.reporting.family_figures import FamilyFigures
 from ppldelta.reporting.marks import OPACITIES, SHORT, SIZES
 from ppldelta.reporting.page_figures import Plot, for_scripts, place_figures
@@ -94,6 +95,7 @@ def render_report(
     odds: pl.DataFrame | None = None,
     odds_models: pl.DataFrame | None = None,
     kinds: pl.DataFrame | None = None,
+    cover: Cover | None = None,
     folder: bool = False,
 ) -> Page:
     """Puts the report together.
@@ -110,6 +112,7 @@ def render_report(
         odds: as `Result.odds`; None if there is none.
         odds_models: as `Result.odds_models`, likewise.
         kinds: as `Result.kinds`, which `payload` lists as well; None if there is none.
+        cover: what the page begins with; None for a title alone.
         folder: keep the blocks of data out of the page, in files beside it that it loads when they are needed.
     """
     unit = unit_of(families)
@@ -157,6 +160,9 @@ def render_report(
     environment.filters |= {"bytes_per_token": numbers.bytes_per_token}
     html = environment.from_string(resource("template.html")).render(
         sections=sections,
+        cover=cover,
+        pictures={} if cover is None else {shape: Markup(picture) for shape, picture in cover.pictures.items()},
+        outlines="" if cover is None else Markup(cover.outlines),
         categories=everything.categories,
         shared=shared[SHARED.section],
         bits=bits,

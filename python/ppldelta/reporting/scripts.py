@@ -15,6 +15,7 @@ SCRIPTS = (
     "address.js",
     "plots.js",
     "exports.js",
+    "cover.js",
     "planes.js",
     "curves.js",
     "rows.js",

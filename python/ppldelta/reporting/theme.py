@@ -51,6 +51,18 @@ MODEL_COLORS = (  # (light, dark), in the order in which models take them
 LIGHT = {role: pair[0] for role, pair in CHROME.items()}
 DARK_OF_LIGHT = {light: dark for light, dark in (*CHROME.values(), *MODEL_COLORS)}
 
+
+def variable(color: str) -> str:
+    """The page's custom property that has a colour, light or dark as the page is.
+
+    Args:
+        color: a role of `CHROME`, or the light colour of a model.
+    """
+    if color in CHROME:
+        return f"--{color}"
+    return f"--m{[light for light, _ in MODEL_COLORS].index(color)}"
+
+
 SHADES = (9, 18, 29, 41, 54, 68, 82)
 """Per cent of the colour behind a token, from the faintest shade to the strongest."""
 

@@ -57,15 +57,20 @@ ppldelta.format = (() => {
     return made;
   }
 
-  /** Hands a table to the user as a CSV file. */
-  function saveCsv(name, rows) {
-    const tame = (cell) => (/^[=+@\t\r]|^-(?![\d.])/.test(cell) ? `'${cell}` : cell); // a file's name is no formula
-    const quoted = (cell) => (/[",\n\r]/.test(cell) ? `"${cell.replaceAll('"', '""')}"` : cell);
-    const text = rows.map((row) => row.map((cell) => quoted(tame(String(cell ?? "")))).join(",")).join("\r\n");
-    const link = element("a", { href: URL.createObjectURL(new Blob(["\ufeff", text, "\r\n"], { type: "text/csv" })), download: name });
+  /** Hands something to the user as a file. */
+  function save(name, blob) {
+    const link = element("a", { href: URL.createObjectURL(blob), download: name });
     link.click();
     setTimeout(() => URL.revokeObjectURL(link.href), 1000);
   }
 
-  return { fixed, signed, perplexity, count, percent, decimals, significant, visible, element, saveCsv };
+  /** Likewise a table as CSV. */
+  function saveCsv(name, rows) {
+    const tame = (cell) => (/^[=+@\t\r]|^-(?![\d.])/.test(cell) ? `'${cell}` : cell); // a file's name is no formula
+    const quoted = (cell) => (/[",\n\r]/.test(cell) ? `"${cell.replaceAll('"', '""')}"` : cell);
+    const text = rows.map((row) => row.map((cell) => quoted(tame(String(cell ?? "")))).join(",")).join("\r\n");
+    save(name, new Blob(["\ufeff", text, "\r\n"], { type: "text/csv" }));
+  }
+
+  return { fixed, signed, perplexity, count, percent, decimals, significant, visible, element, save, saveCsv };
 })();

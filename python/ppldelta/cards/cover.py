@@ -1,0 +1,20 @@
+"""A card as the first screen of a page: all shapes as parts of it, in its colours."""
+
+from __future__ import annotations
+
+from ppldelta.cards.content import Content
+from ppldelta.cards.drawing import Drawing
+from ppldelta.cards.layout import SIZES, drawn
+from ppldelta.reporting.cover import Cover
+
+
+def cover(content: Content) -> Cover:
+    """What a page begins with."""
+    drawings = {shape: drawn(content, shape, Drawing(*size, live=shape)) for shape, size in SIZES.items()}
+    letters = {key: path for drawing in drawings.values() for key, path in drawing.outlines.items()}
+    return Cover(
+        verdict=content.headline,
+        source=content.source,
+        pictures={shape: drawing.part() for shape, drawing in drawings.items()},
+        outlines="".join(path for _, path in sorted(letters.items())),
+    )

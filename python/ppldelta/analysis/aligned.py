@@ -8,7 +8,7 @@ tokens instead, each model its own: a row is then where one of them begins.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 import polars as pl
@@ -55,9 +55,16 @@ class AlignedRecords:
     delta: NDArray[np.float32]
     starts: NDArray[np.bool_]
     spans: AlignedSpans | None = None
+    _rows: dict[int, tuple[NDArray[np.int64], NDArray[np.bool_]]] = field(default_factory=dict, repr=False)
 
     def of_model(self, m: int) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:
         """The rows that model m has, and which of them do not follow the one before in the same text."""
+        which = 0 if self.spans is None else m  # else all models have the same
+        if which not in self._rows:  # they are asked for with every passage
+            self._rows[which] = self._found(m)
+        return self._rows[which]
+
+    def _found(self, m: int) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:
         if self.spans is None:
             return np.arange(len(self.pos)), self.starts
         rows = np.flatnonzero(self.spans.n_ref[m])

@@ -46,6 +46,11 @@ class Vocabulary:
         self.require(tokens)
         return [self.pieces[place] for place in self.places[tokens].tolist()]
 
+    def piece(self, token: int) -> bytes:
+        """The bytes of one token, without the detour over arrays; errors as above."""
+        place = int(self.places[token]) if 0 <= token < len(self.places) else -1
+        return self.pieces[place] if place >= 0 else self[np.array([token], np.int32)][0]
+
     def require(self, tokens: NDArray[np.int32]) -> None:
         """Raises `ResultError` if the bytes of a token are unknown."""
         unknown = self.places[np.clip(tokens, -1, len(self.places) - 1)] < 0
@@ -118,10 +123,10 @@ class FamilyRecords:
         """The bytes of what one row of model m holds."""
         records = self.records
         begin, end = int(records.pos[row]), records.end(m, row)
-        where = self._texts.get(self.documents[records.document(row)])
-        known = where is not None and end - begin > 1
-        tokens = self._tokens[where[0] + begin : where[0] + end] if where and known else records.token[row : row + 1]
-        return b"".join(self.vocabulary[tokens])
+        where = self._texts.get(self.documents[records.document(row)]) if end - begin > 1 else None
+        if where is None:
+            return self.vocabulary.piece(int(records.token[row]))
+        return b"".join(self.vocabulary[self._tokens[where[0] + begin : where[0] + end]])
 
     def excerpt(self, m: int, first: int, last: int) -> dict[str, str]:
         """The text of model m's rows `first` to `last`, which follow one another, and what stands around it.

@@ -119,8 +119,12 @@ def _whole(family: FamilyRecords, m: int, span: Span, values: NDArray[np.float32
 
 def _continues(family: FamilyRecords, m: int, row: int) -> bool:
     """Whether a row begins within a character."""
-    head = family.spelt(m, row)[:1]
-    return bool(head) and 0x80 <= head[0] < 0xC0
+    return _is_rest(family.spelt(m, row))
+
+
+def _is_rest(spelt: bytes) -> bool:
+    """Whether bytes go on with a character that began before them."""
+    return bool(spelt) and 0x80 <= spelt[0] < 0xC0
 
 
 def _parts(
@@ -130,12 +134,13 @@ def _parts(
     parts: list[tuple[bytes, float]] = []
     size = 0
     for row, value in zip(rows.tolist(), values.astype(np.float64).tolist(), strict=True):
-        if parts and _continues(family, m, row):
+        own = family.spelt(m, row)
+        if parts and _is_rest(own):
             spelt, before = parts.pop()
-            parts.append((spelt + family.spelt(m, row), before + value))
+            parts.append((spelt + own, before + value))
         elif size > TEXT:
             break
         else:
-            parts.append((family.spelt(m, row), value))
-        size += len(family.spelt(m, row))
+            parts.append((own, value))
+        size += len(own)
     return [(spelt.decode("utf-8", "replace"), round(value, 3)) for spelt, value in parts]

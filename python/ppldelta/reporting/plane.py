@@ -201,6 +201,8 @@ def add_iso_lines(figure: go.Figure, reach: float, axes: Axes = "linear") -> Non
     """Adds thin lines of equal gain − loss, with their values outside the plot, where each line leaves it."""
     step = _nice(reach / 3.5)
     digits = max(0, -math.floor(math.log10(step) + 1e-9))
+    small = dict(showarrow=False, font=dict(color=LIGHT["muted"], size=10))
+    shapes, notes = list(figure.layout.shapes), list(figure.layout.annotations)
     for k in range(-math.floor(reach / step), math.floor(reach / step) + 1):
         net = k * step
         start, end = max(0.0, net), min(reach, reach + net)
@@ -211,32 +213,16 @@ def add_iso_lines(figure: go.Figure, reach: float, axes: Axes = "linear") -> Non
         x, y = at[-1]
         line = dict(color=LIGHT["iso"], width=1)
         if axes == "linear":
-            figure.add_shape(name=ISO, type="line", x0=at[0][0], y0=at[0][1], x1=x, y1=y, line=line, layer="below")
+            ends: dict[str, object] = dict(type="line", x0=at[0][0], y0=at[0][1], x1=x, y1=y)
         else:
-            path = "L".join(f"{each[0]:.6g},{each[1]:.6g}" for each in at)
-            figure.add_shape(name=ISO, type="path", path=f"M{path}", line=line, layer="below")
+            ends = dict(type="path", path="M" + "L".join(f"{each[0]:.6g},{each[1]:.6g}" for each in at))
+        shapes.append(dict(ends, name=ISO, line=line, layer="below"))
         right = net > 0  # else it leaves through the upper edge
-        figure.add_annotation(
-            name=ISO,
-            x=x,
-            y=y,
-            text=numbers.signed(net, digits),
-            showarrow=False,
-            xanchor="left" if right else "center",
-            yanchor="middle" if right else "bottom",
-            font=dict(color=LIGHT["muted"], size=10),
-        )
-    figure.add_annotation(
-        x=0,
-        y=1,
-        xref="x domain",
-        yref="y domain",
-        xanchor="left",
-        yanchor="bottom",
-        text="gain − loss:",
-        showarrow=False,
-        font=dict(color=LIGHT["muted"], size=10),
-    )
+        at_end = dict(xanchor="left", yanchor="middle") if right else dict(xanchor="center", yanchor="bottom")
+        notes.append(dict(small, name=ISO, x=x, y=y, text=numbers.signed(net, digits), **at_end))
+    corner = dict(x=0, y=1, xref="x domain", yref="y domain", xanchor="left", yanchor="bottom")
+    notes.append(dict(small, text="gain − loss:", **corner))
+    figure.layout.shapes, figure.layout.annotations = shapes, notes  # one by one, plotly looks at all of them again
     figure.update_layout(margin=dict(t=24, r=44))
 
 

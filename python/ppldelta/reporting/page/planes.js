@@ -17,8 +17,9 @@
     return medians.get(block);
   }
 
-  /** Puts documents into hexagons: each has the colour of the model with most of them, and an area by their number. */
-  function hexagons(figure, canvas, found) {
+  /** Puts documents into hexagons: each has the colour of the model with most of them, and an area by their number. Those
+   *  of some documents alone are as large as they are `among` all. */
+  function hexagons(figure, canvas, found, among = null) {
     const log = (axis) => figure.layout[axis].type === "log";
     const [lx, ly] = [log("xaxis"), log("yaxis")];
     const [x0, x1] = figure.layout.xaxis.range, [y0, y1] = figure.layout.yaxis.range;
@@ -40,9 +41,9 @@
         cell.of.get(trace).push(marks[n]);
       }
     }
-    const most = Math.max(...[...cells.values()].map((cell) => cell.n));
+    const most = among ?? Math.max(...[...cells.values()].map((cell) => cell.n));
     const pixels = 0.82 * (canvas.clientWidth || 440) / ACROSS * 1.1;
-    const made = new Map(found.map(({ trace }) => [trace, { x: [], y: [], marks: [], size: [] }]));
+    const made = new Map(found.map(({ trace }) => [trace, { x: [], y: [], marks: [], size: [], most }]));
     for (const cell of cells.values()) {
       const [trace] = [...cell.of].reduce((a, b) => (b[1].length > a[1].length ? b : a));
       const into = made.get(trace);
@@ -79,14 +80,22 @@
     });
     const total = found.reduce((sum, { marks }) => sum + marks.length, 0);
     const dense = total > MOST_MARKS ? hexagons(figure, canvas, found) : null;
-    for (const { trace, i, m, marks, x, y } of found) {
-      const into = dense?.get(trace) ?? { x: [], y: [], marks: [], size: [] };
-      const symbol = into.marks.map(() => "hexagon2"), opacity = into.marks.map(() => PLAIN), chosen = [];
-      marks.forEach((k, n) => { // above hexagons only what is selected
-        if (dense && !(selected?.size <= MOST_MARKS && selected.has(k))) return;
+    const ofSelected = found.map(({ trace, marks, x, y }) => {
+      const at = selected ? [...marks.keys()].filter((n) => selected.has(marks[n])) : [];
+      return { trace, marks: at.map((n) => marks[n]), x: at.map((n) => x[n]), y: at.map((n) => y[n]) };
+    });
+    const many = ofSelected.reduce((sum, { marks: those }) => sum + those.length, 0) > MOST_MARKS; // then they are hexagons too
+    const above = dense && many ? hexagons(figure, canvas, ofSelected, [...dense.values()][0]?.most) : null;
+    found.forEach(({ trace, i, m, marks, x, y }, f) => {
+      const into = dense?.get(trace) ?? { x: [], y: [], marks: [], size: [] }, over = above?.get(trace);
+      const chosen = over ? Array.from(over.marks, (_, n) => into.marks.length + n) : [];
+      if (over) for (const name of ["x", "y", "marks", "size"]) into[name].push(...over[name]);
+      const symbol = into.marks.map(() => "hexagon2"), opacity = into.marks.map(() => PLAIN);
+      const single = dense ? (many ? { marks: [] } : ofSelected[f]) : { marks, x, y }; // above hexagons only what is selected
+      single.marks.forEach((k, n) => {
         if (selected?.has(k)) chosen.push(into.marks.length);
         const scored = block.n_scored[m][k];
-        into.marks.push(k); into.x.push(x[n]); into.y.push(y[n]); symbol.push(symbols[block.category[k]]);
+        into.marks.push(k); into.x.push(single.x[n]); into.y.push(single.y[n]); symbol.push(symbols[block.category[k]]);
         into.size.push(Math.min(Math.max(USUAL * Math.sqrt(scored / usual), LEAST), MOST));
         opacity.push(scored < SHORT ? FAINT : PLAIN);
       });
@@ -94,10 +103,11 @@
       Object.assign(trace.marker, { symbol, size: into.size, opacity });
       trace.selectedpoints = selected ? chosen : null;
       numbers[i] = into.marks;
-    }
+    });
     figure.layout.selectionrevision = state.selectionDrawn;
     drawnMarks.set(canvas, numbers);
     canvas.dataset.dense = String(dense !== null);
+    canvas.dataset.marks = String(total);
     const caption = canvas.parentNode.querySelector("figcaption");
     caption.querySelector(".quiet")?.remove();
     if (dense) caption.append(format.element("span", { class: "quiet" }, " · hexagons: where documents lie, the larger the more; click one to select them"));

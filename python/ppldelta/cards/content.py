@@ -34,6 +34,7 @@ class CardModel:
         color: the light one of the report.
         rows: of `schema.MODELS` with every token weighing the same: all documents, and each category.
         equal: whether it lies inside the noise floor.
+        again: whether another model has its colour too; its mark has a dark rim.
     """
 
     family: Family
@@ -42,6 +43,12 @@ class CardModel:
     color: str
     rows: list[Row]
     equal: bool
+    again: bool = False
+
+    @property
+    def rim(self) -> str:
+        """The colour of its mark's rim."""
+        return "ink" if self.again else "surface"
 
     @property
     def quant(self) -> bool:
@@ -183,7 +190,8 @@ def take(families: Sequence[Family], documents: pl.DataFrame, models: pl.DataFra
         rows: list[Row] = list(by_token[family.name, facts.label].iter_rows(named=True))
         overall = next(row for row in rows if row["category"] is None)
         values = (number(overall, column) for column in (*COLUMNS[unit_of([family])], "kld"))
-        found.append(CardModel(family, facts, name, style.colors[name], rows, family.is_within_noise(*values)))
+        equal = family.is_within_noise(*values)
+        found.append(CardModel(family, facts, name, style.colors[name], rows, equal, name in style.again))
     return Content(families, documents, found, version)
 
 

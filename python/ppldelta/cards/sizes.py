@@ -110,5 +110,5 @@ def _mark(drawing: Drawing, panel: Panel, model: CardModel, x: float, y: float, 
     if numbers.known(low) and numbers.known(high) and (low > 0 or not panel.log_y):
         drawing.line(panel.place(x, low), panel.place(x, high), model.color, width=3)
     point = panel.place(x, y)
-    drawing.mark(point, model.color, shape="square", size=9)
+    drawing.mark(point, model.color, shape="square", size=9, rim=model.rim)
     return point

@@ -6,7 +6,8 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
 from ppldelta.cards.content import CardModel, Content
-from ppldelta.cards.drawing import Drawing, Point, Style, fitted, shown
+from ppldelta.cards.drawing import Drawing, Point, Shape, Style, fitted, shown
+from ppldelta.reporting import overview
 from ppldelta.reporting.rows import ends, number, whole
 from ppldelta.reporting.units import COLUMNS, DELTA, SHORT_UNITS, UNITS
 from ppldelta.wording import numbers
@@ -63,7 +64,11 @@ def draw(drawing: Drawing, content: Content, at: Point, size: tuple[float, float
         drawing.line((left, y), (right, y), "line")
         base = y + row * 0.44
         drawing.mark(
-            (left + 9, base - name_size * 0.36), model.color, shape="square" if model.quant else "circle", size=8
+            (left + 9, base - name_size * 0.36),
+            model.color,
+            shape="square" if model.quant else "circle",
+            size=8,
+            rim=model.rim,
         )
         words = fitted(shown(model.name), name, size[0] - len(columns) * COLUMN - 36)
         drawing.text((left + 28, base), words, name)
@@ -94,16 +99,7 @@ def verdict(model: CardModel) -> str:
         size = whole(model.overall, "size_bytes")
         named = "quant" if size is None else f"quant, {numbers.size(size)}"
         return f"{named}, damage {numbers.fixed(damage, numbers.decimals(damage))}"
-    judged = model.judged
-    parts = [
-        f"{word}: {', '.join(category or 'no category' for category in categories)}"
-        for word, categories in (("better", judged.better), ("worse", judged.worse))
-        if categories
-    ]
-    n_categories = len(model.rows) - 1
-    if not parts or n_categories < 2:
-        return "" if n_categories < 2 else "neither clearly better nor worse"
-    return shown("; ".join(parts))
+    return "" if len(model.rows) < 3 else shown(overview.verdict(model.judged))
 
 
 def figures(content: Content, model: CardModel) -> Iterator[Figure]:
@@ -203,7 +199,8 @@ def draw_legend(
         x, y = at[0], at[1] + i * leading
         for model, text in line:
             if model is not None:
-                drawing.mark((x + 6, y - 5.7), model.color, shape="square" if model.quant else "circle", size=6.5)
+                shape: Shape = "square" if model.quant else "circle"
+                drawing.mark((x + 6, y - 5.7), model.color, shape=shape, size=6.5, rim=model.rim)
                 drawing.text((x + 19, y), text, LEGEND)
             else:
                 drawing.text((x, y), text, replace(LEGEND, color="muted"))

@@ -15,6 +15,8 @@ from ppldelta.reporting.sentences import Piece, direction
 from ppldelta.reporting.units import SHORT_UNITS, Unit
 from ppldelta.wording import numbers
 
+NEITHER = "neither clearly better nor worse"
+
 NAMED = 2
 """Models or categories that are named; of more, their number is said."""
 
@@ -78,6 +80,22 @@ def overview(models: Sequence[Judged]) -> list[Piece]:
         verb = " is" if len(equal) == 1 else " are"
         pieces += [Piece(" "), *_names(equal), Piece(f"{verb} inside the noise floor: equal to the reference.")]
     return pieces
+
+
+def verdict(model: Judged) -> str:
+    """One model in a few words: where it is better and where worse; of a quant nothing (`quants.verdict`)."""
+    if model.equal:
+        return "inside the noise floor"
+    if model.quant:
+        return ""
+    if len(model.rows) < 3:  # no category beside another
+        return {1: "better", -1: "worse", 0: NEITHER}[_way(model.overall)]
+    parts = [
+        f"{word}: {', '.join(category or 'no category' for category in categories)}"
+        for word, categories in (("better", model.better), ("worse", model.worse))
+        if categories
+    ]
+    return "; ".join(parts) or NEITHER
 
 
 def _of_one(model: Judged) -> list[Piece]:

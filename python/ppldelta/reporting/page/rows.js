@@ -12,7 +12,7 @@
   let rows = []; // [family, document, model]
   let digits = 3; // of gain, loss and delta, one number for all rows
   let drawn = ""; // which rows stand in the page
-  let sorted = { column: 8, sign: 1 };
+  let sorted = { column: 8, sign: 1, usual: true }; // as long as it is usual, short documents come last
 
   const COLUMNS = [ // title, column of `schema.DOCUMENTS`, value to sort by and for CSV, how it is shown
     ["document", "document", (f, k) => state.loaded.get(f).names[k], null],
@@ -66,7 +66,8 @@
     const compare = show
       ? (a, b) => sorted.sign * (keys.get(a) - keys.get(b)) || Number.isNaN(keys.get(a)) - Number.isNaN(keys.get(b))
       : (a, b) => sorted.sign * (keys.get(a) < keys.get(b) ? -1 : keys.get(a) > keys.get(b) ? 1 : 0);
-    rows.sort(compare);
+    const short = ([f, k, m]) => state.loaded.get(f).n_scored[m][k] < index.marks.short;
+    rows.sort(sorted.usual ? (a, b) => short(a) - short(b) || compare(a, b) : compare);
     [...head.children].forEach((cell, i) => cell.setAttribute("aria-sort", i === sorted.column ? (sorted.sign > 0 ? "ascending" : "descending") : "none"));
     const documents = new Set(rows.map(([f, k]) => `${f}/${k}`)).size;
     document.getElementById("rows").textContent = rows.length === 0 ? "no document matches"
@@ -95,11 +96,12 @@
             : element("span", { title: "The tokens of this document are not in this file" }, shown);
           return element("th", { scope: "row", class: "document", title: several ? `${family.name}: ${shown}` : shown }, name);
         }
-        if (title === "model") return element("td", { class: `model m${m % index.look.n_colors}` }, element("i"), shown);
+        if (title === "model") return element("td", { class: `model ${index.classes[f][m]}` }, element("i"), shown);
         return element("td", { class: show ? "number" : "name" }, shown || (show ? "" : "(none)"));
       });
       const current = open && open.family === f && open.document === k && state.focus.model === m;
-      return element("tr", { "aria-rowindex": first + i + 2, class: current ? "current" : null }, ...cells);
+      const faint = state.loaded.get(f).n_scored[m][k] < index.marks.short;
+      return element("tr", { "aria-rowindex": first + i + 2, class: `${current ? "current" : ""}${faint ? " faint" : ""}` || null }, ...cells);
     }), below);
   }
 

@@ -112,6 +112,10 @@ def test_tables_and_sentences_follow_what_is_chosen(page: Any) -> None:
     assert page.locator("#passages select.focus").input_value() == "0.1", "passages are those of a model that is shown"
     assert page.locator("figure:has(#f0-corpus_convergence) figcaption").inner_text().endswith(" · all documents")
     assert "·" not in page.locator("figure:has(#f0-models) figcaption").inner_text()
+    assert (
+        page.locator("#kinds .of-everything").is_visible()
+        and not page.locator("#kinds .findings li").first.is_visible()
+    )
     page.locator("#models .chip").first.click()
     page.select_option("#category", "")
     page.locator("[data-set=weighting][data-value=tokens]").click()
@@ -119,7 +123,7 @@ def test_tables_and_sentences_follow_what_is_chosen(page: Any) -> None:
     page.wait_for_function("document.querySelector('.scope[data-view=summary]').textContent.startsWith('All')")
     assert "nats/token" in page.locator("#head .findings").inner_text() and len(cells(page, "summary")) == 3
     column("gain\nnats/token")
-    assert page.locator("figcaption .whole").count() == 0
+    assert page.locator("figcaption .whole").count() == 0 and not page.locator("#kinds .of-everything").is_visible()
 
 
 def test_short_documents_come_last_until_a_heading_is_clicked(page: Any) -> None:

@@ -194,7 +194,7 @@ def render_report(
         axes=[(each, text, AXES_HELP[each]) for each, text in AXES.items()],
         interval=sentences.INTERVAL,
         longest_passage=LONGEST,
-        short_rule=short_rule(bits),
+        short_rule=short_rule(bits) if (documents["n_scored"] < SHORT).any() else "",
         tables=views.tables,
         sentences=views.sentences,
         places={family.name: i for i, family in enumerate(families)},

@@ -78,6 +78,7 @@ ppldelta.tables = (() => {
       }
     }
     for (const each of document.querySelectorAll(".scope")) each.textContent = scope(each.dataset.view);
+    for (const each of document.querySelectorAll(".of-everything")) each.hidden = state.category === null;
     for (const canvas of plots.canvases) { // figures that follow no category
       const caption = plots.described(canvas).whole && canvas.parentNode.querySelector("figcaption");
       if (!caption) continue;

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import groupby
 from pathlib import PurePath
 
 import polars as pl
@@ -196,9 +197,23 @@ def take(families: Sequence[Family], documents: pl.DataFrame, models: pl.DataFra
 
 
 def _names(pairs: Sequence[tuple[Family, ModelFacts]]) -> list[str]:
-    """Labels without what all begin and end with, if they are long; with their family's name where two are the same."""
-    labelled = [facts.label for _, facts in pairs]
-    short = labels.trimmed(labelled)
+    """Labels without what all begin and end with, if they are long; behind their family's name where that is shorter,
+    or where two are the same."""
+    short = labels.trimmed([facts.label for _, facts in pairs])
+    if max(map(len, short)) > labels.LONGEST or len(set(short)) < len(short):
+        families = {family.name: [facts.label for _, facts in group] for family, group in _by_family(pairs)}
+        in_family = [name for names in families.values() for name in labels.trimmed(names, longest=0)]
+        named = [f"{family.name} {name}" for (family, _), name in zip(pairs, in_family, strict=True)]
+        if len(families) > 1 and len(set(named)) == len(named) and max(map(len, named)) < max(map(len, short)):
+            return named
     if len(set(short)) == len(short):
         return short
     return [f"{family.name}/{facts.label}" for family, facts in pairs]
+
+
+def _by_family(
+    pairs: Sequence[tuple[Family, ModelFacts]],
+) -> Iterator[tuple[Family, Sequence[tuple[Family, ModelFacts]]]]:
+    for _, group in groupby(pairs, key=lambda pair: pair[0].name):
+        found = list(group)
+        yield found[0][0], found

@@ -28,3 +28,15 @@ def test_every_figure_is_drawn_and_the_common_plane_fits_a_screen(browser: Any, 
         assert names == ["one", "other"]
         assert common.bounding_box()["height"] < 900
         assert page.locator("#kinds-list .kind").count() > 0, "before anything is clicked"
+        colors = page.locator("#models .chip i").evaluate_all(
+            "(all) => all.map((e) => getComputedStyle(e).backgroundColor)"
+        )
+        assert len(set(colors)) == 4, "a model keeps its colour through all families, and no other has it"
+        rows = page.locator("table[data-view=summary] th.model i").evaluate_all(
+            "(all) => all.map((e) => getComputedStyle(e).backgroundColor)"
+        )
+        assert rows == colors
+        on_plane = common.evaluate(
+            "(canvas) => canvas.data.filter((trace) => trace.meta?.model).map((trace) => trace.marker.color)"
+        )
+        assert len(set(on_plane)) == 4

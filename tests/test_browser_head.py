@@ -13,9 +13,10 @@ import pytest
 
 from helpers import synthetic
 from helpers.browser import opened
+from ppldelta.reporting.short import SHORT
 from ppldelta.result import Result
 
-TOKENS = synthetic.make(n_documents=12, n_models=3, n_tokens=80)
+TOKENS = synthetic.make(n_documents=9, n_models=3, n_tokens=80)
 SCREEN = {"width": 1440, "height": 900}
 PHONE = {"width": 390, "height": 844}
 
@@ -52,10 +53,8 @@ def test_the_card_is_the_first_screen(page: Any) -> None:
     page.set_viewport_size(PHONE)
     assert shown(page) == ["narrow"]
     card = page.locator(".cover svg.narrow").bounding_box()
-    assert (
-        card["y"] + card["height"] <= PHONE["height"]
-        and page.evaluate("document.documentElement.scrollWidth") <= PHONE["width"]
-    )
+    assert card["y"] + card["height"] <= PHONE["height"]
+    page.wait_for_function("(most) => document.documentElement.scrollWidth <= most", arg=PHONE["width"])
     page.set_viewport_size({"width": 768, "height": 1024})
     assert shown(page) == ["square"]
     page.set_viewport_size(SCREEN)
@@ -78,3 +77,71 @@ def test_the_card_is_light_and_dark_and_a_picture_of_its_own(page: Any) -> None:
         page.locator("#theme").click()
     assert grounds[0] != grounds[1]
     assert struct.unpack(">II", saved("png")[16:24]) == (2400, 1350)
+
+
+def cells(page: Any, table: str) -> list[list[str]]:
+    """The rows of a table that are in view."""
+    rows = page.locator(f"table[data-view={table}] tbody tr").all()
+    return [row.locator("th, td").all_inner_texts() for row in rows if row.is_visible()]
+
+
+def test_tables_and_sentences_follow_what_is_chosen(page: Any) -> None:
+    def column(title: str) -> int:
+        return page.locator("table[data-view=summary] th[scope=col]").all_inner_texts().index(title)
+
+    models = TOKENS["models"]
+    page.locator("table[data-view=summary] th button", has_text="gain").click()
+    page.locator("[data-set=unit][data-value=bpb]").click()
+    page.locator("[data-set=weighting][data-value=documents]").click()
+    page.select_option("#category", "=code")
+    page.wait_for_function("document.querySelector('.scope[data-view=summary]').textContent.includes('code')")
+    assert page.locator(".scope[data-view=summary]").inner_text() == "Only code, every document weighs the same."
+    rows = models.filter(category="code", weighting="documents").sort("gain_bpb", descending=True)
+    at = column("gain\nbits/byte")
+    shown_values = [float(row[at].splitlines()[0]) for row in cells(page, "summary")]
+    assert shown_values == pytest.approx(rows["gain_bpb"].to_list(), abs=6e-4), "in the order that was chosen before"
+    assert [row[0] for row in cells(page, "summary")] == rows["model"].to_list()
+    assert {row[1] for row in cells(page, "categories")} == {"code"}
+    said = page.locator("#head .findings li").all_inner_texts()
+    assert all(" predicts code " in each and "bits/byte" in each for each in said)
+    page.locator("#models .chip").first.click()
+    page.wait_for_function("document.querySelectorAll('table[data-view=summary] tbody tr:not([hidden])').length === 2")
+    for name in ("summary", "categories"):
+        assert "model-0" not in {row[0] for row in cells(page, name)}
+    assert not page.locator("#head .findings li").first.is_visible()
+    assert page.locator("#passages select.focus").input_value() == "0.1", "passages are those of a model that is shown"
+    assert page.locator("figure:has(#f0-corpus_convergence) figcaption").inner_text().endswith(" · all documents")
+    assert "·" not in page.locator("figure:has(#f0-models) figcaption").inner_text()
+    assert (
+        page.locator("#kinds .of-everything").is_visible()
+        and not page.locator("#kinds .findings li").first.is_visible()
+    )
+    page.locator("#models .chip").first.click()
+    page.select_option("#category", "")
+    page.locator("[data-set=weighting][data-value=tokens]").click()
+    page.locator("[data-set=unit][data-value=nats]").click()
+    page.wait_for_function("document.querySelector('.scope[data-view=summary]').textContent.startsWith('All')")
+    assert "nats/token" in page.locator("#head .findings").inner_text() and len(cells(page, "summary")) == 3
+    column("gain\nnats/token")
+    assert page.locator("figcaption .whole").count() == 0 and not page.locator("#kinds .of-everything").is_visible()
+
+
+def test_short_documents_come_last_until_a_heading_is_clicked(page: Any) -> None:
+    def shown_rows() -> list[tuple[int, float]]:
+        rows = page.locator("#documents-table tbody tr:not([aria-hidden])").all()
+        texts = [row.locator("th, td").all_inner_texts() for row in rows]
+        return [(int(row[3]), float(row[8].replace("\N{MINUS SIGN}", "-"))) for row in texts]
+
+    rows = shown_rows()
+    is_short = [n < SHORT for n, _ in rows]
+    assert any(is_short) and is_short == sorted(is_short)
+    for which in (False, True):
+        deltas = [delta for n, delta in rows if (n < SHORT) is which]
+        assert deltas == sorted(deltas)
+    faint = page.locator("#documents-table tbody tr.faint").count()
+    assert (
+        faint == sum(is_short) and f"fewer than {SHORT} scored tokens" in page.locator("#documents .about").inner_text()
+    )
+    page.locator("#documents-table th button", has_text="delta").click()
+    deltas = [delta for _, delta in shown_rows()]
+    assert deltas == sorted(deltas) or deltas == sorted(deltas, reverse=True)

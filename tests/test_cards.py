@@ -28,7 +28,7 @@ from ppldelta.cards.panel import ticks
 from ppldelta.cards.records import VALUES
 from ppldelta.cli import main
 from ppldelta.errors import ResultError
-from ppldelta.family import Noise, Signature, today
+from ppldelta.family import Family, Noise, Signature, today
 from ppldelta.result import Result
 from ppldelta.wording import numbers
 
@@ -301,6 +301,19 @@ def test_several_families_are_compared_in_bits_per_byte() -> None:
     assert any(text.startswith("References ") for text in shown)
     assert len({model.name for model in card.models}) == 4
     assert "net, bits per byte" in markdown(card)
+
+
+def test_long_names_of_several_families_stand_behind_those_of_their_families() -> None:
+    facts = made("x").families[0].cmp[0]
+    types = ("Q4_K_M", "Q3_K_M")
+
+    def family(name: str, start: str) -> Family:
+        return replace(made("x").families[0], name=name, cmp=tuple(replace(facts, label=f"{start}.{t}") for t in types))
+
+    small, large = family("Small", "small-model-of-135M-Instruct"), family("Large", "large-model-of-1B-Instruct")
+    pairs = [(each, facts) for each in (small, large) for facts in each.cmp]
+    assert content._names(pairs) == ["Small Q4_K_M", "Small Q3_K_M", "Large Q4_K_M", "Large Q3_K_M"]
+    assert content._names(pairs[:2]) == ["Q4_K_M", "Q3_K_M"], "of one family its name says nothing"
 
 
 def test_spans_of_text_are_told_in_bits_per_byte(tmp_path: Path) -> None:

@@ -9,6 +9,9 @@ import pytest
 
 from helpers import synthetic
 from ppldelta import ResultError
+from ppldelta.cards.content import take
+from ppldelta.merging import merge
+from ppldelta.reporting.theme import LIGHT
 from ppldelta.result import Result
 
 MADE = synthetic.make(n_documents=12, n_models=3, n_tokens=60)
@@ -20,8 +23,8 @@ def of_models(figure: go.Figure) -> dict[str, go.Scatter]:
 
 
 def test_every_figure_is_made_when_it_is_asked_for() -> None:
-    names = ["models", "models_bpb", "documents", "documents_bpb", "perplexities", "ratios", "size", "bits_per_weight"]
-    names.append("corpus_convergence")
+    names = ["models", "models_bpb", "documents", "documents_bpb", "perplexities", "ratios", "size"]
+    names += ["size_bpb", "bits_per_weight", "bits_per_weight_bpb", "corpus_convergence"]
     assert list(RESULT.figures) == names and len(RESULT.figures) == len(names)
     for name, figure in RESULT.figures.items():
         assert isinstance(figure, go.Figure) and figure.data, name
@@ -86,3 +89,21 @@ def test_of_several_families_one_plane_holds_all_models_in_bits_per_byte() -> No
     drawn = {(trace.meta["family"], trace.meta["model"], trace.x[0], trace.y[0]) for trace in marks}
     assert drawn == set(rows.select("family", "model", "gain_bpb", "loss_bpb").rows())
     assert len({trace.marker.color for trace in marks}) == len(marks)
+
+
+def test_colours_of_many_models_in_several_families() -> None:
+    """Each model has one colour in every figure; beyond the last colour marks with a dark rim tell them apart."""
+    parts = [synthetic.make(n_documents=3, n_models=7, n_tokens=30, family=name) for name in ("one", "other")]
+    result = merge([Result(**each) for each in parts], same_bytes=False)
+    looks: dict[tuple[str, str], set[tuple[str, str]]] = {}
+    for name in ("one/models", "other/models", "one/size", "other/size", "shared"):
+        for trace in result.figures[name].data:
+            about = trace.meta or {}
+            if "model" in about and "markers" in (trace.mode or "") and isinstance(trace.marker.color, str):
+                family = about.get("family", name.split("/")[0])
+                looks.setdefault((family, about["model"]), set()).add((trace.marker.color, trace.marker.line.color))
+    assert len(looks) == 14 and all(len(each) == 1 for each in looks.values())
+    assert len({look for each in looks.values() for look in each}) == 14
+    content = take(result.families, result.documents, result.models, "0")
+    of_card = {(each.family.name, each.facts.label): {(each.color, LIGHT[each.rim])} for each in content.models}
+    assert of_card == looks

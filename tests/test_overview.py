@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from ppldelta.reporting import quants, sentences
-from ppldelta.reporting.overview import Judged, overview
+from ppldelta.reporting.overview import Judged, overview, verdict
 
 
 def model(
@@ -87,3 +87,12 @@ def test_of_one_model_it_is_the_models_own() -> None:
     quant = model("q", -0.1, quant=True)
     assert overview([quant]) == quants.finding(quant.rows, None)
     assert said(model("a", 0.001, equal=True)).endswith(" It is inside the noise floor: equal to the reference.")
+
+
+def test_a_verdict_names_only_what_is_clear() -> None:
+    one = model("a", -0.1, code=0.1, prose=-0.3, poems=0.001)
+    assert verdict(one) == "better: code; worse: prose"
+    assert verdict(one, "delta") == "code +0.10, prose \N{MINUS SIGN}0.30"
+    assert verdict(model("a", 0.1, code=0.001, prose=0.001)) == "neither clearly better nor worse"
+    assert [verdict(model("a", delta)) for delta in (0.1, -0.1)] == ["better", "worse"]
+    assert verdict(model("q", -0.1, quant=True)) == "" and "noise floor" in verdict(model("a", 0.1, equal=True))

@@ -18,6 +18,7 @@ from ppldelta.errors import PpldeltaError, ResultError
 from ppldelta.reporting.blocks import encode
 from ppldelta.reporting.budget import BUDGET
 from ppldelta.reporting.payload import Payload, make_payload
+from ppldelta.reporting.short import SHORT
 
 EVIL = "</script><script>alert(1)</script>\u2028\x00"
 MADE = synthetic.make(n_documents=31, n_models=3, rename={"code/00000.txt": EVIL, "model-1": f"m{EVIL}"})
@@ -305,3 +306,13 @@ def test_frames_that_do_not_fit_together_are_refused() -> None:
     for wrong in (-1, "some", 1.5, True):
         with pytest.raises(PpldeltaError, match="token views"):
             payload_of(MADE, n_views=wrong)
+
+
+def test_short_documents_are_listed_last() -> None:
+    made = synthetic.make(n_documents=12, n_models=2, n_tokens=80)
+    index = make_payload(**{name: made[name] for name in ("tokens", "documents", "pieces", "texts", "families")}).index
+    (family,) = index["families"]
+    names = made["documents"]["document"].unique(maintain_order=True).to_list()
+    rows = [made["documents"].filter(document=names[k]) for k in family["token_documents"]]
+    order = [(each["n_scored"].max() < SHORT, -each["delta"].abs().max()) for each in rows]
+    assert order == sorted(order) and {short for short, _ in order} == {True, False}

@@ -194,11 +194,14 @@ def page(result: Result, families: list[Family] | None = None) -> str:
 
 def test_the_page_tells_each_kind_in_its_words() -> None:
     whole, mixed, none = (page(made(*labels)) for labels in (SIZES, ["model-1"], []))
-    assert "lower right is best" not in whole and "in the corner" in whole and "does a damage of" in whole
-    assert "lower right is best (not for quants" in mixed and "does a damage of" in mixed and "predicts " in mixed
+    assert "Lower right is best" not in whole and "in the corner" in whole and "does a damage of" in whole
     assert (
-        "lower right is best." in none
-        and "quant" not in none.replace("Q", "").split("<header>")[1].split("<footer>")[0]
+        "Lower right is best, and for quants the corner" in mixed
+        and "does a damage of" in mixed
+        and "predicts " in mixed
+    )
+    assert (
+        "Lower right is best." in none and "quant" not in none.replace("Q", "").split("<main>")[1].split("<footer>")[0]
     )
     assert mixed.count("gain + loss: how far") == whole.count("gain + loss: how far") == 2, "a column of both tables"
     assert "gain + loss: how far" not in none

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import hashlib
+import html
 import html.parser
 import itertools
 import json
@@ -16,8 +17,10 @@ import pytest
 from helpers import frames, synthetic
 from helpers.blocks import decode
 from ppldelta.reporting import sentences, tables
+from ppldelta.reporting.payload import make_payload
 from ppldelta.reporting.render import render_report, script_json
 from ppldelta.reporting.scripts import SCRIPTS
+from ppldelta.result import Result
 from ppldelta.wording import numbers
 
 DOCUMENTS, MODELS = frames.make()
@@ -229,7 +232,7 @@ def test_a_sentence_says_better_worse_or_neither() -> None:
     text = sentence([row(None, -0.05), row("code", 0.31), row("prose", -0.22), row("poems", 0.002)])
     assert text.index("code better") < text.index("prose worse") < text.index("poems neither clearly better nor worse")
     assert "+0.31 nats/token, 95\N{NO-BREAK SPACE}% interval +0.30 to +0.32" in text
-    assert text.endswith("Over all tokens: \N{MINUS SIGN}0.050 (\N{MINUS SIGN}0.060 to \N{MINUS SIGN}0.040).")
+    assert text.endswith("Over all: \N{MINUS SIGN}0.050 (\N{MINUS SIGN}0.060 to \N{MINUS SIGN}0.040).")
 
 
 @pytest.mark.parametrize(
@@ -237,6 +240,39 @@ def test_a_sentence_says_better_worse_or_neither() -> None:
 )
 def test_a_sentence_about_a_single_category(delta: float, words: str) -> None:
     assert f"m predicts the text {words} the reference" in sentence([row(None, delta), row("", delta)])
+
+
+def test_too_few_documents_are_said_once() -> None:
+    few = {"delta_low": None, "delta_high": None}
+    text = sentence([{**row(name, delta), **few} for name, delta in ((None, 0.1), ("a", 0.2), ("b", 0.3), ("c", -0.1))])
+    assert text.count("too few") == 1 and "a (+0.20)" in text.replace("b (+0.30 nats/token) and ", "")
+    mixed = sentence([row(None, 0.1), row("a", 0.2), {**row("b", -0.3), **few}])
+    assert "too few" not in mixed and "b worse (\N{MINUS SIGN}0.30, no interval)" in mixed
+
+
+def abouts(page: str) -> list[str]:
+    """What the page says above its figures, without tags."""
+    found = re.findall(r'<p class="about">(.*?)</p>', page, re.S)
+    return [html.unescape(re.sub("<[^>]+>", "", each)) for each in found]
+
+
+def test_every_explanation_has_at_most_two_sentences() -> None:
+    """What is said above a figure is short; all else stands behind "How to read this"."""
+    parts = [synthetic.make(n_documents=8, n_models=2, n_tokens=40, kld=kld) for kld in (False, True)]
+    results = [Result(**each) for each in (*parts, synthetic.with_spans(parts[0]))]
+    pages = [render(), *(made_page(result) for result in results)]
+    for page in pages:
+        found = abouts(page)
+        assert len(found) >= 5
+        for about in found:
+            assert len(re.split(r"[.!?]\s+", about.strip())) <= 2, about
+
+
+def made_page(result: Result) -> str:
+    parts = {name: getattr(result, name) for name in ("documents", "models", "families", "kinds")}
+    more = {name: getattr(result, name) for name in ("tokens", "pieces", "texts")}
+    payload = make_payload(**more, **{name: parts[name] for name in ("documents", "families", "kinds")})
+    return render_report(**parts, payload=payload, signature="", warnings=[], version="0").html
 
 
 def test_a_sentence_about_many_categories_counts_the_rest() -> None:

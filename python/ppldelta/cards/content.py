@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import groupby
 from pathlib import PurePath
 
 import polars as pl
@@ -34,6 +35,7 @@ class CardModel:
         color: the light one of the report.
         rows: of `schema.MODELS` with every token weighing the same: all documents, and each category.
         equal: whether it lies inside the noise floor.
+        again: whether another model has its colour too; its mark has a dark rim.
     """
 
     family: Family
@@ -42,6 +44,12 @@ class CardModel:
     color: str
     rows: list[Row]
     equal: bool
+    again: bool = False
+
+    @property
+    def rim(self) -> str:
+        """The colour of its mark's rim."""
+        return "ink" if self.again else "surface"
 
     @property
     def quant(self) -> bool:
@@ -183,14 +191,29 @@ def take(families: Sequence[Family], documents: pl.DataFrame, models: pl.DataFra
         rows: list[Row] = list(by_token[family.name, facts.label].iter_rows(named=True))
         overall = next(row for row in rows if row["category"] is None)
         values = (number(overall, column) for column in (*COLUMNS[unit_of([family])], "kld"))
-        found.append(CardModel(family, facts, name, style.colors[name], rows, family.is_within_noise(*values)))
+        equal = family.is_within_noise(*values)
+        found.append(CardModel(family, facts, name, style.colors[name], rows, equal, name in style.again))
     return Content(families, documents, found, version)
 
 
 def _names(pairs: Sequence[tuple[Family, ModelFacts]]) -> list[str]:
-    """Labels without what all begin and end with, if they are long; with their family's name where two are the same."""
-    labelled = [facts.label for _, facts in pairs]
-    short = labels.trimmed(labelled)
+    """Labels without what all begin and end with, if they are long; behind their family's name where that is shorter,
+    or where two are the same."""
+    short = labels.trimmed([facts.label for _, facts in pairs])
+    if max(map(len, short)) > labels.LONGEST or len(set(short)) < len(short):
+        families = {family.name: [facts.label for _, facts in group] for family, group in _by_family(pairs)}
+        in_family = [name for names in families.values() for name in labels.trimmed(names, longest=0)]
+        named = [f"{family.name} {name}" for (family, _), name in zip(pairs, in_family, strict=True)]
+        if len(families) > 1 and len(set(named)) == len(named) and max(map(len, named)) < max(map(len, short)):
+            return named
     if len(set(short)) == len(short):
         return short
     return [f"{family.name}/{facts.label}" for family, facts in pairs]
+
+
+def _by_family(
+    pairs: Sequence[tuple[Family, ModelFacts]],
+) -> Iterator[tuple[Family, Sequence[tuple[Family, ModelFacts]]]]:
+    for _, group in groupby(pairs, key=lambda pair: pair[0].name):
+        found = list(group)
+        yield found[0][0], found

@@ -168,11 +168,20 @@ class Drawing:
             f'fill="{self.color(color)}"{line}/>'
         )
 
-    def mark(self, at: Point, color: str, *, shape: Shape = "circle", size: float = 8.0, opacity: float = 1.0) -> None:
-        """Draws a mark with a rim of the ground's colour; a ring is hollow, for a reference."""
+    def mark(
+        self,
+        at: Point,
+        color: str,
+        *,
+        shape: Shape = "circle",
+        size: float = 8.0,
+        opacity: float = 1.0,
+        rim: str = "surface",
+    ) -> None:
+        """Draws a mark with a rim, by default of the ground's colour; a ring is hollow, for a reference."""
         x, y = at
-        ground, own = self.color("surface"), self.color(color)
-        fill, stroke, wide = (ground, own, 2.5) if shape == "ring" else (own, ground, size / 5)
+        ground, own = self.color(rim), self.color(color)
+        fill, stroke, wide = (self.color("surface"), own, 2.5) if shape == "ring" else (own, ground, size / 5)
         faint = f' opacity="{_n(opacity)}"' if opacity < 1 else ""
         look = f'fill="{fill}" stroke="{stroke}" stroke-width="{_n(wide)}"{faint}'
         if shape == "square":

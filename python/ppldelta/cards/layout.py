@@ -103,17 +103,19 @@ def _plane(drawing: Drawing, content: Content, frame: _Frame, shape: Format) -> 
     """Plane and table, side by side or one below the other."""
     several = len(content.models) > 1
     above, below, axis = 36, 56, 56
+    figures = list(table.figures(content, content.models[0]))
+    if shape == "narrow":
+        figures = figures[2:]  # the plane has gain and loss
     if shape == "wide":
         side = min(frame.height - above - below, 440)
         contours = plane.draw(drawing, content, (frame.left + axis, frame.top + above), side)
         left = frame.left + axis + side + 62
         place, size = (left, frame.top + 22), (frame.right - left, frame.height - 30)
     else:
-        figures = list(table.figures(content, content.models[0]))
         needed = (
             table.height(content, min(frame.height * 0.47, 30 + 62 * len(content.models)))
             if several
-            else min(56.0 * len(figures), 300)
+            else min((46.0 if shape == "narrow" else 56.0) * len(figures), 300)
         )
         side = min(frame.height - above - below - needed - 26, 620, frame.width - axis - 8)
         left = (drawing.width - side) / 2 + axis / 2
@@ -122,7 +124,7 @@ def _plane(drawing: Drawing, content: Content, frame: _Frame, shape: Format) -> 
     if several:
         table.draw(drawing, content, place, size)
     else:
-        table.draw_figures(drawing, list(table.figures(content, content.models[0])), place, size)
+        table.draw_figures(drawing, figures, place, size)
     return [contours] if contours else []
 
 

@@ -136,7 +136,7 @@ def _model(drawing: Drawing, content: Content, panel: Panel, model: CardModel) -
     if numbers.known(low) and numbers.known(high):
         drawing.line(panel.place(x, low), panel.place(x, high), model.color, width=3)
     point = panel.place(x, y)
-    drawing.mark(point, model.color, shape="square" if model.quant else "circle", size=9)
+    drawing.mark(point, model.color, shape="square" if model.quant else "circle", size=9, rim=model.rim)
     return point
 
 

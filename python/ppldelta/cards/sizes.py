@@ -42,7 +42,8 @@ def draw(drawing: Drawing, content: Content, column: str, at: Point, size: tuple
     ]
     if not placed:
         return
-    references = [own for family in content.families if (own := family.ref.size_bytes)]
+    known = [(own, family.ref.label) for family in content.families if (own := family.ref.size_bytes)]
+    references = dict(known)  # of one size the last one is named
     sizes = [*(x for _, x, _ in placed), *references]
     scale, unit = (1e9, "GB") if max(sizes) >= 1e9 else (1e6, "MB")
     low, high = min(sizes) / scale, max(sizes) / scale
@@ -70,8 +71,8 @@ def draw(drawing: Drawing, content: Content, column: str, at: Point, size: tuple
     points = [_mark(drawing, panel, model, x / scale, y, column) for model, x, y in placed]
     names = [shown(model.name) for model, _, _ in placed]
     if references and not logarithmic:
-        points += [panel.place(each / scale, 0.0) for each in references[:1]]
-        names.append("reference")
+        points += [panel.place(each / scale, 0.0) for each in references]
+        names += ["reference"] if len(references) == 1 else [shown(label) for label in references.values()]
     panel.name_marks(drawing, points, names, [(x - 3, -y - 3, x + 3, -y + 3) for x, y in way])
 
 
@@ -110,5 +111,5 @@ def _mark(drawing: Drawing, panel: Panel, model: CardModel, x: float, y: float, 
     if numbers.known(low) and numbers.known(high) and (low > 0 or not panel.log_y):
         drawing.line(panel.place(x, low), panel.place(x, high), model.color, width=3)
     point = panel.place(x, y)
-    drawing.mark(point, model.color, shape="square", size=9)
+    drawing.mark(point, model.color, shape="square", size=9, rim=model.rim)
     return point

@@ -6,15 +6,16 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
 from ppldelta.cards.content import CardModel, Content
-from ppldelta.cards.drawing import Drawing, Point, Style, fitted, shown
+from ppldelta.cards.drawing import Drawing, Point, Shape, Style, fitted, shown
+from ppldelta.reporting import overview
 from ppldelta.reporting.rows import ends, number, whole
-from ppldelta.reporting.units import COLUMNS, DELTA, SHORT_UNITS, UNITS
+from ppldelta.reporting.units import COLUMNS, DELTA, SHORT_UNITS, UNITS, Unit
 from ppldelta.wording import numbers
 
 HEAD = Style(15, color="muted")
 MOST_ROWS = 10
 """Models in a table; the rest are counted."""
-ROW = 82.0
+ROW = 98.0
 """Pixels of a row at most."""
 COLUMN = 104.0
 NARROW = 600.0
@@ -63,7 +64,11 @@ def draw(drawing: Drawing, content: Content, at: Point, size: tuple[float, float
         drawing.line((left, y), (right, y), "line")
         base = y + row * 0.44
         drawing.mark(
-            (left + 9, base - name_size * 0.36), model.color, shape="square" if model.quant else "circle", size=8
+            (left + 9, base - name_size * 0.36),
+            model.color,
+            shape="square" if model.quant else "circle",
+            size=8,
+            rim=model.rim,
         )
         words = fitted(shown(model.name), name, size[0] - len(columns) * COLUMN - 36)
         drawing.text((left + 28, base), words, name)
@@ -74,7 +79,10 @@ def draw(drawing: Drawing, content: Content, at: Point, size: tuple[float, float
             low = base + row * 0.36
             interval = numbers.interval(*ends(model.overall, DELTA[content.unit]), digits, sign=True)
             taken = drawing.text((right, low), interval, note, anchor="end") if interval else 0.0
-            drawing.text((left + 28, low), fitted(verdict(model), note, size[0] - taken - 48), note)
+            room = size[0] - taken - 48
+            told = verdict(model, with_numbers=True, unit=content.unit)
+            words = told if note.width(told) <= room else fitted(verdict(model), note, room)
+            drawing.text((left + 28, low), words, note)
     if rest:
         drawing.text((left, top + size[1] - 2), f"and {rest} more models", HEAD)
 
@@ -85,8 +93,14 @@ def _values(content: Content, model: CardModel, digits: int) -> tuple[str, str, 
     return numbers.fixed(gain, digits), numbers.fixed(loss, digits), numbers.signed(net, digits)
 
 
-def verdict(model: CardModel) -> str:
-    """A model's verdict in a few words: where it is better, where it is worse; of a quant its damage."""
+def verdict(model: CardModel, *, with_numbers: bool = False, unit: Unit = "nats") -> str:
+    """A model's verdict in a few words: where it is better, where it is worse; of a quant its damage.
+
+    Args:
+        model: that is judged.
+        with_numbers: whether each category has its mean delta in place of "better" and "worse".
+        unit: of it.
+    """
     if model.equal:
         return "inside the noise floor"
     if model.quant:
@@ -94,16 +108,9 @@ def verdict(model: CardModel) -> str:
         size = whole(model.overall, "size_bytes")
         named = "quant" if size is None else f"quant, {numbers.size(size)}"
         return f"{named}, damage {numbers.fixed(damage, numbers.decimals(damage))}"
-    judged = model.judged
-    parts = [
-        f"{word}: {', '.join(category or 'no category' for category in categories)}"
-        for word, categories in (("better", judged.better), ("worse", judged.worse))
-        if categories
-    ]
-    n_categories = len(model.rows) - 1
-    if not parts or n_categories < 2:
-        return "" if n_categories < 2 else "neither clearly better nor worse"
-    return shown("; ".join(parts))
+    if len(model.rows) < 3:
+        return ""
+    return shown(overview.verdict(model.judged, DELTA[unit] if with_numbers else None))
 
 
 def figures(content: Content, model: CardModel) -> Iterator[Figure]:
@@ -203,7 +210,8 @@ def draw_legend(
         x, y = at[0], at[1] + i * leading
         for model, text in line:
             if model is not None:
-                drawing.mark((x + 6, y - 5.7), model.color, shape="square" if model.quant else "circle", size=6.5)
+                shape: Shape = "square" if model.quant else "circle"
+                drawing.mark((x + 6, y - 5.7), model.color, shape=shape, size=6.5, rim=model.rim)
                 drawing.text((x + 19, y), text, LEGEND)
             else:
                 drawing.text((x, y), text, replace(LEGEND, color="muted"))

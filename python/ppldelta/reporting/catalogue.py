@@ -13,9 +13,9 @@ from itertools import product
 from typing import Generic, Literal, TypeVar
 
 import plotly.graph_objects as go
-import polars as pl
 
-from ppldelta.family import Family
+from ppldelta.reporting import contents, marks
+from ppldelta.reporting.contents import AllFamilies, Styled
 from ppldelta.reporting.convergence import NO_CURVE, convergence
 from ppldelta.reporting.family_figures import FamilyFigures, shared_plane
 from ppldelta.reporting.units import AXES, UNITS, WEIGHTINGS, Axes, Choice, Unit, Weighting
@@ -33,20 +33,8 @@ divergence and delta; what the selected documents alone say of each model; or th
 MOST_SMALL_PLANES = 9
 """Categories that get a plane of their own; beyond that the switch, the table and the ratios have to do."""
 
-Drawn = TypeVar("Drawn")
 
-
-@dataclass(frozen=True)
-class AllFamilies:
-    """What the shared figure draws."""
-
-    families: Sequence[Family]
-    models: pl.DataFrame
-    categories: Sequence[str]
-
-
-def _always(_: object) -> bool:
-    return True
+Drawn = TypeVar("Drawn", bound=Styled)
 
 
 @dataclass(frozen=True)
@@ -75,11 +63,15 @@ class Description(Generic[Drawn]):
     draw: Callable[[Drawn, Choice], go.Figure]
     switches: tuple[Switch, ...] = ()
     filling: Filling | None = None
-    drawable: Callable[[Drawn], bool] = _always
-    shown: Callable[[Drawn], bool] = _always
+    drawable: Callable[[Drawn], bool] = contents.always
+    shown: Callable[[Drawn], bool] = contents.always
     wide: bool = False
     of: Literal["families", "family", "category", "document"] = "family"
     by_kind: bool = False
+
+    def figure(self, made: Drawn, choice: Choice) -> go.Figure:
+        """The figure for a choice, in which models that share a colour are told apart."""
+        return marks.tell_apart(self.draw(made, choice), made.style)
 
     @property
     def selectable(self) -> bool:
@@ -93,6 +85,11 @@ class Description(Generic[Drawn]):
             return ()
         filtered = ("category", "selection") if self.selectable else ()
         return tuple(dict.fromkeys((*self.switches, *filtered, *(["selection"] if self.filling else []), "hidden")))
+
+    @property
+    def whole(self) -> bool:
+        """Whether it is of all documents, whatever category is chosen; the page says so then."""
+        return self.of == "family" and "category" not in self.follows
 
     def key(self, choice: Choice) -> str:
         """The name of the figure for one choice, in the page's data."""
@@ -128,45 +125,6 @@ class Description(Generic[Drawn]):
         return (*self.switches, "category") if self.of == "category" else self.switches
 
 
-def _in_bits(made: FamilyFigures) -> bool:
-    return made.bits
-
-
-def _by_token(made: FamilyFigures) -> bool:
-    """Perplexities are of tokens, and mean little where rows are spans."""
-    return not made.bits
-
-
-def _has_sizes(made: FamilyFigures) -> bool:
-    return made.judged and made.rows(Choice())["size_bytes"].count() > 0
-
-
-def _bits_differ(made: FamilyFigures) -> bool:
-    """If all models have as many parameters, bits per weight would say the same as the size."""
-    rows = made.rows(Choice())
-    return _has_sizes(made) and rows["bits_per_weight"].n_unique() > 1 and rows["n_params"].n_unique() > 1
-
-
-def _has_quants(made: FamilyFigures) -> bool:
-    return made.quant_rows(Choice())["size_bytes"].count() > 0
-
-
-def _has_quant_divergence(made: FamilyFigures) -> bool:
-    return _has_quants(made) and made.quant_rows(Choice())["kld"].count() > 0
-
-
-def _diverging(made: FamilyFigures) -> bool:
-    return made.diverging
-
-
-def _has_odds(made: FamilyFigures) -> bool:
-    return not made.odds.is_empty()
-
-
-def _has_confidence(made: FamilyFigures) -> bool:
-    return made.diverging and made.confidence is not None and not made.confidence.is_empty()
-
-
 FIGURES: tuple[Description[FamilyFigures], ...] = (
     Description(
         "models",
@@ -193,7 +151,7 @@ FIGURES: tuple[Description[FamilyFigures], ...] = (
         "Perplexity of the reference against that of the model for every document",
         lambda made, _: made.perplexities(),
         filling="perplexities",
-        drawable=_by_token,
+        drawable=contents.by_token,
     ),
     Description(
         "bits",
@@ -202,7 +160,7 @@ FIGURES: tuple[Description[FamilyFigures], ...] = (
         "Bits per byte of the reference against those of the model for every document",
         lambda made, _: made.perplexities(),
         filling="perplexities",
-        drawable=_in_bits,
+        drawable=contents.in_bits,
     ),
     Description(
         "ratios",
@@ -210,7 +168,7 @@ FIGURES: tuple[Description[FamilyFigures], ...] = (
         "",
         "Mean ratios of perplexities of each model",
         lambda made, _: made.mean_ratios(),
-        drawable=_by_token,
+        drawable=contents.by_token,
     ),
     Description(
         "size",
@@ -218,8 +176,8 @@ FIGURES: tuple[Description[FamilyFigures], ...] = (
         "Quality against size",
         "Mean delta of each model against its size",
         lambda made, choice: made.quality_against("size_bytes", choice),
-        switches=("weighting", "category"),
-        shown=_has_sizes,
+        switches=("unit", "weighting", "category"),
+        shown=contents.has_sizes,
     ),
     Description(
         "bits_per_weight",
@@ -227,8 +185,8 @@ FIGURES: tuple[Description[FamilyFigures], ...] = (
         "Quality against bits per weight",
         "Mean delta of each model against its bits per weight",
         lambda made, choice: made.quality_against("bits_per_weight", choice),
-        switches=("weighting", "category"),
-        shown=_bits_differ,
+        switches=("unit", "weighting", "category"),
+        shown=contents.bits_differ,
     ),
     Description(
         "damage",
@@ -237,7 +195,7 @@ FIGURES: tuple[Description[FamilyFigures], ...] = (
         "Damage of each quant against its size",
         lambda made, choice: made.damage_against("damage", "size_bytes", choice),
         switches=("weighting", "category"),
-        shown=_has_quants,
+        shown=contents.has_quants,
         by_kind=True,
     ),
     Description(
@@ -247,7 +205,7 @@ FIGURES: tuple[Description[FamilyFigures], ...] = (
         "KL divergence of each quant against its bits per weight",
         lambda made, choice: made.damage_against("kld", "bits_per_weight", choice),
         switches=("weighting", "category"),
-        shown=_has_quant_divergence,
+        shown=contents.has_quant_divergence,
         by_kind=True,
     ),
     Description(
@@ -257,7 +215,7 @@ FIGURES: tuple[Description[FamilyFigures], ...] = (
         "Mean KL divergence of each model from the reference, and its tail",
         lambda made, choice: made.models_divergence(choice),
         switches=("weighting", "category"),
-        drawable=_diverging,
+        drawable=contents.diverging,
     ),
     Description(
         "confidence",
@@ -265,7 +223,7 @@ FIGURES: tuple[Description[FamilyFigures], ...] = (
         "KL divergence by how sure the reference was",
         "Mean KL divergence of each model by the probability of the reference's most probable token",
         lambda made, _: made.divergence_by_confidence(),
-        drawable=_has_confidence,
+        drawable=contents.has_confidence,
     ),
     Description(
         "document_divergence",
@@ -274,7 +232,7 @@ FIGURES: tuple[Description[FamilyFigures], ...] = (
         "Mean delta against mean KL divergence of every document",
         lambda made, _: made.documents_divergence(),
         filling="divergences",
-        drawable=_diverging,
+        drawable=contents.diverging,
         wide=True,
     ),
     Description(
@@ -284,7 +242,7 @@ FIGURES: tuple[Description[FamilyFigures], ...] = (
         "Log-odds of each prompt under the reference against those under the model",
         lambda made, choice: made.odds_plane(choice),
         switches=("category",),
-        drawable=_has_odds,
+        drawable=contents.has_odds,
     ),
     Description(
         "corpus_convergence",

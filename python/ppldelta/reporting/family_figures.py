@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from itertools import accumulate
 
 import plotly.graph_objects as go
 import polars as pl
@@ -14,6 +15,7 @@ from ppldelta.analysis.front import gain_loss_front, pareto_front, size_delta_fr
 from ppldelta.family import Family
 from ppldelta.reporting import convergence, divergence, figures, labels, plane, prompts, ratios, sizes, theme
 from ppldelta.reporting.plane import Limits
+from ppldelta.reporting.rows import in_category
 from ppldelta.reporting.sizes import Measure, Value
 from ppldelta.reporting.units import COLUMNS, Choice, Unit
 from ppldelta.schema import ODDS
@@ -33,6 +35,7 @@ class FamilyFigures:
         odds: likewise of `Result.odds`.
         filled: False leaves the marks of documents out, for the page, which fills them in itself.
         bits: whether all is told in bits per byte (`units.unit_of`).
+        first: models of the families before this one, whose colours these do not take.
     """
 
     def __init__(
@@ -45,7 +48,9 @@ class FamilyFigures:
         *,
         filled: bool = True,
         bits: bool = False,
+        first: int = 0,
     ) -> None:
+        self.name = family.name
         self.reference = family.ref
         self._noise = family.noise_floor
         self.quants = family.quants
@@ -54,7 +59,7 @@ class FamilyFigures:
         self.documents = documents.filter(family=family.name)
         self.models = models.filter(family=family.name)
         self.categories = labels.unique(self.documents, "category")
-        self.style = theme.Style.of(family.models, self.categories)
+        self.style = theme.Style.of(family.models, self.categories, first)
         self.filled = filled
         self.bits = bits
         self._align = family.align
@@ -64,7 +69,7 @@ class FamilyFigures:
 
     def rows(self, choice: Choice) -> pl.DataFrame:
         """One row of `schema.MODELS` per model."""
-        return self.models.filter(_in(choice.category), weighting=choice.weighting)
+        return self.models.filter(in_category(choice.category), weighting=choice.weighting)
 
     def floor(self, unit: Unit) -> Limits | None:
         """Gain and loss of the noise floor; in bits per byte for as many bytes as a token of the documents has."""
@@ -139,7 +144,7 @@ class FamilyFigures:
     def quality_against(self, measure: Measure, choice: Choice) -> go.Figure:
         """Quality against size or bits per weight: delta of the models that are no quants."""
         rows = self._without_quants(self.rows(choice))
-        value: Value = "delta_bpb" if self.bits else "delta"
+        value: Value = "delta_bpb" if self.bits or choice.unit == "bpb" else "delta"
         front = rows.filter(pl.Series(size_delta_front(rows[measure], rows[value])))["model"].to_list()
         return sizes.value_against_size(
             rows, value=value, measure=measure, reference=self.reference, front=front, style=self.style
@@ -198,6 +203,16 @@ class FamilyFigures:
         return densities
 
 
+def numbered(families: Sequence[Family]) -> list[int]:
+    """For each family how many models the families before it have (`FamilyFigures`, ``first``)."""
+    return [0, *accumulate(len(family.models) for family in families)][: len(families)]
+
+
+def style_of_all(families: Sequence[Family]) -> theme.Style:
+    """Colours of the models of several families, by ``family/model``: those that they have in their families."""
+    return theme.Style.of([f"{family.name}/{model}" for family in families for model in family.models], ())
+
+
 def shared_plane(families: Sequence[Family], models: pl.DataFrame, choice: Choice) -> go.Figure:
     """The models of all families in bits per byte, the unit that compares them; each against its own reference.
 
@@ -208,7 +223,7 @@ def shared_plane(families: Sequence[Family], models: pl.DataFrame, choice: Choic
         for family in families
         for model in family.models
     }
-    rows = models.filter(_in(choice.category), weighting=choice.weighting).with_columns(
+    rows = models.filter(in_category(choice.category), weighting=choice.weighting).with_columns(
         model=pl.concat_str("family", pl.lit("/"), "model")
     )
     gain, loss = COLUMNS["bpb"]
@@ -216,7 +231,7 @@ def shared_plane(families: Sequence[Family], models: pl.DataFrame, choice: Choic
     changed = rows.filter(~pl.col("model").is_in(quants))
     front = changed.filter(pl.Series(gain_loss_front(changed[gain], changed[loss])))["model"].to_list()
     judged = len(quants) < len(joined)
-    style = theme.Style.of(joined, ())
+    style = style_of_all(families)
     figure = figures.models_plane(rows, unit="bpb", axes=choice.axes, front=front, judged=judged, style=style)
     for trace in figure.data:
         name = (trace.meta or {}).get("model")
@@ -225,7 +240,3 @@ def shared_plane(families: Sequence[Family], models: pl.DataFrame, choice: Choic
         elif (trace.meta or {}).get("front"):
             trace.customdata = [list(joined[name].values()) for _, name in trace.customdata]
     return figure
-
-
-def _in(category: str | None) -> pl.Expr:
-    return pl.col("category").is_null() if category is None else pl.col("category") == category

@@ -17,15 +17,16 @@ from ppldelta.analysis.curves import running
 from ppldelta.errors import ResultError
 from ppldelta.family import Family
 from ppldelta.reporting import captions
-from ppldelta.reporting.catalogue import FIGURES, SHARED, AllFamilies, Description
+from ppldelta.reporting.catalogue import FIGURES, SHARED, Description
+from ppldelta.reporting.contents import AllFamilies
 from ppldelta.reporting.convergence import convergence
-from ppldelta.reporting.family_figures import FamilyFigures
+from ppldelta.reporting.family_figures import FamilyFigures, numbered
 from ppldelta.reporting.units import UNITS, Choice, unit_of
 
 
 def _captioned(described: Description[FamilyFigures], made: FamilyFigures, choice: Choice) -> go.Figure:
     """A figure with its title and its source: outside the page nothing else says what it is."""
-    return captions.add(described.draw(made, choice), described.title or described.label, captions.source(made))
+    return captions.add(described.figure(made, choice), described.title or described.label, captions.source(made))
 
 
 class Figures(Mapping[str, go.Figure]):
@@ -53,8 +54,8 @@ class Figures(Mapping[str, go.Figure]):
         unit_of_all = unit_of(families)
         self._bits = unit_of_all == "bpb"
         self._makers: dict[str, Callable[[], go.Figure]] = {}
-        for family in families:
-            made = FamilyFigures(family, documents, models, confidence, odds, bits=self._bits)
+        for family, first in zip(families, numbered(families), strict=True):
+            made = FamilyFigures(family, documents, models, confidence, odds, bits=self._bits, first=first)
             prefix = f"{family.name}/" if len(families) > 1 else ""
             for each in FIGURES:
                 if each.by_kind and not each.shown(made):
@@ -66,7 +67,7 @@ class Figures(Mapping[str, go.Figure]):
         everything = AllFamilies(families, models, ())
         if SHARED.shown(everything):
             names = ", ".join(family.ref.label for family in families)
-            draw = partial(SHARED.draw, everything, Choice())
+            draw = partial(SHARED.figure, everything, Choice())
             self._makers[SHARED.name] = lambda: captions.add(draw(), SHARED.label, f"references {names}")
 
     def __getitem__(self, name: str) -> go.Figure:

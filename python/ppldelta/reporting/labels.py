@@ -35,11 +35,11 @@ def shorten(names: Sequence[str]) -> list[str]:
     return [crop(name) for name in trimmed(names)]
 
 
-def trimmed(names: Sequence[str]) -> list[str]:
-    """Names without what all begin and end with, up to a separator, if any is too long for a plane."""
-    if len(names) > 1 and max(map(len, names)) > LONGEST:
+def trimmed(names: Sequence[str], longest: int = LONGEST) -> list[str]:
+    """Names without what all begin and end with, up to a separator, if any is longer than `longest`."""
+    if len(names) > 1 and max(map(len, names)) > longest:
         head = _shared(names)
-        tail = _shared([name[::-1] for name in names])
+        tail = _shared([name[::-1] for name in names], "-. /")  # the K_M of a quant belongs to its name
         if all(len(name) > head + tail for name in names):
             return [name[head : len(name) - tail] for name in names]
     return list(names)
@@ -131,9 +131,9 @@ def along_diagonal(points: Sequence[tuple[float, float]], reach: tuple[float, fl
     return max((0.8, 0.65, 0.5, 0.35, 0.2), key=lambda share: min(room(share), 0.04))
 
 
-def _shared(names: Sequence[str]) -> int:
+def _shared(names: Sequence[str], separators: str = "-_. /") -> int:
     """Characters that all names begin with, up to and with the last separator among them."""
-    return max(map(common_start(names).rfind, "-_. /")) + 1
+    return max(map(common_start(names).rfind, separators)) + 1
 
 
 def box(x: float, y: float, wide: float, where: str) -> Box:

@@ -14,14 +14,12 @@ import polars as pl
 
 from ppldelta.reporting import hover
 from ppldelta.reporting.hover import literal
+from ppldelta.reporting.short import SHORT
 from ppldelta.reporting.theme import LIGHT, Style
 from ppldelta.reporting.units import Axes, Unit, spaced
 
 MOST_SVG = 3000
 """Marks of documents beyond which a figure for a notebook draws them with WebGL."""
-
-SHORT = 32
-"""Scored tokens below which a document says too little by itself: its mark is faint, and lists name it after others."""
 
 SIZES = (4.5, 8.5, 16.0)
 """Pixels across a mark: the least, that of the median document, and the most; in between, areas are as tokens are."""
@@ -148,3 +146,18 @@ def reference(x: float, *, says: str, label: str, place: str, named: bool = True
         marker=dict(color=LIGHT["surface"], size=11, line=dict(color=LIGHT["ink"], width=2)),
         hovertemplate=f"<b>reference</b><br>{says}<extra></extra>",
     )
+
+
+def tell_apart(figure: go.Figure, style: Style) -> go.Figure:
+    """Gives models whose colour another one had before marks with a dark rim and dashed lines; returns the figure."""
+    if style.again:
+        for trace in figure.data:
+            about = trace.meta or {}
+            family, name = about.get("family"), about.get("model")
+            if (name if family is None else f"{family}/{name}") not in style.again:
+                continue
+            if "markers" in (trace.mode or ""):
+                trace.update(marker_line=dict(color=LIGHT["ink"], width=2))
+            if "lines" in (trace.mode or "") and trace.line.width != 0:
+                trace.update(line_dash="dash")
+    return figure

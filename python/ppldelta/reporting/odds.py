@@ -15,7 +15,7 @@ from ppldelta.reporting.hover import literal
 from ppldelta.reporting.labels import common_start
 from ppldelta.reporting.rows import Row, ends, number, text, whole
 from ppldelta.reporting.sentences import INTERVAL, Piece
-from ppldelta.reporting.tables import Cell, Column, Table
+from ppldelta.reporting.tables import Cell, Column, Table, made_of
 from ppldelta.wording import numbers
 from ppldelta.wording.names import LONGEST_NAME, counted, shown_name
 
@@ -164,7 +164,7 @@ def table(odds: pl.DataFrame, colors: Mapping[tuple[str, str], str], link: Calla
     ]
     if rows["category"].n_unique() < 2:
         del columns[2]
-    return Table(columns, [[column.cell(row) for column in columns] for row in rows.iter_rows(named=True)])
+    return made_of(rows, columns)
 
 
 def _made_of(row: Row) -> list[Piece]:

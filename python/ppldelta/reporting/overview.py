@@ -15,6 +15,8 @@ from ppldelta.reporting.sentences import Piece, direction
 from ppldelta.reporting.units import SHORT_UNITS, Unit
 from ppldelta.wording import numbers
 
+NEITHER = "neither clearly better nor worse"
+
 NAMED = 2
 """Models or categories that are named; of more, their number is said."""
 
@@ -78,6 +80,34 @@ def overview(models: Sequence[Judged]) -> list[Piece]:
         verb = " is" if len(equal) == 1 else " are"
         pieces += [Piece(" "), *_names(equal), Piece(f"{verb} inside the noise floor: equal to the reference.")]
     return pieces
+
+
+def verdict(model: Judged, column: str | None = None) -> str:
+    """One model in a few words: where it is better and where worse; of a quant nothing (`quants.verdict`).
+
+    Args:
+        model: that is judged.
+        column: of the delta by which categories are told, whose sign says enough; None for words.
+    """
+    if model.equal:
+        return "inside the noise floor"
+    if model.quant:
+        return ""
+    if len(model.rows) < 3:  # no category beside another
+        return {1: "better", -1: "worse", 0: NEITHER}[_way(model.overall)]
+    if column is not None:
+        deltas = {row["category"]: number(row, column) for row in model.rows}
+        return ", ".join(_with_delta(each, deltas[each]) for each in (*model.better, *model.worse)) or NEITHER
+    parts = [
+        f"{word}: {', '.join(category or 'no category' for category in categories)}"
+        for word, categories in (("better", model.better), ("worse", model.worse))
+        if categories
+    ]
+    return "; ".join(parts) or NEITHER
+
+
+def _with_delta(category: str, delta: float | None) -> str:
+    return f"{category or 'no category'} {numbers.signed(delta, max(numbers.decimals(delta) - 1, 2))}"
 
 
 def _of_one(model: Judged) -> list[Piece]:

@@ -52,7 +52,7 @@ def place_figures(
     drawn: dict[str, go.Figure] = {}
     for each in descriptions:
         if each.drawable(made) and each.shown(made):
-            own = {each.key(choice): each.draw(made, choice) for choice in each.choices(categories)}
+            own = {each.key(choice): each.figure(made, choice) for choice in each.choices(categories)}
             height = next(iter(own.values())).layout.height
             places[each.section].extend(_places(each, family, categories, height))
             drawn |= own
@@ -105,6 +105,11 @@ def for_scripts() -> dict[str, Json]:
 
 def _described(descriptions: Iterable[Description[Drawn]]) -> dict[str, Json]:
     return {
-        each.name: {"follows": each.follows, "filling": each.filling, "selectable": each.selectable}
+        each.name: {
+            "follows": each.follows,
+            "filling": each.filling,
+            "selectable": each.selectable,
+            "whole": each.whole,
+        }
         for each in descriptions
     }

@@ -33,6 +33,7 @@ from ppldelta.reporting.payload_divergence import (
     divergence_lists,
     document_fields,
 )
+from ppldelta.reporting.short import SHORT
 from ppldelta.reporting.units import unit_of
 
 NLL_STEP = 1 / 2048
@@ -108,8 +109,8 @@ def make_payload(
     by_kind = kinds_of_families(chosen, kinds, texts, pieces, unit_of(families))
     blocks |= {f"f{i}.kinds": pack([("kinds", "json", each)]) for i, each in enumerate(by_kind) if each}
 
-    deltas = [_largest_delta(family) for family in chosen]
-    wanted = _wanted(chosen, deltas, moved, n_views)
+    ranks = [_ranks(family) for family in chosen]
+    wanted = _wanted(chosen, ranks, moved, n_views)
     if n_views:
         wanted = list(dict.fromkeys([*wanted, *documents_of_kinds(by_kind)]))
     limit = None if n_views == "all" else budget
@@ -136,7 +137,7 @@ def make_payload(
                 "models": family.models,
                 "categories": family.categories,
                 "n_documents": len(family.documents),
-                "token_documents": sorted(included[i], key=partial(_by_falling, deltas[i])),
+                "token_documents": sorted(included[i], key=partial(_rank, ranks[i])),
                 "complete": family.complete,
                 "spans": family.records.spans is not None,
                 **({"details": sorted(details[i])} if family.diverging else {}),
@@ -198,22 +199,23 @@ def _passages(family: FamilyRecords) -> list[dict[str, list[Passage]]]:
     return lists
 
 
-def _largest_delta(family: FamilyRecords) -> NDArray[np.float64]:
-    """Largest |mean delta| of each document under any model; -1 if it has none that is finite."""
-    largest = np.full(len(family.documents), -1.0)
-    delta = np.abs(family.rows["delta"].to_numpy())
+def _rank(ranks: list[tuple[bool, float, int]], k: int) -> tuple[bool, float, int]:
+    return ranks[k]
+
+
+def _ranks(family: FamilyRecords) -> list[tuple[bool, float, int]]:
+    """What documents are ordered by: whether it is short, then largest |mean delta| under any model first."""
+    largest, n_scored = np.full(len(family.documents), -1.0), np.zeros(len(family.documents))
+    delta, k = np.abs(family.rows["delta"].to_numpy()), family.rows["k"].to_numpy()
     finite = np.isfinite(delta)
-    np.maximum.at(largest, family.rows["k"].to_numpy()[finite], delta[finite])
-    return largest
-
-
-def _by_falling(delta: NDArray[np.float64], k: int) -> tuple[float, int]:
-    return -float(delta[k]), k
+    np.maximum.at(largest, k[finite], delta[finite])
+    np.maximum.at(n_scored, k, family.rows["n_scored"].to_numpy())
+    return list(zip((n_scored < SHORT).tolist(), (-largest).tolist(), range(len(largest)), strict=True))
 
 
 def _wanted(
     families: list[FamilyRecords],
-    deltas: list[NDArray[np.float64]],
+    ranks: list[list[tuple[bool, float, int]]],
     passages: list[list[dict[str, list[Passage]]]],
     n_views: int | Literal["all"],
 ) -> list[tuple[int, int]]:
@@ -222,7 +224,7 @@ def _wanted(
     Documents of large |delta| and documents of listed passages take turns, so that neither list goes without views.
     """
     shown = [(i, k) for i, family in enumerate(families) for k in np.flatnonzero(np.diff(family.records.offsets) > 0)]
-    shown.sort(key=lambda each: (-deltas[each[0]][each[1]], each))
+    shown.sort(key=lambda each: (ranks[each[0]][each[1]][:2], each))
     large = [(i, int(k)) for i, k in (shown if n_views == "all" else shown[:n_views])]
     turns = itertools.zip_longest(large, _of_passages(passages) if n_views else [])
     return list(dict.fromkeys(each for turn in turns for each in turn if each is not None))

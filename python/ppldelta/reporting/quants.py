@@ -10,17 +10,18 @@ from collections.abc import Sequence
 
 from ppldelta.analysis.steps import Step
 from ppldelta.reporting.rows import Row, ends, number, text, whole
-from ppldelta.reporting.sentences import INTERVAL, Piece
+from ppldelta.reporting.sentences import INTERVAL, TOO_FEW, Piece
 from ppldelta.reporting.units import SHORT_UNITS
 from ppldelta.wording import numbers
 
 
-def finding(rows: Sequence[Row], step: Step | None) -> list[Piece]:
+def finding(rows: Sequence[Row], step: Step | None, about: str | None = None) -> list[Piece]:
     """The sentences about one quant.
 
     Args:
         rows: as for `sentences.finding`.
         step: from the best of the smaller quants to this one; None for the smallest.
+        about: as for `sentences.finding`.
     """
     overall = next(row for row in rows if row["category"] is None)
     name = Piece(text(overall, "model"), "name")
@@ -31,11 +32,49 @@ def finding(rows: Sequence[Row], step: Step | None) -> list[Piece]:
         Piece(_size(overall)),
         Piece(" does a damage of "),
         *_value(overall, "damage", unit=True),
+        *([] if about is None else [Piece(" to "), Piece(about or "documents without category", "category")]),
         *_spread([row for row in rows if row["category"] is not None]),
         Piece("."),
         *_divergence(overall),
         *(_bought(step) if step else []),
     ]
+
+
+def verdict(rows: Sequence[Row], step: Step | None) -> tuple[str, str]:
+    """A quant in a few words: what its size buys, and where it damages most and least; each may be empty."""
+    categories = [row for row in rows if row["category"] is not None]
+    clear = _extremes(categories)
+    spread = ""
+    if clear is not None:
+        least, most = (_category(row).text for row in clear)
+        spread = f"most to {most}, least to {least}"
+    if step is None:
+        return "", spread
+    if step.low is None or step.high is None or step.low > 0:
+        if step.saved > 0:
+            return f"{numbers.fixed(step.saved, numbers.decimals(step.saved))} less damage than {step.smaller}", spread
+    elif step.high > 0:
+        return f"not clearly less damage than {step.smaller}", spread
+    return f"more damage than {step.smaller}, though larger", spread
+
+
+def against_all(row: Row, overall: Row) -> str:
+    """A quant's damage in a category in a few words: whether it is clearly more or less than over all documents."""
+    (low, high), (least, most) = ends(row, "damage"), ends(overall, "damage")
+    if not all(map(numbers.known, (low, high, least, most))):
+        return ""
+    if (low or 0.0) > (most or 0.0):
+        return "more damage than over all documents"
+    return "less damage than over all documents" if (high or 0.0) < (least or 0.0) else "as much as over all documents"
+
+
+def _extremes(rows: Sequence[Row]) -> tuple[Row, Row] | None:
+    """The rows of least and of greatest damage, if their intervals do not overlap."""
+    known = sorted((row for row in rows if numbers.known(number(row, "damage"))), key=lambda row: _damage(row))
+    if len(known) < 2:
+        return None
+    high, low = ends(known[0], "damage")[1], ends(known[-1], "damage")[0]
+    return (known[0], known[-1]) if numbers.known(high) and numbers.known(low) and high < low else None
 
 
 def _size(row: Row) -> str:
@@ -47,15 +86,13 @@ def _size(row: Row) -> str:
 
 def _spread(rows: Sequence[Row]) -> list[Piece]:
     """Where it damages most and where least, where the two intervals do not overlap."""
-    known = sorted((row for row in rows if numbers.known(number(row, "damage"))), key=lambda row: _damage(row))
+    known = [row for row in rows if numbers.known(ends(row, "damage")[0])]
     if len(known) < 2:
         return []
-    least, most = known[0], known[-1]
-    high, low = ends(least, "damage")[1], ends(most, "damage")[0]
-    if not (numbers.known(high) and numbers.known(low)):
-        return []
-    if high >= low:
+    clear = _extremes(known)
+    if clear is None:
         return [Piece(", in no category clearly more than in another")]
+    least, most = clear
     return [
         Piece(", most to "),
         _category(most),
@@ -127,7 +164,7 @@ def _amount(step: Step, *, signed: bool = False) -> list[Piece]:
     if not signed and value < 0 and low is not None and high is not None:
         low, high = -high, -low
     write = numbers.signed if signed else numbers.fixed
-    interval = numbers.interval(low, high, digits, sign=signed) or "too few documents for an interval"
+    interval = numbers.interval(low, high, digits, sign=signed) or TOO_FEW
     return [
         Piece(write(value if signed else abs(value), digits), "number"),
         Piece(" "),
@@ -139,9 +176,7 @@ def _value(row: Row, column: str, *, unit: bool = False) -> list[Piece]:
     value = number(row, column)
     digits = numbers.decimals(value)
     interval = numbers.interval(*ends(row, column), digits)
-    if not interval:
-        interval = "too few documents for an interval"
-    elif unit:
-        interval = f"{INTERVAL} {interval}"
+    if unit:  # the first value of all, which says it for the others
+        interval = f"{INTERVAL} {interval}" if interval else TOO_FEW
     amount = Piece(numbers.fixed(value, digits) + (f" {SHORT_UNITS['nats']}" if unit else ""), "number")
-    return [amount, Piece(" "), Piece(f"({interval})", "interval")]
+    return [amount, *([Piece(" "), Piece(f"({interval})", "interval")] if interval else [])]

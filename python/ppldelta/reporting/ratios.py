@@ -56,17 +56,17 @@ def mean_ratios(models: pl.DataFrame, *, style: Style | None = None) -> go.Figur
         height=110 + len(categories) * max(44, 20 * len(names)),
         margin=dict(t=34),
     )
-    for text, anchor, shift in (
-        ("◀ ratio where better, else 1", "right", -8),
-        ("ratio where worse, else 1 ▶", "left", 8),
+    for at, text, anchor in (
+        (0, "◀ predicted better, else 1", "left"),
+        (1, "predicted worse, else 1 ▶", "right"),
     ):
         figure.add_annotation(
-            x=1,
+            x=at,
+            xref="paper",
             y=1,
             yref="paper",
             yanchor="bottom",
             xanchor=anchor,
-            xshift=shift,
             text=text,
             showarrow=False,
             font=dict(color=LIGHT["muted"], size=12),

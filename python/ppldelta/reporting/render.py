@@ -19,18 +19,21 @@ from markupsafe import Markup
 from ppldelta.analysis.spans import LONGEST
 from ppldelta.analysis.steps import size_steps
 from ppldelta.family import Family, ModelFacts
-from ppldelta.reporting import captions, labels, plane, quants, sentences, tables, theme
+from ppldelta.reporting import captions, labels, plane, sentences, tables, theme
 from ppldelta.reporting import kinds as kinds_of_tokens
 from ppldelta.reporting import odds as of_prompts
 from ppldelta.reporting.blocks import Json, encode
-from ppldelta.reporting.catalogue import FIGURES, SHARED, AllFamilies, Section
+from ppldelta.reporting.catalogue import FIGURES, SHARED, Section
+from ppldelta.reporting.contents import AllFamilies
 from ppldelta.reporting.cover import Cover
-from ppldelta.reporting.family_figures import FamilyFigures
-from ppldelta.reporting.marks import OPACITIES, SHORT, SIZES
+from ppldelta.reporting.family_figures import FamilyFigures, numbered
+from ppldelta.reporting.head import Head
+from ppldelta.reporting.marks import OPACITIES, SIZES
 from ppldelta.reporting.page_figures import Plot, for_scripts, place_figures
 from ppldelta.reporting.payload import Payload
 from ppldelta.reporting.rows import Row, text
 from ppldelta.reporting.scripts import SCRIPTS, policy, resource
+from ppldelta.reporting.short import SHORT, short_rule
 from ppldelta.reporting.units import (
     AXES,
     AXES_HELP,
@@ -42,16 +45,16 @@ from ppldelta.reporting.units import (
     Unit,
     unit_of,
 )
+from ppldelta.reporting.views import make_views
 from ppldelta.wording import numbers, rules
 
 
 @dataclass(frozen=True)
-class JudgedModel:
-    """What the page's head says of a model: its label, the class of its colour, and its sentence."""
+class ShownModel:
+    """A model on the page: its label, and the class of its colour."""
 
     label: str
     color: str
-    finding: list[sentences.Piece]
 
 
 @dataclass(frozen=True)
@@ -66,11 +69,11 @@ class FamilySection:
     n_scored: int
     n_bytes: int
     spans: bool
-    models: list[JudgedModel]
+    models: list[ShownModel]
     categories: list[dict[str, str]]
     plots: dict[Section, list[Plot]]
     judged: bool
-    prompts: list[tuple[str, list[sentences.Piece]]]
+    prompts: list[tuple[str, str, list[sentences.Piece]]]
     kinds: list[list[sentences.Piece]]
 
 
@@ -118,24 +121,40 @@ def render_report(
     unit = unit_of(families)
     bits = unit == "bpb"
     makers = [
-        FamilyFigures(family, documents, models, confidence, odds, filled=False, bits=bits) for family in families
+        FamilyFigures(family, documents, models, confidence, odds, filled=False, bits=bits, first=first)
+        for family, first in zip(families, numbered(families), strict=True)
     ]
     drawn = [place_figures(FIGURES, made, i, made.categories) for i, made in enumerate(makers)]
+    colors = {
+        (each.name, m): made.style.css(m) for each, made in zip(families, makers, strict=True) for m in each.models
+    }
+    heads = [_head(family, made) for family, made in zip(families, makers, strict=True)]
     sections = [
-        _section(i, family, made, places, unit, odds_models)
+        _section(i, family, made, places, odds_models)
         for i, (family, made, (places, _)) in enumerate(zip(families, makers, drawn, strict=True))
     ]
-    colors = {(section.name, model.label): model.color for section in sections for model in section.models}
     any_quants = any(family.quants for family in families)
     everything = AllFamilies(families, models, labels.unique(documents, "category"))
+    units: list[Unit] = [each for each in SHORT_UNITS if _offered(each, models, bits)]
+    views = make_views(
+        heads,
+        models,
+        colors,
+        units=units,
+        categories=everything.categories,
+        spans=bits,
+        bytes_per_token=_bytes_per_token(families),
+    )
     shared, shared_block = place_figures([SHARED], everything, SHARED.name, everything.categories)
     own = {f"f{i}.figures": block for i, (_, block) in enumerate(drawn)}
     if shared[SHARED.section]:
         own[f"{SHARED.name}.figures"] = shared_block
+    own["views"] = views.block
     blocks = {name: encode(block) for name, block in (own | payload.blocks).items()}
     index: dict[str, Json] = {
         **payload.index,
         "colors": [list(made.style.colors.values()) for made in makers],
+        "classes": [[made.style.css(model) for model in made.style.colors] for made in makers],
         "symbols": [[made.style.symbols[category] for category in made.categories] for made in makers],
         "figures": for_scripts(),
         "bits": bits,
@@ -144,6 +163,7 @@ def render_report(
         "columns": tables.HELP,
         "interval": sentences.INTERVAL.replace("\N{NO-BREAK SPACE}", " "),
         "look": theme.for_scripts(),
+        "views": dict(views.follows),
         "iso": plane.ISO,
         "marks": {"sizes": SIZES, "opacities": OPACITIES, "short": SHORT},
         "sources": {
@@ -166,11 +186,7 @@ def render_report(
         categories=everything.categories,
         shared=shared[SHARED.section],
         bits=bits,
-        units=[
-            (each, text, UNIT_HELP[each])
-            for each, text in SHORT_UNITS.items()
-            if (models["bpb_cmp"].null_count() < len(models) if each == "bpb" else not bits)  # where a text is known
-        ],
+        units=[(each, SHORT_UNITS[each], UNIT_HELP[each]) for each in units],
         weightings=[
             (each, text.replace("token", "byte" if bits else "token"), WEIGHTING_HELP[each])
             for each, text in WEIGHTINGS.items()
@@ -178,11 +194,10 @@ def render_report(
         axes=[(each, text, AXES_HELP[each]) for each, text in AXES.items()],
         interval=sentences.INTERVAL,
         longest_passage=LONGEST,
-        summary=tables.summary(
-            models, colors, damage=any_quants, unit=unit, bytes_per_token=_bytes_per_token(families)
-        ),
-        by_category=tables.by_category(models, colors, damage=any_quants, unit=unit),
-        divergence=tables.divergence(models, colors),
+        short_rule=short_rule(bits) if (documents["n_scored"] < SHORT).any() else "",
+        tables=views.tables,
+        sentences=views.sentences,
+        places={family.name: i for i, family in enumerate(families)},
         prompts=of_prompts.table(
             makers[0].odds.clear() if odds is None else odds, colors, _links(makers, families, payload)
         ),
@@ -212,14 +227,14 @@ def render_report(
 
 def _kinds(
     kinds: pl.DataFrame | None, sections: Sequence[FamilySection], unit: Unit
-) -> list[tuple[FamilySection, list[tuple[str, list[sentences.Piece]]]]]:
+) -> list[tuple[FamilySection, list[tuple[ShownModel, list[sentences.Piece]]]]]:
     """Of each family that has texts the colour of each model and its sentence on what changed."""
-    found: list[tuple[FamilySection, list[tuple[str, list[sentences.Piece]]]]] = []
+    found: list[tuple[FamilySection, list[tuple[ShownModel, list[sentences.Piece]]]]] = []
     if kinds is None:
         return found
     for section in sections:
-        of_model = [(m.color, kinds.filter(family=section.name, model=m.label).to_dicts()) for m in section.models]
-        said = [(color, kinds_of_tokens.finding(rows, unit)) for color, rows in of_model if rows]
+        of_model = [(m, kinds.filter(family=section.name, model=m.label).to_dicts()) for m in section.models]
+        said = [(model, kinds_of_tokens.finding(rows, unit)) for model, rows in of_model if rows]
         found += [(section, said)] if said else []
     return found
 
@@ -258,16 +273,19 @@ def script_json(text: str) -> Markup:
     return Markup(text)
 
 
-def _section(
-    index: int,
-    family: Family,
-    made: FamilyFigures,
-    plots: dict[Section, list[Plot]],
-    unit: Unit,
-    odds_models: pl.DataFrame | None,
-) -> FamilySection:
+def _offered(unit: Unit, models: pl.DataFrame, bits: bool) -> bool:
+    """Whether a reader may choose a unit: bits per byte where a text is known, nats where there are tokens."""
+    return models["bpb_cmp"].null_count() < len(models) if unit == "bpb" else not bits
+
+
+def _head(family: Family, made: FamilyFigures) -> Head:
     by_token = made.models.filter(weighting="tokens")
-    steps = {step.larger: step for step in size_steps(made.documents, by_token, family.quants)}
+    return Head(family, made.models, {s.larger: s for s in size_steps(made.documents, by_token, family.quants)})
+
+
+def _section(
+    index: int, family: Family, made: FamilyFigures, plots: dict[Section, list[Plot]], odds_models: pl.DataFrame | None
+) -> FamilySection:
     return FamilySection(
         index=index,
         name=family.name,
@@ -277,27 +295,12 @@ def _section(
         n_scored=max(made.rows(Choice())["n_scored"].to_list(), default=0),
         n_bytes=max(made.rows(Choice())["n_bytes"].to_list(), default=0),
         spans=family.align == "bytes",
-        models=[
-            JudgedModel(
-                model,
-                f"m{i % len(theme.MODEL_COLORS)}",
-                [
-                    *(
-                        quants.finding(rows, steps.get(model))
-                        if model in family.quants
-                        else [*sentences.finding(rows, unit), *sentences.divergence(rows)]
-                    ),
-                    *sentences.within_noise(family, next(row for row in rows if row["category"] is None)),
-                ],
-            )
-            for i, model in enumerate(family.models)
-            for rows in [by_token.filter(model=model).to_dicts()]
-        ],
+        models=[ShownModel(model, made.style.css(model)) for model in family.models],
         categories=[{"name": each, "path": theme.SYMBOLS[made.style.symbols[each]]} for each in made.categories],
         plots=plots,
         judged=made.judged,
         prompts=[
-            (f"m{family.models.index(text(row, 'model')) % len(theme.MODEL_COLORS)}", of_prompts.finding(row))
+            (made.style.css(text(row, "model")), text(row, "model"), of_prompts.finding(row))
             for row in ([] if odds_models is None else _of_all_groups(odds_models, family.name))
         ],
         kinds=[sentences.marked(f"`{each.label}`: {each.kind_reason}") for each in family.cmp if each.kind_reason],

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+import polars as pl
+
 Row = Mapping[str, object]
 """One row of a frame: what polars gives with `named=True`."""
 
@@ -42,3 +44,8 @@ def ends(row: Row, column: str) -> tuple[float | None, float | None]:
     """Both ends of a value's interval; None if there is no interval, or the frame has no such columns."""
     low, high = f"{column}_low", f"{column}_high"
     return (number(row, low), number(row, high)) if low in row and high in row else (None, None)
+
+
+def in_category(category: str | None) -> pl.Expr:
+    """Of rows of `schema.MODELS`, those of a category, or with None those of all documents."""
+    return pl.col("category").is_null() if category is None else pl.col("category") == category

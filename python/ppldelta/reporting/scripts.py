@@ -29,6 +29,7 @@ SCRIPTS = (
     "passages.js",
     "prompts.js",
     "kinds.js",
+    "tables.js",
     "main.js",
 )
 """The page's scripts, in the order in which they run."""

@@ -46,13 +46,20 @@ def corpus(documents: pl.DataFrame) -> str:
     return f"{head} ({', '.join(named)})"
 
 
-def finding(rows: Sequence[Row], unit: Unit = "nats") -> list[Piece]:
+NO_INTERVAL = "no interval"
+"""Of a value, where others of the sentence have one."""
+
+TOO_FEW = "too few documents for an interval"
+
+
+def finding(rows: Sequence[Row], unit: Unit = "nats", about: str | None = None) -> list[Piece]:
     """The sentence about one model.
 
     Args:
         rows: the model's rows of `schema.MODELS` under one weighting: a row for each category and one with
             category null for all documents.
         unit: in which gain and loss are told.
+        about: the category that the row with category null is about, if it is not about all documents.
     """
     rows = [{**row, "delta": row[DELTA[unit]], **_ends(row, unit)} for row in rows]
     overall = next(row for row in rows if row["category"] is None)
@@ -62,9 +69,12 @@ def finding(rows: Sequence[Row], unit: Unit = "nats") -> list[Piece]:
         return [name, Piece(" gave numbers that are not finite, so nothing can be said about it.")]
     if len(by_category) < 2:
         verdict = {1: "better than", -1: "worse than", 0: "neither clearly better nor worse than"}[direction(overall)]
+        text_of = Piece("the text") if about is None else Piece(about or "documents without category", "category")
         return [
             name,
-            Piece(f" predicts the text {verdict} the reference "),
+            Piece(" predicts "),
+            text_of,
+            Piece(f" {verdict} the reference "),
             *_amount(overall, SHORT_UNITS[unit]),
             Piece("."),
         ]
@@ -73,14 +83,15 @@ def finding(rows: Sequence[Row], unit: Unit = "nats") -> list[Piece]:
         sorted((row for row in by_category if direction(row) == way), key=lambda row: -abs(number(row, "delta") or 0))
         for way in (1, -1, 0)
     )
+    told = any(numbers.known(ends(row, "delta")[0]) for row in (overall, *by_category))
     pieces = [name, Piece(" predicts ")]
     groups = [(better, "better"), (worse, "worse"), (even, "neither clearly better nor worse")]
     for at, (group, word) in enumerate((group, word) for group, word in groups if group):
         if at:
             pieces.append(Piece(", "))
-        pieces += _group(group, word, SHORT_UNITS[unit] if at == 0 else "")
-    pieces += [Piece(f". Over all {_WHOLE[unit]}: "), *_amount(overall, bare=True), Piece(".")]
-    return pieces
+        pieces += _group(group, word, SHORT_UNITS[unit] if at == 0 else "", NO_INTERVAL if told else "")
+    pieces += [Piece(". Over all: "), *_amount(overall, bare=True, instead=NO_INTERVAL if told else "")]
+    return [*pieces, Piece("." if told else f"; {TOO_FEW}.")]
 
 
 def within_noise(family: Family, row: Row) -> list[Piece]:
@@ -129,14 +140,11 @@ def divergence(rows: Sequence[Row]) -> list[Piece]:
     ]
 
 
-_WHOLE: dict[Unit, str] = {"nats": "tokens", "bpb": "text"}
-
-
 def _ends(row: Row, unit: Unit) -> dict[str, float | None]:
     return dict(zip(("delta_low", "delta_high"), ends(row, DELTA[unit]), strict=True))
 
 
-def _group(rows: Sequence[Row], word: str, unit: str) -> list[Piece]:
+def _group(rows: Sequence[Row], word: str, unit: str, instead: str) -> list[Piece]:
     """`code better (+0.13)`, or of several `prose (−0.29) and code (−0.11) worse`."""
     pieces: list[Piece] = []
     several = len(rows) > 1
@@ -145,7 +153,7 @@ def _group(rows: Sequence[Row], word: str, unit: str) -> list[Piece]:
             pieces.append(Piece(" and " if i == len(rows) - 1 else ", "))
         pieces.append(Piece(text(row, "category") or "documents without category", "category"))
         pieces.append(Piece(" " if several else f" {word} "))
-        pieces += _amount(row, unit if i == 0 else "")
+        pieces += _amount(row, unit if i == 0 else "", instead=instead)
     if len(rows) > SHOWN:
         rest = len(rows) - SHOWN
         pieces.append(Piece(f" and {rest} more {'category' if rest == 1 else 'categories'}"))
@@ -168,15 +176,15 @@ def direction(row: Row) -> int:
     return 1 if low > 0 else -1 if high < 0 else 0
 
 
-def _amount(row: Row, unit: str = "", *, bare: bool = False) -> list[Piece]:
+def _amount(row: Row, unit: str = "", *, bare: bool = False, instead: str = TOO_FEW) -> list[Piece]:
+    """A delta with its interval, all in brackets or, if it is bare, the interval; `instead` where there is none."""
     delta = number(row, "delta")
     digits = max(numbers.decimals(delta) - 1, 2)
     amount = Piece(numbers.signed(delta, digits) + (f" {unit}" if unit else ""), "number")
     interval = numbers.interval(*ends(row, "delta"), digits, sign=True)
-    if not interval:
-        interval = "too few documents for an interval"
-    elif unit:
+    if interval and unit:
         interval = f"{INTERVAL} {interval}"
+    said = interval or instead
     if bare:
-        return [amount, Piece(" "), Piece(f"({interval})", "interval")]
-    return [Piece("("), amount, Piece(", "), Piece(f"{interval})", "interval")]
+        return [amount, *([Piece(" "), Piece(f"({said})", "interval")] if said else [])]
+    return [Piece("("), amount, *([Piece(", "), Piece(f"{said})", "interval")] if said else [Piece(")")])]

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import polars as pl
 
-from ppldelta.reporting.rows import Row, ends, number, text, whole
-from ppldelta.reporting.units import COLUMNS, DELTA, SHORT_UNITS, Unit
+from ppldelta.reporting.rows import Row, ends, in_category, number, text, whole
+from ppldelta.reporting.units import COLUMNS, DELTA, SHORT_UNITS, Choice, Unit
 from ppldelta.wording import numbers
 
 HELP = {
@@ -69,27 +69,31 @@ class Column:
 
 @dataclass(frozen=True)
 class Table:
-    """Columns and rows of finished cells."""
+    """Columns and rows of finished cells; `of` says for each row its family, model, and category or None."""
 
     columns: list[Column]
     rows: list[list[Cell]]
+    of: list[tuple[str, str, str | None]] = field(default_factory=list)
 
 
 def summary(
     models: pl.DataFrame,
     colors: Mapping[tuple[str, str], str],
+    choice: Choice | None = None,
     *,
     damage: bool = False,
-    unit: Unit = "nats",
+    spans: bool = False,
     bytes_per_token: Mapping[tuple[str, str], float | None] | None = None,
 ) -> Table:
-    """One row per model over all documents, every token weighing the same.
+    """One row per model.
 
     Args:
         models: rows of `schema.MODELS`, all weightings and categories.
         colors: (family, model) → name of the colour in the page's style sheet.
+        choice: unit of gain and loss, weighting, and category; by default over all documents, every token weighing
+            the same.
         damage: whether there is a column of damage, as there is where some models are quants.
-        unit: in which gain and loss are told; in bits per byte there is no perplexity and no damage.
+        spans: whether rows are of spans of text, which have no perplexity and no damage.
         bytes_per_token: (family, model) → how long its tokens are; no column if it is empty.
     """
     lengths = bytes_per_token or {}
@@ -98,12 +102,13 @@ def summary(
         value = lengths.get((text(row, "family"), text(row, "model")))
         return Cell(numbers.fixed(value, 2), value)
 
-    rows = models.filter(pl.col("category").is_null(), weighting="tokens")
-    return _table(
+    choice = choice or Choice()
+    rows = models.filter(in_category(choice.category), weighting=choice.weighting)
+    return made_of(
         rows,
         [
-            *_names(rows, colors),
-            *_values(rows, damage, unit),
+            *names(rows, colors),
+            *_values(rows, damage, choice.unit, spans),
             *([Column("length", "bytes/token", HELP["bytes_per_token"], length)] if lengths else []),
             _column("size", "tensors", "size_bytes", lambda row, name: numbers.size(whole(row, name))),
             _column("bits", "per weight", "bits_per_weight", lambda row, name: numbers.fixed(number(row, name), 2)),
@@ -112,43 +117,62 @@ def summary(
 
 
 def by_category(
-    models: pl.DataFrame, colors: Mapping[tuple[str, str], str], *, damage: bool = False, unit: Unit = "nats"
+    models: pl.DataFrame,
+    colors: Mapping[tuple[str, str], str],
+    choice: Choice | None = None,
+    *,
+    damage: bool = False,
+    spans: bool = False,
 ) -> Table:
-    """One row per model and category, every token weighing the same; empty if there is but one category."""
-    rows = models.filter(pl.col("category").is_not_null(), weighting="tokens")
+    """One row per model and category, whatever category is chosen; empty if there is but one. As `summary` else."""
+    choice = choice or Choice()
+    rows = models.filter(pl.col("category").is_not_null(), weighting=choice.weighting)
     if rows["category"].n_unique() < 2:
         rows = rows.clear()
     category = Column("category", "", HELP["category"], _category, "name")
-    columns = [*_names(rows, colors), category, *_values(rows, damage, unit)]
+    columns = [*names(rows, colors), category, *_values(rows, damage, choice.unit, spans)]
     if rows["kld"].count():
-        columns.append(_with_interval("KLD", "nats/token", "kld", numbers.significant))
-        columns.append(_with_interval("same top", "% of tokens", "same_top", _percent(1)))
-    return _table(rows, columns)
+        columns.append(with_interval("KLD", "nats/token", "kld", numbers.significant))
+        columns.append(with_interval("same top", "% of tokens", "same_top", percent(1)))
+    return made_of(rows, columns)
 
 
-def divergence(models: pl.DataFrame, colors: Mapping[tuple[str, str], str]) -> Table:
-    """One row per model that has divergences, over all documents: mean, tail, agreement; empty if none has."""
-    rows = models.filter(pl.col("category").is_null(), pl.col("kld").is_not_null(), weighting="tokens")
+def divergence(models: pl.DataFrame, colors: Mapping[tuple[str, str], str], choice: Choice | None = None) -> Table:
+    """One row per model that has divergences: mean, tail, agreement; empty if none has. Arguments as of `summary`.
+
+    Every document weighing the same there are means alone.
+    """
+    choice = choice or Choice()
+    rows = models.filter(in_category(choice.category), pl.col("kld").is_not_null(), weighting=choice.weighting)
     tail = {"kld_p50": "median", "kld_p90": "90\N{NO-BREAK SPACE}%", "kld_p95": "95\N{NO-BREAK SPACE}%"}
     tail |= {"kld_p99": "99\N{NO-BREAK SPACE}%", "kld_p999": "99.9\N{NO-BREAK SPACE}%", "kld_max": "greatest"}
-    return _table(
+    by_token = choice.weighting == "tokens"
+    percentiles = [with_interval(title, "of the tokens", name, numbers.significant) for name, title in tail.items()]
+    return made_of(
         rows,
         [
-            *_names(rows, colors),
-            _with_interval("KL divergence", "mean, nats/token", "kld", numbers.significant),
-            *(_with_interval(title, "of the tokens", name, numbers.significant) for name, title in tail.items()),
-            _with_interval("same top", "% of tokens", "same_top", _percent(1)),
-            _with_interval("Δp", "RMS, points", "dp_rms", _percent(2)),
-            _with_interval("ppl ratio", "model/reference", "ppl_ratio", lambda value: numbers.fixed(value, 4)),
+            *names(rows, colors),
+            with_interval("KL divergence", "mean, nats/token", "kld", numbers.significant),
+            *(percentiles if by_token else []),
+            with_interval("same top", "% of tokens", "same_top", percent(1)),
+            *([with_interval("Δp", "RMS, points", "dp_rms", percent(2))] if by_token else []),
+            *([with_interval("ppl ratio", "model/reference", "ppl_ratio", _four)] if by_token else []),
         ],
     )
 
 
-def _percent(digits: int) -> Callable[[float | None], str]:
+def _four(value: float | None) -> str:
+    return numbers.fixed(value, 4)
+
+
+def percent(digits: int) -> Callable[[float | None], str]:
+    """Writes parts of 1 in per cent."""
     return lambda value: numbers.fixed(None if value is None else 100 * value, digits)
 
 
-def _with_interval(title: str, unit: str, name: str, write: Callable[[float | None], str]) -> Column:
+def with_interval(title: str, unit: str, name: str, write: Callable[[float | None], str]) -> Column:
+    """A column of values with their intervals."""
+
     def cell(row: Row) -> Cell:
         low, high = ends(row, name)
         note = f"{write(low)} to {write(high)}" if numbers.known(low) and numbers.known(high) else ""
@@ -157,11 +181,15 @@ def _with_interval(title: str, unit: str, name: str, write: Callable[[float | No
     return Column(title, unit, HELP[name], cell)
 
 
-def _table(rows: pl.DataFrame, columns: list[Column]) -> Table:
-    return Table(columns, [[column.cell(row) for column in columns] for row in rows.iter_rows(named=True)])
+def made_of(rows: pl.DataFrame, columns: list[Column]) -> Table:
+    """A table of rows with the columns family, model and category."""
+    of: list[tuple[str, str, str | None]] = list(rows.select("family", "model", "category").iter_rows())
+    return Table(columns, [[column.cell(row) for column in columns] for row in rows.iter_rows(named=True)], of)
 
 
-def _names(rows: pl.DataFrame, colors: Mapping[tuple[str, str], str]) -> list[Column]:
+def names(rows: pl.DataFrame, colors: Mapping[tuple[str, str], str]) -> list[Column]:
+    """The columns of models, and of families if there are several."""
+
     def model_cell(row: Row) -> Cell:
         family, model = text(row, "family"), text(row, "model")
         return Cell(model, model, kind="model", color=colors[family, model])
@@ -178,7 +206,7 @@ def _category(row: Row) -> Cell:
     return Cell(text(row, "category") or "(none)", text(row, "category"), kind="name")
 
 
-def _values(rows: pl.DataFrame, damage: bool, unit: Unit) -> list[Column]:
+def _values(rows: pl.DataFrame, damage: bool, unit: Unit, spans: bool) -> list[Column]:
     def perplexity(row: Row, name: str) -> str:
         return numbers.perplexity(number(row, name))
 
@@ -197,18 +225,18 @@ def _values(rows: pl.DataFrame, damage: bool, unit: Unit) -> list[Column]:
         _column(SHORT_UNITS["bpb"], "model", "bpb_cmp", bits),
     ]
     n_documents = _column("docs", "", "n_documents", count)
-    if unit == "bpb":
+    if spans:
         n_bytes = _column("bytes", "compared", "n_bytes", count)
-        return [*of_bytes, *_deltas(rows, False, unit), n_documents, n_bytes, _column("spans", "", "n_scored", count)]
+        return [*of_bytes, *deltas(rows, False, unit), n_documents, n_bytes, _column("spans", "", "n_scored", count)]
     n_scored = _column("tokens", "scored", "n_scored", count)
-    return [*fits, *_deltas(rows, damage, unit), *of_bytes, n_documents, n_scored]
+    return [*fits, *deltas(rows, damage, unit), *of_bytes, n_documents, n_scored]
 
 
 def _column(title: str, unit: str, name: str, write: Callable[[Row, str], str]) -> Column:
     return Column(title, unit, HELP[name], lambda row: Cell(write(row, name), _sortable(row, name)))
 
 
-def _deltas(rows: pl.DataFrame, damage: bool, unit: Unit) -> list[Column]:
+def deltas(rows: pl.DataFrame, damage: bool, unit: Unit) -> list[Column]:
     """Gain, loss and delta with one number of digits for all, so that they can be added and subtracted by eye."""
     columns = dict(zip(("gain", "loss", "delta"), (*COLUMNS[unit], DELTA[unit]), strict=True)) | {"damage": "damage"}
     names = ["gain", "loss", "delta"]
@@ -223,7 +251,7 @@ def _deltas(rows: pl.DataFrame, damage: bool, unit: Unit) -> list[Column]:
             note = numbers.interval(low, high, digits, sign=name == "delta")
             return Cell(write(number(row, columns[name]), digits), _sortable(row, columns[name]), note, kind)
 
-        return Column(name, SHORT_UNITS[unit], HELP[name], cell)
+        return Column(name, SHORT_UNITS["nats" if name == "damage" else unit], HELP[name], cell)
 
     more = [column("damage", numbers.fixed)] if damage else []
     return [column("gain", numbers.fixed), column("loss", numbers.fixed), column("delta", numbers.signed), *more]

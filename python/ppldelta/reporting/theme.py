@@ -8,6 +8,7 @@ as far as possible from its nearest neighbour in Oklab under simulated deficienc
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterable
 from dataclasses import dataclass
 
@@ -95,19 +96,37 @@ SYMBOLS = {  # plotly's name: the same mark as an SVG path in a box of 16 × 16,
 
 @dataclass(frozen=True)
 class Style:
-    """Which colour each model has and which symbol each category, the same in every figure of a family."""
+    """Which colour each model has and which symbol each category, the same in every figure.
+
+    Attributes:
+        colors: by model.
+        symbols: by category.
+        again: models whose colour another one had before; their marks have a dark rim, and their lines are dashed.
+    """
 
     colors: dict[str, str]
     symbols: dict[str, str]
+    again: frozenset[str] = frozenset()
 
     @classmethod
-    def of(cls, models: Iterable[str], categories: Iterable[str]) -> Style:
-        """Hands out colours and symbols in the order given; beyond the last one they start again."""
-        names = tuple(SYMBOLS)
+    def of(cls, models: Iterable[str], categories: Iterable[str], first: int = 0) -> Style:
+        """Hands out colours and symbols in the order given; beyond the last one they start again.
+
+        Args:
+            models: of one family, or of all.
+            categories: of documents.
+            first: models that had a colour before these.
+        """
+        names, numbered = tuple(SYMBOLS), dict(zip(models, itertools.count(first)))
         return cls(
-            colors={model: MODEL_COLORS[i % len(MODEL_COLORS)][0] for i, model in enumerate(models)},
+            colors={model: MODEL_COLORS[i % len(MODEL_COLORS)][0] for model, i in numbered.items()},
             symbols={category: names[i % len(names)] for i, category in enumerate(categories)},
+            again=frozenset(model for model, i in numbered.items() if i >= len(MODEL_COLORS)),
         )
+
+    def css(self, model: str) -> str:
+        """The classes of a model's colour in the page."""
+        return f"m{variable(self.colors[model])[3:]}{' again' if model in self.again else ''}"
 
 
 def for_scripts() -> dict[str, Json]:
@@ -115,7 +134,6 @@ def for_scripts() -> dict[str, Json]:
     return {
         "colors": LIGHT,
         "dark_of_light": DARK_OF_LIGHT,
-        "n_colors": len(MODEL_COLORS),
         "shades": SHADES,
         "delta_shades": DELTA_SHADES,
         "surprisal_shades": SURPRISAL_SHADES,

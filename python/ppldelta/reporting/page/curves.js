@@ -23,7 +23,7 @@ ppldelta.addCurves = (figure, shown, most) => {
     }
     figure.data.push({
       type: "scatter", mode: "lines", x, y, xaxis: "x", yaxis: "y", name: model.replace(/&/g, "&amp;").replace(/</g, "&lt;").replace(/>/g, "&gt;"),
-      meta: { curve: "other", model }, showlegend: false, line: { color: ppldelta.plots.shade(colors[m]), width: 1 }, hovertemplate: "%{y:.4f}",
+      meta: { curve: "other", model }, showlegend: false, line: { color: ppldelta.plots.shade(colors[m]), width: 1, dash: index.classes[shown.family][m].includes("again") ? "dash" : "solid" }, hovertemplate: "%{y:.4f}",
     });
   });
 };

@@ -48,7 +48,7 @@
     const rows = block.kinds[model] ?? [];
     const most = Math.max(1e-9, ...rows.flatMap((each) => [each.share_gain ?? 0, each.share_loss ?? 0]));
     const digits = Math.max(2, decimals(...rows.map((each) => each.delta ?? NaN)) - 1);
-    list.replaceChildren(element("p", { class: "kinds-head", "aria-hidden": "true" }, `kind, mean delta in ${unit} with its interval, and the kind\u2019s part of all that was lost and gained; bold where it is clear; kinds of fewer than five documents come last`),
+    list.replaceChildren(element("p", { class: "kinds-head", "aria-hidden": "true" }, `all documents: kind, mean delta in ${unit} with its interval, and the kind\u2019s part of all that was lost and gained; bold where it is clear; kinds of fewer than five documents come last`),
       ...rows.map((each) => row(family, model, each, digits, most)));
   }
 

@@ -33,10 +33,6 @@
     for (const each of document.querySelectorAll("[data-set]")) if (what.has(each.dataset.set)) press(each, each.dataset.value === state[each.dataset.set]);
     if (what.has("hidden")) {
       for (const each of document.querySelectorAll(".chip")) press(each, !state.isHidden(Number(each.dataset.family), state.modelNumber(Number(each.dataset.family), each.dataset.model)));
-      for (const each of document.querySelectorAll("[data-of-model]")) { // sentences and rows
-        const [family, label] = JSON.parse(each.dataset.ofModel);
-        each.hidden = state.isHidden(family, state.modelNumber(family, label));
-      }
     }
     if (what.has("category")) {
       if (category) category.value = state.category === null ? "" : `=${state.category}`;
@@ -59,52 +55,27 @@
     });
   }
 
-  // --- tables -------------------------------------------------------------------------------------------------------
-
-  function sort(button) {
-    const heading = button.closest("th");
-    const table = heading.closest("table");
-    const column = [...heading.parentNode.children].indexOf(heading);
-    const numeric = heading.classList.contains("number");
-    const first = numeric ? "descending" : "ascending";
-    const order = heading.getAttribute("aria-sort") === first ? (numeric ? "ascending" : "descending") : first;
-    for (const each of heading.parentNode.children) each.setAttribute("aria-sort", each === heading ? order : "none");
-    const sign = order === "ascending" ? 1 : -1;
-    const body = table.tBodies[0];
-    const value = (row) => row.children[column].dataset.sort;
-    const compare = (a, b) => {
-      const [x, y] = [value(a), value(b)];
-      if (x === "" || y === "") return (x === "") - (y === ""); // what is unknown comes last
-      return sign * (numeric ? x - y : x.localeCompare(y, "en", { numeric: true }));
-    };
-    body.append(...[...body.rows].sort(compare));
-  }
-
-  function saveTable(button) {
-    const table = button.closest(".tools").nextElementSibling.querySelector("table");
-    const titles = [...table.tHead.rows[0].cells].map((cell) => cell.innerText.replace(/\s+/g, " "));
-    const rows = [...table.tBodies[0].rows].map((row) => [...row.cells]);
-    const noted = titles.map((_, i) => rows.some((cells) => cells[i].querySelector("small"))); // intervals get a column
-    const wide = (cells, value, note) => cells.flatMap((cell, i) => (noted[i] ? [value(cell), note(cell)] : [value(cell)]));
-    format.saveCsv(button.dataset.file, [
-      wide(titles, (title) => title, (title) => `${title} (${index.interval})`),
-      ...rows.map((cells) => wide(cells, (cell) => cell.dataset.sort, (cell) => cell.querySelector("small")?.textContent)),
-    ]);
-  }
-
   document.addEventListener("click", (event) => {
     const button = event.target.closest?.("button");
     if (!button) return;
     if (button.matches(".chip")) toggle(button, false);
     else if (button.matches(".mark")) state.set({ category: button.getAttribute("aria-pressed") === "true" ? null : button.dataset.category });
     else if (button.dataset.set) state.set({ [button.dataset.set]: button.dataset.value });
-    else if (button.matches(".csv")) saveTable(button);
-    else if (button.closest("thead") && !button.dataset.column) sort(button);
+    else if (button.matches(".csv")) ppldelta.tables.save(button);
+    else if (button.closest("thead") && !button.dataset.column) ppldelta.tables.sort(button);
   });
   document.addEventListener("dblclick", (event) => {
     const chip = event.target.closest?.(".chip");
     if (chip) toggle(chip, true);
   });
+
+  /** Passages, kinds and the text are those of a model that is shown, of the same family if there is one. */
+  function focusOnShown() {
+    const all = index.families.flatMap(({ models }, family) => models.map((_, model) => ({ family, model })));
+    const shown = all.filter(({ family, model }) => !state.isHidden(family, model));
+    const next = shown.find(({ family }) => family === state.focus.family) ?? shown[0];
+    if (next) state.set({ focus: next });
+  }
 
   // --- what follows a change ----------------------------------------------------------------------------------------
 
@@ -115,6 +86,7 @@
       const { family, model } = state.focus;
       for (const select of document.querySelectorAll(".focus")) select.value = `${family}.${model}`;
     }
+    if (has("hidden") && state.isHidden(state.focus.family, state.focus.model)) focusOnShown();
     if (has("selection")) {
       const n = state.selection?.documents.size ?? 0;
       document.querySelector(".selected").hidden = n === 0;
@@ -152,6 +124,7 @@
     if (named) ppldelta.reader.show();
     await ppldelta.passages.show();
     await ppldelta.kinds?.show();
+    await ppldelta.tables.shown();
     root.dataset.drawn = String(plots.canvases.length);
   }
 

@@ -12,7 +12,7 @@
   let rows = []; // [family, document, model]
   let digits = 3; // of gain, loss and delta, one number for all rows
   let drawn = ""; // which rows stand in the page
-  let sorted = { column: 8, sign: 1 };
+  let sorted = { column: 8, sign: 1, usual: true }; // as long as it is usual, short documents come last
 
   const COLUMNS = [ // title, column of `schema.DOCUMENTS`, value to sort by and for CSV, how it is shown
     ["document", "document", (f, k) => state.loaded.get(f).names[k], null],
@@ -73,8 +73,10 @@
     const compare = show
       ? (a, b) => sorted.sign * (keys[a] - keys[b]) || Number.isNaN(keys[a]) - Number.isNaN(keys[b]) || a - b
       : (a, b) => sorted.sign * (keys[a] < keys[b] ? -1 : keys[a] > keys[b] ? 1 : 0) || a - b;
+    const short = Uint8Array.from(rows, ([f, k, m]) => state.loaded.get(f).n_scored[m][k] < index.marks.short);
     const collected = rows;
-    rows = Array.from(Uint32Array.from(rows.keys()).sort(compare), (n) => collected[n]); // numbers sort faster than rows
+    rows = Array.from(Uint32Array.from(rows.keys()).sort(sorted.usual ? (a, b) => short[a] - short[b] || compare(a, b) : compare),
+      (n) => collected[n]); // numbers sort faster than rows
     [...head.children].forEach((cell, i) => cell.setAttribute("aria-sort", i === sorted.column ? (sorted.sign > 0 ? "ascending" : "descending") : "none"));
     document.getElementById("rows").textContent = rows.length === 0 ? "no document matches"
       : `${count(documents)} document${documents === 1 ? "" : "s"}, ${count(rows.length)} row${rows.length === 1 ? "" : "s"}`;
@@ -102,11 +104,12 @@
             : element("span", { title: "The tokens of this document are not in this file" }, shown);
           return element("th", { scope: "row", class: "document", title: several ? `${family.name}: ${shown}` : shown }, name);
         }
-        if (title === "model") return element("td", { class: `model m${m % index.look.n_colors}` }, element("i"), shown);
+        if (title === "model") return element("td", { class: `model ${index.classes[f][m]}` }, element("i"), shown);
         return element("td", { class: show ? "number" : "name" }, shown || (show ? "" : "(none)"));
       });
       const current = open && open.family === f && open.document === k && state.focus.model === m;
-      return element("tr", { "aria-rowindex": first + i + 2, class: current ? "current" : null }, ...cells);
+      const faint = state.loaded.get(f).n_scored[m][k] < index.marks.short;
+      return element("tr", { "aria-rowindex": first + i + 2, class: `${current ? "current" : ""}${faint ? " faint" : ""}` || null }, ...cells);
     }), below);
   }
 

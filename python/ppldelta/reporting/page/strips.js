@@ -34,7 +34,7 @@ ppldelta.strips = (() => {
     text.style.setProperty("--strips", models.length);
     text.style.setProperty("--strip-places", models.map((_, n) => `0 calc(100% - ${APART * (models.length - 1 - n)}px)`).join(", "));
     key.hidden = state.strips !== "on";
-    const name = (m) => format.element("span", { class: `m${m % index.look.n_colors}` }, format.element("i"), index.families[family].models[m]);
+    const name = (m) => format.element("span", { class: index.classes[family][m] }, format.element("i"), index.families[family].models[m]);
     key.replaceChildren("Under each line, from the top: ", ...models.map(name));
   }
 

@@ -1,0 +1,80 @@
+"""What figures are drawn from, and whether there is anything to draw."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+import polars as pl
+
+from ppldelta.family import Family
+from ppldelta.reporting.family_figures import FamilyFigures, style_of_all
+from ppldelta.reporting.theme import Style
+from ppldelta.reporting.units import Choice
+
+
+class Styled(Protocol):
+    """What figures are drawn from: it says how models are told apart."""
+
+    @property
+    def style(self) -> Style:
+        """Colours, by the names that models have in the figures."""
+        ...
+
+
+@dataclass(frozen=True)
+class AllFamilies:
+    """What the shared figure draws."""
+
+    families: Sequence[Family]
+    models: pl.DataFrame
+    categories: Sequence[str]
+
+    @property
+    def style(self) -> Style:
+        """Colours by ``family/model``."""
+        return style_of_all(self.families)
+
+
+def always(_: object) -> bool:
+    return True
+
+
+def in_bits(made: FamilyFigures) -> bool:
+    return made.bits
+
+
+def by_token(made: FamilyFigures) -> bool:
+    """Perplexities are of tokens, and mean little where rows are spans."""
+    return not made.bits
+
+
+def has_sizes(made: FamilyFigures) -> bool:
+    return made.judged and made.rows(Choice())["size_bytes"].count() > 0
+
+
+def bits_differ(made: FamilyFigures) -> bool:
+    """If all models have as many parameters, bits per weight would say the same as the size."""
+    rows = made.rows(Choice())
+    return has_sizes(made) and rows["bits_per_weight"].n_unique() > 1 and rows["n_params"].n_unique() > 1
+
+
+def has_quants(made: FamilyFigures) -> bool:
+    return made.quant_rows(Choice())["size_bytes"].count() > 0
+
+
+def has_quant_divergence(made: FamilyFigures) -> bool:
+    return has_quants(made) and made.quant_rows(Choice())["kld"].count() > 0
+
+
+def diverging(made: FamilyFigures) -> bool:
+    return made.diverging
+
+
+def has_odds(made: FamilyFigures) -> bool:
+    return not made.odds.is_empty()
+
+
+def has_confidence(made: FamilyFigures) -> bool:
+    return made.diverging and made.confidence is not None and not made.confidence.is_empty()

@@ -1,0 +1,122 @@
+"""What the page says of each model before its figures: a sentence each or, of many models, a row each."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+
+import polars as pl
+
+from ppldelta.analysis.steps import Step
+from ppldelta.family import Family
+from ppldelta.reporting import labels, quants, sentences
+from ppldelta.reporting.overview import Judged, verdict
+from ppldelta.reporting.rows import Row, in_category, number, text, whole
+from ppldelta.reporting.sentences import Piece
+from ppldelta.reporting.tables import HELP, Cell, Column, Table, deltas, made_of, names, with_interval
+from ppldelta.reporting.units import COLUMNS, Choice, unit_of
+from ppldelta.wording import numbers
+
+MOST_SENTENCES = 4
+"""Models of which each has a sentence; of more, each has a row of a table."""
+
+_HELP = "What the numbers say in a few words; better and worse only where the interval leaves out 0"
+
+
+class Head:
+    """What is said of the models of one family.
+
+    Args:
+        family: the family.
+        models: its rows of `schema.MODELS`.
+        steps: what larger quants save, by the label of the larger one.
+    """
+
+    def __init__(self, family: Family, models: pl.DataFrame, steps: Mapping[str, Step]) -> None:
+        self.family = family
+        self.models = models
+        self._names = dict(zip(family.models, labels.trimmed(family.models), strict=True))
+        sizes = {each.label: each.size_bytes for each in family.cmp if each.label in family.quants and each.size_bytes}
+        self._smallest = min(sizes, key=lambda label: (sizes[label] or 0, label)) if len(sizes) > 1 else None
+        self._steps = {key: replace(each, smaller=self._names[each.smaller]) for key, each in steps.items()}
+
+    def rows(self, model: str, choice: Choice) -> list[Row]:
+        """A model's rows for a choice under its short name: of a category as if it were all there is."""
+        rows = self.models.filter(model=model, weighting=choice.weighting)
+        if choice.category is not None:
+            rows = rows.filter(in_category(choice.category)).with_columns(category=pl.lit(None, pl.String))
+        return [{**row, "model": self._names[model]} for row in rows.iter_rows(named=True)]
+
+    def sentence(self, model: str, choice: Choice) -> list[Piece]:
+        """The sentences about a model; nothing if it has no documents in the category."""
+        rows = self.rows(model, choice)
+        if not rows:
+            return []
+        if model in self.family.quants:
+            said = quants.finding(rows, self._step(model, choice), choice.category)
+        else:
+            said = [*sentences.finding(rows, choice.unit, choice.category), *sentences.divergence(rows)]
+        if choice != Choice(unit=choice.unit):
+            return said  # the noise floor is of all documents
+        return [*said, *sentences.within_noise(self.family, _overall(rows))]
+
+    def verdict(self, model: str, choice: Choice) -> tuple[str, str]:
+        """A model in a few words, and more of it for a second line."""
+        rows = self.rows(model, choice)
+        row = _overall(rows)
+        values = (number(row, column) for column in (*COLUMNS[unit_of([self.family])], "kld"))
+        equal = choice == Choice(unit=choice.unit) and self.family.is_within_noise(*values)
+        quant = model in self.family.quants
+        if quant and not equal:
+            if choice.category is not None:
+                everything = self.rows(model, replace(choice, category=None))
+                return quants.against_all(row, _overall(everything)), ""
+            said, spread = quants.verdict(rows, self._step(model, choice))
+            return ("the smallest" if model == self._smallest else said), spread
+        return verdict(Judged(self._names[model], rows, quant, equal, choice.unit)), ""
+
+    def _step(self, model: str, choice: Choice) -> Step | None:
+        """Steps are known over all documents, every token weighing the same."""
+        return self._steps.get(model) if choice.category is None and choice.weighting == "tokens" else None
+
+
+def table(heads: Sequence[Head], models: pl.DataFrame, colors: Mapping[tuple[str, str], str], choice: Choice) -> Table:
+    """A row for each model: a verdict, its net with the interval, damage, divergence and size, as far as there are any.
+
+    Args:
+        heads: of the families.
+        models: `schema.MODELS`.
+        colors: as for `tables.summary`.
+        choice: unit, weighting and category.
+    """
+    rows = models.filter(in_category(choice.category), weighting=choice.weighting)
+    of_family = {head.family.name: head for head in heads}
+
+    def said(row: Row) -> Cell:
+        short, more = of_family[text(row, "family")].verdict(text(row, "model"), choice)
+        return Cell(short or more, short or more, more if short else "", "words")
+
+    any_quants = any(head.family.quants for head in heads)
+    *_, net, damage = deltas(rows, True, choice.unit)
+    columns = [
+        *names(rows, colors),
+        Column("verdict", "", _HELP, said, "words"),
+        replace(net, title="net", help=HELP["delta"]),
+        *([damage] if any_quants else []),
+        *([with_interval("KLD", "nats/token", "kld", numbers.significant)] if rows["kld"].count() else []),
+        *([_size()] if rows["size_bytes"].count() else []),
+    ]
+    return made_of(rows, columns)
+
+
+def _size() -> Column:
+    def cell(row: Row) -> Cell:
+        size, bits = whole(row, "size_bytes"), number(row, "bits_per_weight")
+        note = f"{numbers.fixed(bits, 2)} bits/weight" if numbers.known(bits) else ""
+        return Cell(numbers.size(size), size, note)
+
+    return Column("size", "tensors", HELP["size_bytes"], cell)
+
+
+def _overall(rows: Sequence[Row]) -> Row:
+    return next(row for row in rows if row["category"] is None)

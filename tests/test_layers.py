@@ -46,7 +46,7 @@ INSIDE: dict[str, tuple[str, ...]] = {
     "reporting": (
         *("blocks", "budget", "distinct", "family", "folder", "labels", "rows"),
         *("units", "theme", "hover", "sentences", "floor", "quants", "overview", "tables", "odds", "as_text"),
-        *("passages", "kinds", "listed_totals", "alternatives", "payload_divergence", "payload", "lines"),
+        *("passages", "kinds", "listed_totals", "alternatives", "payload_divergence", "tour", "payload", "lines"),
         *("marks", "plane", "prompts", "convergence", "ratios", "figures", "sizes"),
         *("divergence", "family_figures", "captions"),
         *("catalogue", "gallery", "page_figures", "scripts", "render", "looks", "look_page"),

@@ -28,6 +28,7 @@ SCRIPTS = (
     "passages.js",
     "prompts.js",
     "kinds.js",
+    "tour.js",
     "main.js",
 )
 """The page's scripts, in the order in which they run."""

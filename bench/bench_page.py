@@ -8,7 +8,6 @@ wants: marks, rows and selected documents are counted.
 
 from __future__ import annotations
 
-import json
 import shutil
 import statistics
 import sys
@@ -16,8 +15,9 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import harness
 from playwright.sync_api import Page, sync_playwright
+
+import harness
 
 sys.path.insert(0, str(harness.BENCH.parent / "tests"))
 from helpers import synthetic
@@ -35,20 +35,21 @@ SETTLED = """async () => {
 }"""
 
 SHOWN = """() => {
-  const { state } = ppldelta, canvas = document.getElementById("f0-documents");
+  const { state } = ppldelta, { data, dataset } = document.getElementById("f0-documents");
   return {
-    unit: state.unit, category: state.category, hidden: state.hidden.size, selected: state.selection?.documents.size ?? 0,
-    axis: canvas.layout.xaxis.title.text, rows: document.getElementById("rows").textContent.replace(/\\u202f/g, ""),
-    lines: canvas.data.filter((trace) => trace.meta?.marks && trace.visible !== false).length,
-    marks: canvas.dataset.marks ? Number(canvas.dataset.marks)
-      : canvas.data.reduce((sum, trace) => sum + (trace.meta?.marks && trace.visible !== false ? trace.x.length : 0), 0),
+    unit: state.unit, category: state.category, hidden: state.hidden.size,
+    selected: state.selection?.documents.size ?? 0, marks: Number(dataset.marks),
+    lines: data.filter((trace) => trace.meta?.marks && trace.visible !== false).length,
+    rows: document.getElementById("rows").textContent.replace(/\\u202f/g, ""),
   };
 }"""
 
 STEPS = {
     "unit": "document.querySelector('[data-set=unit][data-value=bpb]').click()",
-    "select a tenth": """ppldelta.state.set({ selectionDrawn: ppldelta.state.selectionDrawn + 1, selection:
-      { family: 0, documents: new Set(Array.from({ length: ppldelta.state.loaded.get(0).n / 10 }, (_, i) => 10 * i)) } })""",
+    "select a tenth": """(() => {
+      const { state } = ppldelta, tenth = Array.from({ length: state.loaded.get(0).n / 10 }, (_, i) => 10 * i);
+      state.set({ selectionDrawn: state.selectionDrawn + 1, selection: { family: 0, documents: new Set(tenth) } });
+    })()""",
     "back": "history.back()",
     "hide a model": "document.querySelector('.chip').click()",
     "category": "document.querySelector('.mark[data-category=code]').click()",
@@ -84,13 +85,14 @@ def measure(path: Path, n_documents: int, n_models: int, n_runs: int) -> Iterato
             clock = _Clock(page)
             page.goto(path.resolve().as_uri(), wait_until="commit")
             page.wait_for_selector("html[data-usable]")
-            cost = {"until it answers": clock.since() | {"wall": page.evaluate("+document.documentElement.dataset.usable / 1000")}}
+            cost = {
+                "until it answers": clock.since()
+                | {"wall": page.evaluate("+document.documentElement.dataset.usable / 1000")}
+            }
             page.wait_for_selector("html[data-drawn]")
             page.locator("#f0-documents").scroll_into_view_if_needed()
             page.evaluate(SETTLED)
             for name, step in STEPS.items():
-                if name == "back" and not page.evaluate("ppldelta.address !== undefined"):
-                    continue  # a page from before the view stood in the address
                 page.wait_for_timeout(800)  # else hiding a model and what follows might be one step
                 clock.since()
                 page.evaluate(step)

@@ -76,6 +76,19 @@ def test_convergence_ends_at_the_documents_numbers() -> None:
         RESULT.figures.convergence("nothing", "model-0")
 
 
+def test_convergence_of_all_models_has_a_line_and_areas_for_each() -> None:
+    name = RESULT.documents["document"][0]
+    figure = RESULT.figures.convergence(name)
+    traces = {(trace.meta["model"], trace.meta["curve"], trace.fill): trace for trace in figure.data}
+    for row in RESULT.documents.filter(document=name).iter_rows(named=True):
+        line = traces[row["model"], "ratio", None]
+        assert line.y[-1] == pytest.approx(row["ppl_cmp"] / row["ppl_ref"], rel=1e-5)
+        assert list(traces[row["model"], "below", "tonexty"].y) == [min(value, 1) for value in line.y]
+        assert list(traces[row["model"], "above", "tonexty"].y) == [max(value, 1) for value in line.y]
+    lines = [trace for trace in figure.data if trace.meta["curve"] == "ratio"]
+    assert len({trace.line.color for trace in lines}) == len(lines) == RESULT.documents["model"].n_unique()
+
+
 def test_of_several_families_one_plane_holds_all_models_in_bits_per_byte() -> None:
     other = synthetic.make(n_documents=6, n_models=2, n_tokens=60, family="other", seed=1)
     frames = {

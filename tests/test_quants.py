@@ -10,11 +10,13 @@ import polars as pl
 import pytest
 
 from helpers import frames, synthetic
+from ppldelta import schema
 from ppldelta.analysis.front import pareto_front
 from ppldelta.analysis.steps import Step, size_steps
 from ppldelta.family import Family
 from ppldelta.reporting import quants
 from ppldelta.reporting.render import render_report
+from ppldelta.reporting.sizes import value_against_size
 from ppldelta.result import Result
 
 SIZES = {"model-0": 1_000_000_000, "model-1": 2_500_000_000, "model-2": 4_000_000_000}
@@ -212,3 +214,16 @@ def test_the_page_tells_each_kind_in_its_words() -> None:
 
 def test_the_table_of_a_terminal_has_the_damage_of_quants() -> None:
     assert "damage" in made("model-1").summary.columns and "damage" not in made().summary.columns
+
+
+def test_eight_quants_of_like_size_have_names_and_the_axis_begins_near_them() -> None:
+    known = {**dict.fromkeys(schema.MODELS), "family": "f", "weighting": "tokens"}
+    made = [("Q8_0", 145, 0.02), ("Q6_K", 138, 0.05), ("Q5_K_M", 112, 0.09), ("Q5_0", 110, 0.1)]
+    made += [("Q4_K_M", 105, 0.16), ("Q4_0", 104, 0.18), ("IQ4_XS", 103, 0.17), ("Q3_K_M", 93, 0.4)]
+    rows = [known | {"model": name, "size_bytes": mb * 10**6, "damage": damage} for name, mb, damage in made]
+    figure = value_against_size(pl.DataFrame(rows, schema=schema.MODELS), value="damage")
+    named = {trace.text[0]: trace for trace in figure.data if trace.text}
+    assert sorted(named) == sorted(name for name, *_ in made)
+    assert 80 < figure.layout.xaxis.range[0] < 93
+    near = [(named[name].textposition.split()[-1], named[name].y[0]) for name in ("IQ4_XS", "Q4_0", "Q4_K_M")]
+    assert near[0][0] == "left" and near[1][0] == near[2][0] == "right", "those beside each other turn away"

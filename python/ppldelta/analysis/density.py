@@ -77,7 +77,7 @@ def density_grid(
         )
     if n_grid < 2 or not all(0.0 < part < 1.0 for part in coverage):
         raise PpldeltaError(f"`n_grid` must be at least 2 and `coverage` between 0 and 1, got {n_grid} and {coverage}")
-    if len(np.unique(points, axis=1).T) < _DISTINCT_MIN:
+    if len(np.unique(points[0] + 1j * points[1])) < _DISTINCT_MIN:  # by complex numbers, which sort fast
         return None
 
     roots = np.sqrt(points)

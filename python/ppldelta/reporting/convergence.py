@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Mapping, Sequence
+
 import plotly.graph_objects as go
 import polars as pl
 from plotly.subplots import make_subplots
@@ -68,6 +70,45 @@ def convergence(curve: pl.DataFrame, *, bits: bool = False) -> go.Figure:
     return figure
 
 
+def of_models(curves: Mapping[str, pl.DataFrame], *, bits: bool = False, style: Style | None = None) -> go.Figure:
+    """The same for all models at once, each in its colour, its area between the ratio and 1 tinted as gain or loss.
+
+    Args:
+        curves: by model, as `convergence` takes them.
+        bits: as for `convergence`.
+        style: colours; by default in the order of `curves`.
+    """
+    style = style or Style.of(list(curves), ())
+    upper, even = ("bpb_difference", 0.0) if bits else ("ppl_ratio", 1.0)
+    figure = convergence(NO_CURVE, bits=bits)
+    figure.data = ()
+    for model, curve in curves.items():
+        x, ratio = curve["pos"].to_list(), curve[upper].to_list()
+        own = dict(x=x, mode="lines", legendgroup=model, name=literal(model))
+        for trace in _areas(ratio, even, model, own, len(curves)):
+            figure.add_trace(trace, row=1, col=1)
+        line = dict(color=style.colors[model], width=1.5)
+        for row, values, role in ((1, ratio, "ratio"), (2, curve["delta_sum"].to_list(), "sum")):
+            meta = {"model": model, "curve": role}
+            more = dict(line=line, meta=meta, showlegend=row == 1, hovertemplate="%{y:.4f}")
+            figure.add_trace(go.Scatter(y=values, **own, **more), row=row, col=1)
+    return figure
+
+
+def _areas(
+    values: Sequence[float], even: float, model: str, own: Mapping[str, object], n_models: int
+) -> Iterator[go.Scatter]:
+    """What lies between a model's line and `even`: below it tinted as a gain, above it as a loss."""
+    veil = "2e" if n_models == 1 else "17"
+    quiet = dict(own, line=dict(width=0), hoverinfo="skip", showlegend=False)
+    for role, part, color in (
+        ("below", [min(value, even) for value in values], LIGHT["gain"]),
+        ("above", [max(value, even) for value in values], LIGHT["loss"]),
+    ):
+        for y, more in (([even] * len(values), {}), (part, dict(fill="tonexty", fillcolor=color + veil))):
+            yield go.Scatter(y=y, meta={"model": model, "curve": role}, **quiet, **more)
+
+
 def corpus(curve: pl.DataFrame, *, bits: bool = False, style: Style | None = None) -> go.Figure:
     """Running ratio of perplexities of all models along the documents, with intervals; above 1 a model is worse.
 
@@ -82,18 +123,12 @@ def corpus(curve: pl.DataFrame, *, bits: bool = False, style: Style | None = Non
     style = style or Style.of(models, ())
     even, what = (0.0, "bits per byte, model − reference") if bits else (1.0, "perplexity, model / reference")
     figure = go.Figure(layout=dict(template=template(), height=380, hovermode="x unified"))
-    veil = "2e" if len(models) == 1 else "17"
     for model in models:
         rows = curve.filter(model=model)
         x, values = rows["n_documents"].to_list(), rows["value"].to_list()
         own = dict(x=x, mode="lines", legendgroup=model, name=literal(model))
         quiet = dict(own, line=dict(width=0), hoverinfo="skip", showlegend=False)
-        for role, part, color in (
-            ("below", [min(value, even) for value in values], LIGHT["gain"]),
-            ("above", [max(value, even) for value in values], LIGHT["loss"]),
-        ):
-            for y, more in (([even] * len(x), {}), (part, dict(fill="tonexty", fillcolor=color + veil))):
-                figure.add_trace(go.Scatter(y=y, meta={"model": model, "curve": role}, **quiet, **more))
+        figure.add_traces(list(_areas(values, even, model, own, len(models))))
         some = rows.filter(pl.col("low").is_not_null())
         if len(models) <= _MOST_BANDS and some.height:
             there = some["n_documents"].to_list()

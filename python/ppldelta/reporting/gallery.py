@@ -16,11 +16,12 @@ import polars as pl
 from ppldelta.analysis.curves import running
 from ppldelta.errors import ResultError
 from ppldelta.family import Family
-from ppldelta.reporting import captions
+from ppldelta.reporting import captions, labels
 from ppldelta.reporting.catalogue import FIGURES, SHARED, Description
 from ppldelta.reporting.contents import AllFamilies
-from ppldelta.reporting.convergence import convergence
+from ppldelta.reporting.convergence import convergence, of_models
 from ppldelta.reporting.family_figures import FamilyFigures, numbered
+from ppldelta.reporting.theme import Style
 from ppldelta.reporting.units import UNITS, Choice, unit_of
 
 
@@ -54,8 +55,10 @@ class Figures(Mapping[str, go.Figure]):
         unit_of_all = unit_of(families)
         self._bits = unit_of_all == "bpb"
         self._makers: dict[str, Callable[[], go.Figure]] = {}
+        self._styles: dict[str, Style] = {}
         for family, first in zip(families, numbered(families), strict=True):
             made = FamilyFigures(family, documents, models, confidence, odds, bits=self._bits, first=first)
+            self._styles[family.name] = made.style
             prefix = f"{family.name}/" if len(families) > 1 else ""
             for each in FIGURES:
                 if each.by_kind and not each.shown(made):
@@ -84,24 +87,32 @@ class Figures(Mapping[str, go.Figure]):
     def __repr__(self) -> str:
         return f"Figures({', '.join(self._makers)})"
 
-    def convergence(self, document: str, model: str, family: str | None = None) -> go.Figure:
-        """How the numbers of one document under one model settle, token by token.
+    def convergence(self, document: str, model: str | None = None, family: str | None = None) -> go.Figure:
+        """How the numbers of one document settle, token by token, under one model or all of them.
 
         Args:
             document: its name.
-            model: its label.
+            model: its label; None for all models.
             family: its name, needed if several have such a document and model.
 
         Raises:
             ResultError: there are no such records.
         """
-        chosen = (pl.col("document") == document) & (pl.col("model") == model)
+        chosen = pl.col("document") == document
+        if model is not None:
+            chosen &= pl.col("model") == model
         if family is not None:
             chosen &= pl.col("family") == family
         rows = self._tokens.filter(chosen)
         if rows.is_empty():
             raise ResultError(
-                f"there are no tokens of `{document}` under `{model}`",
+                f"there are no tokens of `{document}`" + ("" if model is None else f" under `{model}`"),
                 hint="`result.documents` lists documents and models",
             )
-        return convergence(running(rows), bits=self._bits)
+        if model is not None:
+            return convergence(running(rows), bits=self._bits)
+        if rows["family"].n_unique() > 1:
+            raise ResultError(f"several families have `{document}`", hint="name one of them as `family`")
+        rows = rows.with_columns(pl.col("model").cast(pl.String))
+        curves = {label: running(rows.filter(model=label)) for label in labels.unique(rows, "model")}
+        return of_models(curves, bits=self._bits, style=self._styles[str(rows["family"][0])])

@@ -34,6 +34,7 @@ from ppldelta.reporting.payload_divergence import (
     document_fields,
 )
 from ppldelta.reporting.short import SHORT
+from ppldelta.reporting.tour import tour
 from ppldelta.reporting.units import unit_of
 
 NLL_STEP = 1 / 2048
@@ -55,7 +56,7 @@ class Payload:
             ``token_documents`` (the documents that have a token view, by falling |delta| under any model) and
             ``complete`` (whether the texts are there as a whole) and ``spans`` (whether rows are spans of text).
             ``token_views``: how many documents were ``wanted`` and how many are ``included``. ``steps``: how the
-            numbers of token views are written (`_view_block`). Of a
+            numbers of token views are written (`_view_block`). ``tour``: see there. Of a
             run with ``kld`` also ``divergence_steps``, and of each family ``details``, the documents with divergences.
         blocks: by name, compressed; `blocks.encode` makes text of one.
     """
@@ -147,6 +148,9 @@ def make_payload(
         "token_views": {"wanted": len(wanted), "included": sum(map(len, included))},
         "steps": {"nll": NLL_STEP, "nll_none": _NLL_NONE, "delta": DELTA_STEP, "delta_none": _DELTA_NONE},
     }
+    steps = tour(chosen, families, included, unit_of(families))
+    if steps is not None:
+        index["tour"] = steps
     if any(family.diverging for family in chosen):
         index["divergence_steps"] = DIVERGENCE_STEPS
     return Payload(index, blocks)

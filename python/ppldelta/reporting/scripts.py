@@ -30,6 +30,7 @@ SCRIPTS = (
     "prompts.js",
     "kinds.js",
     "tables.js",
+    "tour.js",
     "main.js",
 )
 """The page's scripts, in the order in which they run."""

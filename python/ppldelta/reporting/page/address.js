@@ -42,6 +42,7 @@ ppldelta.address = (() => {
     },
     shade: choice("shade"),
     strips: choice("strips"),
+    tour: { write: () => String(state.tour ?? ""), read: (text) => ({ tour: index.tour?.steps[whole(text) - 1] ? whole(text) : null }) },
     theme: { write: () => state.theme ?? "", read: (text) => ({ theme: text === "light" || text === "dark" ? text : null }) },
     read: { // family.document.model.token; of a page without texts only the model matters
       write: () => [state.focus.family, state.open?.document ?? "", state.focus.model, state.token ?? ""].join(".").replace(/\.$/, ""),
@@ -90,9 +91,9 @@ ppldelta.address = (() => {
     const old = fromAddress();
     const changed = NAMES.filter((name) => now[name] !== old[name]);
     const part = changed.length !== 1 ? null // which may be one step with the last: models hidden, tokens gone through by arrow keys
-      : changed[0] === "hide" ? "hide" : changed[0] === "read" && now.read.split(".").slice(0, 3).join() === old.read.split(".").slice(0, 3).join() ? "token" : null;
+      : changed[0] === "hide" || (changed[0] === "tour" && now.tour && old.tour) ? changed[0] : changed[0] === "read" && now.read.split(".").slice(0, 3).join() === old.read.split(".").slice(0, 3).join() ? "token" : null;
     const time = performance.now();
-    const together = part !== null && part === last.part && (part === "token" ? state.stepping : time - last.at < TOGETHER);
+    const together = part === "tour" || (part !== null && part === last.part && (part === "token" ? state.stepping : time - last.at < TOGETHER));
     last = { at: time, part: replace ? null : part };
     try {
       window.history[replace || together ? "replaceState" : "pushState"]({ view: true }, "", hash ? `#${hash}` : window.location.pathname + window.location.search);

@@ -16,6 +16,7 @@ ppldelta.state = (() => {
     open: null, // { family, document }
     token: null, // position of the token in view
     stepping: false, // whether it was come to by an arrow key
+    tour: null, // its step, from 1 on
     strips: "off", // "on": a strip per model under each line
     theme: null, // "light" or "dark", if it was chosen
     dark: false,

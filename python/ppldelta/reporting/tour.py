@@ -1,0 +1,209 @@
+"""A tour of a run's own data in at most four steps: the mean hides it, split it, the document, the token.
+
+It follows one model, that whose gain and loss cancel most, to the document in which it moved most both ways, and there
+to the token that moved most. Sentences are made here; the page draws, and scrolls from one step to the next.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+
+import numpy as np
+import polars as pl
+
+from ppldelta.analysis.spans import Span
+from ppldelta.family import Family
+from ppldelta.reporting.blocks import Json
+from ppldelta.reporting.family import FamilyRecords
+from ppldelta.reporting.passages import Passage, passages
+from ppldelta.reporting.rows import Row, number, text
+from ppldelta.reporting.sentences import Piece
+from ppldelta.reporting.units import COLUMNS, DELTA, SHORT_UNITS, Unit
+from ppldelta.wording import numbers
+
+_TIMES = 1.5  # how much larger than their difference gain and loss together must be for a step to say so
+_MOST_CHARACTERS = 40  # of a token's text in a sentence
+
+
+def tour(
+    records: Sequence[FamilyRecords], families: Sequence[Family], readable: Sequence[Sequence[int]], unit: Unit
+) -> dict[str, Json] | None:
+    """The steps: of each its title and the pieces of its text; and where they lead.
+
+    Args:
+        records: what the page has of each family.
+        families: the same families.
+        readable: of each, the numbers of the documents that can be read token by token.
+        unit: in which the page tells gain and loss.
+
+    Returns:
+        ``family``, ``model``, ``document`` (None if there is none), ``token`` (its position; None where no document can
+        be read), ``quote`` (a passage that is the token) and ``steps``; None if no model has numbers.
+    """
+    means = [row for i, each in enumerate(records) for row in _means(each, i, unit)]
+    if not means:
+        return None
+    place, chosen = max(means, key=lambda each: _cancelled(each[1]["gain"], each[1]["loss"]))
+    i, m = place
+    family = records[i]
+    label = family.models[m]
+    steps = [
+        ("The mean hides it", _hidden(label, chosen, family, unit)),
+        ("Split it", _split(label, chosen, label in families[i].quants, unit)),
+    ]
+    found: dict[str, Json] = {"family": i, "model": m, "document": None, "token": None, "quote": None}
+    row = _document(family, m, readable[i], unit)
+    if row is not None:
+        k = int(number(row, "k") or 0)
+        found["document"] = k
+        steps.append(("The document", _moved(row, len(family.documents), unit)))
+        at = _token(family, m, k) if k in readable[i] else None
+        if at is not None:
+            quote, logp_ref = at
+            found |= {"token": quote.start, "quote": asdict(quote)}
+            steps.append(("The token", _changed(label, quote, logp_ref, unit)))
+    pieces: list[Json] = [
+        {"title": title, "pieces": [[each.kind, each.text] for each in said]} for title, said in steps
+    ]
+    return found | {"steps": pieces}
+
+
+def _cancelled(gain: float, loss: float) -> float:
+    """What of gain and loss cancels, weighted by its part of both: neither little nor one-sided movement is large."""
+    least = min(gain, loss)
+    return least * 2 * least / (gain + loss) if gain + loss > 0 else 0.0
+
+
+def _means(family: FamilyRecords, i: int, unit: Unit) -> list[tuple[tuple[int, int], dict[str, float]]]:
+    """Gain and loss of each model over all documents, every token (byte) weighing the same."""
+    gain, loss = COLUMNS[unit]
+    weight = "n_scored" if unit == "nats" else "n_bytes"
+    finite = family.rows.filter(pl.col(gain).is_finite() & pl.col(loss).is_finite() & pl.col("ppl_ref").is_finite())
+    of_tokens = pl.col("n_scored") / pl.col("n_scored").sum()
+    mean = (pl.col(gain, loss) * pl.col(weight) / pl.col(weight).sum()).sum()
+    fits = ((pl.col("ppl_ref").log() * of_tokens).sum(), (pl.col("delta") * of_tokens).sum())
+    made = finite.group_by("m", maintain_order=True).agg(
+        mean, fits[0].alias("nll"), fits[1].alias("net"), pl.len().alias("n")
+    )
+    return [
+        ((i, row["m"]), {"gain": row[gain], "loss": row[loss], "nll": row["nll"], "net": row["net"], "n": row["n"]})
+        for row in made.iter_rows(named=True)
+    ]
+
+
+def _hidden(label: str, mean: Mapping[str, float], family: FamilyRecords, unit: Unit) -> list[Piece]:
+    delta = mean["gain"] - mean["loss"]
+    n = len(family.documents)
+    over = "the one document" if n == 1 else f"all {numbers.count(n)} documents"
+    digits = numbers.decimals(mean["gain"], mean["loss"])
+    pieces = [Piece(f"Over {over}, "), Piece(label, "name")]
+    if unit == "nats":
+        before, after = math.exp(mean["nll"]), math.exp(mean["nll"] - mean["net"])
+        pieces += [
+            Piece(" has a perplexity of "),
+            Piece(numbers.perplexity(after), "number"),
+            Piece(", the reference one of "),
+            Piece(numbers.perplexity(before), "number"),
+            Piece(". In nats per token, the mean says "),
+        ]
+    else:
+        pieces.append(Piece(" differs from the reference by so many bits per byte: "))
+    pieces.append(Piece(numbers.signed(delta, digits), "number"))
+    hardly = mean["gain"] + mean["loss"] > 4 * abs(delta)
+    return [
+        *pieces,
+        Piece(", as if hardly anything had happened." if hardly else ". That is what is left of two numbers."),
+    ]
+
+
+def _split(label: str, mean: Mapping[str, float], quant: bool, unit: Unit) -> list[Piece]:
+    gain, loss = mean["gain"], mean["loss"]
+    digits = numbers.decimals(gain, loss)
+    tokens = "tokens" if unit == "nats" else "stretches of text"
+    pieces = [
+        Piece(f"Some {tokens} it predicts better, others worse. "),
+        Piece(label, "name"),
+        Piece(" gained "),
+        Piece(numbers.fixed(gain, digits), "number"),
+        Piece(" and lost "),
+        Piece(f"{numbers.fixed(loss, digits)} {SHORT_UNITS[unit]}", "number"),
+    ]
+    delta = abs(gain - loss)
+    times = (gain + loss) / delta if delta else math.inf
+    if numbers.known(times) and times >= _TIMES:
+        shown = numbers.fixed(times, 0 if times >= 10 else 1)
+        pieces += [Piece(", together "), Piece(f"{shown} times", "number"), Piece(" what the mean shows")]
+    rest = " Of a quant both are one perturbation, and their sum is its damage." if quant else ""
+    return [*pieces, Piece(f". On the dashed line they cancel.{rest}")]
+
+
+def _document(family: FamilyRecords, m: int, readable: Sequence[int], unit: Unit) -> Row | None:
+    """The document that moved most both ways, of those that can be read if there are any."""
+    gain, loss = COLUMNS[unit]
+    rows = family.rows.filter(pl.col("m") == m, pl.col(gain).is_finite(), pl.col(loss).is_finite())
+    some = rows.filter(pl.col("k").is_in(list(readable)))
+    rows = some if some.height else rows
+    order = rows.with_columns(both=pl.min_horizontal(gain, loss)).sort("both", "k", descending=[True, False])
+    return order.row(0, named=True) if order.height else None
+
+
+def _moved(row: Row, n: int, unit: Unit) -> list[Piece]:
+    gain, loss = (number(row, name) for name in COLUMNS[unit])
+    digits = numbers.decimals(gain, loss)
+    where = " is the one document: it" if n == 1 else " is the document that moved most both ways: it"
+    return [
+        Piece(text(row, "document"), "name"),
+        Piece(f"{where} gained "),
+        Piece(numbers.fixed(gain, digits), "number"),
+        Piece(" and lost "),
+        Piece(f"{numbers.fixed(loss, digits)} {SHORT_UNITS[unit]}", "number"),
+        Piece(", and its mean says "),
+        Piece(numbers.signed(number(row, DELTA[unit]), digits), "number"),
+        Piece("."),
+    ]
+
+
+def _token(family: FamilyRecords, m: int, k: int) -> tuple[Passage, float] | None:
+    """The token of a document whose probability changed most, and the reference's log-probability of it in nats."""
+    records = family.records
+    rows, _ = records.of_model(m)
+    begin, end = np.searchsorted(rows, records.offsets[k : k + 2])
+    delta = records.delta[m][rows]
+    size = np.abs(delta[begin:end])
+    if not np.isfinite(size).any():
+        return None
+    at = int(begin) + int(np.nanargmax(np.where(np.isfinite(size), size, np.nan)))
+    quote = passages(family, m, [Span(at, at, float(delta[at]))], delta)[0]
+    row = int(rows[at])
+    return quote, float(records.logp_ref[row] if records.spans is None else records.spans.logp_ref[m][row])
+
+
+def _changed(label: str, quote: Passage, logp_ref: float, unit: Unit) -> list[Piece]:
+    shown = quote.text if len(quote.text) <= _MOST_CHARACTERS else f"{quote.text[:_MOST_CHARACTERS]}…"
+    pieces = [
+        Piece("Its "),
+        Piece("token" if unit == "nats" else "span"),
+        Piece(" that moved most is "),
+        Piece(shown, "token"),
+    ]
+    if numbers.known(logp_ref):
+        pieces += [
+            Piece(". The reference gave it a probability of "),
+            Piece(_probability(logp_ref), "number"),
+            Piece(", "),
+            Piece(label, "name"),
+            Piece(" one of "),
+            Piece(_probability(logp_ref + quote.sum), "number"),
+        ]
+    return [
+        *pieces,
+        Piece(": "),
+        Piece(f"{numbers.signed(quote.sum, 2)} nats", "number"),
+        Piece(". All gains and losses are sums of such numbers."),
+    ]
+
+
+def _probability(logp: float) -> str:
+    return f"{numbers.significant(100 * math.exp(min(logp, 0.0)))}\N{NO-BREAK SPACE}%"

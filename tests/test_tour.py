@@ -1,0 +1,124 @@
+"""The tour of a run's own data: what its steps say of the frames, and how a reader goes through it in the browser."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+import polars as pl
+import pytest
+
+from helpers import synthetic
+from helpers.browser import opened
+from ppldelta.reporting.payload import make_payload
+from ppldelta.result import Result
+
+MADE = synthetic.make(n_documents=12, n_models=3, n_tokens=160)
+FRAMES = ("tokens", "documents", "pieces", "texts", "families")
+
+
+RINGED = """() => {
+  const { state, index: { tour } } = ppldelta, { data } = document.querySelector("#tour .canvas"), ring = data.at(-1);
+  const [gain, loss] = state.deltas(state.loaded.get(0), tour.document, tour.model, "nats");
+  const marks = data.slice(0, -1).some(({ x }) => x?.includes(gain));
+  return marks && ring.x[0] === gain && ring.y[0] === loss;
+}"""
+
+
+def tour_of(made: dict[str, Any], **more: Any) -> Any:
+    return make_payload(**{name: made[name] for name in FRAMES}, **more).index["tour"]
+
+
+def said(step: Any) -> str:
+    return "".join(text for _, text in step["pieces"])
+
+
+def test_it_leads_from_the_model_that_cancels_most_to_its_document_and_token() -> None:
+    found = tour_of(MADE)
+    rows = MADE["models"].filter(pl.col("category").is_null(), weighting="tokens")
+    least = pl.min_horizontal("gain", "loss")
+    chosen = rows.sort(least**2 / (pl.col("gain") + pl.col("loss")), descending=True).row(0, named=True)
+    assert found["model"] == rows["model"].to_list().index(chosen["model"])
+    first, split, document, token = map(said, found["steps"])
+    for value in (chosen["ppl_ref"], chosen["ppl_cmp"]):
+        assert f"{value:.4g}" in first
+    assert chosen["model"] in first and f"{chosen['gain']:.3f}" in split and f"{chosen['loss']:.3f}" in split
+
+    names = MADE["documents"]["document"].unique(maintain_order=True).to_list()
+    mine = MADE["documents"].filter(model=chosen["model"]).sort(least, descending=True).row(0, named=True)
+    assert names[found["document"]] == mine["document"] and mine["document"] in document
+    assert f"{mine['gain']:.3f}" in document and f"{mine['loss']:.3f}" in document
+
+    records = MADE["tokens"].filter(pl.col("document").cast(pl.String) == mine["document"], model=chosen["model"])
+    most = records.sort(pl.col("delta").abs(), descending=True).row(0, named=True)
+    assert found["token"] == most["pos"] and f"{abs(most['delta']):.2f} nats" in token
+    assert f"{100 * math.exp(most['logp_ref']):.3g}" in token
+    assert found["quote"]["sum"] == pytest.approx(most["delta"], abs=1e-5)
+
+
+@pytest.mark.parametrize("changed", ["no token views", "no texts", "one document", "one model", "spans"])
+def test_it_has_the_steps_that_a_run_has_data_for(changed: str) -> None:
+    made, more = MADE, {}
+    if changed == "no token views":
+        more = {"n_views": 0}
+    elif changed == "no texts":
+        made = {**MADE, "texts": MADE["texts"].clear()}
+    elif changed == "spans":
+        made = synthetic.with_spans(MADE)
+    else:
+        one = {"one document": {"n_documents": 1, "n_models": 2}, "one model": {"n_documents": 3, "n_models": 1}}
+        made = synthetic.make(n_tokens=60, **one[changed])
+    found = tour_of(made, **more)
+    titles = [step["title"] for step in found["steps"]]
+    assert titles[:3] == ["The mean hides it", "Split it", "The document"]
+    assert (titles[3:] == ["The token"]) == (changed != "no token views")
+    text = " ".join(map(said, found["steps"]))
+    assert ("the one document" in text) == (changed == "one document")
+    assert ("bits/byte" in text) == ("bits per byte" in text) == (changed == "spans")
+
+
+def test_a_run_without_numbers_has_none() -> None:
+    tokens = MADE["tokens"].with_columns(delta=pl.lit(np.nan, pl.Float32))
+    documents = MADE["documents"].with_columns(gain=pl.lit(np.nan), loss=pl.lit(np.nan))
+    assert (
+        "tour"
+        not in make_payload(**{**{name: MADE[name] for name in FRAMES}, "tokens": tokens, "documents": documents}).index
+    )
+
+
+def test_a_reader_goes_through_it_and_leaves_it(browser: Any, tmp_path: Any) -> None:
+    with opened(browser, Result(**MADE).report(tmp_path / "report.html")) as page:
+        offer, band = page.locator(".offer"), page.locator("#tour")
+        assert not band.is_visible() and "4 steps" in offer.inner_text()
+        top = page.locator("#models").bounding_box()["y"]
+        offer.focus()
+        page.keyboard.press("Enter")
+        page.wait_for_function("() => location.hash === '#tour=1'")
+        assert page.evaluate("document.activeElement.id") == "tour-title"
+        assert page.locator(".tour-step.here h3").inner_text() == "The mean hides it"
+        steps = page.evaluate("history.length")
+        for n in (2, 3, 4):
+            page.locator(".tour-step").nth(n - 1).evaluate(
+                "(step) => step.scrollIntoView({ block: 'center', behavior: 'instant' })"
+            )
+            page.wait_for_function("(n) => location.hash === `#tour=${n}` && ppldelta.state.tour === n", arg=n)
+            if n == 3:  # the ring lies on the document's mark
+                assert page.evaluate(RINGED)
+        assert page.evaluate("history.length") == steps, "steps that are scrolled through are one step of the address"
+        page.emulate_media(media="print")
+        assert not band.is_visible() and not offer.is_visible()
+        page.emulate_media(media="screen")
+        page.keyboard.press("Escape")
+        page.wait_for_function("() => location.hash === ''")
+        assert not band.is_visible() and page.evaluate("document.activeElement.className").startswith("plain offer")
+        assert page.locator("#models").bounding_box()["y"] == pytest.approx(top, abs=4)
+        page.goto(page.url.split("#")[0] + "#tour=4")
+        page.reload()
+        page.wait_for_selector("html[data-drawn]")
+        assert offer.inner_text() == "Take the tour", "it is offered in so many words once"
+        assert page.locator(".tour-step.here h3").inner_text() == "The token"
+        page.locator("#tour a").click()
+        page.wait_for_function("() => ppldelta.state.token === ppldelta.index.tour.token")
+        page.set_viewport_size({"width": 390, "height": 844})
+        page.wait_for_function("() => document.documentElement.scrollWidth <= 390")

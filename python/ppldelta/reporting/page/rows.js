@@ -38,7 +38,7 @@
     element("button", { type: "button", title: index.columns[name], "data-column": i }, title, UNITS[name] === undefined ? null : element("small", { "data-unit-of": name }, UNITS[name])),
   )));
   const nameUnits = () => { for (const each of head.querySelectorAll("[data-unit-of]")) if (IN_UNIT.includes(each.dataset.unitOf)) each.textContent = index.units[state.unit]; };
-  const above = element("tr", { "aria-hidden": "true" }), below = element("tr", { "aria-hidden": "true" });
+  const [above, below] = [0, 1].map(() => element("tr", { "aria-hidden": "true" }, element("td", { colspan: COLUMNS.length })));
   const body = element("tbody", {});
   const table = element("table", { class: "virtual" }, element("thead", {}, head), body);
   box.append(table);

@@ -91,8 +91,8 @@ def _add_corners(
 ) -> None:
     """The name of each quadrant in its corner, and how many prompts of each model stand there.
 
-    The diagonal of no change runs through two of the plane's corners: where their quadrants have room, the words stand at
-    the line of even odds instead.
+    The diagonal of no change runs through two of the plane's corners. Where their quadrants have room, the words stand
+    at the line of even odds instead.
     """
     models = labels.unique(odds, "model")
     counts = {

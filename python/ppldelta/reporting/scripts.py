@@ -16,6 +16,7 @@ SCRIPTS = (
     "plots.js",
     "exports.js",
     "planes.js",
+    "keys.js",
     "curves.js",
     "rows.js",
     "details.js",

@@ -218,15 +218,21 @@
     state.set({ selection: documents?.size ? { family, documents } : null });
   }
 
+  /** Shows what a mark of documents is, at the place of an event; false for other marks. */
+  ppldelta.pointAt = (canvas, { curve, point }, event) => {
+    const k = drawnMarks.get(canvas)?.[curve]?.[point];
+    if (k === undefined) return false;
+    const family = Number(canvas.dataset.family);
+    if (Array.isArray(k)) showNumber(event, k.length);
+    else showTip(event, family, k, state.modelNumber(family, canvas.data[curve].meta.model));
+    return true;
+  };
+
   document.addEventListener("firstdraw", ({ target: canvas }) => {
     if (!plots.described(canvas).selectable) return;
     const family = Number(canvas.dataset.family);
     const marked = (point) => drawnMarks.get(canvas)?.[point.curveNumber]?.[point.pointIndex ?? point.pointNumber];
-    canvas.on("plotly_hover", ({ points: [point], event }) => {
-      const k = marked(point);
-      if (Array.isArray(k)) showNumber(event, k.length);
-      else if (k !== undefined) showTip(event, family, k, state.modelNumber(family, point.data.meta.model));
-    });
+    canvas.on("plotly_hover", ({ points: [point], event }) => ppldelta.pointAt(canvas, { curve: point.curveNumber, point: point.pointIndex ?? point.pointNumber }, event));
     canvas.on("plotly_unhover", ppldelta.hideTip);
     canvas.on("plotly_click", ({ points: [point] }) => {
       const k = marked(point);

@@ -8,6 +8,7 @@
   const tip = document.getElementById("tip"), text = document.getElementById("text");
   const WAYS = { ArrowRight: [1, 0], ArrowLeft: [-1, 0], ArrowDown: [0, 1], ArrowUp: [0, -1] };
   const WAIT = 90; // milliseconds until plotly has drawn what a mark says
+  const MARGIN = 70; // pixels of the window behind which a mark is brought into view
   const SAME = 0.5; // pixels below which marks lie at one place, where they follow each other
   const AFAR = 1e5; // pixels that a mark beside the way counts as further off than any on it
   const said = element("p", { class: "hidden", role: "status" });
@@ -107,7 +108,13 @@
     else if (all.length && (event.key in WAYS || ["Home", "End", "PageDown", "PageUp"].includes(event.key))) {
       canvas.querySelector(".keys")?.remove();
       const next = here ? reached(all, here, event.key) : reached(all, null, event.key === "End" ? "End" : "Home");
-      if (next) { put(canvas, next); say(canvas, next); }
+      if (next) {
+        put(canvas, next);
+        const { top, bottom } = cursors.get(canvas).ring.getBoundingClientRect();
+        const hidden = top < MARGIN || bottom > window.innerHeight - MARGIN;
+        if (hidden) window.scrollBy({ top: top - window.innerHeight / 2, behavior: "instant" });
+        if (hidden) setTimeout(() => say(canvas, next), WAIT); else say(canvas, next); // a scroll takes the tip away
+      }
     } else return;
     event.preventDefault();
   }

@@ -44,7 +44,7 @@ INSIDE: dict[str, tuple[str, ...]] = {
         *("command", "markdown", "records", "hub", "write"),
     ),
     "reporting": (
-        *("blocks", "budget", "distinct", "family", "folder", "labels", "rows"),
+        *("blocks", "budget", "distinct", "family", "folder", "labels", "rows", "seen"),
         *("units", "theme", "hover", "sentences", "floor", "quants", "overview", "tables", "odds", "as_text"),
         *("passages", "kinds", "listed_totals", "alternatives", "payload_divergence", "payload", "lines"),
         *("marks", "plane", "prompts", "convergence", "ratios", "figures", "sizes"),

@@ -41,7 +41,7 @@ from ppldelta.reporting.units import (
     Unit,
     unit_of,
 )
-from ppldelta.wording import numbers, rules
+from ppldelta.wording import invisible, numbers, rules
 
 
 @dataclass(frozen=True)
@@ -142,6 +142,11 @@ def render_report(
         "interval": sentences.INTERVAL.replace("\N{NO-BREAK SPACE}", " "),
         "look": theme.for_scripts(),
         "iso": plane.ISO,
+        "invisible": {
+            "symbols": invisible.SYMBOLS,
+            "joiners": [chr(c) for c in invisible.JOINERS],
+            "selectors": [chr(c) for c in invisible.SELECTORS],
+        },
         "marks": {"sizes": SIZES, "opacities": OPACITIES, "short": SHORT},
         "sources": {
             **{str(i): f"{captions.source(made)}; ppldelta {version}" for i, made in enumerate(makers)},

@@ -9,6 +9,7 @@ from importlib import resources
 
 SCRIPTS = (
     "blocks.js",
+    "invisible.js",
     "format.js",
     "characters.js",
     "state.js",

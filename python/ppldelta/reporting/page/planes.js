@@ -184,9 +184,10 @@
     const { gain, loss, delta, ref, cmp } = state.numbers(family, k, m);
     const category = index.families[family].categories[block.category[k]];
     const { kld, same } = state.divergence(block, k, m);
-    const n = decimals(gain, loss);
+    const n = decimals(gain, loss), unseen = ppldelta.invisible.explained(`${block.names[k]} ${index.families[family].models[m]}`);
     tip.replaceChildren(
       element("b", {}, block.names[k]),
+      unseen ? element("span", { class: "quiet" }, unseen) : "",
       element("span", {}, index.families[family].models[m] + (category ? ` · ${category}` : "")),
       element("span", {}, `gain ${fixed(gain, n)}  loss ${fixed(loss, n)}  delta ${signed(delta, n)} ${index.units[state.unit]}`),
       element("span", {}, state.fits(ref, cmp)),

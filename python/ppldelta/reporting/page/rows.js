@@ -93,7 +93,7 @@
           const name = family.token_documents.includes(k)
             ? element("a", { href: `#read=${f}.${k}.${m}` }, shown)
             : element("span", { title: "The tokens of this document are not in this file" }, shown);
-          return element("th", { scope: "row", class: "document", title: several ? `${family.name}: ${shown}` : shown }, name);
+          return element("th", { scope: "row", class: "document", title: [several ? `${family.name}: ${shown}` : shown, ppldelta.invisible.explained(shown)].filter(Boolean).join("; ") }, name);
         }
         if (title === "model") return element("td", { class: `model m${m % index.look.n_colors}` }, element("i"), shown);
         return element("td", { class: show ? "number" : "name" }, shown || (show ? "" : "(none)"));

@@ -723,7 +723,7 @@ def test_a_click_on_a_prompt_opens_its_completion(browser: Any, prompts: Path) -
         shown = page.locator(corners).count()
         page.locator("#prompts .chip").first.click()
         page.wait_for_function("(n) => document.querySelectorAll('#f0-odds .annotation').length < n", arg=shown)
-        assert page.locator(corners).count() == shown - 4
+        assert page.locator(corners).count() == shown - 8, "a bullet and a number in each corner"
 
 
 def test_a_page_without_groups_says_nothing_of_prompts(reader: Any) -> None:

@@ -44,7 +44,7 @@ INSIDE: dict[str, tuple[str, ...]] = {
         *("cover", "command", "markdown", "records", "hub", "write"),
     ),
     "reporting": (
-        *("blocks", "budget", "distinct", "family", "folder", "labels", "rows", "short"),
+        *("blocks", "budget", "distinct", "family", "folder", "labels", "rows", "short", "seen"),
         *("units", "theme", "hover", "sentences", "floor", "quants", "overview", "cover", "tables", "head"),
         *("odds", "as_text", "passages", "kinds", "listed_totals", "alternatives", "payload_divergence"),
         *("tour", "payload", "lines"),

@@ -226,10 +226,11 @@ def test_the_plane_has_a_mark_for_each_prompt_and_counts_quadrants() -> None:
     assert "p 1" in trace.customdata[1][0] and "change <b>+3.00</b>" in trace.customdata[1][0]
     at = {}
     for note in figure.layout.annotations:
-        at.setdefault((note.x, note.y), []).append(note.text)
+        if note.text != "●":
+            at.setdefault((note.x, note.y, note.yref), []).append(note.text)
     assert {place: sorted(texts) for place, texts in at.items()} == {
-        (0, 1): ["<b>2</b>", "complies now"],
-        (1, 1): ["<b>1</b>", "complies in both"],
-        (0, 0): ["<b>1</b>", "refuses in both"],
-        (1, 0): ["<b>1</b>", "refuses now"],
+        (0, 1, "y domain"): ["<b>2</b>", "complies now"],
+        (1, 0, "y"): ["<b>1</b>", "complies in both"],
+        (0, 0, "y"): ["<b>1</b>", "refuses in both"],
+        (1, 0, "y domain"): ["<b>1</b>", "refuses now"],
     }

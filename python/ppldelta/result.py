@@ -158,32 +158,35 @@ class Result:
         from ppldelta.cards.cover import cover
         from ppldelta.reporting.folder import remove_stale
         from ppldelta.reporting.render import render_report
+        from ppldelta.reporting.seen import with_symbols
 
         path = Path(path)
         folder = path.suffix.lower() not in (".html", ".htm")
+        more = {"confidence": self.confidence, "odds": self.odds, "odds_models": self.odds_models, "kinds": self.kinds}
+        seen, families = with_symbols(self.frames | more, self.families)
         payload = make_payload(
-            tokens=self.tokens,
-            documents=self.documents,
+            tokens=seen["tokens"],
+            documents=seen["documents"],
             pieces=self.pieces,
-            texts=self.texts,
-            families=self.families,
-            kinds=self.kinds,
+            texts=seen["texts"],
+            families=families,
+            kinds=seen["kinds"],
             n_views=tokens,
             budget=None if folder else BUDGET,
         )
         page = render_report(
-            documents=self.documents,
-            models=self.models,
-            families=self.families,
+            documents=seen["documents"],
+            models=seen["models"],
+            families=families,
             signature=self.signature,
             warnings=self.warnings,
             version=_core.__version__,
             payload=payload,
-            confidence=self.confidence,
-            odds=self.odds,
-            odds_models=self.odds_models,
-            kinds=self.kinds,
-            cover=cover(take(self.families, self.documents, self.models, _core.__version__)),
+            confidence=seen["confidence"],
+            odds=seen["odds"],
+            odds_models=seen["odds_models"],
+            kinds=seen["kinds"],
+            cover=cover(take(families, seen["documents"], seen["models"], _core.__version__)),
             folder=folder,
         )
         for name, text in page.files.items():

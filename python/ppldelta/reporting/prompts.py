@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 import plotly.graph_objects as go
 import polars as pl
 
@@ -21,6 +23,9 @@ _HEIGHT = 560
 
 _LINE = 15
 """Pixels of a line in a corner."""
+
+_BULLET = 13
+"""Pixels of a bullet in the colour of a model; the number beside it has the colour of text, which can be read."""
 
 
 def odds_plane(odds: pl.DataFrame, *, style: Style | None = None) -> go.Figure:
@@ -45,7 +50,7 @@ def odds_plane(odds: pl.DataFrame, *, style: Style | None = None) -> go.Figure:
     for axis in ("x", "y"):
         add = figure.add_vline if axis == "x" else figure.add_hline
         add(**{axis: 0.0}, line=dict(color=LIGHT["muted"], width=1), layer="below")
-    _add_corners(figure, known, quadrants(label, against), style)
+    _add_corners(figure, known, quadrants(label, against), style, (low, high))
     written = dict(zip(known["prompt"].unique(maintain_order=True), _written(known), strict=True))
     for (model,), rows in known.partition_by("model", maintain_order=True, as_dict=True).items():
         color = style.colors[str(model)]
@@ -77,8 +82,18 @@ def _written(odds: pl.DataFrame) -> list[str]:
     return shown(odds["prompt"].unique(maintain_order=True).to_list())
 
 
-def _add_corners(figure: go.Figure, odds: pl.DataFrame, names: dict[tuple[bool, bool], str], style: Style) -> None:
-    """The name of each quadrant in its corner, and how many prompts of each model stand there."""
+def _add_corners(
+    figure: go.Figure,
+    odds: pl.DataFrame,
+    names: dict[tuple[bool, bool], str],
+    style: Style,
+    ends: tuple[float, float],
+) -> None:
+    """The name of each quadrant in its corner, and how many prompts of each model stand there.
+
+    The diagonal of no change runs through two of the plane's corners. Where their quadrants have room, the words stand
+    at the line of even odds instead.
+    """
     models = labels.unique(odds, "model")
     counts = {
         (model, *sides): n
@@ -87,25 +102,33 @@ def _add_corners(figure: go.Figure, odds: pl.DataFrame, names: dict[tuple[bool, 
         .iter_rows()
     }
     counted = models if len(models) <= _COUNTED else []
+    low, high = ends
     for (ref, cmp), name in names.items():
-        lines: list[tuple[str, str, str | None]] = [(name, LIGHT["muted"], None)]
-        lines += [(numbers.count(counts.get((model, ref, cmp), 0)), style.colors[model], model) for model in counted]
-        for i, (words, color, model) in enumerate(lines):
-            from_top = i if cmp else len(lines) - 1 - i
-            figure.add_annotation(
-                x=1 if ref else 0,
-                y=1 if cmp else 0,
-                xref="x domain",
-                yref="y domain",
-                xanchor="right" if ref else "left",
-                yanchor="top" if cmp else "bottom",
-                xshift=-6 if ref else 6,
-                yshift=(-4 - _LINE * from_top) if cmp else (4 + _LINE * from_top),
-                text=words if model is None else f"<b>{words}</b>",
-                name=model,
-                showarrow=False,
-                font=dict(color=color, size=11 if model is None else 13),
-            )
+        room = 0.75 * _HEIGHT * abs(high if cmp else low) / (high - low)
+        inside = ref == cmp and room > (len(counted) + 2) * _LINE
+        down = cmp is not inside  # whether the words stand below where they begin
+        side: dict[str, object] = dict(
+            x=1 if ref else 0,
+            y=0.0 if inside else int(cmp),
+            xref="x domain",
+            yref="y" if inside else "y domain",
+            xanchor="right" if ref else "left",
+            yanchor="top" if down else "bottom",
+            showarrow=False,
+        )
+        n_lines = 1 + len(counted)
+        for i in range(n_lines):
+            line = i if down else n_lines - 1 - i
+            yshift = (-1 if down else 1) * (4 + _LINE * line)
+            beside = 6 if i == 0 else 6 + _BULLET
+            add = partial(figure.add_annotation, **side, yshift=yshift, name=counted[i - 1] if i else None)
+            if i:
+                number = numbers.count(counts.get((counted[i - 1], ref, cmp), 0))
+                color = style.colors[counted[i - 1]]
+                add(text="●", xshift=-6 if ref else 6, font=dict(color=color, size=12))
+                add(text=f"<b>{number}</b>", xshift=-beside if ref else beside, font=dict(color=LIGHT["ink"], size=13))
+            else:
+                add(text=name, xshift=-beside if ref else beside, font=dict(color=LIGHT["muted"], size=11))
 
 
 def _hover(row: Row, prompt: str) -> str:

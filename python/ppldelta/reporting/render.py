@@ -46,7 +46,7 @@ from ppldelta.reporting.units import (
     unit_of,
 )
 from ppldelta.reporting.views import make_views
-from ppldelta.wording import numbers, rules
+from ppldelta.wording import invisible, numbers, rules
 
 
 @dataclass(frozen=True)
@@ -165,6 +165,11 @@ def render_report(
         "look": theme.for_scripts(),
         "views": dict(views.follows),
         "iso": plane.ISO,
+        "invisible": {
+            "symbols": invisible.SYMBOLS,
+            "joiners": [chr(c) for c in invisible.JOINERS],
+            "selectors": [chr(c) for c in invisible.SELECTORS],
+        },
         "marks": {"sizes": SIZES, "opacities": OPACITIES, "short": SHORT},
         "sources": {
             **{str(i): f"{captions.source(made)}; ppldelta {version}" for i, made in enumerate(makers)},

@@ -9,6 +9,7 @@ from importlib import resources
 
 SCRIPTS = (
     "blocks.js",
+    "invisible.js",
     "format.js",
     "characters.js",
     "state.js",
@@ -17,6 +18,7 @@ SCRIPTS = (
     "exports.js",
     "cover.js",
     "planes.js",
+    "keys.js",
     "curves.js",
     "rows.js",
     "details.js",

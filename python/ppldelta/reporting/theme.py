@@ -64,8 +64,11 @@ def variable(color: str) -> str:
     return f"--m{[light for light, _ in MODEL_COLORS].index(color)}"
 
 
-SHADES = (9, 18, 29, 41, 54, 68, 82)
+SHADES = (9, 18, 28, 39, 50, 61, 72)
 """Per cent of the colour behind a token, from the faintest shade to the strongest."""
+
+DARK_SHADES = (10, 18, 26, 34, 41, 47, 52)
+"""The same on a dark ground, where the text is light: on each shade it keeps a contrast of 4.5:1 here as well."""
 
 DELTA_SHADES = (0.05, 0.15, 0.35, 0.75, 1.5, 3, 5)
 """Nats of |delta| at which each shade begins, the same for all documents."""

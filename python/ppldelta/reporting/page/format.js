@@ -42,8 +42,8 @@ ppldelta.format = (() => {
   };
 
   /** Whitespace and control characters by name, for a token that stands alone. */
-  const visible = (text) => text.replace(/[\u0000-\u001f\u007f\u00a0\u200b-\u200f\u2028-\u202e\ufeff]/g, (c) => (
-    { "\n": "\u21b5", "\t": "\u21e5", "\r": "\u240d", "\u00a0": "\u237d" }[c] ?? `\\u${c.charCodeAt(0).toString(16).padStart(4, "0")}`
+  const visible = (text) => ppldelta.invisible.shown(text).replace(/[\n\t\r\u00a0]/g, (c) => (
+    { "\n": "\u21b5", "\t": "\u21e5", "\r": "\u240d", "\u00a0": "\u237d" }[c]
   )).replace(/^ | $/g, "\u00b7");
 
   /** An element with attributes and children; texts are set as text, never as HTML. */

@@ -110,6 +110,7 @@
     state.onPaper = onPaper;
     for (const canvas of plots.canvases) plots.draw(canvas);
     ppldelta.rows.render();
+    if (onPaper) ppldelta.text.onPaper();
   };
   window.addEventListener("beforeprint", () => paper(true));
   window.addEventListener("afterprint", () => paper(false));

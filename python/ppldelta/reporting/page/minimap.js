@@ -1,4 +1,4 @@
-// The scroll bar of the reader: where in its text is heat, and which part is in view. Dragging scrolls; it is for the
+// The scroll bar of the reader: where in its text is heat, losses left and gains right, and which part is in view. Dragging scrolls; it is for the
 // pointer alone, since the text scrolls by keyboard and its tokens are gone through by keys.
 ppldelta.minimap = (() => {
   "use strict";
@@ -15,12 +15,12 @@ ppldelta.minimap = (() => {
       if (!bins.has(block)) {
         const found = [];
         for (let u = block.first; u <= block.last; u += BIN) {
-          let most = "";
+          const most = {}; // letter → level
           for (let i = u; i <= Math.min(block.last, u + BIN - 1); i++) {
-            const name = heat(units[i]);
-            if (/^[glsk]\d/.test(name) && !(most && Number(name[1]) <= Number(most[1]))) most = name;
+            const [, letter, level] = /^([glsk])(\d)/.exec(heat(units[i])) ?? [];
+            if (level > (most[letter] ?? 0)) most[letter] = Number(level);
           }
-          found.push(most);
+          found.push(Object.entries(most));
         }
         bins.set(block, found);
       }
@@ -44,12 +44,12 @@ ppldelta.minimap = (() => {
     for (const block of ppldelta.text.blocks()) {
       const { offsetTop: top, offsetHeight: tall } = block.element;
       const steps = heatOf(block), each = tall / steps.length;
-      steps.forEach((name, i) => {
-        if (!name) return;
-        pen.globalAlpha = Math.min(1, shades[name[1] - 1] / 100 + 0.12);
-        pen.fillStyle = colors[name[0]];
-        pen.fillRect(2, ((top + i * each) / all) * height, width - 4, Math.max(1.5, (each / all) * height));
-      });
+      const half = (width - 4) / 2; // losses stand left, gains right, as in the bars of kinds
+      steps.forEach((heats, i) => heats.forEach(([letter, level]) => {
+        pen.globalAlpha = Math.min(1, shades[level - 1] / 100 + 0.22);
+        pen.fillStyle = colors[letter];
+        pen.fillRect(letter === "g" ? 2 + half : 2, ((top + i * each) / all) * height, "gl".includes(letter) ? half : 2 * half, Math.max(1.5, (each / all) * height));
+      }));
     }
     pen.globalAlpha = 1;
     pen.strokeStyle = style.getPropertyValue("--ink");

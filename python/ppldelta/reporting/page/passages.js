@@ -14,11 +14,13 @@
   /** A passage with what stands around it, each whole character shaded by its own value; `letter` is the class of the
    *  shades, by default that of a gain or a loss. */
   function quote(each, letter = null) {
-    const parts = each.parts.map(([text, value]) => {
+    const { shown, explained } = ppldelta.invisible;
+    const parts = each.parts.map(([raw, value]) => {
+      const text = shown(raw), unseen = explained(text);
       const shade = shadeOf(letter === "k" ? index.look.kld_shades : index.look.delta_shades, Math.abs(value));
-      return shade ? element("span", { class: `${letter ?? (value > 0 ? "g" : "l")}${shade}`, title: `${signed(value, 2)} nats` }, text) : text;
+      return shade ? element("span", { class: `${letter ?? (value > 0 ? "g" : "l")}${shade}`, title: `${signed(value, 2)} nats${unseen ? `; ${unseen}` : ""}` }, text) : unseen ? element("span", { title: unseen }, text) : text;
     });
-    return element("span", { class: "quote", dir: "auto" }, element("span", { class: "quiet" }, each.before), element("mark", {}, ...parts), element("span", { class: "quiet" }, each.after));
+    return element("span", { class: "quote", dir: "auto" }, element("span", { class: "quiet" }, shown(each.before)), element("mark", {}, ...parts), element("span", { class: "quiet" }, shown(each.after)));
   }
   const again = (each) => (each.times > 1 ? `, the same ${count(each.times - 1)} more time${each.times > 2 ? "s" : ""}` : null);
 
@@ -32,7 +34,7 @@
 
   function totals(place, entries, title, row) {
     const cells = (each) => [
-      element("th", { scope: "row" }, element("code", { class: "piece", dir: "auto" }, visible(each.text) || "(empty)")),
+      element("th", { scope: "row" }, element("code", { class: "piece", dir: "auto", title: ppldelta.invisible.explained(visible(each.text)) || null }, visible(each.text) || "(empty)")),
       element("td", { class: "number" }, count(each.n)), element("td", { class: "number" }, signed(each.sum, 2)),
       element("td", { class: "number" }, signed(each.sum / each.n, 3)), element("td", { class: "number" }, fixed(each.gain, 2)), element("td", { class: "number" }, fixed(each.loss, 2)),
     ];

@@ -194,9 +194,10 @@
     const { gain, loss, delta, ref, cmp } = state.numbers(family, k, m);
     const category = index.families[family].categories[block.category[k]];
     const { kld, same } = state.divergence(block, k, m);
-    const n = decimals(gain, loss);
+    const n = decimals(gain, loss), unseen = ppldelta.invisible.explained(`${block.names[k]} ${index.families[family].models[m]}`);
     tip.replaceChildren(
       element("b", {}, block.names[k]),
+      unseen ? element("span", { class: "quiet" }, unseen) : "",
       element("span", {}, index.families[family].models[m] + (category ? ` · ${category}` : "")),
       element("span", {}, `gain ${fixed(gain, n)}  loss ${fixed(loss, n)}  delta ${signed(delta, n)} ${index.units[state.unit]}`),
       element("span", {}, state.fits(ref, cmp)),
@@ -228,15 +229,21 @@
     state.set({ selection: documents?.size ? { family, documents } : null });
   }
 
+  /** Shows what a mark of documents is, at the place of an event; false for other marks. */
+  ppldelta.pointAt = (canvas, { curve, point }, event) => {
+    const k = drawnMarks.get(canvas)?.[curve]?.[point];
+    if (k === undefined) return false;
+    const family = Number(canvas.dataset.family);
+    if (Array.isArray(k)) showNumber(event, k.length);
+    else showTip(event, family, k, state.modelNumber(family, canvas.data[curve].meta.model));
+    return true;
+  };
+
   document.addEventListener("firstdraw", ({ target: canvas }) => {
     if (!plots.described(canvas).selectable) return;
     const family = Number(canvas.dataset.family);
     const marked = (point) => drawnMarks.get(canvas)?.[point.curveNumber]?.[point.pointIndex ?? point.pointNumber];
-    canvas.on("plotly_hover", ({ points: [point], event }) => {
-      const k = marked(point);
-      if (Array.isArray(k)) showNumber(event, k.length);
-      else if (k !== undefined) showTip(event, family, k, state.modelNumber(family, point.data.meta.model));
-    });
+    canvas.on("plotly_hover", ({ points: [point], event }) => ppldelta.pointAt(canvas, { curve: point.curveNumber, point: point.pointIndex ?? point.pointNumber }, event));
     canvas.on("plotly_unhover", ppldelta.hideTip);
     canvas.on("plotly_click", ({ points: [point] }) => {
       const k = marked(point);

@@ -21,7 +21,7 @@
     });
     return loaded.units.slice(at, at + N).map((unit, i) => {
       const level = index.look.delta_shades.filter((begin) => Math.abs(heat[at + i]) >= begin).length;
-      return format.element("span", { class: level ? `${heat[at + i] > 0 ? "g" : "l"}${level}` : null }, unit.text.replaceAll("\n", "↵ "));
+      return format.element("span", { class: level ? `${heat[at + i] > 0 ? "g" : "l"}${level}` : null }, ppldelta.invisible.shown(unit.text).replaceAll("\n", "↵ "));
     });
   }
 

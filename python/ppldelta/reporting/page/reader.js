@@ -43,7 +43,7 @@
     return scored.length ? shadeOfValue(scored.reduce((total, i) => total + valueOf(i), 0)) : "context";
   }
 
-  const written = (text) => (place.whitespace.checked ? text.replace(/\r?\n/g, "↵\n").replaceAll("\t", "⇥\t").replaceAll(" ", "·").replaceAll("\u00a0", "⍽") : text);
+  const written = (raw, text = ppldelta.invisible.shown(raw)) => (place.whitespace.checked ? text.replace(/\r?\n/g, "↵\n").replaceAll("\t", "⇥\t").replaceAll(" ", "·").replaceAll("\u00a0", "⍽") : text);
   const isScored = (unit) => { for (let t = unit.first; t <= unit.last; t++) if (shown.at[t] >= 0) return true; return false; };
 
   function paint() {
@@ -92,7 +92,7 @@
 
   function describe(unit) {
     const scored = scoredOf(unit);
-    const head = element("b", {}, `“${visible(unit.text)}”`);
+    const name = visible(unit.text), unseen = ppldelta.invisible.explained(name), head = element("b", { dir: "auto" }, `“${name}”`, unseen ? element("small", {}, ` ${unseen}`) : null);
     if (!scored.length) return [head, element("span", {}, "context, not scored")];
     const deltas = shown.deltas[shown.model];
     return [head, ...scored.flatMap((i, part) => {
@@ -141,7 +141,7 @@
     if (state.token !== null) { goTo(unitAt(tokenAt(state.token)), { scroll, remember: false }); return; }
     place.text.querySelector(".at")?.classList.remove("at");
     shown.current = undefined;
-    place.detail.textContent = "Point at a token, or jump to the largest gains and losses.";
+    place.detail.textContent = `Point at a ${row()}, or jump to the largest gains and losses.`;
     drawCurve();
   }
 

@@ -9,6 +9,7 @@
   const find = document.getElementById("find");
   const ROW = index.look.row; // pixels
   const several = index.families.length > 1;
+  const ON_PAPER = 400; // rows
   let rows = []; // [family, document, model]
   let digits = 3; // of gain, loss and delta, one number for all rows
   let drawn = ""; // which rows stand in the page
@@ -38,10 +39,12 @@
     element("button", { type: "button", title: index.columns[name], "data-column": i }, title, UNITS[name] === undefined ? null : element("small", { "data-unit-of": name }, UNITS[name])),
   )));
   const nameUnits = () => { for (const each of head.querySelectorAll("[data-unit-of]")) if (IN_UNIT.includes(each.dataset.unitOf)) each.textContent = index.units[state.unit]; };
-  const above = element("tr", { "aria-hidden": "true" }), below = element("tr", { "aria-hidden": "true" });
+  const [above, below] = [0, 1].map(() => element("tr", { "aria-hidden": "true" }, element("td", { colspan: COLUMNS.length })));
   const body = element("tbody", {});
   const table = element("table", { class: "virtual" }, element("thead", {}, head), body);
   box.append(table);
+  const left = element("p", { class: "note paper" }); // what a printed table leaves out
+  box.after(left);
 
   function collect() {
     const wanted = find.value.trim().toLocaleLowerCase();
@@ -82,14 +85,18 @@
       : `${count(documents)} document${documents === 1 ? "" : "s"}, ${count(rows.length)} row${rows.length === 1 ? "" : "s"}`;
     box.scrollTop = 0;
     render();
+    const cell = head.children[sorted.column], name = head.children[0]; // the sorted column is in view, beside the names
+    const beside = cell.offsetLeft - name.offsetWidth < box.scrollLeft || cell.offsetLeft + cell.offsetWidth > box.scrollLeft + box.clientWidth;
+    if (cell !== name && beside) box.scrollLeft = cell.offsetLeft + cell.offsetWidth - box.clientWidth;
   }
 
   function render() {
     const first = state.onPaper ? 0 : Math.max(0, Math.floor(box.scrollTop / ROW) - 8);
-    const last = Math.min(rows.length, state.onPaper ? 60 : first + Math.ceil(box.clientHeight / ROW) + 20);
+    const last = Math.min(rows.length, state.onPaper ? ON_PAPER : first + Math.ceil(box.clientHeight / ROW) + 20);
     const wanted = `${first} ${last} ${JSON.stringify(state.open)} ${JSON.stringify(state.focus)}`;
     if (wanted === drawn) return; // a link in a row keeps the focus
     drawn = wanted;
+    left.textContent = rows.length > last && state.onPaper ? `The first ${count(last)} of ${count(rows.length)} rows, sorted by ${COLUMNS[sorted.column][0]}. The page on a screen has all, and saves them as CSV.` : "";
     above.style.height = `${first * ROW}px`;
     below.style.height = `${(state.onPaper ? 0 : rows.length - last) * ROW}px`;
     table.setAttribute("aria-rowcount", rows.length + 1);
@@ -99,10 +106,12 @@
       const cells = COLUMNS.map(([title, , value, show], column) => {
         const shown = show ? show(value(f, k, m)) : value(f, k, m);
         if (column === 0) {
+          const category = family.categories[state.loaded.get(f).category[k]];
+          const of = element("small", { class: `of ${index.classes[f][m]}` }, element("i"), [family.models[m], category].filter(Boolean).join(" · "));
           const name = family.token_documents.includes(k)
             ? element("a", { href: `#read=${f}.${k}.${m}` }, shown)
             : element("span", { title: "The tokens of this document are not in this file" }, shown);
-          return element("th", { scope: "row", class: "document", title: several ? `${family.name}: ${shown}` : shown }, name);
+          return element("th", { scope: "row", class: "document", title: [several ? `${family.name}: ${shown}` : shown, ppldelta.invisible.explained(shown)].filter(Boolean).join("; ") }, name, of);
         }
         if (title === "model") return element("td", { class: `model ${index.classes[f][m]}` }, element("i"), shown);
         return element("td", { class: show ? "number" : "name" }, shown || (show ? "" : "(none)"));

@@ -21,9 +21,9 @@ ppldelta.strips = (() => {
         before = rows[t];
       }
       const level = BEGIN.filter((begin) => Math.abs(sum) >= begin).length;
-      return level
-        ? `linear-gradient(color-mix(in srgb, var(--${sum > 0 ? "gain" : "loss"}) ${Math.min(100, PARTS[level - 1] + STRONGER)}%, transparent) 0 0)`
-        : "linear-gradient(transparent 0 0)";
+      if (!level) return "linear-gradient(transparent 0 0)";
+      const color = `color-mix(in srgb, var(--${sum > 0 ? "gain" : "loss"}) ${Math.min(100, PARTS[level - 1] + STRONGER)}%, transparent)`;
+      return sum > 0 ? `linear-gradient(${color} 0 0)` : `repeating-linear-gradient(90deg, ${color} 0 3px, transparent 3px 5px)`; // dashed
     }).join(", ");
   }
 
@@ -35,7 +35,7 @@ ppldelta.strips = (() => {
     text.style.setProperty("--strip-places", models.map((_, n) => `0 calc(100% - ${APART * (models.length - 1 - n)}px)`).join(", "));
     key.hidden = state.strips !== "on";
     const name = (m) => format.element("span", { class: index.classes[family][m] }, format.element("i"), index.families[family].models[m]);
-    key.replaceChildren("Under each line, from the top: ", ...models.map(name));
+    key.replaceChildren("Under each line, dashed where it lost, from the top: ", ...models.map(name));
   }
 
   return { of, prepare };

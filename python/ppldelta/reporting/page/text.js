@@ -8,6 +8,7 @@ ppldelta.text = (() => {
   const BLOCK = 300; // units after which the next line break begins a block
   const LONG = 900; // units after which a space does, so that a text of one line is in blocks too
   const FOLD = 40; // units of context from which on it is folded, but for the last ones
+  const ON_PAPER = 6000; // units that are coloured in print
   const BEFORE = 12; // units of context that stand before the first scored one
   const LINE = 28, ACROSS = 80; // pixels of a line and its characters: how high a block is until it was in view
   const CODE = /\.(py|pyi|ipynb|js|mjs|ts|tsx|jsx|c|h|cc|cpp|hpp|cu|rs|go|java|kt|swift|rb|php|pl|lua|sh|bash|ps1|sql|r|jl|hs|ml|scala|cs|css|json|jsonl|toml|ya?ml|xml|html?|tex|diff|patch|s|asm|cmake|mk)$/i;
@@ -144,5 +145,17 @@ ppldelta.text = (() => {
     }
   }
 
-  return { show, mark, repaint, unitAt, codeBecause, blocks: () => blocks.filter((block) => !block.folded?.hidden) };
+  /** Colours the text for paper, where all of it is in view; beyond some length it says how far the colours reach. */
+  function onPaper() {
+    let n = 0;
+    const open = blocks.filter((block) => !block.folded?.hidden);
+    for (const block of open) {
+      if (n < ON_PAPER) paintBlock(block);
+      n += block.last - block.first + 1;
+    }
+    if (n > 1.5 * ON_PAPER) place.dataset.paper = `On paper only the first tokens, about ${count(ON_PAPER)}, are coloured.`;
+    else delete place.dataset.paper;
+  }
+
+  return { onPaper, show, mark, repaint, unitAt, codeBecause, blocks: () => blocks.filter((block) => !block.folded?.hidden) };
 })();

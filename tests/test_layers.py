@@ -41,11 +41,13 @@ INSIDE: dict[str, tuple[str, ...]] = {
     ),
     "cards": (
         *("glyphs", "drawing", "paragraph", "content", "panel", "plane", "sizes", "table", "layout"),
-        *("command", "markdown", "records", "hub", "write"),
+        *("command", "markdown", "records", "hub", "write", "notebook"),
     ),
+    "console": ("board", "progress", "terminal"),
     "reporting": (
         *("blocks", "budget", "distinct", "family", "folder", "labels", "rows"),
-        *("units", "theme", "hover", "sentences", "floor", "quants", "overview", "tables", "odds", "as_text"),
+        *("units", "csv_names", "theme", "hover", "sentences", "floor", "quants", "overview"),
+        *("tables", "notebook", "odds", "text_table", "as_text"),
         *("passages", "kinds", "listed_totals", "alternatives", "payload_divergence", "payload", "lines"),
         *("marks", "plane", "prompts", "convergence", "ratios", "figures", "sizes"),
         *("divergence", "family_figures", "captions"),
@@ -55,7 +57,7 @@ INSIDE: dict[str, tuple[str, ...]] = {
         *("limits", "setting", "settings", "batches", "tokenization", "cautions", "groups", "chats", "checks"),
         *("request", "keys", "memory", "paired", "common_spans", "admission", "job"),
         *("kinds", "lockstep", "evaluation", "sample", "variants", "noise", "span_frames", "frames"),
-        *("kld_models", "kld_frames", "from_records", "scoring", "looking", "dry_run"),
+        *("kld_models", "kld_frames", "from_records", "scoring", "looking", "plans", "dry_run"),
     ),
     "records": ("kld", "rows", "signed"),
     "store": ("database", "notes", "store", "hashes", "pruning"),
@@ -67,7 +69,7 @@ STRANGERS = {("engine", "store"), ("store", "engine")}
 COMPUTES, SHOWS = {"text", "models", "engine", "store"}, {"analysis", "reporting", "cards"}
 THIRD_PARTY: dict[str, set[str]] = {
     "analysis": {"numpy", "polars"},
-    "cards": {"numpy", "polars", "resvg_py"},
+    "cards": {"markupsafe", "numpy", "polars", "resvg_py"},
     "commands": {"distributed"},
     "console": {"tqdm"},
     "engine": {"loky", "numpy"},

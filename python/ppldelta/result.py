@@ -153,11 +153,20 @@ class Result:
             PpldeltaError: `tokens` is neither a number of documents nor "all", or this process is a fork that cannot
                 use polars.
         """
+        index = self._write_report(Path(path), tokens)
+        self._reports.append(index)
+        return index
+
+    @cached_property
+    def _reports(self) -> list[Path]:
+        """Pages that were written, the last one last: a notebook names it."""
+        return [] if self.folder is None else [Path(self.folder) / "report.html"]
+
+    def _write_report(self, path: Path, tokens: int | Literal["all"]) -> Path:
         need_threads_of_polars()
         from ppldelta.reporting.folder import remove_stale
         from ppldelta.reporting.render import render_report
 
-        path = Path(path)
         folder = path.suffix.lower() not in (".html", ".htm")
         payload = make_payload(
             tokens=self.tokens,
@@ -209,7 +218,9 @@ class Result:
         """
         need_threads_of_polars()
         run = Run(_core.__version__, self.families, self.warnings, self.left_out)
-        return saved.write(folder, self.frames, run, lambda path: self.report(path, tokens=tokens))
+        written = saved.write(folder, self.frames, run, lambda path: self._write_report(path, tokens))
+        self._reports.append(written / "report.html")
+        return written
 
     def card(self, folder: str | os.PathLike[str]) -> list[Path]:
         """Writes one picture that says the result, and its numbers for model pages and scripts (docs/card.md).
@@ -232,7 +243,12 @@ class Result:
         return as_text(self.families, self._overall, self.odds_models)
 
     def _repr_html_(self) -> str:
-        return self.summary._repr_html_()
+        need_threads_of_polars()
+        from ppldelta.cards.content import take
+        from ppldelta.cards.notebook import result_html
+
+        content = take(self.families, self.documents, self.models, _core.__version__)
+        return result_html(content, self.models, self._reports)
 
 
 def make_result(

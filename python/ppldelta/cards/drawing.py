@@ -9,6 +9,7 @@ from xml.sax.saxutils import escape, quoteattr
 
 from ppldelta.cards import glyphs
 from ppldelta.cards.glyphs import Weight
+from ppldelta.reporting.notebook import variable
 from ppldelta.reporting.theme import CHROME, DARK_OF_LIGHT
 from ppldelta.wording.names import printable
 
@@ -60,17 +61,22 @@ class Drawing:
         width: of the picture.
         height: of the picture.
         dark: whether it stands on a dark ground.
+        embedded: what names begin with in a picture that stands in a page beside others; its colours are light or dark
+            as the page is. Empty for a file of its own.
     """
 
     width: int
     height: int
     dark: bool = False
+    embedded: str = ""
     _parts: list[str] = field(default_factory=list)
     _used: dict[str, str] = field(default_factory=dict)
 
     def color(self, color: str) -> str:
         """A role, or the light colour of a model, as it is on this ground."""
         light, dark = CHROME[color] if color in CHROME else (color, DARK_OF_LIGHT[color])
+        if self.embedded:
+            return variable(light)
         return dark if self.dark else light
 
     def text(
@@ -97,7 +103,7 @@ class Drawing:
             if each.path:
                 inside.append(f'<path transform="translate({_n(each.x)} {_n(each.y)})" d="{each.path}"/>')
                 continue
-            key = f"{style.weight[0]}{each.name if each.name[1:] else format(ord(each.name), 'x')}"
+            key = f"{self.embedded}{style.weight[0]}{each.name if each.name[1:] else format(ord(each.name), 'x')}"
             self._used[key] = glyphs.face(style.weight).outline(each.name)
             if each.scale == 1:
                 inside.append(f'<use href="#{key}" x="{_n(each.x)}"/>')
@@ -173,7 +179,7 @@ class Drawing:
 
     def clipped(self, a: Point, b: Point) -> None:
         """What is drawn until `unclipped` shows only inside a rectangle."""
-        key = f"clip{len(self._parts)}"
+        key = f"{self.embedded}clip{len(self._parts)}"
         self._parts.append(
             f'<clipPath id="{key}"><rect x="{_n(a[0])}" y="{_n(a[1])}" width="{_n(b[0] - a[0])}" '
             f'height="{_n(b[1] - a[1])}"/></clipPath><g clip-path="url(#{key})">'
@@ -187,10 +193,11 @@ class Drawing:
         """The picture as a file, with a title and a description for those who do not see it; needs no other file."""
         outlines = "".join(f'<path id="{key}" d="{path}"/>' for key, path in sorted(self._used.items()))
         body = "\n".join(self._parts)
+        named, told = f"{self.embedded}title", f"{self.embedded}description"
         return (
             f'<svg xmlns="http://www.w3.org/2000/svg" width="{self.width}" height="{self.height}" '
-            f'viewBox="0 0 {self.width} {self.height}" role="img" aria-labelledby="title description">\n'
-            f'<title id="title">{escape(title)}</title>\n<desc id="description">{escape(description)}</desc>\n'
+            f'viewBox="0 0 {self.width} {self.height}" role="img" aria-labelledby="{named} {told}">\n'
+            f'<title id="{named}">{escape(title)}</title>\n<desc id="{told}">{escape(description)}</desc>\n'
             f"<defs>{outlines}</defs>\n"
             f'<rect width="{self.width}" height="{self.height}" fill="{self.color("surface")}"/>\n{body}\n</svg>\n'
         )

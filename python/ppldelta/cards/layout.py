@@ -46,15 +46,16 @@ class _Frame:
         return self.bottom - self.top
 
 
-def card(content: Content, shape: Format = "wide", *, dark: bool = False) -> str:
+def card(content: Content, shape: Format = "wide", *, dark: bool = False, embedded: str = "") -> str:
     """A card as SVG.
 
     Args:
         content: what it says.
         shape: of it.
         dark: whether it stands on a dark ground.
+        embedded: as `Drawing.embedded`.
     """
-    drawing = Drawing(*SIZES[shape], dark)
+    drawing = Drawing(*SIZES[shape], dark, embedded)
     style, broken = _verdict(content, shape, drawing.width - 2 * EDGE)
     for i, model in enumerate(content.models):
         part = drawing.width / len(content.models)

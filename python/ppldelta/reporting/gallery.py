@@ -8,6 +8,7 @@ them side by side.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from copy import copy
 from functools import partial
 
 import plotly.graph_objects as go
@@ -20,6 +21,7 @@ from ppldelta.reporting import captions
 from ppldelta.reporting.catalogue import FIGURES, SHARED, AllFamilies, Description
 from ppldelta.reporting.convergence import convergence
 from ppldelta.reporting.family_figures import FamilyFigures
+from ppldelta.reporting.theme import darkened
 from ppldelta.reporting.units import UNITS, Choice, unit_of
 
 
@@ -50,6 +52,7 @@ class Figures(Mapping[str, go.Figure]):
         odds: pl.DataFrame | None = None,
     ) -> None:
         self._tokens = tokens
+        self._is_dark = False
         unit_of_all = unit_of(families)
         self._bits = unit_of_all == "bpb"
         self._makers: dict[str, Callable[[], go.Figure]] = {}
@@ -72,7 +75,15 @@ class Figures(Mapping[str, go.Figure]):
     def __getitem__(self, name: str) -> go.Figure:
         if name not in self._makers:
             raise KeyError(f"there is no figure `{name}`; there are {', '.join(self._makers)}")
-        return self._makers[name]()
+        figure = self._makers[name]()
+        return darkened(figure) if self._is_dark else figure
+
+    @property
+    def dark(self) -> Figures:
+        """The same figures for a dark ground, as the page has them in its dark colours."""
+        dark = copy(self)
+        dark._is_dark = True
+        return dark
 
     def __iter__(self) -> Iterator[str]:
         return iter(self._makers)
@@ -103,4 +114,5 @@ class Figures(Mapping[str, go.Figure]):
                 f"there are no tokens of `{document}` under `{model}`",
                 hint="`result.documents` lists documents and models",
             )
-        return convergence(running(rows), bits=self._bits)
+        figure = convergence(running(rows), bits=self._bits)
+        return darkened(figure) if self._is_dark else figure

@@ -46,7 +46,7 @@ HELP = {
 
 @dataclass(frozen=True)
 class Cell:
-    """A value as text, what to sort it by, the interval or remark below it, and where a click on it leads."""
+    """A value as text, what to sort it by, the interval or remark below it, its ends, and where a click on it leads."""
 
     text: str
     sort: float | str | None = None
@@ -54,17 +54,20 @@ class Cell:
     kind: str = "number"
     color: str = ""
     href: str = ""
+    low: float | None = None
+    high: float | None = None
 
 
 @dataclass(frozen=True)
 class Column:
-    """A heading, its unit, what it means (shown on hover), and how a row fills it."""
+    """A heading, its unit, what it means (shown on hover), how a row fills it, and its name in a CSV file."""
 
     title: str
     unit: str
     help: str
     cell: Callable[[Row], Cell]
     kind: str = "number"
+    name: str = ""
 
 
 @dataclass(frozen=True)
@@ -104,9 +107,41 @@ def summary(
         [
             *_names(rows, colors),
             *_values(rows, damage, unit),
-            *([Column("length", "bytes/token", HELP["bytes_per_token"], length)] if lengths else []),
-            _column("size", "tensors", "size_bytes", lambda row, name: numbers.size(whole(row, name))),
-            _column("bits", "per weight", "bits_per_weight", lambda row, name: numbers.fixed(number(row, name), 2)),
+            *(
+                [Column("length", "bytes/token", HELP["bytes_per_token"], length, name="bytes_per_token")]
+                if lengths
+                else []
+            ),
+            *_sizes(),
+        ],
+    )
+
+
+def brief(
+    rows: pl.DataFrame, colors: Mapping[tuple[str, str], str], *, damage: bool = False, unit: Unit = "nats"
+) -> Table:
+    """What `summary` and `divergence` say of each model in short, with intervals, where there is room for one table.
+
+    Args:
+        rows: of `schema.MODELS`, one for each model.
+        colors: as for `summary`.
+        damage: likewise.
+        unit: likewise.
+    """
+    ppl = _with_interval("ppl", "model", "ppl_cmp", numbers.perplexity)
+    bits = _with_interval(SHORT_UNITS["bpb"], "model", "bpb_cmp", lambda value: numbers.fixed(value, 3))
+    of_divergence = [
+        _with_interval("KLD", "nats/token", "kld", numbers.significant),
+        _with_interval("same top", "% of tokens", "same_top", _percent(1)),
+    ]
+    return _table(
+        rows,
+        [
+            *_names(rows, colors),
+            *_deltas(rows, damage and unit == "nats", unit),
+            *(of_divergence if rows["kld"].count() else []),
+            bits if unit == "bpb" else ppl,
+            *_sizes(),
         ],
     )
 
@@ -118,7 +153,7 @@ def by_category(
     rows = models.filter(pl.col("category").is_not_null(), weighting="tokens")
     if rows["category"].n_unique() < 2:
         rows = rows.clear()
-    category = Column("category", "", HELP["category"], _category, "name")
+    category = Column("category", "", HELP["category"], _category, "name", "category")
     columns = [*_names(rows, colors), category, *_values(rows, damage, unit)]
     if rows["kld"].count():
         columns.append(_with_interval("KLD", "nats/token", "kld", numbers.significant))
@@ -152,9 +187,9 @@ def _with_interval(title: str, unit: str, name: str, write: Callable[[float | No
     def cell(row: Row) -> Cell:
         low, high = ends(row, name)
         note = f"{write(low)} to {write(high)}" if numbers.known(low) and numbers.known(high) else ""
-        return Cell(write(number(row, name)), _sortable(row, name), note)
+        return Cell(write(number(row, name)), _sortable(row, name), note, low=low, high=high)
 
-    return Column(title, unit, HELP[name], cell)
+    return Column(title, unit, HELP[name], cell, name=name)
 
 
 def _table(rows: pl.DataFrame, columns: list[Column]) -> Table:
@@ -169,8 +204,8 @@ def _names(rows: pl.DataFrame, colors: Mapping[tuple[str, str], str]) -> list[Co
     def family_cell(row: Row) -> Cell:
         return Cell(text(row, "family"), text(row, "family"), kind="name")
 
-    model = Column("model", "", HELP["model"], model_cell, "model")
-    family = Column("family", "", HELP["family"], family_cell, "name")
+    model = Column("model", "", HELP["model"], model_cell, "model", "model")
+    family = Column("family", "", HELP["family"], family_cell, "name", "family")
     return [model, family] if rows["family"].n_unique() > 1 else [model]
 
 
@@ -204,8 +239,15 @@ def _values(rows: pl.DataFrame, damage: bool, unit: Unit) -> list[Column]:
     return [*fits, *_deltas(rows, damage, unit), *of_bytes, n_documents, n_scored]
 
 
+def _sizes() -> list[Column]:
+    return [
+        _column("size", "tensors", "size_bytes", lambda row, name: numbers.size(whole(row, name))),
+        _column("bits", "per weight", "bits_per_weight", lambda row, name: numbers.fixed(number(row, name), 2)),
+    ]
+
+
 def _column(title: str, unit: str, name: str, write: Callable[[Row, str], str]) -> Column:
-    return Column(title, unit, HELP[name], lambda row: Cell(write(row, name), _sortable(row, name)))
+    return Column(title, unit, HELP[name], lambda row: Cell(write(row, name), _sortable(row, name)), name=name)
 
 
 def _deltas(rows: pl.DataFrame, damage: bool, unit: Unit) -> list[Column]:
@@ -221,9 +263,10 @@ def _deltas(rows: pl.DataFrame, damage: bool, unit: Unit) -> list[Column]:
             if name == "delta" and numbers.known(low) and numbers.known(high):
                 kind = "better" if low > 0 else "worse" if high < 0 else "number"
             note = numbers.interval(low, high, digits, sign=name == "delta")
-            return Cell(write(number(row, columns[name]), digits), _sortable(row, columns[name]), note, kind)
+            shown, sort = write(number(row, columns[name]), digits), _sortable(row, columns[name])
+            return Cell(shown, sort, note, kind, low=low, high=high)
 
-        return Column(name, SHORT_UNITS[unit], HELP[name], cell)
+        return Column(name, SHORT_UNITS[unit], HELP[name], cell, name=columns[name])
 
     more = [column("damage", numbers.fixed)] if damage else []
     return [column("gain", numbers.fixed), column("loss", numbers.fixed), column("delta", numbers.signed), *more]

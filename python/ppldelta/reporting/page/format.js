@@ -57,6 +57,9 @@ ppldelta.format = (() => {
     return made;
   }
 
+  /** A column's heading in a CSV file; a name, a perplexity or a ratio has no unit. */
+  const csvName = (name, unit) => (unit ? `${name} (${unit})` : name);
+
   /** Hands a table to the user as a CSV file. */
   function saveCsv(name, rows) {
     const tame = (cell) => (/^[=+@\t\r]|^-(?![\d.])/.test(cell) ? `'${cell}` : cell); // a file's name is no formula
@@ -67,5 +70,5 @@ ppldelta.format = (() => {
     setTimeout(() => URL.revokeObjectURL(link.href), 1000);
   }
 
-  return { fixed, signed, perplexity, count, percent, decimals, significant, visible, element, saveCsv };
+  return { fixed, signed, perplexity, count, percent, decimals, significant, visible, element, csvName, saveCsv };
 })();

@@ -82,13 +82,12 @@
 
   function saveTable(button) {
     const table = button.closest(".tools").nextElementSibling.querySelector("table");
-    const titles = [...table.tHead.rows[0].cells].map((cell) => cell.innerText.replace(/\s+/g, " "));
     const rows = [...table.tBodies[0].rows].map((row) => [...row.cells]);
-    const noted = titles.map((_, i) => rows.some((cells) => cells[i].querySelector("small"))); // intervals get a column
-    const wide = (cells, value, note) => cells.flatMap((cell, i) => (noted[i] ? [value(cell), note(cell)] : [value(cell)]));
+    const columns = [...table.tHead.rows[0].cells].map((heading, i) => ({ name: heading.dataset.columnName, ends: rows.some((cells) => cells[i].dataset.low) }));
+    const wide = (value) => columns.flatMap(({ name, ends }, i) => [value(i, name, "sort"), ...(ends ? [value(i, name, "low"), value(i, name, "high")] : [])]);
     format.saveCsv(button.dataset.file, [
-      wide(titles, (title) => title, (title) => `${title} (${index.interval})`),
-      ...rows.map((cells) => wide(cells, (cell) => cell.dataset.sort, (cell) => cell.querySelector("small")?.textContent)),
+      wide((i, name, which) => format.csvName(which === "sort" ? name : `${name}_${which}`, index.csv_units[name])),
+      ...rows.map((cells) => wide((i, name, which) => cells[i].dataset[which])),
     ]);
   }
 

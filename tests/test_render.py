@@ -16,6 +16,7 @@ import pytest
 from helpers import frames, synthetic
 from helpers.blocks import decode
 from ppldelta.reporting import sentences, tables
+from ppldelta.reporting.overview import Judged, overview
 from ppldelta.reporting.render import render_report, script_json
 from ppldelta.reporting.scripts import SCRIPTS
 from ppldelta.wording import numbers
@@ -211,7 +212,8 @@ def test_one_document_without_category_and_without_intervals() -> None:
     ]
     keep = pl.col("category").is_null() | (pl.col("category") == "")
     page = Page(render(documents.filter(category=""), models.filter(keep).with_columns(missing)))
-    assert "too few documents for an interval" in page.text
+    assert "against the reference, on too few documents to tell better from worse" in page.text
+    assert "predicts the text" not in page.text
     assert "1 document" in page.text
 
 
@@ -237,6 +239,21 @@ def test_a_sentence_says_better_worse_or_neither() -> None:
 )
 def test_a_sentence_about_a_single_category(delta: float, words: str) -> None:
     assert f"m predicts the text {words} the reference" in sentence([row(None, delta), row("", delta)])
+
+
+def test_without_an_interval_a_sentence_says_neither_better_nor_worse() -> None:
+    few = {"delta_low": None, "delta_high": None}
+    text = sentence([row(None, -0.05), row("code", 0.31), {**row("prose", -0.22), **few}, {**row("poems", 0.2), **few}])
+    assert "code better (+0.31" in text and " worse" not in text
+    assert "prose (\N{MINUS SIGN}0.22) and poems (+0.20) on too few documents to tell. Over all tokens:" in text
+    all_few = [{**each, **few} for each in (row(None, -0.05), row("code", 0.31), row("prose", -0.22))]
+    alone = "m: \N{MINUS SIGN}0.050 nats/token against the reference, on too few documents to tell better from worse."
+    assert sentence(all_few) == alone
+    assert sentence([row(None, 0.2), *all_few[1:]]).startswith("m predicts the text better than the reference (+0.20")
+    two = [Judged(name, [{**each, "model": name} for each in all_few]) for name in "ab"]
+    assert "".join(piece.text for piece in overview(two)) == (
+        "Too few documents to tell whether a and b predict the text better than the reference or worse."
+    )
 
 
 def test_a_sentence_about_many_categories_counts_the_rest() -> None:

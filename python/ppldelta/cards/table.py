@@ -8,7 +8,8 @@ from dataclasses import dataclass, replace
 from ppldelta.cards.content import CardModel, Content
 from ppldelta.cards.drawing import Drawing, Point, Style, fitted, shown
 from ppldelta.reporting.rows import ends, number, whole
-from ppldelta.reporting.units import COLUMNS, DELTA, SHORT_UNITS, UNITS
+from ppldelta.reporting.sentences import TOO_FEW, direction
+from ppldelta.reporting.units import COLUMNS, DELTA, SHORT_UNITS, UNITS, Unit, damage_of
 from ppldelta.wording import numbers
 
 HEAD = Style(15, color="muted")
@@ -71,7 +72,7 @@ def draw(drawing: Drawing, content: Content, at: Point, size: tuple[float, float
             low = base + row * 0.36
             interval = numbers.interval(*ends(model.overall, DELTA[content.unit]), digits, sign=True)
             taken = drawing.text((right, low), interval, note, anchor="end") if interval else 0.0
-            drawing.text((left + 28, low), fitted(verdict(model), note, size[0] - taken - 48), note)
+            drawing.text((left + 28, low), fitted(verdict(model, content.unit), note, size[0] - taken - 48), note)
     if rest:
         drawing.text((left, top + size[1] - 2), f"and {rest} more models", HEAD)
 
@@ -82,12 +83,12 @@ def _values(content: Content, model: CardModel, digits: int) -> tuple[str, str, 
     return numbers.fixed(gain, digits), numbers.fixed(loss, digits), numbers.signed(net, digits)
 
 
-def verdict(model: CardModel) -> str:
-    """A model's verdict in a few words: where it is better, where it is worse; of a quant its damage."""
+def verdict(model: CardModel, unit: Unit) -> str:
+    """A model's verdict in a few words: where it is better, where it is worse; of a quant its damage in a unit."""
     if model.equal:
         return "inside the noise floor"
     if model.quant:
-        damage = number(model.overall, "damage")
+        damage = damage_of(model.overall, unit)
         size = whole(model.overall, "size_bytes")
         named = "quant" if size is None else f"quant, {numbers.size(size)}"
         return f"{named}, damage {numbers.fixed(damage, numbers.decimals(damage))}"
@@ -99,6 +100,8 @@ def verdict(model: CardModel) -> str:
     ]
     n_categories = len(model.rows) - 1
     if not parts or n_categories < 2:
+        if direction(model.overall) is None:
+            return TOO_FEW
         return "" if n_categories < 2 else "neither clearly better nor worse"
     return shown("; ".join(parts))
 

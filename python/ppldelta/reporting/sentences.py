@@ -1,8 +1,8 @@
 """What the numbers say, in plain English: one line on what was compared, one sentence for each model.
 
-A sentence claims "better" or "worse" only if the interval of the mean delta leaves out 0, or it says that there
-is no interval. Sentences are lists of `Piece`, not strings, so that the page can set names as code and
-escape every part.
+A sentence claims "better" or "worse" only if the interval of the mean delta leaves out 0; where there is no interval,
+it says that there are too few documents. Sentences are lists of `Piece`, not strings, so that the page can set names as
+code and escape every part.
 """
 
 from __future__ import annotations
@@ -19,6 +19,9 @@ from ppldelta.reporting.units import COLUMNS, DELTA, SHORT_UNITS, Unit, unit_of
 from ppldelta.wording import numbers
 
 INTERVAL = f"{100 * LEVEL:g}\N{NO-BREAK SPACE}% interval"
+
+TOO_FEW = "too few documents to tell"
+"""What is said where there is no interval."""
 
 SHOWN = 3
 """Categories named on either side of a sentence; the rest are counted."""
@@ -60,27 +63,36 @@ def finding(rows: Sequence[Row], unit: Unit = "nats") -> list[Piece]:
     name = Piece(text(overall, "model"), "name")
     if not numbers.known(number(overall, "delta")):
         return [name, Piece(" gave numbers that are not finite, so nothing can be said about it.")]
-    if len(by_category) < 2:
-        verdict = {1: "better than", -1: "worse than", 0: "neither clearly better nor worse than"}[direction(overall)]
-        return [
-            name,
-            Piece(f" predicts the text {verdict} the reference "),
-            *_amount(overall, SHORT_UNITS[unit]),
-            Piece("."),
-        ]
+    if len(by_category) < 2 or all(direction(row) is None for row in by_category):
+        return _whole_text(name, overall, unit)
 
-    better, worse, even = (
+    better, worse, even, untold = (
         sorted((row for row in by_category if direction(row) == way), key=lambda row: -abs(number(row, "delta") or 0))
-        for way in (1, -1, 0)
+        for way in (1, -1, 0, None)
     )
     pieces = [name, Piece(" predicts ")]
     groups = [(better, "better"), (worse, "worse"), (even, "neither clearly better nor worse")]
+    groups.append((untold, f"on {TOO_FEW}"))
     for at, (group, word) in enumerate((group, word) for group, word in groups if group):
         if at:
             pieces.append(Piece(", "))
         pieces += _group(group, word, SHORT_UNITS[unit] if at == 0 else "")
     pieces += [Piece(f". Over all {_WHOLE[unit]}: "), *_amount(overall, bare=True), Piece(".")]
     return pieces
+
+
+def _whole_text(name: Piece, overall: Row, unit: Unit) -> list[Piece]:
+    way = direction(overall)
+    if way is None:
+        amount, *_ = _amount(overall, SHORT_UNITS[unit], bare=True)
+        return [name, Piece(": "), amount, Piece(f" against the reference, on {TOO_FEW} better from worse.")]
+    verdict = {1: "better than", -1: "worse than", 0: "neither clearly better nor worse than"}[way]
+    return [
+        name,
+        Piece(f" predicts the text {verdict} the reference "),
+        *_amount(overall, SHORT_UNITS[unit]),
+        Piece("."),
+    ]
 
 
 def within_noise(family: Family, row: Row) -> list[Piece]:
@@ -160,11 +172,11 @@ def marked(message: str) -> list[Piece]:
     return [Piece(part, "name" if i % 2 else "text") for i, part in enumerate(parts) if part]
 
 
-def direction(row: Row) -> int:
-    """1 better, -1 worse, 0 if the interval spans 0. Without an interval the sign decides, and `_amount` says so."""
+def direction(row: Row) -> int | None:
+    """1 better, -1 worse, 0 if the interval spans 0, None if there are too few documents for one."""
     low, high = ends(row, "delta")
     if not (numbers.known(low) and numbers.known(high)):
-        low = high = number(row, "delta") or 0.0
+        return None
     return 1 if low > 0 else -1 if high < 0 else 0
 
 
@@ -173,6 +185,8 @@ def _amount(row: Row, unit: str = "", *, bare: bool = False) -> list[Piece]:
     digits = max(numbers.decimals(delta) - 1, 2)
     amount = Piece(numbers.signed(delta, digits) + (f" {unit}" if unit else ""), "number")
     interval = numbers.interval(*ends(row, "delta"), digits, sign=True)
+    if not interval and not bare:  # the words around it say so
+        return [Piece("("), amount, Piece(")")]
     if not interval:
         interval = "too few documents for an interval"
     elif unit:

@@ -38,7 +38,9 @@ def result_html(content: Content, models: pl.DataFrame, reports: Sequence[Path])
     key = sha256(repr([model.rows for model in content.models]).encode()).hexdigest()[:8]
     return notebook.fragment(
         Markup(card(content, embedded=f"ppldelta-{key}-")),
-        notebook.models(tables.Table(table.columns, rows), [model.color for model in shown]),
+        notebook.models(
+            tables.Table(table.columns, rows), [model.name for model in shown], [model.color for model in shown]
+        ),
         *more,
         notebook.sentence("Below a number its 95\N{NO-BREAK SPACE}% interval.", muted=True),
         _where([path for path in reports if path.is_file()]),

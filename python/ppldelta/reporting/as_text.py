@@ -79,7 +79,7 @@ def as_text(
     notes = filter(None, [left_out, _note(table.lines, rows, several, unit), *rule])
     return "\n".join(
         [
-            f"Compared with {references}:",
+            *wrap(f"Compared with {references}:", most, break_long_words=False, break_on_hyphens=False),
             *table.lines,
             *(line for each in notes for line in wrap(each, min(most, _LONGEST_LINE), break_long_words=False)),
             *noise_notes(families, overall),

@@ -13,7 +13,7 @@ from markupsafe import Markup, escape
 from ppldelta.reporting.sentences import Piece, marked
 from ppldelta.reporting.tables import Table
 from ppldelta.reporting.theme import CHROME, DARK_OF_LIGHT, FONT
-from ppldelta.wording.names import shown_name
+from ppldelta.wording.names import printable, shown_name
 
 _DARK = (
     'body[data-jp-theme-light="false"]',  # JupyterLab, Notebook 7, nbconvert
@@ -89,11 +89,12 @@ def link(href: str, text: str) -> Markup:
     return Markup('<p><a href="{}" target="_blank">{}</a></p>').format(href, text)
 
 
-def models(table: Table, colors: Sequence[str]) -> Markup:
+def models(table: Table, names: Sequence[str], colors: Sequence[str]) -> Markup:
     """A table of models with intervals.
 
     Args:
-        table: the first column holds their names.
+        table: the first column holds their labels.
+        names: shorter ones; the labels are shown on hover.
         colors: the light one of each row.
     """
     head = [
@@ -103,9 +104,10 @@ def models(table: Table, colors: Sequence[str]) -> Markup:
         for column in table.columns
     ]
     rows = []
-    for row, color in zip(table.rows, colors, strict=True):
+    for row, name, color in zip(table.rows, names, colors, strict=True):
         dot = Markup('<i style="background:{}"></i>').format(variable(color))
-        first = Markup('<th scope="row">{}{}</th>').format(dot, shown_name(row[0].text))
+        label = printable(row[0].text)
+        first = Markup('<th scope="row" title="{}">{}{}</th>').format(label, dot, shown_name(name))
         rest = [
             Markup('<td class="{}">{}{}</td>').format(
                 "name" if cell.kind == "name" else "number", cell.text, _small(cell.note)

@@ -43,7 +43,7 @@ def _style() -> str:
         ".ppldelta .scroll": "overflow-x:auto;margin:8px 0",
         ".ppldelta table": "border-collapse:collapse;margin:0 10px;font-size:12.5px;border:0",
         ".ppldelta table tr,.ppldelta table tr:hover": "background:none!important",
-        ".ppldelta th,.ppldelta td": "padding:4px 7px!important;text-align:right!important;vertical-align:top;border:0;"
+        ".ppldelta th,.ppldelta td": "padding:4px 5px!important;text-align:right!important;vertical-align:top;border:0;"
         f"border-bottom:1px solid {role['line']};font-weight:400;color:{role['ink']};white-space:nowrap;max-width:none;"
         "font-variant-numeric:tabular-nums",
         ".ppldelta th.name,.ppldelta td.name,.ppldelta tbody th": "text-align:left!important",

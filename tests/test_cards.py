@@ -301,6 +301,12 @@ def test_several_families_are_compared_in_bits_per_byte() -> None:
     assert any(text.startswith("References ") for text in shown)
     assert len({model.name for model in card.models}) == 4
     assert "net, bits per byte" in markdown(card)
+    families = [
+        replace(each, cmp=tuple(replace(cmp, kind="quant") for cmp in each.cmp)) for each in (*one.families, family)
+    ]
+    shown = texts(layout.card(content.take(families, frames["documents"], frames["models"], "0.1.0")))
+    assert "↑ damage (gain + loss), bits/byte" in shown and any(text.startswith("bits/byte") for text in shown)
+    assert all(text.startswith("↑ KL divergence") for text in shown if "nats" in text)
 
 
 def test_long_names_of_several_families_stand_behind_those_of_their_families() -> None:

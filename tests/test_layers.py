@@ -41,12 +41,14 @@ INSIDE: dict[str, tuple[str, ...]] = {
     ),
     "cards": (
         *("glyphs", "drawing", "paragraph", "content", "panel", "plane", "sizes", "table", "layout"),
-        *("cover", "command", "markdown", "records", "hub", "write"),
+        *("cover", "command", "markdown", "records", "hub", "write", "notebook"),
     ),
+    "console": ("board", "progress", "terminal"),
     "reporting": (
         *("blocks", "budget", "distinct", "family", "folder", "labels", "rows", "short", "seen"),
-        *("units", "theme", "hover", "sentences", "floor", "quants", "overview", "cover", "tables", "head"),
-        *("odds", "as_text", "passages", "kinds", "listed_totals", "alternatives", "payload_divergence"),
+        *("units", "csv_names", "theme", "hover", "sentences", "floor", "quants", "overview", "cover"),
+        *("tables", "notebook", "head", "odds", "text_table", "as_text"),
+        *("passages", "kinds", "listed_totals", "alternatives", "payload_divergence"),
         *("tour", "payload", "lines"),
         *("marks", "plane", "prompts", "convergence", "ratios", "figures", "sizes"),
         *("divergence", "family_figures", "captions", "contents"),
@@ -56,7 +58,7 @@ INSIDE: dict[str, tuple[str, ...]] = {
         *("limits", "setting", "settings", "batches", "tokenization", "cautions", "groups", "chats", "checks"),
         *("request", "keys", "memory", "paired", "common_spans", "admission", "job"),
         *("kinds", "lockstep", "evaluation", "sample", "variants", "noise", "span_frames", "frames"),
-        *("kld_models", "kld_frames", "from_records", "scoring", "looking", "dry_run"),
+        *("kld_models", "kld_frames", "from_records", "scoring", "looking", "plans", "dry_run"),
     ),
     "records": ("kld", "rows", "signed"),
     "store": ("database", "notes", "store", "hashes", "pruning"),
@@ -68,7 +70,7 @@ STRANGERS = {("engine", "store"), ("store", "engine")}
 COMPUTES, SHOWS = {"text", "models", "engine", "store"}, {"analysis", "reporting", "cards"}
 THIRD_PARTY: dict[str, set[str]] = {
     "analysis": {"numpy", "polars"},
-    "cards": {"numpy", "polars", "resvg_py"},
+    "cards": {"markupsafe", "numpy", "polars", "resvg_py"},
     "commands": {"distributed"},
     "console": {"tqdm"},
     "engine": {"loky", "numpy"},

@@ -24,7 +24,9 @@ def run(files: object, **settings: object) -> ppldelta.Result:
 @pytest.mark.parametrize("rule", RULES)
 def test_all_of_the_completion_is_scored_and_nothing_else(tmp_path: Path, rule: str) -> None:
     path = write_rows(tmp_path / "x.jsonl", {"prompt": PROMPT.rstrip(), "completion": f" {COMPLETION}"})
-    tokens = run(path, windows=rule).tokens
+    result = run(path, windows=rule)
+    assert "window rule" not in repr(result), "it decides nothing here"
+    tokens = result.tokens
     whole = run({"x": PROMPT + COMPLETION}, windows="every").tokens
     begin = len(PROMPT) - 1
     assert tokens["byte_start"][0] == begin and tokens["byte_end"][-1] == len(PROMPT + COMPLETION)

@@ -15,6 +15,7 @@ from ppldelta.analysis.front import pareto_front
 from ppldelta.analysis.steps import Step, size_steps
 from ppldelta.family import Family
 from ppldelta.reporting import quants
+from ppldelta.reporting.overview import Judged, overview
 from ppldelta.reporting.render import render_report
 from ppldelta.reporting.sizes import value_against_size
 from ppldelta.result import Result
@@ -76,6 +77,14 @@ def test_a_sentence_says_size_damage_and_where() -> None:
     assert sentence([row(None, 0.1, size_bytes=None)]).startswith("m does a damage of")
     few = row(None, 0.1, damage_low=None, damage_high=None)
     assert "0.100 nats/token (too few documents for an interval)." in sentence([few])
+
+
+def test_in_bits_per_byte_damage_is_too() -> None:
+    rows = [{**row(each, 0.4), "gain_bpb": 0.05, "loss_bpb": 0.075} for each in (None, "code", "prose")]
+    text = "".join(piece.text for piece in quants.finding(rows, None, "bpb"))
+    assert text.endswith("does a damage of 0.125 bits/byte.")
+    both = [Judged(name, rows, quant=True, unit="bpb") for name in "ab"]
+    assert "the least damage, 0.125 bits/byte" in "".join(piece.text for piece in overview(both))
 
 
 def test_a_sentence_says_the_divergence_where_it_is_known() -> None:

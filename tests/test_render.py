@@ -17,6 +17,7 @@ import pytest
 from helpers import frames, synthetic
 from helpers.blocks import decode
 from ppldelta.reporting import sentences, tables
+from ppldelta.reporting.overview import Judged, overview
 from ppldelta.reporting.payload import make_payload
 from ppldelta.reporting.render import render_report, script_json
 from ppldelta.reporting.scripts import SCRIPTS
@@ -214,7 +215,8 @@ def test_one_document_without_category_and_without_intervals() -> None:
     ]
     keep = pl.col("category").is_null() | (pl.col("category") == "")
     page = Page(render(documents.filter(category=""), models.filter(keep).with_columns(missing)))
-    assert "too few documents for an interval" in page.text
+    assert "against the reference, on too few documents to tell better from worse" in page.text
+    assert "predicts the text" not in page.text
     assert "1 document" in page.text
 
 
@@ -242,14 +244,6 @@ def test_a_sentence_about_a_single_category(delta: float, words: str) -> None:
     assert f"m predicts the text {words} the reference" in sentence([row(None, delta), row("", delta)])
 
 
-def test_too_few_documents_are_said_once() -> None:
-    few = {"delta_low": None, "delta_high": None}
-    text = sentence([{**row(name, delta), **few} for name, delta in ((None, 0.1), ("a", 0.2), ("b", 0.3), ("c", -0.1))])
-    assert text.count("too few") == 1 and "a (+0.20)" in text.replace("b (+0.30 nats/token) and ", "")
-    mixed = sentence([row(None, 0.1), row("a", 0.2), {**row("b", -0.3), **few}])
-    assert "too few" not in mixed and "b worse (\N{MINUS SIGN}0.30, no interval)" in mixed
-
-
 def abouts(page: str) -> list[str]:
     """What the page says above its figures, without tags."""
     found = re.findall(r'<p class="about">(.*?)</p>', page, re.S)
@@ -273,6 +267,21 @@ def made_page(result: Result) -> str:
     more = {name: getattr(result, name) for name in ("tokens", "pieces", "texts")}
     payload = make_payload(**more, **{name: parts[name] for name in ("documents", "families", "kinds")})
     return render_report(**parts, payload=payload, signature="", warnings=[], version="0").html
+
+
+def test_without_an_interval_a_sentence_says_neither_better_nor_worse() -> None:
+    few = {"delta_low": None, "delta_high": None}
+    text = sentence([row(None, -0.05), row("code", 0.31), {**row("prose", -0.22), **few}, {**row("poems", 0.2), **few}])
+    assert "code better (+0.31" in text and " worse" not in text
+    assert "prose (\N{MINUS SIGN}0.22) and poems (+0.20) on too few documents to tell. Over all:" in text
+    all_few = [{**each, **few} for each in (row(None, -0.05), row("code", 0.31), row("prose", -0.22))]
+    alone = "m: \N{MINUS SIGN}0.050 nats/token against the reference, on too few documents to tell better from worse."
+    assert sentence(all_few) == alone
+    assert sentence([row(None, 0.2), *all_few[1:]]).startswith("m predicts the text better than the reference (+0.20")
+    two = [Judged(name, [{**each, "model": name} for each in all_few]) for name in "ab"]
+    assert "".join(piece.text for piece in overview(two)) == (
+        "Too few documents to tell whether a and b predict the text better than the reference or worse."
+    )
 
 
 def test_a_sentence_about_many_categories_counts_the_rest() -> None:

@@ -16,6 +16,7 @@ import pytest
 import ppldelta
 from ppldelta import demo
 from ppldelta.console import terminal
+from ppldelta.reporting.as_text import as_text
 from ppldelta.wording.names import columns, escaped, shown_name, width
 
 TEXT = demo.CORPUS / "prose" / "being_early.txt"
@@ -195,14 +196,39 @@ def test_wide_and_long_labels_keep_the_table(label: str, demo_result: ppldelta.R
         demo_result.families,
     )
     table = table_of(repr(result))
-    assert len(table) == 7, "a line for each model"
+    assert len(table) in (7, 10), "a line for each model, or two"
     assert len({width(line) for line in table}) == 1
     assert max(map(width, table)) <= 160
     two = table_of(repr(dataclasses.replace(result, families=result.families * 2)))
-    assert (len(two), len({width(line) for line in two})) == (7, 1)
+    assert (len(two), len({width(line) for line in two})) == (10, 1)
     assert max(map(width, two)) <= 160
     rows = columns([(shown_name(label), "1"), ("short", "1000")], n_left=1)
     assert len({width(row) for row in rows}) == 1
+
+
+def test_the_table_has_intervals_and_sizes_and_fits(demo_result: ppldelta.Result) -> None:
+    kld = {"kld": 0.3, "kld_low": 0.2, "kld_high": 0.5, "kld_p99": 1.5, "same_top": 0.83}
+    plain = demo_result._overall
+    overall = plain.with_columns(**{name: pl.lit(value) for name, value in kld.items()})
+    for frame, most, n_lines in ((plain, 120, 3), (plain, 80, 6), (overall, 120, 6)):
+        text = as_text(demo_result.families, frame, most=most)
+        table = table_of(text)
+        assert len(table) == 4 + n_lines, "intervals stand below their values if there is no room beside them"
+        assert {width(line) for line in table} == {width(table[0])} and max(map(width, text.splitlines())) <= most
+        assert table[1].split()[-4:-2] == ["damage", "size"] if frame is plain else "KLD" in table[1]
+        row = frame.row(by_predicate=pl.col("model") == "tiny-ref.Q2_K", named=True)
+        spread = f"{(row['gain_high'] - row['gain_low']) / 2:.3f}"
+        assert re.search(rf"0\.189 +(0\.473.*\n.*)?± ?{spread}", text) and "693\xa0kB" in text
+    text = as_text(demo_result.families, overall, most=70)
+    assert "no room for" in text and "KLD 99 %" not in table_of(text)[1] and "KLD" in table_of(text)[1]
+    assert max(map(width, table_of(text))) <= 70
+
+
+def test_the_table_stays_one_in_ascii(demo_result: ppldelta.Result) -> None:
+    with terminal._any_encoding():
+        text = repr(demo_result).encode("ascii", "ppldelta.replace").decode()
+    assert "~: half of the 95 % interval" in text and "\\" not in text
+    assert len({len(line) for line in text.splitlines() if line[0] in "+|"}) == 1
 
 
 def test_spaces_and_lines_stay() -> None:

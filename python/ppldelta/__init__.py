@@ -29,8 +29,9 @@ if TYPE_CHECKING:
     from ppldelta.records.kld import read_kld
     from ppldelta.records.signed import compare_kld, read_records
     from ppldelta.result import Result, load, report
-    from ppldelta.run.dry_run import Plan, plan
+    from ppldelta.run.dry_run import plan
     from ppldelta.run.looking import look
+    from ppldelta.run.plans import Plan
     from ppldelta.run.scoring import score
     from ppldelta.saved.folder import verify
     from ppldelta.studies.study import study
@@ -65,7 +66,7 @@ __all__ = [
 _HOMES = {
     "Loglikelihood": "ppldelta.likelihood.loglikelihood",
     "Look": "ppldelta.pictures",
-    "Plan": "ppldelta.run.dry_run",
+    "Plan": "ppldelta.run.plans",
     "Result": "ppldelta.result",
     "compare_kld": "ppldelta.records.signed",
     "load": "ppldelta.result",

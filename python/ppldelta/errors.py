@@ -8,6 +8,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 
+from ppldelta.wording.names import escaped
+
 
 class PpldeltaError(Exception):
     """Base of every error that ppldelta raises on purpose.
@@ -21,6 +23,10 @@ class PpldeltaError(Exception):
         super().__init__(message if hint is None else f"{message}\nhint: {hint}")
         self.message = message
         self.hint = hint
+
+    def _render_traceback_(self) -> list[str]:
+        """What IPython and notebooks show instead of a traceback; `traceback.print_last()` still has the frames."""
+        return escaped(f"{type(self).__name__}: {self}").split("\n")
 
 
 class CorpusError(PpldeltaError):

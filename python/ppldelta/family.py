@@ -157,6 +157,7 @@ class Family:
         date: the day on which the run ended, in UTC, as 2026-11-28; None if an older version saved the result.
         align: "tokens", or "bytes" if rows are spans of text that models of several tokenizers have in common: then
             gain and loss are told in bits per byte.
+        only_prompts: whether all documents have a prompt, so that the scored tokens are those of their completions.
     """
 
     name: str = field(metadata={"key": "family"})
@@ -170,6 +171,12 @@ class Family:
     noise: tuple[Noise, ...] = ()
     date: str | None = None
     align: str = "tokens"
+    only_prompts: bool = False
+
+    @property
+    def rule(self) -> str | None:
+        """The window rule that decided which tokens are scored; None if none did, or it is not known."""
+        return None if self.only_prompts else self.signature.get("windows")
 
     @property
     def quants(self) -> list[str]:

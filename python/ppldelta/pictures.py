@@ -71,24 +71,45 @@ class Look(Seen):
         return folder
 
     def __repr__(self) -> str:
+        first, *rest = self._sentences
+        return "\n".join([f"{first}:", *(f"  {line}" for line in rest)])
+
+    def _repr_html_(self) -> str:
+        need_threads_of_polars()
+        from ppldelta.reporting import notebook
+
+        first, *rest = self._sentences
+        more = (
+            f"Its figures are {', '.join(f'`figures[{name!r}]`' for name in self.figures)}; `html(path)` writes a page."
+        )
+        return notebook.fragment(
+            notebook.sentence(f"{first}."),
+            *(notebook.sentence(f"{each}.") for each in rest),
+            notebook.sentence(more, muted=True),
+        )
+
+    @property
+    def _sentences(self) -> list[str]:
+        """What was looked at, what each model made of it, and how far they are apart."""
         found = self.summary
         names = " and ".join(f"`{shown_name(label)}`" for label in self.models)
-        lines = [
+        places = counted(found.n_places, "place")
+        said = [
             f"{names} on {counted(found.n_places, 'token')} of `{shown_name(self.name)}`, "
-            f"{counted(len(self.columns), 'column')} of the vocabulary:"
+            f"{counted(len(self.columns), 'column')} of the vocabulary"
         ]
         for label, ppl, n_top in zip(self.models, found.ppl, found.n_top, strict=True):
-            lines.append(
-                f"  {shown_name(label)}: perplexity {ppl:.4g}; the token that came next was the most probable one at "
-                f"{n_top} of {counted(found.n_places, 'place')}"
+            said.append(
+                f"{shown_name(label)}: perplexity {ppl:.4g}; the token that came next was the most probable one at "
+                f"{n_top} of {places}"
             )
         if found.delta is not None:
-            lines.append(
-                f"  delta {found.delta:+.4f} nats per token; the same token is most probable for both at "
-                f"{found.n_same_top} of {counted(found.n_places, 'place')}"
+            said.append(
+                f"delta {found.delta:+.4f} nats per token; the same token is most probable for both at "
+                f"{found.n_same_top} of {places}"
             )
         if spread := self.by_depth:
-            lines.append(
-                f"  the hidden states that the head gets are {spread.median[-1]:.1%} of their length apart (median)"
+            said.append(
+                f"the hidden states that the head gets are {spread.median[-1]:.1%} of their length apart (median)"
             )
-        return "\n".join(lines)
+        return said

@@ -33,6 +33,7 @@ from ppldelta.surroundings import need_threads_of_polars
 from ppldelta.wording.names import as_utf8
 
 if TYPE_CHECKING:
+    from ppldelta.cards.content import Content
     from ppldelta.reporting.gallery import Figures
 
 
@@ -153,6 +154,22 @@ class Result:
             PpldeltaError: `tokens` is neither a number of documents nor "all", or this process is a fork that cannot
                 use polars.
         """
+        index = self._write_report(Path(path), tokens)
+        self._reports.append(index)
+        return index
+
+    @cached_property
+    def _reports(self) -> list[Path]:
+        """Pages that were written, the last one last: a notebook names it."""
+        return [] if self.folder is None else [Path(self.folder) / "report.html"]
+
+    @property
+    def _content(self) -> Content:
+        from ppldelta.cards.content import take
+
+        return take(self.families, self.documents, self.models, _core.__version__)
+
+    def _write_report(self, path: Path, tokens: int | Literal["all"]) -> Path:
         need_threads_of_polars()
         from ppldelta.cards.content import take
         from ppldelta.cards.cover import cover
@@ -160,7 +177,6 @@ class Result:
         from ppldelta.reporting.render import render_report
         from ppldelta.reporting.seen import with_symbols
 
-        path = Path(path)
         folder = path.suffix.lower() not in (".html", ".htm")
         more = {"confidence": self.confidence, "odds": self.odds, "odds_models": self.odds_models, "kinds": self.kinds}
         seen, families = with_symbols(self.frames | more, self.families)
@@ -175,17 +191,12 @@ class Result:
             budget=None if folder else BUDGET,
         )
         page = render_report(
-            documents=seen["documents"],
-            models=seen["models"],
             families=families,
             signature=self.signature,
             warnings=self.warnings,
             version=_core.__version__,
             payload=payload,
-            confidence=seen["confidence"],
-            odds=seen["odds"],
-            odds_models=seen["odds_models"],
-            kinds=seen["kinds"],
+            **{name: seen[name] for name in ("documents", "models", *more)},
             cover=cover(take(families, seen["documents"], seen["models"], _core.__version__)),
             folder=folder,
         )
@@ -215,7 +226,9 @@ class Result:
         """
         need_threads_of_polars()
         run = Run(_core.__version__, self.families, self.warnings, self.left_out)
-        return saved.write(folder, self.frames, run, lambda path: self.report(path, tokens=tokens))
+        written = saved.write(folder, self.frames, run, lambda path: self._write_report(path, tokens))
+        self._reports.append(written / "report.html")
+        return written
 
     def card(self, folder: str | os.PathLike[str]) -> list[Path]:
         """Writes one picture that says the result, and its numbers for model pages and scripts (docs/card.md).
@@ -229,16 +242,18 @@ class Result:
             PpldeltaError: as `report`.
         """
         need_threads_of_polars()
-        from ppldelta.cards.content import take
         from ppldelta.cards.write import write_card
 
-        return write_card(take(self.families, self.documents, self.models, _core.__version__), Path(folder))
+        return write_card(self._content, Path(folder))
 
     def __repr__(self) -> str:
         return as_text(self.families, self._overall, self.odds_models)
 
     def _repr_html_(self) -> str:
-        return self.summary._repr_html_()
+        need_threads_of_polars()
+        from ppldelta.cards.notebook import result_html
+
+        return result_html(self._content, self.models, self._reports)
 
 
 def make_result(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from itertools import groupby
 from pathlib import PurePath
@@ -111,7 +111,7 @@ class Content:
     @cached_property
     def headline(self) -> list[Piece]:
         """The verdict."""
-        return overview([model.judged for model in self.models])
+        return overview([replace(model.judged, unit=self.unit) for model in self.models])
 
     @cached_property
     def said(self) -> str:

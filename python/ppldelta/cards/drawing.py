@@ -9,6 +9,7 @@ from xml.sax.saxutils import escape, quoteattr
 
 from ppldelta.cards import glyphs
 from ppldelta.cards.glyphs import Weight
+from ppldelta.reporting import notebook
 from ppldelta.reporting.theme import CHROME, DARK_OF_LIGHT, variable
 from ppldelta.wording.names import printable
 
@@ -64,14 +65,17 @@ class Drawing:
         width: of the picture.
         height: of the picture.
         dark: whether it stands on a dark ground.
-        live: a prefix of its own if it stands in a page, of which it takes the colours, light or dark as that is; it
-            shares its outlines with other such pictures, and its text can be selected.
+        live: a prefix of its own if it stands in the report. It takes the colours of that, light or dark, shares its
+            outlines with other such pictures, and its text can be selected.
+        embedded: what names begin with in a picture that stands in a notebook beside others; its colours are light or
+            dark as the notebook is.
     """
 
     width: int
     height: int
     dark: bool = False
     live: str = ""
+    embedded: str = ""
     _parts: list[str] = field(default_factory=list)
     _used: dict[str, str] = field(default_factory=dict)
 
@@ -80,6 +84,8 @@ class Drawing:
         if self.live:
             return f"var({variable(color)})"
         light, dark = CHROME[color] if color in CHROME else (color, DARK_OF_LIGHT[color])
+        if self.embedded:
+            return notebook.variable(light)
         return dark if self.dark else light
 
     def text(
@@ -106,7 +112,7 @@ class Drawing:
             if each.path:
                 inside.append(f'<path transform="translate({_n(each.x)} {_n(each.y)})" d="{each.path}"/>')
                 continue
-            key = f"{style.weight[0]}{each.name if each.name[1:] else format(ord(each.name), 'x')}"
+            key = f"{self.embedded}{style.weight[0]}{each.name if each.name[1:] else format(ord(each.name), 'x')}"
             self._used[key] = glyphs.face(style.weight).outline(each.name)
             if each.scale == 1:
                 inside.append(f'<use href="#{self._shared}{key}" x="{_n(each.x)}"/>')
@@ -195,7 +201,7 @@ class Drawing:
 
     def clipped(self, a: Point, b: Point) -> None:
         """What is drawn until `unclipped` shows only inside a rectangle."""
-        key = f"{self.live}clip{len(self._parts)}"
+        key = f"{self.live or self.embedded}clip{len(self._parts)}"
         self._parts.append(
             f'<clipPath id="{key}"><rect x="{_n(a[0])}" y="{_n(a[1])}" width="{_n(b[0] - a[0])}" '
             f'height="{_n(b[1] - a[1])}"/></clipPath><g clip-path="url(#{key})">'
@@ -227,10 +233,11 @@ class Drawing:
         """The picture as a file, with a title and a description for those who do not see it; needs no other file."""
         outlines = "".join(path for _, path in sorted(self.outlines.items()))
         body = "\n".join(self._parts)
+        named, told = f"{self.embedded}title", f"{self.embedded}description"
         return (
             f'<svg xmlns="http://www.w3.org/2000/svg" width="{self.width}" height="{self.height}" '
-            f'viewBox="0 0 {self.width} {self.height}" role="img" aria-labelledby="title description">\n'
-            f'<title id="title">{escape(title)}</title>\n<desc id="description">{escape(description)}</desc>\n'
+            f'viewBox="0 0 {self.width} {self.height}" role="img" aria-labelledby="{named} {told}">\n'
+            f'<title id="{named}">{escape(title)}</title>\n<desc id="{told}">{escape(description)}</desc>\n'
             f"<defs>{outlines}</defs>\n"
             f'<rect width="{self.width}" height="{self.height}" fill="{self.color("surface")}"/>\n{body}\n</svg>\n'
         )

@@ -54,15 +54,16 @@ class _Frame:
         return self.bottom - self.top
 
 
-def card(content: Content, shape: Format = "wide", *, dark: bool = False) -> str:
+def card(content: Content, shape: Format = "wide", *, dark: bool = False, embedded: str = "") -> str:
     """A card as SVG.
 
     Args:
         content: what it says.
         shape: of it.
         dark: whether it stands on a dark ground.
+        embedded: as `Drawing.embedded`.
     """
-    drawing = drawn(content, shape, Drawing(*SIZES[shape], dark))
+    drawing = drawn(content, shape, Drawing(*SIZES[shape], dark, embedded=embedded))
     return drawing.svg(f"ppldelta: compared with {content.reference}", f"{content.said} {content.source}")
 
 

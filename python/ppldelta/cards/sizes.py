@@ -12,7 +12,7 @@ from ppldelta.cards.drawing import Drawing, Point, shown
 from ppldelta.cards.panel import HINT, Panel, ticks
 from ppldelta.reporting.plane import decimal_ticks
 from ppldelta.reporting.rows import ends, number
-from ppldelta.reporting.units import SHORT_UNITS
+from ppldelta.reporting.units import SHORT_UNITS, damage_of
 from ppldelta.wording import numbers
 
 TITLES = {"damage": "damage (gain + loss)", "kld": "KL divergence"}
@@ -37,7 +37,7 @@ def draw(drawing: Drawing, content: Content, column: str, at: Point, size: tuple
     placed = [
         (model, x, y)
         for model in content.models
-        for x, y in [(number(model.overall, "size_bytes"), number(model.overall, column))]
+        for x, y in [(number(model.overall, "size_bytes"), _value(content, model, column))]
         if numbers.known(x) and numbers.known(y) and (column != "kld" or y > 0)
     ]
     if not placed:
@@ -50,7 +50,7 @@ def draw(drawing: Drawing, content: Content, column: str, at: Point, size: tuple
     margin = 0.12 * (high - low) or 0.1 * high
     x_ends = (max(0.0, low - margin), high + margin)
     values = [y for _, _, y in placed]
-    tops = [end for model, _, _ in placed for end in ends(model.overall, column) if numbers.known(end) and end > 0]
+    tops = [end for model, _, _ in placed for end in _ends(content, model, column) if numbers.known(end) and end > 0]
     logarithmic = column == "kld" and max(values) > 8 * min(values)
     if logarithmic:
         bottom, top = min([*values, *tops]), max([*values, *tops])
@@ -62,13 +62,14 @@ def draw(drawing: Drawing, content: Content, column: str, at: Point, size: tuple
         y_ends = (0.0, 1.1 * max([*values, *tops]))
         marks = ticks(*y_ends)
     panel = Panel(*at, *size, x_ends, y_ends, logarithmic)
-    title = f"↑ {TITLES[column]}, {SHORT_UNITS['nats']}" + (", log scale" if logarithmic else "")
+    unit_of = content.unit if column == "damage" else "nats"
+    title = f"↑ {TITLES[column]}, {SHORT_UNITS[unit_of]}" + (", log scale" if logarithmic else "")
     panel.draw_axes(drawing, ticks(*x_ends), marks, f"size of the tensors, {unit} →", title)
     _noise_floor(drawing, content, panel, column)
     way = _front(drawing, panel, placed, scale)
     for size_of in references if not logarithmic else []:
         drawing.mark(panel.place(size_of / scale, 0.0), "ink", shape="ring", size=7.5)
-    points = [_mark(drawing, panel, model, x / scale, y, column) for model, x, y in placed]
+    points = [_mark(drawing, panel, model, (x / scale, y), _ends(content, model, column)) for model, x, y in placed]
     names = [shown(model.name) for model, _, _ in placed]
     if references and not logarithmic:
         points += [panel.place(each / scale, 0.0) for each in references]
@@ -81,7 +82,8 @@ def _noise_floor(drawing: Drawing, content: Content, panel: Panel, column: str) 
     floor = content.families[0].noise_floor
     if floor is None or len(content.families) > 1:
         return
-    top = floor.gain + floor.loss if column == "damage" else floor.kld
+    of_both = (floor.gain, floor.loss) if content.unit == "nats" else floor.bits_per_byte
+    top = floor.kld if column == "kld" else None if of_both is None else sum(of_both)
     if top is None or not panel.y[0] < top < panel.y[1]:
         return
     drawing.box(panel.place(panel.x[0], panel.y[0]), panel.place(panel.x[1], top), "noise")
@@ -106,8 +108,19 @@ def _front(
     ]
 
 
-def _mark(drawing: Drawing, panel: Panel, model: CardModel, x: float, y: float, column: str) -> Point:
-    low, high = ends(model.overall, column)
+def _value(content: Content, model: CardModel, column: str) -> float | None:
+    return damage_of(model.overall, content.unit) if column == "damage" else number(model.overall, column)
+
+
+def _ends(content: Content, model: CardModel, column: str) -> tuple[float | None, float | None]:
+    """Damage in bits per byte has no interval."""
+    return (None, None) if column == "damage" and content.unit == "bpb" else ends(model.overall, column)
+
+
+def _mark(
+    drawing: Drawing, panel: Panel, model: CardModel, at: Point, interval: tuple[float | None, float | None]
+) -> Point:
+    (x, y), (low, high) = at, interval
     if numbers.known(low) and numbers.known(high) and (low > 0 or not panel.log_y):
         drawing.line(panel.place(x, low), panel.place(x, high), model.color, width=3)
     point = panel.place(x, y)

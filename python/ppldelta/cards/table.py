@@ -9,7 +9,8 @@ from ppldelta.cards.content import CardModel, Content
 from ppldelta.cards.drawing import Drawing, Point, Shape, Style, fitted, shown
 from ppldelta.reporting import overview
 from ppldelta.reporting.rows import ends, number, whole
-from ppldelta.reporting.units import COLUMNS, DELTA, SHORT_UNITS, UNITS, Unit
+from ppldelta.reporting.sentences import direction
+from ppldelta.reporting.units import COLUMNS, DELTA, SHORT_UNITS, UNITS, Unit, damage_of
 from ppldelta.wording import numbers
 
 HEAD = Style(15, color="muted")
@@ -80,8 +81,8 @@ def draw(drawing: Drawing, content: Content, at: Point, size: tuple[float, float
             interval = numbers.interval(*ends(model.overall, DELTA[content.unit]), digits, sign=True)
             taken = drawing.text((right, low), interval, note, anchor="end") if interval else 0.0
             room = size[0] - taken - 48
-            told = verdict(model, with_numbers=True, unit=content.unit)
-            words = told if note.width(told) <= room else fitted(verdict(model), note, room)
+            told = verdict(model, content.unit, with_numbers=True)
+            words = told if note.width(told) <= room else fitted(verdict(model, content.unit), note, room)
             drawing.text((left + 28, low), words, note)
     if rest:
         drawing.text((left, top + size[1] - 2), f"and {rest} more models", HEAD)
@@ -93,22 +94,22 @@ def _values(content: Content, model: CardModel, digits: int) -> tuple[str, str, 
     return numbers.fixed(gain, digits), numbers.fixed(loss, digits), numbers.signed(net, digits)
 
 
-def verdict(model: CardModel, *, with_numbers: bool = False, unit: Unit = "nats") -> str:
+def verdict(model: CardModel, unit: Unit, *, with_numbers: bool = False) -> str:
     """A model's verdict in a few words: where it is better, where it is worse; of a quant its damage.
 
     Args:
         model: that is judged.
+        unit: of its damage and of the means.
         with_numbers: whether each category has its mean delta in place of "better" and "worse".
-        unit: of it.
     """
     if model.equal:
         return "inside the noise floor"
     if model.quant:
-        damage = number(model.overall, "damage")
+        damage = damage_of(model.overall, unit)
         size = whole(model.overall, "size_bytes")
         named = "quant" if size is None else f"quant, {numbers.size(size)}"
         return f"{named}, damage {numbers.fixed(damage, numbers.decimals(damage))}"
-    if len(model.rows) < 3:
+    if len(model.rows) < 3 and direction(model.overall) is not None:
         return ""
     return shown(overview.verdict(model.judged, DELTA[unit] if with_numbers else None))
 

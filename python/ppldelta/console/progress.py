@@ -1,6 +1,7 @@
-"""How far a run is, on stderr: a bar on a terminal or in a notebook, else whole lines, few enough for a log file.
+"""How far a run is: a bar on a terminal, one output of a notebook's cell, else whole lines on stderr, few for a log.
 
-The only module that knows tqdm. What cannot be written is not shown: no run fails for it.
+The only module that knows tqdm, whose bar for notebooks is not used: it needs ipywidgets, and warns if there are none.
+What cannot be written is not shown: no run fails for it.
 """
 
 from __future__ import annotations
@@ -13,7 +14,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from ppldelta.wording.names import shown_name
+from ppldelta.console.board import Board, board
+from ppldelta.wording.names import escaped, shown_name
 
 LINES_S = 10.0
 """Least seconds between two lines if stderr is no terminal."""
@@ -50,9 +52,13 @@ def meter(
         visible: whether to show anything.
     """
     what = shown_name(what)
-    if not visible or sys.stderr is None:
+    if not visible:
         shown = Meter()
-    elif _is_terminal() or _is_notebook():
+    elif in_notebook := board():
+        shown = _OfCell(in_notebook, what, total, unit, initial, brief)
+    elif sys.stderr is None:
+        shown = Meter()
+    elif _is_terminal():
         shown = _Bar(what, total, unit, initial, brief)
     else:
         shown = _Lines(what, total, unit, initial, brief)
@@ -65,16 +71,19 @@ def meter(
 
 
 def line(text: str) -> None:
-    """A line on stderr; it is lost if stderr is closed or full."""
+    """A line on stderr, in a notebook one of the cell's progress; it is lost if stderr is closed or full."""
+    if in_notebook := board():
+        in_notebook.line().show(escaped(text), now=True)
+        return
     with contextlib.suppress(OSError, ValueError, AttributeError):
         print(text, file=sys.stderr, flush=True)
 
 
 class _Bar(Meter):
-    """tqdm's, in a terminal or a notebook."""
+    """tqdm's, in a terminal."""
 
     def __init__(self, what: str, total: int, unit: str, initial: int, brief: bool) -> None:
-        from tqdm.auto import tqdm  # here: it looks for a notebook, and most processes show nothing
+        from tqdm import tqdm  # here: most processes show nothing
 
         self._bar: Any = tqdm(
             total=total,
@@ -100,6 +109,8 @@ class _Bar(Meter):
 class _Lines(Meter):
     """A line now and then, and one at the end."""
 
+    _pause_s = LINES_S
+
     def __init__(self, what: str, total: int, unit: str, initial: int, brief: bool) -> None:
         self._what, self._total, self._unit, self._brief = what, total, unit, brief
         self._first = self._n = initial
@@ -113,7 +124,7 @@ class _Lines(Meter):
             self._begun = now
         self._idle = False
         self._n += n
-        if now - self._said >= LINES_S:
+        if now - self._said >= self._pause_s:
             self._said = now
             share = f"{100 * self._n // max(self._total, 1)} % of {_amount(self._total, self._unit)}"
             speed = self._speed(now)
@@ -127,7 +138,7 @@ class _Lines(Meter):
         if done and not self._brief:
             now = time.monotonic()
             speed = self._speed(now)
-            self._say(
+            self._end(
                 f"{_amount(self._n - self._first, self._unit)} in {_clock(now - self._begun)}"
                 + (f", {_amount(speed, self._unit)}/s" if speed else "")
                 + self._note
@@ -138,6 +149,33 @@ class _Lines(Meter):
 
     def _say(self, text: str) -> None:
         line(f"{self._what}: {text}")
+
+    def _end(self, text: str) -> None:
+        self._say(text)
+
+
+class _OfCell(_Lines):
+    """A line of a cell's progress, with a bar while it lasts."""
+
+    _pause_s = 0.0  # the board has its own
+
+    def __init__(self, board: Board, what: str, total: int, unit: str, initial: int, brief: bool) -> None:
+        super().__init__(what, total, unit, initial, brief)
+        self._line = board.line()
+        if not brief:
+            self._line.show(f"{what}: {_amount(total, unit)}", 0.0)
+
+    def close(self, *, done: bool) -> None:
+        super().close(done=done)
+        if not done or self._brief:
+            self._line.show("", now=True)
+
+    def _say(self, text: str) -> None:
+        if not self._brief or time.monotonic() - self._begun >= _BRIEF_S:
+            self._line.show(f"{self._what}: {text}{self._note}", self._n / max(self._total, 1))
+
+    def _end(self, text: str) -> None:
+        self._line.show(f"{self._what}: {text}", now=True)
 
 
 def _is_terminal() -> bool:
@@ -157,12 +195,6 @@ def _screen() -> dict[str, Any]:
         if 0 in size:
             return {"ncols": size.columns or 80, "nrows": size.lines or 24}
     return {"dynamic_ncols": True}
-
-
-def _is_notebook() -> bool:
-    """Whether a kernel of Jupyter runs this; its stderr is no terminal, but can show a bar."""
-    shell = getattr(sys.modules.get("IPython"), "get_ipython", lambda: None)()
-    return getattr(shell, "kernel", None) is not None
 
 
 def _amount(n: float, unit: str) -> str:

@@ -21,7 +21,18 @@ from ppldelta import posix
 from ppldelta.console import progress
 from ppldelta.wording.names import escaped, printable
 
-_ASCII = {"…": "...", "−": "-", "–": "-", "─": "-", "═": "=", "│": "|", "┆": "|", "\u00a0": " ", "\u202f": " "}
+_ASCII = {
+    "…": "...",
+    "±": "~",
+    "−": "-",
+    "–": "-",
+    "─": "-",
+    "═": "=",
+    "│": "|",
+    "┆": "|",
+    "\u00a0": " ",
+    "\u202f": " ",
+}
 _REPLACE = "ppldelta.replace"
 
 

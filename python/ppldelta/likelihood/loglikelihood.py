@@ -31,10 +31,14 @@ from ppldelta.run.settings import Settings
 from ppldelta.store.hashes import Hashes
 from ppldelta.surroundings import need_threads_of_polars, need_working_folder
 from ppldelta.text.documents import Document
-from ppldelta.wording.names import counted
+from ppldelta.wording import numbers
+from ppldelta.wording.names import counted, shown_name
 
 if TYPE_CHECKING:
     import polars as pl
+
+_MOST_ROWS = 20
+"""Continuations that a notebook shows."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -68,7 +72,22 @@ class Loglikelihood:
         return f"Loglikelihood of {counted(len(self), 'continuation')} under {self.model}\n{self.frame}"
 
     def _repr_html_(self) -> str:
-        return self.frame._repr_html_()
+        from ppldelta.reporting import notebook  # here: nothing else of this shows anything
+
+        head = ("", "ln p, nats", "greedy", "tokens", "of context")
+        rows = [
+            (f"{i}", numbers.signed(logp, 3), "yes" if is_greedy else "no", f"{n:,}", f"{before:,}")
+            for i, (logp, is_greedy, n, before) in enumerate(
+                self.frame.select("logp", "is_greedy", "n_tokens", "n_context").head(_MOST_ROWS).iter_rows()
+            )
+        ]
+        left = f"{len(self) - len(rows):,} more are not shown. " if len(self) > len(rows) else ""
+        return notebook.fragment(
+            notebook.sentence(f"{counted(len(self), 'continuation')} under `{shown_name(self.model)}`"),
+            notebook.plain(head, rows),
+            notebook.sentence(f"{left}`frame` has them token by token.", muted=True),
+            *map(notebook.sentence, self.warnings),
+        )
 
 
 def loglikelihood(

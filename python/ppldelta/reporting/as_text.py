@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from itertools import starmap
+import shutil
+from collections.abc import Callable, Iterator, Sequence
 from textwrap import wrap
 
 import polars as pl
@@ -11,13 +11,22 @@ import polars as pl
 from ppldelta.family import Family
 from ppldelta.reporting import odds
 from ppldelta.reporting.floor import noise_notes
-from ppldelta.reporting.units import unit_of
+from ppldelta.reporting.rows import Row, ends, number, whole
+from ppldelta.reporting.text_table import Cell, Column, fit
+from ppldelta.reporting.units import COLUMNS, DELTA, Unit, unit_of
+from ppldelta.schema import INTERVALS, PERCENTILE_INTERVALS
 from ppldelta.wording import numbers, rules
-from ppldelta.wording.names import LONGEST_NAME, counted, shown_name
+from ppldelta.wording.names import counted, shown_name
+
+WIDTH = 120
+"""Columns of what is no terminal."""
+
+_LONGEST_LINE = 100
 
 
 def summary(families: Sequence[Family], overall: pl.DataFrame) -> pl.DataFrame:
-    """The columns of a result's table: without perplexities and nats where some models are compared on spans of text.
+    """The most important columns of `schema.MODELS`: without perplexities and nats where some models are compared on
+    spans of text. The ends of an interval follow their value.
 
     Args:
         families: of the result.
@@ -33,68 +42,133 @@ def summary(families: Sequence[Family], overall: pl.DataFrame) -> pl.DataFrame:
             columns += ["damage"]
     of_divergence = ("kld", "kld_p99", "same_top")
     columns += [name for name in of_divergence if overall[name].null_count() < len(overall)]
-    return overall.select(columns)
+    with_ends = {*INTERVALS, *PERCENTILE_INTERVALS}
+    ends_of = ("", "_low", "_high")
+    of_each = [f"{name}{end}" for name in columns for end in (ends_of if name in with_ends else ("",))]
+    return overall.select(*of_each, "size_bytes", "bits_per_weight")
 
 
-def as_text(families: Sequence[Family], overall: pl.DataFrame, odds_models: pl.DataFrame | None = None) -> str:
-    """What `repr` of a result shows; the arguments are those of `summary`, and `Result.odds_models`."""
-    in_bits = unit_of(families) == "bpb"
+def as_text(
+    families: Sequence[Family],
+    overall: pl.DataFrame,
+    odds_models: pl.DataFrame | None = None,
+    most: int | None = None,
+) -> str:
+    """What `repr` of a result shows.
+
+    Args:
+        families: as for `summary`.
+        overall: likewise.
+        odds_models: `Result.odds_models`.
+        most: columns that there is room for; by default those of the terminal.
+    """
+    most = most or shutil.get_terminal_size((WIDTH, 24)).columns
+    rows = list(overall.iter_rows(named=True))
+    several = len(families) > 1
+    unit = unit_of(families)
     references = ", ".join(f"`{shown_name(family.ref.label)}`" for family in families)
-    table = summary(families, overall)
-    if "family" not in table.columns and len(table):
-        # by token, only families are compared in bits per byte
-        table = table.rename({"n_scored": "n_spans"}) if in_bits else table.drop("gain_bpb", "loss_bpb")
-        same = table.select("n_documents", *([] if in_bits else ["n_scored", "ppl_ref"])).unique()
-        if len(same) == 1:
-            what = counted(same["n_documents"][0], "document")
-            if not in_bits:
-                what = f"ppl {same['ppl_ref'][0]:.4f}; {what}, {counted(same['n_scored'][0], 'token')}"
-                length = numbers.bytes_per_token(families[0].ref.bytes_per_token)
-                what += f", {length}" if length else ""
-            references += f" ({what})"
-            table = table.drop(same.columns)
-        for column in ("delta", "delta_bpb", "kld"):
-            if column in table.columns:
-                ends = overall.select(column, f"{column}_low", f"{column}_high").iter_rows()
-                table = table.with_columns(pl.Series(column, starmap(numbers.plus_minus, ends), dtype=pl.String()))
-    named = [column for column in ("family", "model") if column in table.columns]
-    most = LONGEST_NAME if len(named) == 1 else 30  # beside the numbers, both have room
-    for column in named:
-        names = [shown_name(name, most) for name in table[column]]
-        table = table.with_columns(pl.Series(column, names, dtype=pl.String))
-    with pl.Config(
-        tbl_rows=-1,
-        tbl_cols=-1,
-        tbl_width_chars=160,
-        fmt_str_lengths=4 * most,  # a character may be several code points
-        tbl_hide_dataframe_shape=True,
-        tbl_hide_column_data_types=True,
-        float_precision=4,
-        thousands_separator=",",
-        tbl_formatting="UTF8_BORDERS_ONLY",
-        tbl_cell_numeric_alignment="RIGHT",
-    ):
-        shown = str(table)
-    rule = rules.notes((shown_name(family.name), family.signature.get("windows")) for family in families)
-    lines = [line for sentence in rule for line in wrap(sentence, 100, break_long_words=False)]
-    of_prompts = [] if odds_models is None else odds.notes(odds_models)
+    same = rows[0] if not several and rows and all(_shared(row) == _shared(rows[0]) for row in rows) else None
+    if same is not None:
+        references += f" ({_corpus(families[0], same, unit)})"
+    names = {"family": [row["family"] for row in rows]} if several else {}
+    table = fit({**names, "model": [row["model"] for row in rows]}, list(_columns(families, rows, unit)), most)
+    left_out = (
+        f"no room for {', '.join(table.left_out)}: the report and `result.summary` have more" if table.left_out else ""
+    )
+    rule = rules.notes((shown_name(family.name), family.rule) for family in families)
+    notes = filter(None, [left_out, _note(table.lines, rows, several, unit), *rule])
     return "\n".join(
         [
-            f"Compared with {references}:",
-            shown,
-            _note(table, in_bits),
-            *lines,
+            *wrap(f"Compared with {references}:", most, break_long_words=False, break_on_hyphens=False),
+            *table.lines,
+            *(line for each in notes for line in wrap(each, min(most, _LONGEST_LINE), break_long_words=False)),
             *noise_notes(families, overall),
-            *of_prompts,
+            *([] if odds_models is None else odds.notes(odds_models)),
         ]
     )
 
 
-def _note(table: pl.DataFrame, in_bits: bool) -> str:
+def _shared(row: Row) -> tuple[object, ...]:
+    """What all models of a family have in common if they are compared on the same tokens."""
+    return row["n_documents"], row["n_scored"], row["ppl_ref"]
+
+
+def _corpus(family: Family, row: Row, unit: Unit) -> str:
+    documents = counted(whole(row, "n_documents") or 0, "document")
+    if unit == "bpb":
+        return f"{numbers.fixed(number(row, 'bpb_ref'))} bits per byte; {documents}"
+    length = numbers.bytes_per_token(family.ref.bytes_per_token)
+    parts = [documents, counted(whole(row, "n_scored") or 0, "token"), *([length] if length else [])]
+    return f"ppl {numbers.perplexity(number(row, 'ppl_ref'))}; {', '.join(parts)}"
+
+
+def _columns(families: Sequence[Family], rows: Sequence[Row], unit: Unit) -> Iterator[Column]:
+    """The columns of numbers, from left to right; quants are told by their damage, so that it is worth more there."""
+    several = len(families) > 1
+    gain, loss = COLUMNS[unit]
+    digits = numbers.decimals(*(number(row, name) for row in rows for name in (gain, loss)))
+
+    def column(title: str, importance: int, name: str, write: Callable[[float | None], str]) -> Column:
+        return Column(title, [_cell(row, name, write) for row in rows], importance)
+
+    def fixed(value: float | None) -> str:
+        return numbers.fixed(value, digits)
+
+    def count(title: str, importance: int, name: str) -> Column:
+        return Column(title, [Cell(numbers.count(whole(row, name))) for row in rows], importance)
+
+    fits = ("bpb_ref", "bpb_cmp") if unit == "bpb" else ("ppl_ref", "ppl_cmp")
+    write = numbers.fixed if unit == "bpb" else numbers.perplexity
+    if several or len({_shared(row) for row in rows}) > 1:
+        yield count("documents", 1, "n_documents")
+        yield count("spans" if unit == "bpb" else "tokens", 0, "n_scored")
+        yield Column(f"{fits[0][:3]} ref", [Cell(write(number(row, fits[0]))) for row in rows], 2)
+    yield Column(fits[1][:3], [Cell(write(number(row, fits[1]))) for row in rows], 4)
+    yield column("gain", 11, gain, fixed)
+    yield column("loss", 10, loss, fixed)
+    yield column("delta", 12, DELTA[unit], lambda value: numbers.signed(value, digits))
+    if several and unit == "nats":  # only families are compared in bits per byte
+        yield column("gain bpb", 5, "gain_bpb", numbers.fixed)
+        yield column("loss bpb", 5, "loss_bpb", numbers.fixed)
+    if unit == "nats" and any(family.quants for family in families):
+        yield column("damage", 9, "damage", fixed)
+    if any(numbers.known(number(row, "kld")) for row in rows):
+        yield column("KLD", 13, "kld", numbers.significant)
+        yield column("KLD 99 %", 3, "kld_p99", numbers.significant)
+        yield column("same top", 6, "same_top", lambda value: numbers.percent(value))
+    if any(row["size_bytes"] is not None for row in rows):
+        yield Column("size", [Cell(numbers.size(whole(row, "size_bytes"))) for row in rows], 8)
+        yield Column("bits", [Cell(numbers.fixed(number(row, "bits_per_weight"), 2)) for row in rows], 7)
+
+
+def _cell(row: Row, name: str, write: Callable[[float | None], str]) -> Cell:
+    """A value with half the width of its interval, which has as many digits."""
+    value = write(number(row, name))
+    low, high = ends(row, name)
+    if not (numbers.known(low) and numbers.known(high)):
+        return Cell(value)
+    half = (high - low) / 2
+    percent = value.endswith("%")
+    digits = len(value.removesuffix("\N{NO-BREAK SPACE}%").partition(".")[2])
+    spread = numbers.significant(half) if "e" in value else numbers.fixed(100 * half if percent else half, digits)
+    return Cell(value, f"± {spread}")
+
+
+def _note(lines: Sequence[str], rows: Sequence[Row], several: bool, unit: Unit) -> str:
     """What the columns are in."""
-    intervals = "" if "family" in table.columns else "; ±: half of the 95 % interval"
-    if in_bits:
-        return f"*_bpb: bits per byte of text, on spans that the tokens of both models cut out{intervals}"
-    damage = ", damage (gain + loss)" if "damage" in table.columns else ""
-    note = f"gain, loss, delta{damage}: nats per token; every token weighs the same"
-    return note + ("; *_bpb: bits per byte" if "gain_bpb" in table.columns else intervals)
+    head = lines[1]
+    parts = []
+    if unit == "bpb":
+        parts.append("bpb, gain, loss, delta: bits per byte of text, on spans that the tokens of both models cut out")
+    else:
+        damage = ", damage (gain + loss)" if " damage " in head else ""
+        parts.append(f"gain, loss, delta{damage}: nats per token; every token weighs the same")
+    if " bpb " in head and unit == "nats":
+        parts.append("bpb: bits per byte")
+    if " bits " in head:
+        parts.append("size of the tensors, bits per weight")
+    if any(numbers.known(end) for row in rows for end in ends(row, DELTA[unit])):
+        parts.append("±: half of the 95 % interval")
+    elif rows:
+        parts.append("too few documents for intervals")
+    return "; ".join(parts)

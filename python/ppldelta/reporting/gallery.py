@@ -8,6 +8,7 @@ them side by side.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from copy import copy
 from functools import partial
 
 import plotly.graph_objects as go
@@ -21,7 +22,7 @@ from ppldelta.reporting.catalogue import FIGURES, SHARED, Description
 from ppldelta.reporting.contents import AllFamilies
 from ppldelta.reporting.convergence import convergence, of_models
 from ppldelta.reporting.family_figures import FamilyFigures, numbered
-from ppldelta.reporting.theme import Style
+from ppldelta.reporting.theme import Style, darkened
 from ppldelta.reporting.units import UNITS, Choice, unit_of
 
 
@@ -52,6 +53,7 @@ class Figures(Mapping[str, go.Figure]):
         odds: pl.DataFrame | None = None,
     ) -> None:
         self._tokens = tokens
+        self._is_dark = False
         unit_of_all = unit_of(families)
         self._bits = unit_of_all == "bpb"
         self._makers: dict[str, Callable[[], go.Figure]] = {}
@@ -76,7 +78,15 @@ class Figures(Mapping[str, go.Figure]):
     def __getitem__(self, name: str) -> go.Figure:
         if name not in self._makers:
             raise KeyError(f"there is no figure `{name}`; there are {', '.join(self._makers)}")
-        return self._makers[name]()
+        figure = self._makers[name]()
+        return darkened(figure) if self._is_dark else figure
+
+    @property
+    def dark(self) -> Figures:
+        """The same figures for a dark ground, as the page has them in its dark colours."""
+        dark = copy(self)
+        dark._is_dark = True
+        return dark
 
     def __iter__(self) -> Iterator[str]:
         return iter(self._makers)
@@ -110,9 +120,11 @@ class Figures(Mapping[str, go.Figure]):
                 hint="`result.documents` lists documents and models",
             )
         if model is not None:
-            return convergence(running(rows), bits=self._bits)
-        if rows["family"].n_unique() > 1:
-            raise ResultError(f"several families have `{document}`", hint="name one of them as `family`")
-        rows = rows.with_columns(pl.col("model").cast(pl.String))
-        curves = {label: running(rows.filter(model=label)) for label in labels.unique(rows, "model")}
-        return of_models(curves, bits=self._bits, style=self._styles[str(rows["family"][0])])
+            figure = convergence(running(rows), bits=self._bits)
+        else:
+            if rows["family"].n_unique() > 1:
+                raise ResultError(f"several families have `{document}`", hint="name one of them as `family`")
+            rows = rows.with_columns(pl.col("model").cast(pl.String))
+            curves = {label: running(rows.filter(model=label)) for label in labels.unique(rows, "model")}
+            figure = of_models(curves, bits=self._bits, style=self._styles[str(rows["family"][0])])
+        return darkened(figure) if self._is_dark else figure

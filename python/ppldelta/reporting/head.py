@@ -53,7 +53,7 @@ class Head:
         if not rows:
             return []
         if model in self.family.quants:
-            said = quants.finding(rows, self._step(model, choice), choice.category)
+            said = quants.finding(rows, self._step(model, choice), choice.unit, choice.category)
         else:
             said = [*sentences.finding(rows, choice.unit, choice.category), *sentences.divergence(rows)]
         if choice != Choice(unit=choice.unit):

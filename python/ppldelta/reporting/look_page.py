@@ -149,13 +149,18 @@ def _of_states(seen: Seen, places: Axis) -> list[Picture]:
     return found
 
 
-LookFigures = dict[str, go.Figure]
-"""The figures of a look by name."""
+class LookFigures(dict[str, go.Figure]):
+    """The figures of a look by name."""
+
+    @property
+    def dark(self) -> LookFigures:
+        """The same figures for a dark ground, as the page has them in its dark colours."""
+        return LookFigures({name: theme.darkened(figure) for name, figure in self.items()})
 
 
 def figures_of(seen: Seen) -> LookFigures:
     """The figures by name."""
-    return {each.name: each.draw() for each in pictures(seen)}
+    return LookFigures({each.name: each.draw() for each in pictures(seen)})
 
 
 def page_of(seen: Seen, version: str) -> str:

@@ -148,19 +148,26 @@ def table(odds: pl.DataFrame, colors: Mapping[tuple[str, str], str], link: Calla
         return lambda row: Cell(numbers.signed(number(row, name), 2), _sortable(row, name))
 
     columns = [
-        Column("model", "", "The model that is judged", model, "model"),
-        Column("prompt", "", "What comes before the completions", prompt, "name"),
+        Column("model", "", "The model that is judged", model, "model", "model"),
+        Column("prompt", "", "What comes before the completions", prompt, "name", "prompt"),
         Column(
             "category",
             "",
             "Of the prompt",
             lambda row: Cell(text(row, "category") or "(none)", text(row, "category"), kind="name"),
             "name",
+            "category",
         ),
-        Column("log-odds", "reference", "Log-odds under the reference, in nats", odds_of("odds_ref")),
-        Column("log-odds", "model", "Log-odds under the model, in nats", odds_of("odds_cmp")),
-        Column("change", "nats", "Log-odds under the model minus those under the reference", odds_of("change")),
-        Column("", "", "Which kind of completion is the more probable one", side, "name"),
+        Column("log-odds", "reference", "Log-odds under the reference, in nats", odds_of("odds_ref"), name="odds_ref"),
+        Column("log-odds", "model", "Log-odds under the model, in nats", odds_of("odds_cmp"), name="odds_cmp"),
+        Column(
+            "change",
+            "nats",
+            "Log-odds under the model minus those under the reference",
+            odds_of("change"),
+            name="change",
+        ),
+        Column("", "", "Which kind of completion is the more probable one", side, "name", "side"),
     ]
     if rows["category"].n_unique() < 2:
         del columns[2]

@@ -11,8 +11,8 @@ from dataclasses import dataclass
 
 from ppldelta.reporting import quants, sentences
 from ppldelta.reporting.rows import Row, number, text, whole
-from ppldelta.reporting.sentences import Piece, direction
-from ppldelta.reporting.units import SHORT_UNITS, Unit
+from ppldelta.reporting.sentences import TOO_FEW, Piece, direction
+from ppldelta.reporting.units import SHORT_UNITS, Unit, damage_of
 from ppldelta.wording import numbers
 
 NEITHER = "neither clearly better nor worse"
@@ -46,8 +46,8 @@ class Judged:
 
     @property
     def damage(self) -> float | None:
-        """Gain + loss, nats per token."""
-        return number(self.overall, "damage")
+        """Gain + loss in `unit`."""
+        return damage_of(self.overall, self.unit)
 
     @property
     def better(self) -> list[str]:
@@ -93,6 +93,8 @@ def verdict(model: Judged, column: str | None = None) -> str:
         return "inside the noise floor"
     if model.quant:
         return ""
+    if direction(model.overall) is None and not (model.better or model.worse):
+        return TOO_FEW
     if len(model.rows) < 3:  # no category beside another
         return {1: "better", -1: "worse", 0: NEITHER}[_way(model.overall)]
     if column is not None:
@@ -112,7 +114,7 @@ def _with_delta(category: str, delta: float | None) -> str:
 
 def _of_one(model: Judged) -> list[Piece]:
     """The first sentence of what the report says of the model, and whether it is inside the noise floor."""
-    pieces = quants.finding(model.rows, None) if model.quant else sentences.finding(model.rows, model.unit)
+    pieces = quants.finding(model.rows, None, model.unit) if model.quant else sentences.finding(model.rows, model.unit)
     if model.quant:
         end = next((i for i, piece in enumerate(pieces) if piece.text == "."), len(pieces) - 1)
         pieces = pieces[: end + 1]
@@ -127,6 +129,10 @@ def _of_changed(models: Sequence[Judged], noun: str) -> list[Piece]:
     if len(models) == 1:
         return sentences.finding(models[0].rows, models[0].unit)
     better, worse, even = ([model for model in known if _way(model.overall) == way] for way in (1, -1, 0))
+    if not (better or worse or even):
+        verb = "predicts" if len(known) == 1 else "predict"
+        head = f"{TOO_FEW[0].upper()}{TOO_FEW[1:]} whether "
+        return [Piece(head), *_names(known), Piece(f" {verb} the text better than the reference or worse.")]
     if better:
         verb = " predicts" if len(better) == 1 else " predict"
         pieces = [*_names(better), Piece(f"{verb} the text better than the reference over all")]
@@ -172,7 +178,7 @@ def _of_quants(models: Sequence[Judged]) -> list[Piece]:
         return [Piece("Nothing can be said of the quants: their numbers are not finite.")] if models else []
     digits = numbers.decimals(*(damage for damage, _ in known))
     (least, first), (most, last) = known[0], known[-1]
-    unit = f" {SHORT_UNITS['nats']}"
+    unit = f" {SHORT_UNITS[models[0].unit]}"
     pieces = [_name(first), Piece(_size(first))]
     if len(known) == 1:
         return [*pieces, Piece(" does a damage of "), Piece(numbers.fixed(least, digits) + unit, "number"), Piece(".")]
@@ -181,8 +187,8 @@ def _of_quants(models: Sequence[Judged]) -> list[Piece]:
     return [*pieces, Piece(".")]
 
 
-def _way(row: Row) -> int:
-    return direction(row) if numbers.known(number(row, "delta")) else 0
+def _way(row: Row) -> int | None:
+    return direction(row) if numbers.known(number(row, "delta")) else None
 
 
 def _names(models: Sequence[Judged]) -> Iterator[Piece]:

@@ -11,28 +11,33 @@ from collections.abc import Sequence
 from ppldelta.analysis.steps import Step
 from ppldelta.reporting.rows import Row, ends, number, text, whole
 from ppldelta.reporting.sentences import INTERVAL, TOO_FEW, Piece
-from ppldelta.reporting.units import SHORT_UNITS
+from ppldelta.reporting.units import SHORT_UNITS, Unit, damage_of
 from ppldelta.wording import numbers
 
 
-def finding(rows: Sequence[Row], step: Step | None, about: str | None = None) -> list[Piece]:
+def finding(rows: Sequence[Row], step: Step | None, unit: Unit = "nats", about: str | None = None) -> list[Piece]:
     """The sentences about one quant.
 
     Args:
         rows: as for `sentences.finding`.
         step: from the best of the smaller quants to this one; None for the smallest.
+        unit: in which damage is told; in bits per byte it has no interval, and nothing is said of categories and steps.
         about: as for `sentences.finding`.
     """
     overall = next(row for row in rows if row["category"] is None)
     name = Piece(text(overall, "model"), "name")
-    if not numbers.known(number(overall, "damage")):
+    if not numbers.known(damage := damage_of(overall, unit)):
         return [name, Piece(" gave numbers that are not finite, so nothing can be said about it.")]
+    to = [] if about is None else [Piece(" to "), Piece(about or "documents without category", "category")]
+    if unit == "bpb":
+        said = Piece(f"{numbers.fixed(damage, numbers.decimals(damage))} {SHORT_UNITS[unit]}", "number")
+        return [name, Piece(_size(overall)), Piece(" does a damage of "), said, *to, Piece("."), *_divergence(overall)]
     return [
         name,
         Piece(_size(overall)),
         Piece(" does a damage of "),
         *_value(overall, "damage", unit=True),
-        *([] if about is None else [Piece(" to "), Piece(about or "documents without category", "category")]),
+        *to,
         *_spread([row for row in rows if row["category"] is not None]),
         Piece("."),
         *_divergence(overall),

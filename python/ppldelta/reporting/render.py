@@ -19,7 +19,7 @@ from markupsafe import Markup
 from ppldelta.analysis.spans import LONGEST
 from ppldelta.analysis.steps import size_steps
 from ppldelta.family import Family, ModelFacts
-from ppldelta.reporting import captions, labels, plane, sentences, tables, theme
+from ppldelta.reporting import captions, csv_names, labels, plane, sentences, tables, theme
 from ppldelta.reporting import kinds as kinds_of_tokens
 from ppldelta.reporting import odds as of_prompts
 from ppldelta.reporting.blocks import Json, encode
@@ -161,7 +161,7 @@ def render_report(
         "choice": {"unit": unit, "axes": Choice().axes, "weighting": Choice().weighting},
         "units": {unit: text for unit, text in SHORT_UNITS.items()},
         "columns": tables.HELP,
-        "interval": sentences.INTERVAL.replace("\N{NO-BREAK SPACE}", " "),
+        "csv_units": csv_names.for_scripts(bits=bits),
         "look": theme.for_scripts(),
         "views": dict(views.follows),
         "iso": plane.ISO,
@@ -209,10 +209,7 @@ def render_report(
         n_prompts=0 if odds is None else len(odds),
         kinds=_kinds(kinds, sections, unit),
         noise=any(family.noise_floor for family in families),
-        rules=[
-            sentences.marked(note)
-            for note in rules.notes((family.name, family.signature.get("windows")) for family in families)
-        ],
+        rules=[sentences.marked(note) for note in rules.notes((family.name, family.rule) for family in families)],
         signature=signature,
         n_judged=sum(section.judged for section in sections),
         any_quants=any_quants,

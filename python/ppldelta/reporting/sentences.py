@@ -1,8 +1,8 @@
 """What the numbers say, in plain English: one line on what was compared, one sentence for each model.
 
-A sentence claims "better" or "worse" only if the interval of the mean delta leaves out 0, or it says that there
-is no interval. Sentences are lists of `Piece`, not strings, so that the page can set names as code and
-escape every part.
+A sentence claims "better" or "worse" only if the interval of the mean delta leaves out 0; where there is no interval,
+it says that there are too few documents. Sentences are lists of `Piece`, not strings, so that the page can set names as
+code and escape every part.
 """
 
 from __future__ import annotations
@@ -19,6 +19,9 @@ from ppldelta.reporting.units import COLUMNS, DELTA, SHORT_UNITS, Unit, unit_of
 from ppldelta.wording import numbers
 
 INTERVAL = f"{100 * LEVEL:g}\N{NO-BREAK SPACE}% interval"
+
+TOO_FEW = "too few documents to tell"
+"""What is said where there is no interval."""
 
 SHOWN = 3
 """Categories named on either side of a sentence; the rest are counted."""
@@ -46,12 +49,6 @@ def corpus(documents: pl.DataFrame) -> str:
     return f"{head} ({', '.join(named)})"
 
 
-NO_INTERVAL = "no interval"
-"""Of a value, where others of the sentence have one."""
-
-TOO_FEW = "too few documents for an interval"
-
-
 def finding(rows: Sequence[Row], unit: Unit = "nats", about: str | None = None) -> list[Piece]:
     """The sentence about one model.
 
@@ -67,31 +64,40 @@ def finding(rows: Sequence[Row], unit: Unit = "nats", about: str | None = None) 
     name = Piece(text(overall, "model"), "name")
     if not numbers.known(number(overall, "delta")):
         return [name, Piece(" gave numbers that are not finite, so nothing can be said about it.")]
-    if len(by_category) < 2:
-        verdict = {1: "better than", -1: "worse than", 0: "neither clearly better nor worse than"}[direction(overall)]
-        text_of = Piece("the text") if about is None else Piece(about or "documents without category", "category")
-        return [
-            name,
-            Piece(" predicts "),
-            text_of,
-            Piece(f" {verdict} the reference "),
-            *_amount(overall, SHORT_UNITS[unit]),
-            Piece("."),
-        ]
+    if len(by_category) < 2 or all(direction(row) is None for row in by_category):
+        return _whole_text(name, overall, unit, about)
 
-    better, worse, even = (
+    better, worse, even, untold = (
         sorted((row for row in by_category if direction(row) == way), key=lambda row: -abs(number(row, "delta") or 0))
-        for way in (1, -1, 0)
+        for way in (1, -1, 0, None)
     )
-    told = any(numbers.known(ends(row, "delta")[0]) for row in (overall, *by_category))
     pieces = [name, Piece(" predicts ")]
     groups = [(better, "better"), (worse, "worse"), (even, "neither clearly better nor worse")]
+    groups.append((untold, f"on {TOO_FEW}"))
     for at, (group, word) in enumerate((group, word) for group, word in groups if group):
         if at:
             pieces.append(Piece(", "))
-        pieces += _group(group, word, SHORT_UNITS[unit] if at == 0 else "", NO_INTERVAL if told else "")
-    pieces += [Piece(". Over all: "), *_amount(overall, bare=True, instead=NO_INTERVAL if told else "")]
-    return [*pieces, Piece("." if told else f"; {TOO_FEW}.")]
+        pieces += _group(group, word, SHORT_UNITS[unit] if at == 0 else "")
+    return [*pieces, Piece(". Over all: "), *_amount(overall, bare=True), Piece(".")]
+
+
+def _whole_text(name: Piece, overall: Row, unit: Unit, about: str | None) -> list[Piece]:
+    way = direction(overall)
+    what = Piece("the text") if about is None else Piece(about or "documents without category", "category")
+    if way is None:
+        amount, *_ = _amount(overall, SHORT_UNITS[unit], bare=True)
+        where = [] if about is None else [Piece(" on "), what]
+        said = f" against the reference, on {TOO_FEW} better from worse."
+        return [name, *where, Piece(": "), amount, Piece(said)]
+    verdict = {1: "better than", -1: "worse than", 0: "neither clearly better nor worse than"}[way]
+    return [
+        name,
+        Piece(" predicts "),
+        what,
+        Piece(f" {verdict} the reference "),
+        *_amount(overall, SHORT_UNITS[unit]),
+        Piece("."),
+    ]
 
 
 def within_noise(family: Family, row: Row) -> list[Piece]:
@@ -144,7 +150,7 @@ def _ends(row: Row, unit: Unit) -> dict[str, float | None]:
     return dict(zip(("delta_low", "delta_high"), ends(row, DELTA[unit]), strict=True))
 
 
-def _group(rows: Sequence[Row], word: str, unit: str, instead: str) -> list[Piece]:
+def _group(rows: Sequence[Row], word: str, unit: str) -> list[Piece]:
     """`code better (+0.13)`, or of several `prose (−0.29) and code (−0.11) worse`."""
     pieces: list[Piece] = []
     several = len(rows) > 1
@@ -153,7 +159,7 @@ def _group(rows: Sequence[Row], word: str, unit: str, instead: str) -> list[Piec
             pieces.append(Piece(" and " if i == len(rows) - 1 else ", "))
         pieces.append(Piece(text(row, "category") or "documents without category", "category"))
         pieces.append(Piece(" " if several else f" {word} "))
-        pieces += _amount(row, unit if i == 0 else "", instead=instead)
+        pieces += _amount(row, unit if i == 0 else "")
     if len(rows) > SHOWN:
         rest = len(rows) - SHOWN
         pieces.append(Piece(f" and {rest} more {'category' if rest == 1 else 'categories'}"))
@@ -168,23 +174,26 @@ def marked(message: str) -> list[Piece]:
     return [Piece(part, "name" if i % 2 else "text") for i, part in enumerate(parts) if part]
 
 
-def direction(row: Row) -> int:
-    """1 better, -1 worse, 0 if the interval spans 0. Without an interval the sign decides, and `_amount` says so."""
+def direction(row: Row) -> int | None:
+    """1 better, -1 worse, 0 if the interval spans 0, None if there are too few documents for one."""
     low, high = ends(row, "delta")
     if not (numbers.known(low) and numbers.known(high)):
-        low = high = number(row, "delta") or 0.0
+        return None
     return 1 if low > 0 else -1 if high < 0 else 0
 
 
-def _amount(row: Row, unit: str = "", *, bare: bool = False, instead: str = TOO_FEW) -> list[Piece]:
+def _amount(row: Row, unit: str = "", *, bare: bool = False) -> list[Piece]:
     """A delta with its interval, all in brackets or, if it is bare, the interval; `instead` where there is none."""
     delta = number(row, "delta")
     digits = max(numbers.decimals(delta) - 1, 2)
     amount = Piece(numbers.signed(delta, digits) + (f" {unit}" if unit else ""), "number")
     interval = numbers.interval(*ends(row, "delta"), digits, sign=True)
-    if interval and unit:
+    if not interval and not bare:  # the words around it say so
+        return [Piece("("), amount, Piece(")")]
+    if not interval:
+        interval = "too few documents for an interval"
+    elif unit:
         interval = f"{INTERVAL} {interval}"
-    said = interval or instead
     if bare:
-        return [amount, *([Piece(" "), Piece(f"({said})", "interval")] if said else [])]
-    return [Piece("("), amount, *([Piece(", "), Piece(f"{said})", "interval")] if said else [Piece(")")])]
+        return [amount, Piece(" "), Piece(f"({interval})", "interval")]
+    return [Piece("("), amount, Piece(", "), Piece(f"{interval})", "interval")]

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 import polars as pl
 
 from ppldelta.reporting.rows import Row, ends, in_category, number, text, whole
-from ppldelta.reporting.units import COLUMNS, DELTA, SHORT_UNITS, Choice, Unit
+from ppldelta.reporting.units import COLUMNS, DELTA, SHORT_UNITS, Choice, Unit, damage_of
 from ppldelta.wording import numbers
 
 HELP = {
@@ -46,7 +46,7 @@ HELP = {
 
 @dataclass(frozen=True)
 class Cell:
-    """A value as text, what to sort it by, the interval or remark below it, and where a click on it leads."""
+    """A value as text, what to sort it by, the interval or remark below it, its ends, and where a click on it leads."""
 
     text: str
     sort: float | str | None = None
@@ -54,17 +54,20 @@ class Cell:
     kind: str = "number"
     color: str = ""
     href: str = ""
+    low: float | None = None
+    high: float | None = None
 
 
 @dataclass(frozen=True)
 class Column:
-    """A heading, its unit, what it means (shown on hover), and how a row fills it."""
+    """A heading, its unit, what it means (shown on hover), how a row fills it, and its name in a CSV file."""
 
     title: str
     unit: str
     help: str
     cell: Callable[[Row], Cell]
     kind: str = "number"
+    name: str = ""
 
 
 @dataclass(frozen=True)
@@ -104,14 +107,43 @@ def summary(
 
     choice = choice or Choice()
     rows = models.filter(in_category(choice.category), weighting=choice.weighting)
+    lengths_of = [Column("length", "bytes/token", HELP["bytes_per_token"], length, name="bytes_per_token")]
     return made_of(
         rows,
         [
             *names(rows, colors),
             *_values(rows, damage, choice.unit, spans),
-            *([Column("length", "bytes/token", HELP["bytes_per_token"], length)] if lengths else []),
-            _column("size", "tensors", "size_bytes", lambda row, name: numbers.size(whole(row, name))),
-            _column("bits", "per weight", "bits_per_weight", lambda row, name: numbers.fixed(number(row, name), 2)),
+            *(lengths_of if lengths else []),
+            *_sizes(),
+        ],
+    )
+
+
+def brief(
+    rows: pl.DataFrame, colors: Mapping[tuple[str, str], str], *, damage: bool = False, unit: Unit = "nats"
+) -> Table:
+    """What `summary` and `divergence` say of each model in short, with intervals, where there is room for one table.
+
+    Args:
+        rows: of `schema.MODELS`, one for each model.
+        colors: as for `summary`.
+        damage: likewise.
+        unit: of gain, loss, delta and damage.
+    """
+    ppl = with_interval("ppl", "model", "ppl_cmp", numbers.perplexity)
+    bits = with_interval(SHORT_UNITS["bpb"], "model", "bpb_cmp", lambda value: numbers.fixed(value, 3))
+    of_divergence = [
+        with_interval("KLD", "nats/token", "kld", numbers.significant),
+        with_interval("same top", "% of tokens", "same_top", percent(1)),
+    ]
+    return made_of(
+        rows,
+        [
+            *names(rows, colors),
+            *deltas(rows, damage, unit),
+            *(of_divergence if rows["kld"].count() else []),
+            bits if unit == "bpb" else ppl,
+            *_sizes(),
         ],
     )
 
@@ -129,7 +161,7 @@ def by_category(
     rows = models.filter(pl.col("category").is_not_null(), weighting=choice.weighting)
     if rows["category"].n_unique() < 2:
         rows = rows.clear()
-    category = Column("category", "", HELP["category"], _category, "name")
+    category = Column("category", "", HELP["category"], _category, "name", "category")
     columns = [*names(rows, colors), category, *_values(rows, damage, choice.unit, spans)]
     if rows["kld"].count():
         columns.append(with_interval("KLD", "nats/token", "kld", numbers.significant))
@@ -176,9 +208,9 @@ def with_interval(title: str, unit: str, name: str, write: Callable[[float | Non
     def cell(row: Row) -> Cell:
         low, high = ends(row, name)
         note = f"{write(low)} to {write(high)}" if numbers.known(low) and numbers.known(high) else ""
-        return Cell(write(number(row, name)), _sortable(row, name), note)
+        return Cell(write(number(row, name)), _sortable(row, name), note, low=low, high=high)
 
-    return Column(title, unit, HELP[name], cell)
+    return Column(title, unit, HELP[name], cell, name=name)
 
 
 def made_of(rows: pl.DataFrame, columns: list[Column]) -> Table:
@@ -197,8 +229,8 @@ def names(rows: pl.DataFrame, colors: Mapping[tuple[str, str], str]) -> list[Col
     def family_cell(row: Row) -> Cell:
         return Cell(text(row, "family"), text(row, "family"), kind="name")
 
-    model = Column("model", "", HELP["model"], model_cell, "model")
-    family = Column("family", "", HELP["family"], family_cell, "name")
+    model = Column("model", "", HELP["model"], model_cell, "model", "model")
+    family = Column("family", "", HELP["family"], family_cell, "name", "family")
     return [model, family] if rows["family"].n_unique() > 1 else [model]
 
 
@@ -232,14 +264,22 @@ def _values(rows: pl.DataFrame, damage: bool, unit: Unit, spans: bool) -> list[C
     return [*fits, *deltas(rows, damage, unit), *of_bytes, n_documents, n_scored]
 
 
+def _sizes() -> list[Column]:
+    return [
+        _column("size", "tensors", "size_bytes", lambda row, name: numbers.size(whole(row, name))),
+        _column("bits", "per weight", "bits_per_weight", lambda row, name: numbers.fixed(number(row, name), 2)),
+    ]
+
+
 def _column(title: str, unit: str, name: str, write: Callable[[Row, str], str]) -> Column:
-    return Column(title, unit, HELP[name], lambda row: Cell(write(row, name), _sortable(row, name)))
+    return Column(title, unit, HELP[name], lambda row: Cell(write(row, name), _sortable(row, name)), name=name)
 
 
 def deltas(rows: pl.DataFrame, damage: bool, unit: Unit) -> list[Column]:
     """Gain, loss and delta with one number of digits for all, so that they can be added and subtracted by eye."""
-    columns = dict(zip(("gain", "loss", "delta"), (*COLUMNS[unit], DELTA[unit]), strict=True)) | {"damage": "damage"}
-    names = ["gain", "loss", "delta"]
+    columns = dict(zip(("gain", "loss", "delta"), (*COLUMNS[unit], DELTA[unit]), strict=True))
+    names = list(columns)
+    columns["damage"] = "damage" if unit == "nats" else "damage_bpb"  # the latter without an interval
     digits = numbers.decimals(*(value for name in names for value in rows[columns[name]]))
 
     def column(name: str, write: Callable[[float | None, int], str]) -> Column:
@@ -249,9 +289,11 @@ def deltas(rows: pl.DataFrame, damage: bool, unit: Unit) -> list[Column]:
             if name == "delta" and numbers.known(low) and numbers.known(high):
                 kind = "better" if low > 0 else "worse" if high < 0 else "number"
             note = numbers.interval(low, high, digits, sign=name == "delta")
-            return Cell(write(number(row, columns[name]), digits), _sortable(row, columns[name]), note, kind)
+            value = damage_of(row, unit) if name == "damage" else number(row, columns[name])
+            sort = value if numbers.known(value) else None
+            return Cell(write(value, digits), sort, note, kind, low=low, high=high)
 
-        return Column(name, SHORT_UNITS["nats" if name == "damage" else unit], HELP[name], cell)
+        return Column(name, SHORT_UNITS[unit], HELP[name], cell, name=columns[name])
 
     more = [column("damage", numbers.fixed)] if damage else []
     return [column("gain", numbers.fixed), column("loss", numbers.fixed), column("delta", numbers.signed), *more]

@@ -175,3 +175,19 @@ def template() -> go.layout.Template:
             yaxis=axis,
         )
     )
+
+
+def darkened(figure: go.Figure) -> go.Figure:
+    """The same figure in the colours of a dark page."""
+    return go.Figure(_dark(figure.to_plotly_json()))
+
+
+def _dark(value: object, name: str = "") -> object:
+    """With dark colours where light ones stand under a name of a colour: "#rrggbb", with transparency "#rrggbbaa"."""
+    if isinstance(value, dict):
+        return {key: _dark(each, key) for key, each in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_dark(each, name) for each in value]
+    if not isinstance(value, str) or not name.endswith(("color", "colorscale")):
+        return value
+    return DARK_OF_LIGHT.get(value[:7], value[:7]) + value[7:]

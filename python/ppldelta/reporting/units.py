@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from ppldelta.family import Family
+from ppldelta.reporting.rows import Row, number
 
 Unit = Literal["nats", "bpb"]
 
@@ -37,6 +38,14 @@ WEIGHTING_HELP: dict[Weighting, str] = {
 
 DELTA: dict[Unit, str] = {"nats": "delta", "bpb": "delta_bpb"}
 """Likewise their difference."""
+
+
+def damage_of(row: Row, unit: Unit) -> float | None:
+    """Gain + loss of a row of `schema.MODELS`; the column `damage` has it in nats per token, with an interval."""
+    if unit == "nats":
+        return number(row, "damage")
+    gain, loss = (number(row, column) for column in COLUMNS[unit])
+    return None if gain is None or loss is None else gain + loss
 
 
 def unit_of(families: Iterable[Family]) -> Unit:

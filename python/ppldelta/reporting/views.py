@@ -120,7 +120,9 @@ def key(choice: Choice, follows: Sequence[Switch]) -> str:
 def _as_json(table: Table, families: Sequence[Family]) -> Json:
     """Headings, and rows of cells behind the number of the row's family, its model, and its category."""
     places = {family.name: i for i, family in enumerate(families)}
-    columns: list[Json] = [[column.title, column.unit, column.help, column.kind] for column in table.columns]
+    columns: list[Json] = [
+        [column.title, column.unit, column.help, column.kind, column.name] for column in table.columns
+    ]
     rows: list[Json] = [
         [places[family], model, category, [_cell(cell) for cell in row]]
         for (family, model, category), row in zip(table.of, table.rows, strict=True)
@@ -129,9 +131,9 @@ def _as_json(table: Table, families: Sequence[Family]) -> Json:
 
 
 def _cell(cell: Cell) -> Json:
-    """Text, value to sort by, note, kind, colour and link, without what is as usual at the end."""
-    parts: list[Json] = [cell.text, cell.sort, cell.note, cell.kind, cell.color, cell.href]
-    usual = ["", None, "", "number", "", ""]
+    """Text, value to sort by, note, kind, colour, link and interval ends, without what is as usual at the end."""
+    parts: list[Json] = [cell.text, cell.sort, cell.note, cell.kind, cell.color, cell.href, cell.low, cell.high]
+    usual = ["", None, "", "number", "", "", None, None]
     while parts and parts[-1] == usual[len(parts) - 1]:
         parts.pop()
     return parts

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 from ppldelta.console.progress import line
 from ppldelta.errors import LeftOut, PpldeltaError, all_left_out, names_left_out
-from ppldelta.run.dry_run import Plan, plan
+from ppldelta.run.dry_run import plan
+from ppldelta.run.plans import Plan
 from ppldelta.run.request import hub_of_run
 from ppldelta.run.scoring import score
 from ppldelta.saved.files import prepared_folder

@@ -94,13 +94,6 @@ def significant_interval(low: float | None, high: float | None) -> str:
     return f"{significant(low)} to {significant(high)}" if known(low) and known(high) else ""
 
 
-def plus_minus(value: float | None, low: float | None, high: float | None) -> str:
-    """A value and half the width of its interval, as text of one width for a terminal."""
-    if value is None:
-        return ""
-    return f"{value:7.4f}" + ("" if low is None or high is None else f" ± {(high - low) / 2:.4f}")
-
-
 def _scaled(value: int | None, suffixes: tuple[str, ...]) -> str:
     if value is None:
         return NONE

@@ -57,6 +57,9 @@ ppldelta.format = (() => {
     return made;
   }
 
+  /** A column's heading in a CSV file; a name, a perplexity or a ratio has no unit. */
+  const csvName = (name, unit) => (unit ? `${name} (${unit})` : name);
+
   /** Hands something to the user as a file. */
   function save(name, blob) {
     const link = element("a", { href: URL.createObjectURL(blob), download: name });
@@ -72,5 +75,5 @@ ppldelta.format = (() => {
     save(name, new Blob(["\ufeff", text, "\r\n"], { type: "text/csv" }));
   }
 
-  return { fixed, signed, perplexity, count, percent, decimals, significant, visible, element, save, saveCsv };
+  return { fixed, signed, perplexity, count, percent, decimals, significant, visible, element, csvName, save, saveCsv };
 })();

@@ -79,7 +79,7 @@
     if (which === "gained" || which === "lost") {
       const { totals: all } = await ppldelta.block(`f${family}.totals`);
       const rows = all[model][which].map((each) => [label, each.token, each.text, each.n, each.sum, each.gain, each.loss]);
-      format.saveCsv(`${which}.csv`, [["model", "token", "text", "count", "sum of delta (nats)", "sum of gain", "sum of loss"], ...rows]);
+      format.saveCsv(`${which}.csv`, [["model", "token", "text", "count", "sum of delta (nats)", "sum of gain (nats)", "sum of loss (nats)"], ...rows]);
     } else {
       const { passages } = await ppldelta.block(`f${family}.passages`);
       const { names } = await state.documents(family);

@@ -133,7 +133,7 @@
   let typing;
   find.addEventListener("input", () => { clearTimeout(typing); typing = setTimeout(collect, 120); });
   document.getElementById("documents-csv").addEventListener("click", () => {
-    const names = ["family", ...COLUMNS.map(([, name]) => (IN_UNIT.includes(name) ? `${name} (${state.unit})` : name))];
+    const names = ["family", ...COLUMNS.map(([, name]) => format.csvName(name, IN_UNIT.includes(name) ? index.units[state.unit] : index.csv_units[name]))];
     format.saveCsv("documents.csv", [names, ...rows.map((row) => [index.families[row[0]].name, ...COLUMNS.map(([, , value]) => value(...row))])]);
   });
 

@@ -14,9 +14,9 @@ ppldelta.tables = (() => {
   const keyOf = (follows) => follows.map((name) => (name === "category" ? (state.category === null ? "" : `=${state.category}`) : state[name])).join("/");
   const usual = Object.fromEntries(Object.entries(index.views).map(([name, follows]) => [name, keyOf(follows)]));
 
-  function cell([text, sort, note = "", kind = "number", color = "", href = ""]) {
+  function cell([text, sort, note = "", kind = "number", color = "", href = "", low, high]) {
     const tag = kind === "model" ? "th" : "td";
-    return element(tag, { scope: tag === "th" ? "row" : null, class: `${kind} ${color}`, "data-sort": sort ?? "" },
+    return element(tag, { scope: tag === "th" ? "row" : null, class: `${kind} ${color}`, "data-sort": sort ?? "", "data-low": low, "data-high": high },
       kind === "model" ? element("i") : null, href ? element("a", { href }, text) : element("span", {}, text), note ? element("small", {}, note) : null);
   }
 
@@ -26,7 +26,7 @@ ppldelta.tables = (() => {
     const [title, order] = [sorted?.querySelector("button").firstChild.textContent, sorted?.ariaSort];
     const columns = view?.columns ?? [];
     if (view) {
-      head.replaceChildren(...columns.map(([text, unit, help, kind]) => element("th", { scope: "col", class: kind, "aria-sort": "none" },
+      head.replaceChildren(...columns.map(([text, unit, help, kind, name]) => element("th", { scope: "col", class: kind, "data-column-name": name, "aria-sort": "none" },
         element("button", { type: "button", title: help }, text, unit ? element("small", {}, unit) : null))));
     }
     table.tBodies[0].replaceChildren(...(view?.rows ?? []).map(([family, model, category, cells]) => element("tr",
@@ -114,13 +114,12 @@ ppldelta.tables = (() => {
 
   function save(button) {
     const table = button.closest(".tools").nextElementSibling.querySelector("table");
-    const titles = [...table.tHead.rows[0].cells].map((each) => each.innerText.replace(/\s+/g, " "));
     const rows = [...table.tBodies[0].rows].filter((row) => !row.hidden).map((row) => [...row.cells]);
-    const noted = titles.map((_, i) => rows.some((cells) => cells[i].querySelector("small"))); // intervals get a column
-    const wide = (cells, value, note) => cells.flatMap((each, i) => (noted[i] ? [value(each), note(each)] : [value(each)]));
+    const columns = [...table.tHead.rows[0].cells].map((heading, i) => ({ name: heading.dataset.columnName, ends: rows.some((cells) => cells[i].dataset.low) }));
+    const wide = (value) => columns.flatMap(({ name, ends }, i) => [value(i, name, "sort"), ...(ends ? [value(i, name, "low"), value(i, name, "high")] : [])]);
     format.saveCsv(button.dataset.file, [
-      wide(titles, (title) => title, (title) => `${title} (${index.interval})`),
-      ...rows.map((cells) => wide(cells, (each) => each.dataset.sort, (each) => each.querySelector("small")?.textContent)),
+      wide((i, name, which) => format.csvName(which === "sort" ? name : `${name}_${which}`, index.csv_units[name])),
+      ...rows.map((cells) => wide((i, name, which) => cells[i].dataset[which])),
     ]);
   }
 

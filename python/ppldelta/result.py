@@ -24,10 +24,8 @@ from ppldelta.analysis.tails import find_tails
 from ppldelta.errors import names_left_out
 from ppldelta.family import Family
 from ppldelta.reporting.as_text import as_text, summary
-from ppldelta.reporting.budget import BUDGET, DEFAULT_VIEWS
-from ppldelta.reporting.payload import make_payload
+from ppldelta.reporting.budget import DEFAULT_VIEWS
 from ppldelta.saved import folder as saved
-from ppldelta.saved.files import write_whole
 from ppldelta.saved.run_file import Run
 from ppldelta.surroundings import need_threads_of_polars
 from ppldelta.wording.names import as_utf8
@@ -171,42 +169,18 @@ class Result:
 
     def _write_report(self, path: Path, tokens: int | Literal["all"]) -> Path:
         need_threads_of_polars()
-        from ppldelta.cards.content import take
-        from ppldelta.cards.cover import cover
-        from ppldelta.reporting.folder import remove_stale
-        from ppldelta.reporting.render import render_report
-        from ppldelta.reporting.seen import with_symbols
+        from ppldelta.pages import write_report
 
-        folder = path.suffix.lower() not in (".html", ".htm")
         more = {"confidence": self.confidence, "odds": self.odds, "odds_models": self.odds_models, "kinds": self.kinds}
-        seen, families = with_symbols(self.frames | more, self.families)
-        payload = make_payload(
-            tokens=seen["tokens"],
-            documents=seen["documents"],
-            pieces=self.pieces,
-            texts=seen["texts"],
-            families=families,
-            kinds=seen["kinds"],
-            n_views=tokens,
-            budget=None if folder else BUDGET,
-        )
-        page = render_report(
-            families=families,
+        return write_report(
+            path,
+            self.frames | more,
+            self.families,
             signature=self.signature,
             warnings=self.warnings,
             version=_core.__version__,
-            payload=payload,
-            **{name: seen[name] for name in ("documents", "models", *more)},
-            cover=cover(take(families, seen["documents"], seen["models"], _core.__version__)),
-            folder=folder,
+            n_views=tokens,
         )
-        for name, text in page.files.items():
-            write_whole(path / name, text.encode())
-        index = path / "index.html" if folder else path
-        write_whole(index, page.html.encode())
-        if folder:
-            remove_stale(path, keep=page.files)
-        return index
 
     def save(self, folder: str | os.PathLike[str], *, tokens: int | Literal["all"] = DEFAULT_VIEWS) -> Path:
         """Writes `report.html`, the frames as parquet, and `run.json` into a folder, and returns it.

@@ -1,0 +1,73 @@
+"""A report on disk: the page, with the card that it begins with, and the files beside it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Literal
+
+import polars as pl
+
+from ppldelta.cards.content import take
+from ppldelta.cards.cover import cover
+from ppldelta.family import Family
+from ppldelta.reporting.budget import BUDGET
+from ppldelta.reporting.folder import remove_stale
+from ppldelta.reporting.payload import make_payload
+from ppldelta.reporting.render import render_report
+from ppldelta.reporting.seen import with_symbols
+from ppldelta.saved.files import write_whole
+
+OF_THE_PAGE = ("documents", "models", "confidence", "odds", "odds_models", "kinds")
+"""Frames of which the page itself is made; the others go into its data."""
+
+
+def write_report(
+    path: Path,
+    frames: Mapping[str, pl.DataFrame],
+    families: Sequence[Family],
+    *,
+    signature: str,
+    warnings: Sequence[str],
+    version: str,
+    n_views: int | Literal["all"],
+) -> Path:
+    """Writes a report and returns the path of its page.
+
+    Args:
+        path: a file if it ends in `.html` or `.htm`, else a folder.
+        frames: those of a result, by name, also what it computes when it is first asked.
+        families: of the result.
+        signature: of the result.
+        warnings: of the result.
+        version: of ppldelta.
+        n_views: documents that can be read token by token.
+
+    Raises:
+        ResultError: a file cannot be written.
+    """
+    folder = path.suffix.lower() not in (".html", ".htm")
+    seen, named = with_symbols(frames, families)
+    payload = make_payload(
+        **{name: seen[name] for name in ("tokens", "documents", "pieces", "texts", "kinds")},
+        families=named,
+        n_views=n_views,
+        budget=None if folder else BUDGET,
+    )
+    page = render_report(
+        **{name: seen[name] for name in OF_THE_PAGE},
+        families=named,
+        signature=signature,
+        warnings=warnings,
+        version=version,
+        payload=payload,
+        cover=cover(take(named, seen["documents"], seen["models"], version)),
+        folder=folder,
+    )
+    for name, text in page.files.items():
+        write_whole(path / name, text.encode())
+    index = path / "index.html" if folder else path
+    write_whole(index, page.html.encode())
+    if folder:
+        remove_stale(path, keep=page.files)
+    return index

@@ -93,10 +93,11 @@ def verdict(model: Judged, column: str | None = None) -> str:
         return "inside the noise floor"
     if model.quant:
         return ""
-    if direction(model.overall) is None and not (model.better or model.worse):
+    way = _way(model.overall)
+    if len(model.rows) < 3 and way is not None:  # no category beside another
+        return {1: "better", -1: "worse", 0: NEITHER}[way]
+    if way is None and not (model.better or model.worse):
         return TOO_FEW
-    if len(model.rows) < 3:  # no category beside another
-        return {1: "better", -1: "worse", 0: NEITHER}[_way(model.overall)]
     if column is not None:
         deltas = {row["category"]: number(row, column) for row in model.rows}
         return ", ".join(_with_delta(each, deltas[each]) for each in (*model.better, *model.worse)) or NEITHER

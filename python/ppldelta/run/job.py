@@ -7,7 +7,7 @@ dry run says is what a run does.
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, replace
 from functools import partial
@@ -201,7 +201,13 @@ def _read(
     files: Files, request: Request, session: Session, memory: Memory
 ) -> tuple[list[Document], list[RemoteModel], list[str]]:
     """The documents, the models, and warnings. The reference is known to be scorable, the comparisons not yet."""
-    documents, warnings = load_documents(files)
+
+    @contextmanager
+    def shown(n_bytes: int) -> Iterator[Callable[[int], object]]:
+        with meter("reading rows", n_bytes, "byte", brief=True, visible=memory.progress and n_bytes > 0) as bar:
+            yield bar.update
+
+    documents, warnings = load_documents(files, shown)
     models = [
         RemoteModel(
             session, each, n_gpu_layers=request.settings.n_gpu_layers, content=partial(memory.sha256, each.source)

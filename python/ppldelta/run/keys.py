@@ -8,11 +8,11 @@ from __future__ import annotations
 
 import hashlib
 import struct
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 
 from ppldelta.engine.native import Build, ModelInfo
 from ppldelta.run.settings import ResolvedSettings
-from ppldelta.run.tokenized import TokenizedDocument
+from ppldelta.run.tokenized import TokenizedDocuments
 from ppldelta.store.keys import N_BYTES, Key, WindowKeys, tokens_hash
 from ppldelta.text.many import Batches, Windows
 from ppldelta.text.windows import Batch
@@ -57,15 +57,15 @@ def engine_of(settings: ResolvedSettings, build: Build) -> str:
     return str(settings.of_each_window().signature(build))
 
 
-def corpus_hash(documents: Iterable[TokenizedDocument]) -> str:
+def corpus_hash(documents: TokenizedDocuments) -> str:
     """sha256 over texts and the tokens that the reference makes of them, as 64 hexadecimal digits.
 
     The store remembers under this hash which models split these texts into these tokens, so that they need not be asked
     again. The keys of windows cannot tell that, because the tokens after a document's last window are in no key.
     """
     whole = hashlib.sha256()
-    for each in documents:
-        whole.update(hashlib.sha256(each.document.text).digest() + bytes.fromhex(tokens_hash(each.tokens)))
+    for document, tokens in zip(documents.texts, documents.tokens, strict=True):
+        whole.update(hashlib.sha256(document.text).digest() + bytes.fromhex(tokens_hash(tokens)))
     return whole.hexdigest()
 
 

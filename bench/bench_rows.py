@@ -28,45 +28,15 @@ KB_PER_ROW = 4.0
 """Most memory of all processes for each row more, frames of the result included."""
 TIME_RATIO = 1.5
 """Most time for each row of the larger table, in that of the smaller one."""
+COSTS = ("score_s", "save_s", "parent_mb", "worker_mb", "saved_mb", "report_mb")
+"""Seconds of scoring and of saving; the caller's peak memory when it has scored, the worker's, the caller's when it has
+saved; the page's size."""
 N_ALONE = 50
 """Rows that are scored by themselves as well."""
-WORDS = [
-    "the",
-    "of",
-    "and",
-    "to",
-    "in",
-    "is",
-    "was",
-    "for",
-    "on",
-    "that",
-    "with",
-    "as",
-    "by",
-    "at",
-    "from",
-    "it",
-    "his",
-    "her",
-    "they",
-    "we",
-    "river",
-    "stone",
-    "light",
-    "green",
-    "cloud",
-    "house",
-    "train",
-    "bread",
-    "winter",
-    "summer",
-    "market",
-    "garden",
-    "window",
-    "letter",
-    "music",
-]
+WORDS = """
+the of and to in is was for on that with as by at from it his her they we river stone light green cloud house train
+bread winter summer market garden window letter music
+""".split()  # noqa: SIM905
 
 
 def write_rows(path: Path, n: int) -> Path:
@@ -169,10 +139,7 @@ def main() -> int:
             {
                 "case": f"{n:,} rows",
                 "contestant": "killed and resumed" if is_last else "at once",
-                **{
-                    name: answer[name]
-                    for name in ("score_s", "save_s", "parent_mb", "worker_mb", "saved_mb", "report_mb")
-                },
+                **{name: answer[name] for name in COSTS},
                 "peak_mb": run.peak_mb,
                 "n_stored": sum(before.values()),
                 "n_evaluated": n_evaluated,

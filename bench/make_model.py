@@ -45,6 +45,7 @@ SHAPES = {
     "large": Shape(
         n_embd=2560, n_layer=24, n_head=32, n_head_kv=8, n_ff=9728, n_vocab=151936, n_ctx_train=40960, head_size=128
     ),  # a model of four billion parameters, with two thirds of its layers
+    "least": Shape(n_embd=64, n_layer=1, n_head=1, n_head_kv=1, n_ff=64, n_vocab=2048, n_ctx_train=512),
     "quick": Shape(n_embd=256, n_layer=2, n_head=4, n_head_kv=1, n_ff=512, n_vocab=16384, n_ctx_train=131072),
 }
 

@@ -15,6 +15,7 @@ from ppldelta.engine.shards import Shard
 from ppldelta.run.batches import make_batches
 from ppldelta.run.dry_run import beginning, probe
 from ppldelta.store.store import Store
+from ppldelta.text.many import Windows
 from ppldelta.text.windows import Batch, Window, cut_windows
 from ppldelta.wording import numbers
 from test_cli import run
@@ -83,7 +84,7 @@ def batches(*lengths: int, n_seq_max: int = 1) -> list[Batch]:
     """Those of documents of so many tokens."""
     tokens = [np.arange(n, dtype=np.int32) + 10 for n in lengths]
     documents = [(f"{len(each)}", cut_windows(each, rule="perplexity", n_ctx=512, bos=1)) for each in tokens]
-    return make_batches(documents, n_seq_max=n_seq_max, n_ctx=512)
+    return make_batches(Windows.of(documents), n_seq_max=n_seq_max, n_ctx=512)
 
 
 def n_fed(batches: list[Batch]) -> int:

@@ -55,13 +55,14 @@ INSIDE: dict[str, tuple[str, ...]] = {
         *("catalogue", "views", "gallery", "page_figures", "scripts", "render", "looks", "look_page"),
     ),
     "run": (
-        *("limits", "setting", "settings", "batches", "tokenization", "cautions", "groups", "chats", "checks"),
+        *("limits", "setting", "settings", "batches", "tokenized", "tokenization"),
+        *("cautions", "groups", "chats", "checks"),
         *("request", "keys", "memory", "paired", "common_spans", "admission", "job"),
-        *("kinds", "lockstep", "evaluation", "sample", "variants", "noise", "span_frames", "frames"),
+        *("kinds", "lockstep", "values", "evaluation", "sample", "variants", "noise", "span_frames", "frames"),
         *("kld_models", "kld_frames", "from_records", "scoring", "looking", "plans", "dry_run"),
     ),
     "records": ("kld", "rows", "signed"),
-    "store": ("database", "notes", "store", "hashes", "pruning"),
+    "store": ("database", "notes", "keys", "store", "hashes", "pruning"),
     "studies": ("description", "example", "study"),
 }
 """The modules of a part, each of which imports only what stands before it."""

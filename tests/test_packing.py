@@ -21,6 +21,7 @@ from ppldelta.engine.native import Model, Scorer
 from ppldelta.run.batches import make_batches, shared_batches
 from ppldelta.run.keys import Keys
 from ppldelta.run.settings import ResolvedSettings
+from ppldelta.text.many import Windows
 from ppldelta.text.windows import Batch, Window, cut_windows
 
 # --- who shares a batch ---------------------------------------------------------------------------------------------
@@ -204,7 +205,7 @@ def test_what_shares_a_batch_belongs_to_the_key_of_the_store() -> None:
     def keys_of_texts(lengths: list[int], n_seq_max: int) -> list[str]:
         tokens = [np.arange(n, dtype=np.int32) for n in lengths]
         documents = [(str(len(each)), cut_windows(each, rule="every", n_ctx=100, bos=None)) for each in tokens]
-        return keys_of(make_batches(documents, n_seq_max=n_seq_max, n_ctx=100), settings_of(n_seq_max))
+        return keys_of(make_batches(Windows.of(documents), n_seq_max=n_seq_max, n_ctx=100), settings_of(n_seq_max))
 
     assert keys_of_texts([5, 6, 7], 1)[:2] == keys_of_texts([5, 6], 1), "alone, a window's key is its own"
     together, others = keys_of_texts([5, 6, 50, 51], 2), keys_of_texts([5, 7, 50, 51], 2)

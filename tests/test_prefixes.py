@@ -15,6 +15,7 @@ from ppldelta.engine.native import Model, Scorer
 from ppldelta.errors import PpldeltaError
 from ppldelta.pairs import BEST
 from ppldelta.run.batches import make_batches
+from ppldelta.text.many import Windows
 from ppldelta.text.windows import Batch, Window, completion_windows, cut_windows
 
 ARCHITECTURES = (*tiny_models.ARCHITECTURES, "deepseek2")
@@ -230,7 +231,7 @@ def test_batches_put_together_what_shares_a_prefix() -> None:
     a, b = group(50, (3, 4, 5), seed=1), group(50, (3, 4), seed=2)
     other = cut_windows(np.arange(20), rule="every", n_ctx=100, bos=None)
     documents = [("a0", [a[0]]), ("x", other), ("b0", [b[0]]), ("a1", [a[1]]), ("b1", [b[1]]), ("a2", [a[2]])]
-    batches = make_batches(documents, n_seq_max=1, n_ctx=100)
+    batches = make_batches(Windows.of(documents), n_seq_max=1, n_ctx=100)
     assert [(each.document, each.at) for each in batches] == [("a0", (0, 3, 5)), ("x", (1,)), ("b0", (2, 4))]
     assert [each.shared for each in batches] == [True, False, True]
     assert [[window is documents[i][1][0] for i, window in zip(each.at, each.windows, strict=True)] for each in batches]
@@ -238,9 +239,9 @@ def test_batches_put_together_what_shares_a_prefix() -> None:
 
 def test_batches_end_before_a_task_takes_too_long() -> None:
     windows = group(50, (100,) * 20)
-    sizes = [len(each.at) for each in make_batches([("a", windows)], n_seq_max=1, n_ctx=64)]
+    sizes = [len(each.at) for each in make_batches(Windows.of([("a", windows)]), n_seq_max=1, n_ctx=64)]
     assert sizes == [2] * 10  # 4 × 48 tokens behind the prefix
-    assert [len(each.at) for each in make_batches([("a", windows)], n_seq_max=1, n_ctx=1000)] == [10, 10]
+    assert [len(each.at) for each in make_batches(Windows.of([("a", windows)]), n_seq_max=1, n_ctx=1000)] == [10, 10]
 
 
 def test_a_batch_is_split_only_where_that_moves_nothing() -> None:

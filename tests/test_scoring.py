@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import struct
 import subprocess
@@ -431,6 +432,28 @@ def test_a_killed_run_goes_on_within_a_text(tmp_path: Path, evaluated: Evaluated
     resumed = ppldelta.score(text, cmp=demo.COMPARISONS[0], n_ctx=256, store=store, **QUIET)
     assert evaluated["tiny-ref.Q8_0"] == before.n_windows - before.models[0].n_stored
     whole = ppldelta.score(text, cmp=demo.COMPARISONS[0], n_ctx=256, store=None, **QUIET)
+    assert resumed.tokens.equals(whole.tokens)
+
+
+def test_a_killed_run_goes_on_within_a_table(tmp_path: Path, evaluated: Evaluated) -> None:
+    """The same with many short rows, of which a task evaluates hundreds."""
+    store, table = tmp_path / "s.sqlite", tmp_path / "rows.jsonl"
+    rows = [{"prompt": f"row {i} of", "completion": f" a table {i}"} for i in range(800)]
+    table.write_text("".join(f"{json.dumps(row)}\n" for row in rows))
+    command = [sys.executable, "-m", "ppldelta.cli", "score", str(table), "--ref", str(demo.REFERENCE)]
+    command += ["--cmp", str(demo.COMPARISONS[0]), "-o", str(tmp_path / "out"), "--store", str(store), "-q"]
+    run = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    deadline = time.monotonic() + 120
+    while not n_stored(store) and run.poll() is None and time.monotonic() < deadline:
+        time.sleep(0.05)
+    run.kill()
+    run.wait()
+    n_before = n_stored(store)
+    assert 0 < n_before < 1600
+    evaluated.clear()
+    resumed = ppldelta.score(table, cmp=demo.COMPARISONS[0], store=store, **QUIET)
+    assert sum(evaluated.values()) == 1600 - n_before and n_stored(store) == 1600
+    whole = ppldelta.score(table, cmp=demo.COMPARISONS[0], store=None, **QUIET)
     assert resumed.tokens.equals(whole.tokens)
 
 

@@ -26,8 +26,9 @@ from ppldelta.models.identity import Stamp
 from ppldelta.models.source import ModelSource
 from ppldelta.store import database
 from ppldelta.store.database import APPLICATION_ID, SCHEMA
+from ppldelta.store.keys import Key, tokens_hash
 from ppldelta.store.pruning import StoredModel, prune, summary
-from ppldelta.store.store import Key, Store, default_path, tokens_hash
+from ppldelta.store.store import Store, default_path
 
 ENGINE = "ppldelta:0.1.0|llama.cpp:0123456789ab|patches:0123456789ab|n_ubatch:128|kv:f16|backend:CPU" * 3
 A, B = "aa" * 32, "bb" * 32

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import polars as pl
@@ -164,3 +166,24 @@ def test_damaged_and_unreadable_tables(tmp_path: Path) -> None:
     assert len(documents) == 1000 and "it cannot be read as Parquet" in warnings[0]
     (tmp_path / "gone.jsonl").symlink_to(tmp_path / "nowhere")
     assert any("`gone.jsonl` is left out: it cannot be read" in warning for warning in load_documents(tmp_path)[1])
+
+
+def test_reading_tells_how_far_it_is(tmp_path: Path) -> None:
+    """The bytes of tables, also of those that are left out, and of nothing else."""
+    rows = [{"text": f"row {i}"} for i in range(5000)]
+    tables = [table(tmp_path / "a.jsonl", *rows), tmp_path / "b.parquet", tmp_path / "c.jsonl"]
+    pl.DataFrame(rows).write_parquet(tables[1])
+    tables[2].write_text("no JSON\n" * 3)
+    (tmp_path / "d.txt").write_text("a text")
+    told: list[int] = []
+    totals: list[int] = []
+
+    @contextmanager
+    def show(n_bytes: int) -> Iterator[Callable[[int], object]]:
+        totals.append(n_bytes)
+        yield told.append
+
+    documents, _ = load_documents(tmp_path, show)
+    assert len(documents) == 10_001
+    assert totals == [sum(each.stat().st_size for each in tables)] == [sum(told)]
+    assert len(told) > 5

@@ -6,9 +6,10 @@ import numpy as np
 import pytest
 
 from ppldelta.run.batches import make_batches
-from ppldelta.run.tokenization import Tokenization, TokenizedDocument
+from ppldelta.run.tokenization import Tokenization
+from ppldelta.run.tokenized import TokenizedDocument, TokenizedDocuments
 from ppldelta.text.documents import Document
-from ppldelta.text.windows import cut_windows
+from ppldelta.text.windows import Window, cut_windows
 
 LENGTHS = [5, 250, 6, 7, 120, 8]
 
@@ -20,17 +21,16 @@ def tokenization(request: pytest.FixtureRequest) -> Tokenization:
         tokens = np.arange(n, dtype=np.int32) + 1000 * i
         windows = cut_windows(tokens, rule="every", n_ctx=100, bos=None)
         documents.append(TokenizedDocument(Document(f"{i}", "", b"x"), tokens, windows))
-    batches = make_batches(
-        [(each.document.name, each.windows) for each in documents], n_seq_max=request.param, n_ctx=100
-    )
-    return Tokenization(documents, batches, np.empty(0, np.int32), [])
+    read = TokenizedDocuments.of(documents)
+    batches = make_batches(read.windows, n_seq_max=request.param, n_ctx=100)
+    return Tokenization(read, batches, np.empty(0, np.int32), [])
 
 
 def test_each_window_is_in_one_batch_and_of_one_document(tokenization: Tokenization) -> None:
     windows = tokenization.windows
     assert sorted(i for batch in tokenization.batches for i in batch.at) == list(range(len(windows)))
     for batch in tokenization.batches:
-        assert [windows[i] for i in batch.at] == list(batch.windows)
+        assert [targets(windows[i]) for i in batch.at] == list(map(targets, batch.windows))
         assert batch.document == tokenization.document_of(batch.at[0]).name
     for i, window in enumerate(windows):
         assert tokenization.document_of(i).name == f"{window.targets[0] // 1000}"
@@ -47,7 +47,12 @@ def test_batches_of_some_windows_hold_no_others(tokenization: Tokenization) -> N
         some = tokenization.batches_of(wanted)
         assert sorted(i for batch in some for i in batch.at) == wanted
         for batch in some:
-            assert [windows[i] for i in batch.at] == list(batch.windows)
+            assert [targets(windows[i]) for i in batch.at] == list(map(targets, batch.windows))
             assert batch.document == tokenization.document_of(batch.at[0]).name
         together = [set(batch.at) for batch in tokenization.batches]
         assert all(any(set(batch.at) <= whole for whole in together) for batch in some)
+
+
+def targets(window: Window) -> list[int]:
+    """What tells these windows from one another."""
+    return window.targets.tolist()

@@ -17,7 +17,8 @@ from ppldelta.engine import native, worker
 from ppldelta.engine.native import Model, Scorer
 from ppldelta.errors import PpldeltaError, StoreError
 from ppldelta.run.settings import Settings
-from ppldelta.store.store import Key, Store
+from ppldelta.store.keys import Key
+from ppldelta.store.store import Store
 from ppldelta.text.windows import cut_windows
 
 PROSE = sorted((demo.CORPUS / "prose").glob("*.txt"))[:2]

@@ -23,6 +23,8 @@ from ppldelta.models.identity import content_hash
 from ppldelta.models.references import LabelledSource
 from ppldelta.models.source import ModelSource
 from ppldelta.text.document import Document, Message
+from ppldelta.text.many import Batches
+from ppldelta.text.ragged import Ragged
 from ppldelta.text.special import Spelt
 from ppldelta.text.windows import Batch
 
@@ -129,7 +131,7 @@ class RemoteModel:
 
     def tokenize(
         self, documents: Sequence[Document], on_bytes: Callable[[int], object] = lambda n_bytes: None
-    ) -> list[NDArray[np.int32]]:
+    ) -> Ragged[np.int32]:
         """Tokens of each document, shape [n_tokens], without the BOS that the vocabulary may add.
 
         llama.cpp takes 0.2 to 0.4 s of one core for each MB, and some 30 bytes of memory for each byte of a document,
@@ -143,7 +145,7 @@ class RemoteModel:
         Raises:
             ModelError: the tokenizer fails.
         """
-        tokens: list[NDArray[np.int32]] = [np.empty(0, np.int32)] * len(documents)
+        tokens: dict[int, Ragged[np.int32]] = {}
         done = self._session.stream(
             worker.tokenize,
             shards([len(document.text) for document in documents], lambda: _SHARD_BYTES),
@@ -154,9 +156,9 @@ class RemoteModel:
             on_tokens=on_bytes,  # no token is evaluated: with 0
         )
         for shard, values in done:
-            tokens[shard.start : shard.stop] = values
+            tokens[shard.start] = values
             on_bytes(sum(len(documents[i].text) for i in shard))
-        return tokens
+        return Ragged.joined([tokens[start] for start in sorted(tokens)], np.int32)
 
     def chat_facts(self) -> ChatFacts:
         """What the model says of chats."""
@@ -232,15 +234,16 @@ class RemoteModel:
         Raises:
             ModelError: a kernel that the model needs is wrong, llama.cpp fails, or the worker's process is ended.
         """
-        n_fed = [batch.n_fed for batch in batches]
+        packed = Batches.of(batches)
+        n_fed = packed.n_fed.tolist()
         most_tokens = 1
         done = self._session.stream(
             worker.score,
             shards(n_fed, lambda: most_tokens),
-            lambda shard: (self._pinned, size, shard.start, batches[shard.start : shard.stop], known, best),
+            lambda shard: (self._pinned, size, shard.start, packed[shard.start : shard.stop], known, best),
             label=self.label,
             doing="evaluating",
-            names=[batch.document for batch in batches],
+            names=packed.names,
             on_tokens=on_tokens,
         )
         with closing(done):
@@ -249,7 +252,7 @@ class RemoteModel:
                 if not self._session.local:
                     on_tokens(n_shard)
                 most_tokens = int(n_shard / max(scored.time_s, 1e-6) * _SHARD_S)
-                yield shard_of(scored, [batches[item] for item in shard])
+                yield shard_of(scored, packed[shard.start : shard.stop])
 
     def refuse_too_many_rows(self, n_rows: int, n_vocab: int) -> None:
         """
@@ -282,18 +285,19 @@ class RemoteModel:
             ModelError: this model fails, or a batch has more rows than memory is for.
         """
         n_models = 1 + len(comparisons)
-        n_fed = [batch.n_fed for batch in batches]
+        packed = Batches.of(batches)
+        n_fed = packed.n_fed.tolist()
         most_tokens = _FIRST_PAIRED_TOKENS
         done = self._session.stream(
             worker.score_pairs,
             shards(n_fed, lambda: most_tokens),
             lambda shard: (
                 *(self._pinned, [each._pinned for each in comparisons], [size, *(sizes or [size] * len(comparisons))]),
-                *(shard.start, batches[shard.start : shard.stop], known, top_k),
+                *(shard.start, packed[shard.start : shard.stop], known, top_k),
             ),
             label=comparisons[0].label if n_models == 2 else self.label,
             doing="comparing" if n_models == 2 else "comparing with",
-            names=[batch.document for batch in batches],
+            names=packed.names,
             on_tokens=on_tokens,
         )
         with closing(done):
@@ -302,8 +306,8 @@ class RemoteModel:
                 if not self._session.local:
                     on_tokens(n_shard * n_models)
                 most_tokens = int(n_shard / max(paired.time_s / n_models, 1e-6) * _PAIRED_SHARD_S)
-                some = [batches[item] for item in shard]
-                at = [i for batch in some for i in batch.at]
+                some = packed[shard.start : shard.stop]
+                at = some.at.tolist()
                 yield PairedShard(
                     [each if isinstance(each, ModelError) else shard_of(each, some) for each in paired.models],
                     [dict(zip(at, records, strict=True)) if records else {} for records in paired.pairs],

@@ -161,14 +161,15 @@ class Session:
                     raise
                 self._end_local()
 
-    def _take(self, future: Future[Reply[T]], label: str, doing: str, names: Sequence[str] = ()) -> T:
+    def _take(self, future: Future[Reply[T]], label: str, doing: str, names: Sequence[str] = (), first: int = 0) -> T:
         """The value of a task that is done.
 
         Args:
             future: the task.
             label: the model's.
             doing: what the worker does, for people.
-            names: the document of each of the caller's items, beginning with the first item that is in flight.
+            names: the document of each of the caller's items.
+            first: the first item that is in flight.
 
         Raises:
             PpldeltaError: the task raised it, the executor could not run the task, or a worker of another release of
@@ -180,7 +181,7 @@ class Session:
             reply = future.result()
         except Exception as error:
             if isinstance(error, BrokenExecutor) or type(error).__name__ == "KilledWorker":  # Dask's
-                raise self._death(error, label, doing, names) from None
+                raise self._death(error, label, doing, names, first) from None
             if self._foreign is not None and isinstance(error, (CancelledError, ImportError, OSError)):
                 raise _not_run(error) from error
             raise
@@ -198,12 +199,14 @@ class Session:
             raise reply.error
         return cast("T", reply.value)
 
-    def _death(self, error: Exception, label: str, doing: str, names: Sequence[str]) -> ProcessLostError:
+    def _death(
+        self, error: Exception, label: str, doing: str, names: Sequence[str], first: int = 0
+    ) -> ProcessLostError:
         signal_name = posix.SIGNAL_NAME.search(f"{error} {error.__cause__}")
         cause = f"was ended by {signal_name[0]}" if signal_name else "ended unexpectedly"
         if failures := getattr(error, "allowed_failures", 0):  # Dask's, which has tried so many others
             cause += f" on {failures + 1} workers of the cluster"
-        at, said = f", near `{printable(names[0])}`" if names else "", ""
+        at, said = f", near `{printable(names[first])}`" if names else "", ""
         if self._local:
             item = self._local.board.item
             at = f", at `{printable(names[item])}`" if 0 <= item < len(names) else ""
@@ -219,7 +222,7 @@ class Session:
         """The value of one task, while nothing else is in flight."""
         if self._local:
             self._local.forget_lines()  # the last lines shall be of this model
-        future = self._guarded(label, doing, (), task, *arguments)
+        future = self._guarded(label, doing, (), 0, task, *arguments)
         self._watch.begin()
         # with a timeout, so that Ctrl-C is seen whatever thread it hits
         while not wait([future], timeout=_POLL_S).done:
@@ -257,7 +260,7 @@ class Session:
         try:
             while True:
                 for shard in itertools.islice(shards, most - len(waiting)):
-                    waiting[self._guarded(label, doing, names[shard.start :], task, *arguments(shard))] = shard
+                    waiting[self._guarded(label, doing, names, shard.start, task, *arguments(shard))] = shard
                 if not waiting:
                     return
                 done, _ = wait(waiting, timeout=_POLL_S, return_when=FIRST_COMPLETED)
@@ -267,20 +270,20 @@ class Session:
                 if not done:
                     self._watch.look()
                 for future in sorted(done, key=lambda future: waiting[future].start):
-                    rest = names if self._local else names[min(shard.start for shard in waiting.values()) :]
-                    value = self._take(future, label, doing, rest)
+                    first = 0 if self._local else min(shard.start for shard in waiting.values())
+                    value = self._take(future, label, doing, names, first)
                     yield waiting.pop(future), value
         finally:
             if waiting:
                 self.abandon()
 
     def _guarded(
-        self, label: str, doing: str, names: Sequence[str], task: Callable[..., T], *arguments: object
+        self, label: str, doing: str, names: Sequence[str], first: int, task: Callable[..., T], *arguments: object
     ) -> Future[Reply[T]]:
         try:
             return self._submit(task, *arguments)
         except BrokenExecutor as error:
-            raise self._death(error, label, doing, names) from None
+            raise self._death(error, label, doing, names, first) from None
 
 
 def _not_run(error: Exception) -> PpldeltaError:

@@ -12,7 +12,7 @@ from ppldelta.engine import worker
 from ppldelta.engine.native import ModelInfo
 from ppldelta.engine.trusted import Trust
 from ppldelta.errors import ModelError
-from ppldelta.text.windows import Batch
+from ppldelta.text.many import Batches
 
 
 @dataclass(frozen=True)
@@ -51,15 +51,15 @@ class PairedShard:
     infos: list[ModelInfo | None]
 
 
-def shard_of(scored: worker.Scored, batches: Sequence[Batch]) -> Shard:
+def shard_of(scored: worker.Scored, batches: Batches) -> Shard:
     """What a model gave for these batches; each window's seconds are its part of the whole."""
-    windows = [each for batch in batches for each in zip(batch.at, batch.windows, strict=True)]
-    per_token = scored.time_s / sum(window.n_fed for _, window in windows)
+    at, n_fed = batches.at.tolist(), batches.windows.n_fed[batches.which]
+    times_s = (scored.time_s / n_fed.sum() * n_fed).tolist()
     return Shard(
-        [(at, logp, per_token * window.n_fed) for (at, window), logp in zip(windows, scored.logp, strict=True)],
+        list(zip(at, scored.logp, times_s, strict=True)),
         scored.kernels,
         scored.trusted,
-        dict(zip((at for at, _ in windows), scored.best, strict=True)) if scored.best else {},
+        dict(zip(at, scored.best, strict=True)) if scored.best else {},
     )
 
 

@@ -27,6 +27,7 @@ from ppldelta.engine.recognition import Recognition, recognise
 from ppldelta.engine.trusted import Trust
 from ppldelta.errors import ModelError, PpldeltaError
 from ppldelta.text.document import Message
+from ppldelta.text.ragged import Ragged
 from ppldelta.text.special import Spelt
 from ppldelta.text.windows import Batch
 from ppldelta.wording.names import printable
@@ -55,7 +56,7 @@ class Scored:
         best: of each window what is most probable at each place (`pairs.BEST`), if that was asked for.
     """
 
-    logp: list[NDArray[np.float32]]
+    logp: Sequence[NDArray[np.float32]]
     time_s: float
     kernels: str
     trusted: frozenset[Trust]
@@ -135,14 +136,14 @@ def describe(run: int, pinned: PinnedSource, weights: Weights) -> Described:
     return Described(loaded.model.info, native.build())
 
 
-def tokenize(run: int, pinned: PinnedSource, first: int, texts: Sequence[bytes | Spelt]) -> list[NDArray[np.int32]]:
+def tokenize(run: int, pinned: PinnedSource, first: int, texts: Sequence[bytes | Spelt]) -> Ragged[np.int32]:
     """Tokens of texts; `first` is the number of the first text among the caller's documents."""
     loaded = _shelf.get(pinned, Weights.NOT_NEEDED)
     tokens = []
     for item, text in enumerate(texts, first):
         _show(run, item)
         tokens.append(loaded.chats.tokenize(text) if isinstance(text, Spelt) else loaded.model.tokenize(text))
-    return tokens
+    return Ragged.of(tokens, np.int32)
 
 
 def chat_facts(run: int, pinned: PinnedSource) -> ChatFacts:
@@ -205,7 +206,8 @@ def score(
             else:
                 values = scorer.score_together(batch.windows, _on_step(run))
             logp += values
-    return Scored(logp, time.perf_counter() - started, native.build().kernels, found, tops)
+    time_s = time.perf_counter() - started
+    return Scored(Ragged.of(logp, np.float32), time_s, native.build().kernels, found, tops)
 
 
 def look(run: int, models: Sequence[PinnedSource], size: ContextSize, view: View) -> Looked:

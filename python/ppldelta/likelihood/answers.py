@@ -14,12 +14,14 @@ from ppldelta.console.progress import meter
 from ppldelta.engine import native
 from ppldelta.engine.remote import RemoteModel
 from ppldelta.likelihood.encoding import Encoded
-from ppldelta.run.batches import make_batches, reduced
+from ppldelta.run.batches import make_batches
 from ppldelta.run.checks import refuse_not_finite
 from ppldelta.run.keys import Keys, engine_of
 from ppldelta.run.settings import ResolvedSettings
-from ppldelta.store.store import Key, Store
-from ppldelta.text.windows import Batch, Window, completion_windows
+from ppldelta.store.keys import Key
+from ppldelta.store.store import Store
+from ppldelta.text.many import Batches, Windows
+from ppldelta.text.windows import completion_windows
 from ppldelta.wording.names import counted
 
 
@@ -68,27 +70,25 @@ class Evaluator:
             completion_windows(each.tokens, n_prompt=each.n_context, n_ctx=self.settings.n_ctx, bos=None)
             for each in encoded
         ]
-        names = [f"request {i}" for i in range(len(of_each))]
-        documents = list(zip(names, of_each, strict=True))
-        batches = make_batches(documents, n_seq_max=self.settings.n_seq_max, n_ctx=self.settings.n_ctx)
-        keys = Keys(self.settings, self.model.info, self.model.build, batches).of(self.sha256) if batches else []
-        owners = [name for name, windows in documents for _ in windows]
-        logp, best = self._values(batches, [window for windows in of_each for window in windows], keys, owners)
+        windows = Windows.of((f"request {i}", each) for i, each in enumerate(of_each))
+        batches = make_batches(windows, n_seq_max=self.settings.n_seq_max, n_ctx=self.settings.n_ctx)
+        keys = list(Keys(self.settings, self.model.info, self.model.build, batches).of(self.sha256)) if batches else []
+        logp, best = self._values(batches, keys)
         found, at = [], 0
-        for windows in of_each:
-            mine = keys[at : at + len(windows)]
-            at += len(windows)
+        for some in of_each:
+            mine = keys[at : at + len(some)]
+            at += len(some)
             found.append(
                 Answer(
                     np.concatenate([logp[key] for key in mine]),
                     np.concatenate([best[key] for key in mine]),
-                    windows[0].first_output + 1,
+                    some[0].first_output + 1,
                 )
             )
         return found
 
     def _values(
-        self, batches: list[Batch], windows: list[Window], keys: list[Key], owners: list[str]
+        self, batches: Batches, keys: list[Key]
     ) -> tuple[dict[Key, NDArray[np.float32]], dict[Key, NDArray[np.void]]]:
         """Of each key the log-probabilities and what is most probable."""
         store = self.store
@@ -98,10 +98,10 @@ class Evaluator:
         for i, key in enumerate(keys):
             if key not in logp or key not in best:
                 first.setdefault(key, i)
-        todo = reduced(batches, first.values(), windows, owners.__getitem__)
+        todo = batches.only(np.array(list(first.values()), np.int64))
         n_known = sum(key not in first for key in keys)
-        n_fed = sum(batch.n_fed for batch in batches)
-        done = n_fed - sum(batch.n_fed for batch in todo)
+        n_fed = int(batches.n_fed.sum())
+        done = n_fed - int(todo.n_fed.sum())
         visible = self.progress and bool(todo)
         with meter(self.model.label, n_fed, "token", initial=done, visible=visible) as shown:
             if n_known:
@@ -119,7 +119,7 @@ class Evaluator:
                     engine = engine_of(self.settings, replace(self.model.build, kernels=shard.kernels))
                     rows: list[tuple[Key, NDArray[np.float32] | NDArray[np.void], float]] = []
                     for i, values, window_s in shard.windows:
-                        refuse_not_finite(values, self.model.label, owners[i])
+                        refuse_not_finite(values, self.model.label, batches.windows.name_of(i))
                         logp[keys[i]], best[keys[i]] = values, shard.best[i]
                         key = replace(keys[i], engine=engine)
                         rows += [(key, values, window_s), (_of_best(key), shard.best[i], 0.0)]

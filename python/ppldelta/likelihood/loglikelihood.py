@@ -155,7 +155,7 @@ class OpenModel:
     signature: Signature
     warnings: list[str]
 
-    def tokenize(self, texts: Sequence[bytes], special: bool) -> list[NDArray[np.int32]]:
+    def tokenize(self, texts: Sequence[bytes], special: bool) -> Sequence[NDArray[np.int32]]:
         """The tokens of texts, without BOS."""
         documents = [Document(f"text {i}", "", text, special=special) for i, text in enumerate(texts)]
         n_bytes = sum(map(len, texts))

@@ -22,7 +22,8 @@ from ppldelta.run.common_spans import common_spans, common_stretch
 from ppldelta.run.keys import Keys
 from ppldelta.run.memory import Memory
 from ppldelta.run.settings import ResolvedSettings, Settings
-from ppldelta.run.tokenization import Tokenization, TokenizedDocument, as_tokenization, cut_prompts
+from ppldelta.run.tokenization import Tokenization, as_tokenization, cut_prompts
+from ppldelta.run.tokenized import TokenizedDocument
 from ppldelta.text.alignment import whole
 from ppldelta.text.documents import Document
 from ppldelta.wording.names import counted, printable, quoted
@@ -108,7 +109,7 @@ class Admission:
         elif info is None or sha256 is None or not is_stored or not memory.is_checked(sha256, self.corpus):
             info = comparison.info if is_stored else comparison.look()
             checks.refuse_unscorable(info, label)
-            documents = [each.document for each in reading.tokenization.documents]
+            documents = reading.tokenization.texts
             with tokenizing(documents, memory.progress) as bar:
                 tokens = comparison.tokenize(documents, bar.update)
             other = checks.first_other_token(reading.tokenization, tokens)
@@ -134,7 +135,7 @@ class Admission:
         own = comparison.chat_facts().template
         if own is None or own == self.reference.chat_facts().template:
             return None
-        there = {each.document.name for each in self.reading.tokenization.documents}
+        there = {each.name for each in self.reading.tokenization.texts}
         try:
             made = as_texts([each for each in self.chats if each.name in there], comparison, True)
         except CorpusError as error:
@@ -163,7 +164,7 @@ class Admission:
         made = {each.name for each in documents}
         without = {
             _SHORT: [each.document.name for each in too_short],
-            _UNMADE: [name for each in reference.documents if (name := each.document.name) not in made],
+            _UNMADE: [each.name for each in reference.texts if each.name not in made],
             _ALTERED: [],
             _APART: [],
         }
@@ -209,13 +210,13 @@ def _in_the_way(
     spans = common_spans(reference, expected, other, found)
     if spans is None:
         return _APART
-    pos, other_pos = (np.concatenate([window.pos for window in each.windows]) for each in (expected, found))
+    pos, other_pos = expected.pos, found.pos
     return None if (whole(spans.ref, pos) & whole(spans.cmp, other_pos)).any() else _APART
 
 
 def _in_part(label: str, reference: Tokenization, kept: Sequence[TokenizedDocument]) -> list[str]:
     """A warning if two chat templates do not write the same completion, such as one that takes spaces off its end."""
-    expected = {each.document.name: each.document for each in reference.documents}
+    expected = {each.name: each for each in reference.texts}
     texts = [(expected[each.document.name], each.document) for each in kept]
     names = [one.name for one, other in texts if one.text != other.text and not common_stretch(one, other).whole]
     if not names:

@@ -3,76 +3,80 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterable, Sequence
+from array import array
+from collections.abc import Sequence
 
-from ppldelta.text.windows import Batch, Window
+import numpy as np
+from numpy.typing import NDArray
+
+from ppldelta.text.many import Batches, Windows
+from ppldelta.text.ragged import starts_of
 
 
-def make_batches(documents: Sequence[tuple[str, Sequence[Window]]], *, n_seq_max: int, n_ctx: int) -> list[Batch]:
+def make_batches(windows: Windows, *, n_seq_max: int, n_ctx: int) -> Batches:
     """Puts the windows of all documents into batches. The batches come in the order of their first windows.
 
     Windows with one prefix come together, and of the others those that `shared_batches` says.
 
     Args:
-        documents: the name and the windows of each document.
+        windows: all of them.
         n_seq_max: most windows in one batch.
         n_ctx: most tokens in one batch.
     """
-    names = [name for name, windows in documents for _ in windows]
-    whole = [window for _, windows in documents for window in windows]
-    groups = _behind_prefixes(whole, n_ctx)
-    others: list[list[int]] = []  # of each document the windows without a prefix
-    n = 0
-    for _, windows in documents:
-        others.append([n + i for i, window in enumerate(windows) if not window.prefix])
-        n += len(windows)
-    numbers = shared_batches([[whole[i].n_fed for i in each] for each in others], n_seq_max=n_seq_max, n_ctx=n_ctx)
-    packed: dict[int, list[int]] = {}
-    for i, number in zip((i for each in others for i in each), numbers, strict=True):
-        packed.setdefault(number, []).append(i)
-    groups += packed.values()
-    groups.sort(key=min)
-    return [Batch(names[at[0]], tuple(at), tuple(whole[i] for i in at)) for at in groups]
+    numbers = np.empty(len(windows), np.int64)
+    behind, others = np.flatnonzero(windows.prefix), np.flatnonzero(windows.prefix == 0)
+    numbers[behind] = _behind_prefixes(windows, behind, n_ctx)
+    numbers[others] = len(windows) + _beside(windows, others, n_seq_max, n_ctx)
+    _, first, own = np.unique(numbers, return_index=True, return_inverse=True)
+    rank = np.empty(len(first), np.int64)
+    rank[np.argsort(first)] = np.arange(len(first))
+    numbers = rank[own]
+    at = np.argsort(numbers, kind="stable")
+    return Batches(windows, at, at, starts_of(np.bincount(numbers, minlength=len(first))))
 
 
-def reduced(
-    batches: Iterable[Batch], wanted: Iterable[int], windows: Sequence[Window], document_of: Callable[[int], str]
-) -> list[Batch]:
-    """The batches, reduced to the wanted windows; a batch that has none of them is left out.
-
-    Args:
-        batches: of a model.
-        wanted: indices among all windows of the model.
-        windows: all of them.
-        document_of: gives the name of a window's document.
-    """
-    some, left = set(wanted), []
-    for batch in batches:
-        if at := tuple(i for i in batch.at if i in some):
-            left.append(Batch(document_of(at[0]), at, tuple(windows[i] for i in at)))
-    return left
-
-
-def _behind_prefixes(windows: Sequence[Window], n_ctx: int) -> list[list[int]]:
-    """Which windows share a prefix and go in together, wherever they stand.
+def _behind_prefixes(windows: Windows, at: NDArray[np.int64], n_ctx: int) -> NDArray[np.int64]:
+    """Which windows share a prefix and go in together, wherever they stand: a number for each.
 
     A batch is evaluated in one task, and what a killed task has done is lost. So a batch is full when it has four times
     as many tokens behind the prefix as in it, and as many as a window: the next one reads the prefix again, which costs
     a quarter more at most.
+
+    Args:
+        windows: all of them.
+        at: those with a prefix.
+        n_ctx: most tokens of a window.
     """
-    groups: list[list[int]] = []
-    open_groups: dict[tuple[int, bytes], tuple[list[int], int]] = {}
-    for i, window in enumerate(windows):
-        if window.prefix:
-            key = window.prefix, hashlib.sha256(window.tokens[: window.prefix].tobytes()).digest()
-            group, n_tokens = open_groups.get(key, ([], 0))
-            if not group:
-                groups.append(group)
-            group.append(i)
-            n_tokens += window.n_fed - window.prefix
-            full = n_tokens >= max(4 * window.prefix, n_ctx)
-            open_groups[key] = ([], 0) if full else (group, n_tokens)
-    return groups
+    tokens, starts = windows.tokens.values, windows.tokens.starts
+    prefix = windows.prefix[at]
+    digests = np.empty((len(at), 2), np.uint64)  # a table of them takes less than a dictionary of prefixes
+    for k, (begin, n) in enumerate(zip(starts[at].tolist(), prefix.tolist(), strict=True)):
+        digest = hashlib.blake2b(tokens[begin : begin + n].tobytes(), digest_size=16).digest()
+        digests[k] = np.frombuffer(digest, np.uint64)
+    order = np.lexsort((digests[:, 1], digests[:, 0]))
+    digests, prefix = digests[order], prefix[order]
+    begins = np.ones(len(at), np.bool_)
+    begins[1:] = (digests[1:] != digests[:-1]).any(axis=1)
+    n_behind = windows.n_fed[at[order]] - prefix
+    full = True
+    number, n_tokens, found = -1, 0, array("q")
+    for new, n, enough in zip(begins.tolist(), n_behind.tolist(), np.maximum(4 * prefix, n_ctx).tolist(), strict=True):
+        if new or full:
+            number, n_tokens = number + 1, 0
+        found.append(number)
+        n_tokens += n
+        full = n_tokens >= enough
+    numbers = np.empty(len(at), np.int64)
+    numbers[order] = np.array(found, np.int64)
+    return numbers
+
+
+def _beside(windows: Windows, at: NDArray[np.int64], n_seq_max: int, n_ctx: int) -> NDArray[np.int64]:
+    """The same of windows without a prefix, some of which may go in side by side."""
+    if n_seq_max == 1:
+        return np.arange(len(at))
+    of_documents = np.split(windows.n_fed[at], np.flatnonzero(np.diff(windows.document[at])) + 1)
+    return np.array(shared_batches([each.tolist() for each in of_documents], n_seq_max=n_seq_max, n_ctx=n_ctx))
 
 
 def shared_batches(lengths: Sequence[Sequence[int]], *, n_seq_max: int, n_ctx: int) -> list[int]:

@@ -11,7 +11,8 @@ from collections.abc import Iterable, Sequence
 import numpy as np
 
 from ppldelta.engine.info import ModelInfo, numbers_in
-from ppldelta.run.tokenization import Tokenization, TokenizedDocument
+from ppldelta.run.tokenization import Tokenization
+from ppldelta.run.tokenized import TokenizedDocument
 from ppldelta.text.alignment import n_alike
 from ppldelta.wording.names import counted, printable, quoted, some_of
 
@@ -32,7 +33,12 @@ def not_spelt(label: str, tokenization: Tokenization) -> list[str]:
         label: of the model whose tokenization it is.
         tokenization: of the documents.
     """
-    changed = [each for each in tokenization.documents if tokenization.bounds(each) is None]
+    changed = [
+        tokenization.documents[i]
+        for some, bounds in tokenization.all_bounds()
+        for i, own in zip(some, bounds, strict=True)
+        if own is None
+    ]
     if not changed:
         return []
     which = some_of([_change(each, tokenization.spelt(each)) for each in changed])

@@ -15,8 +15,10 @@ from ppldelta.errors import LeftOut, ModelError, PpldeltaError, TokenizerMismatc
 from ppldelta.models.references import LabelledSource
 from ppldelta.run.cautions import why_other_tokens
 from ppldelta.run.settings import Settings
-from ppldelta.run.tokenization import Tokenization, TokenizedDocument, Vocabulary
+from ppldelta.run.tokenization import Tokenization, Vocabulary
+from ppldelta.run.tokenized import TokenizedDocument
 from ppldelta.text.alignment import n_alike
+from ppldelta.text.ragged import Ragged
 from ppldelta.wording.names import counted, printable
 
 
@@ -70,7 +72,11 @@ def first_other_token(tokenization: Tokenization, tokens: Iterable[NDArray[np.in
         tokenization: the reference's.
         tokens: those of each of its documents, as the comparison splits it.
     """
-    for expected, own in zip(tokenization.documents, tokens, strict=True):
+    reference = tokenization.documents.tokens
+    theirs = Ragged.of(tokens, np.int32)
+    if np.array_equal(theirs.values, reference.values) and np.array_equal(theirs.starts, reference.starts):
+        return None
+    for expected, own in zip(tokenization.documents, theirs, strict=True):
         n = n_alike(own, expected.tokens)
         if not n == len(own) == len(expected.tokens):
             return OtherToken(expected, own, n)

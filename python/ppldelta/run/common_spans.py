@@ -10,7 +10,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from ppldelta.run.tokenization import Tokenization, TokenizedDocument
+from ppldelta.run.tokenization import Tokenization
+from ppldelta.run.tokenized import TokenizedDocument
 from ppldelta.text.alignment import Alignment, align, align_stretch, n_alike
 from ppldelta.text.document import Document
 

@@ -8,7 +8,7 @@ Q2_K file is a third as large as a Q8_0 and no faster. The probe's results are t
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import Executor
 from dataclasses import replace
 
@@ -29,6 +29,7 @@ from ppldelta.run.plans import Forecast, Plan
 from ppldelta.run.request import Request
 from ppldelta.run.settings import Settings
 from ppldelta.text.documents import Files
+from ppldelta.text.many import Batches
 from ppldelta.text.windows import Batch, Window
 
 _PROBE_TOKENS = 64
@@ -145,8 +146,8 @@ def _unmeasured(model: Participant) -> Forecast:
         path=model.source.path,
         size_bytes=model.source.size_bytes,
         n_windows=len(model.keys),
-        n_stored=sum(key in model.stored for key in model.keys),
-        n_fed=sum(batch.n_fed for batch in model.todo),
+        n_stored=int(model.stored.sum()),
+        n_fed=int(model.todo.n_fed.sum()),
     )
 
 
@@ -160,13 +161,13 @@ def _measured(unmeasured: Forecast, model: Participant, work: Job) -> Forecast:
     return replace(unmeasured, load_s=model.model.load_s, tokens_per_s=tokens_per_s)
 
 
-def probe(model: Participant, batches: list[Batch], size: ContextSize) -> float:
+def probe(model: Participant, batches: Sequence[Batch], size: ContextSize) -> float:
     """Tokens that a model reads per second, measured on the first of some windows.
 
     Raises:
         ModelError: it cannot be evaluated.
     """
-    n_tokens, n_all = _PROBE_TOKENS, sum(batch.n_fed for batch in batches)
+    n_tokens, n_all = _PROBE_TOKENS, int(Batches.of(batches).n_fed.sum())
     while True:
         some = beginning(batches, n_tokens)
         time_s = sum(window_s for shard in model.model.score(some, size) for _, _, window_s in shard.windows)
@@ -175,10 +176,12 @@ def probe(model: Participant, batches: list[Batch], size: ContextSize) -> float:
         n_tokens *= 4
 
 
-def beginning(batches: list[Batch], n_tokens: int) -> list[Batch]:
+def beginning(batches: Sequence[Batch], n_tokens: int) -> list[Batch]:
     """The first windows, `n_tokens` in all. The last one is cut short, and keeps its share of scored rows."""
     some = []
     for batch in batches:
+        if not n_tokens:
+            break
         windows = []
         for window in batch.windows[:1] if batch.shared else batch.windows:
             if n := min(window.n_fed, n_tokens):

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-from collections import Counter
 from collections.abc import Iterable
 from contextlib import closing
 from dataclasses import dataclass
@@ -20,6 +19,8 @@ from ppldelta.models.source import ModelSource
 from ppldelta.run.checks import refuse_not_finite
 from ppldelta.run.job import Job, Participant
 from ppldelta.run.lockstep import Lockstep
+from ppldelta.run.values import Values
+from ppldelta.text.ragged import Ragged
 from ppldelta.wording.names import as_utf8, counted, printable
 
 
@@ -102,23 +103,25 @@ def evaluate(participant: Participant, work: Job, before: Lockstep) -> Evaluatio
             logits are not finite.
         StoreError: the store fails; what is in it stays.
     """
-    store, keys = work.store, participant.keys
-    known = store.get(keys) if store else {}
-    n_known = sum(key in known for key in keys)
-    given = set(keys) & before.logp.keys()
-    known |= {key: before.logp[key] for key in given}
-    todo = participant.missing(known)
-    kernels = dict.fromkeys(known, work.build.kernels) | {key: before.kernels[key] for key in given}
+    store, keys, windows = work.store, participant.keys, participant.tokenization.windows
+    values = Values(windows.targets.starts, keys.first)
+    for at, logp in store.read(keys) if store else ():
+        values.put(at, logp, work.build.kernels)
+    n_known = int(values.known.sum())
+    for i, key in enumerate(keys) if before.logp else ():
+        if key in before.logp:
+            values.put_one(i, before.logp[key], before.kernels[key])
+    todo = participant.missing(values.known)
     time_s = before.times.get(participant.sha256, 0.0)
     n_fed = participant.n_fed
     with meter(
         participant.label,
         n_fed,
         "token",
-        initial=n_fed - sum(batch.n_fed for batch in todo),
+        initial=n_fed - int(todo.n_fed.sum()),
         visible=work.progress and bool(todo),  # the headline says what needs no evaluation
     ) as shown:
-        if known:
+        if values.known.any():
             shown.note(f"{n_known} of {counted(len(keys), 'window')} from the store")
         info = participant.info or before.infos.get(participant.sha256)
         if todo or info is None:
@@ -131,19 +134,19 @@ def evaluate(participant: Participant, work: Job, before: Lockstep) -> Evaluatio
                 if store and not shard.trusted <= known_right:
                     store.notes.trust(native.release(), shard.trusted)
                     known_right |= shard.trusted
-                engine = work.engine(participant, shard.kernels)
-                rows = []
-                for i, values, window_s in shard.windows:
-                    refuse_not_finite(values, participant.label, participant.tokenization.document_of(i).name)
-                    rows.append((dataclasses.replace(keys[i], engine=engine), values, window_s))
-                    known[keys[i]] = values
-                    kernels[keys[i]] = shard.kernels
-                    time_s += window_s
+                at = np.array([i for i, _, _ in shard.windows])
+                logp = Ragged.of((each for _, each, _ in shard.windows), np.float32)
+                times_s = np.array([window_s for _, _, window_s in shard.windows])
+                if not np.isfinite(logp.values).all():
+                    for i, each in zip(at.tolist(), logp, strict=True):
+                        refuse_not_finite(each, participant.label, windows.name_of(i))
+                values.put(at, logp, shard.kernels)
+                time_s += float(times_s.sum())
                 if store:
-                    store.put_many(rows)
-    logp = np.concatenate([known[key] for key in keys])
+                    engine = work.engine(participant, shard.kernels)
+                    store.put([(keys.taken(at).having(engine=engine), logp, times_s)])
     pairs = before.records(participant, work.reference)
-    return Evaluation(participant, info, logp, pairs, time_s, dict(Counter(kernels[key] for key in keys)))
+    return Evaluation(participant, info, values.logp, pairs, time_s, values.kernels)
 
 
 def pieces_of(reference: Participant, evaluations: Iterable[Evaluation]) -> dict[int, bytes]:

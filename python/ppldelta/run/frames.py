@@ -17,6 +17,7 @@ from ppldelta.run.job import Job
 from ppldelta.run.kinds import as_sentence
 from ppldelta.run.span_frames import span_records
 from ppldelta.run.tokenization import Tokenization
+from ppldelta.text.ragged import Ragged
 
 
 def as_result(
@@ -42,15 +43,15 @@ def as_result(
         noise: what the reference differs from itself by.
     """
     tokenization, label = ref.participant.tokenization, ref.label
-    documents = tokenization.documents
+    documents, tokens = tokenization.texts, tokenization.documents.tokens
     corpus = pl.DataFrame(
         {
             "family": [label] * len(documents),
-            "document": [each.document.name for each in documents],
-            "category": [each.document.category for each in documents],
-            "n_tokens": [len(each.tokens) for each in documents],
-            "group": [each.document.group for each in documents],
-            "label": [each.document.label for each in documents],
+            "document": [each.name for each in documents],
+            "category": [each.category for each in documents],
+            "n_tokens": tokens.lengths,
+            "group": [each.group for each in documents],
+            "label": [each.label for each in documents],
         },
         schema={**schema.CORPUS, **schema.GROUPS},
     )
@@ -58,7 +59,7 @@ def as_result(
         {
             "family": corpus["family"],
             "document": corpus["document"],
-            "tokens": pl.Series([each.tokens for each in documents], dtype=schema.TEXTS["tokens"]),
+            "tokens": _lists(tokens).cast(schema.TEXTS["tokens"]),
         },
         schema=schema.TEXTS,
     )
@@ -92,15 +93,15 @@ def as_result(
 
 def _token_records(tokenization: Tokenization, ref: Evaluation, cmps: list[Evaluation]) -> pl.DataFrame:
     """One row per model and scored token (or span), as `schema.TOKENS`."""
-    documents, windows = tokenization.documents, tokenization.windows
-    n_scored = [sum(len(window.targets) for window in each.windows) for each in documents]
-    names = pl.Series("document", [each.document.name for each in documents], dtype=schema.NAMES)
+    documents, windows = tokenization.texts, tokenization.windows
+    n_scored = np.diff(windows.targets.starts[windows.before])
+    names = pl.Series("document", [each.name for each in documents], dtype=schema.NAMES)
     # the same for every comparison: as columns they are made once, and the frames share them
     shared = pl.DataFrame(
         [
             names.gather(np.repeat(np.arange(len(documents), dtype=np.uint32), n_scored)),
-            pl.Series("pos", np.concatenate([window.pos for window in windows])),
-            pl.Series("token", np.concatenate([window.targets for window in windows])),
+            pl.Series("pos", windows.pos),
+            pl.Series("token", windows.targets.values),
             *_byte_columns(tokenization),
             pl.Series("logp_ref", ref.logp),
         ]
@@ -150,18 +151,26 @@ def _top_columns(cmp: Evaluation) -> list[pl.Series] | list[pl.Expr]:
 
 def _byte_columns(tokenization: Tokenization) -> list[pl.Series]:
     """`byte_start` and `byte_end` of the scored tokens in the order of the windows."""
-    starts, ends, unknown = [], [], []
-    for each in tokenization.documents:
-        pos = np.concatenate([window.pos for window in each.windows]).astype(np.int64)
-        bounds = tokenization.bounds(each)
-        unknown.append(np.full(len(pos), bounds is None))
-        if bounds is None:
-            bounds = np.zeros(len(each.tokens) + 1, np.uint32)
-        starts.append(bounds[pos])
-        ends.append(bounds[pos + 1])
-    # as arrays: a series for each document would cost more than evaluating a short one
-    nowhere = pl.Series(np.concatenate(unknown))
+    windows, tokens = tokenization.windows, tokenization.documents.tokens
+    scored = windows.targets.starts[windows.before]  # where each document's begin, and the end of all
+    found = np.empty((2, len(windows.pos)), np.uint32)
+    unknown = np.zeros(len(windows.pos), np.bool_)
+    for some, bounds in tokenization.all_bounds():
+        begin, end = scored[some.start], scored[some.stop]
+        zeros = (np.zeros(n + 1, np.uint32) for n in tokens.lengths[some.start : some.stop].tolist())
+        whole = Ragged.of((zero if each is None else each for zero, each in zip(zeros, bounds, strict=True)), np.uint32)
+        n_scored = np.diff(scored[some.start : some.stop + 1])
+        at = np.repeat(whole.starts[:-1], n_scored) + windows.pos[begin:end]
+        found[:, begin:end] = whole.values[at], whole.values[at + 1]
+        unknown[begin:end] = np.repeat([each is None for each in bounds], n_scored)
     return [
-        pl.Series(name, np.concatenate(values)).set(nowhere, None)
-        for name, values in (("byte_start", starts), ("byte_end", ends))
+        pl.Series(name, values).set(pl.Series(unknown), None)
+        for name, values in zip(("byte_start", "byte_end"), found, strict=True)
     ]
+
+
+def _lists(arrays: Ragged[np.int32]) -> pl.Series:
+    """A list for each array, none of which is empty: polars takes a minute for a million that come one by one."""
+    row = np.repeat(np.arange(len(arrays), dtype=np.uint32), arrays.lengths)
+    values = pl.DataFrame({"row": row, "value": arrays.values})
+    return values.group_by("row", maintain_order=True).agg("value")["value"]

@@ -7,10 +7,13 @@ dry run says is what a run does.
 from __future__ import annotations
 
 import os
-from collections.abc import Container, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, replace
 from functools import partial
+
+import numpy as np
+from numpy.typing import NDArray
 
 from ppldelta.console.progress import meter
 from ppldelta.engine.native import Build, ModelInfo
@@ -21,16 +24,17 @@ from ppldelta.models.source import ModelSource
 from ppldelta.run import cautions, checks, groups
 from ppldelta.run.admission import Admission, Reading, tokenizing
 from ppldelta.run.chats import as_texts, other_templates
-from ppldelta.run.keys import Keys, corpus_hash, engine_of, pair_keys
+from ppldelta.run.keys import Keys, corpus_hash, engine_of
 from ppldelta.run.memory import Memory
 from ppldelta.run.paired import complete
 from ppldelta.run.request import Request
 from ppldelta.run.settings import ResolvedSettings, Settings
 from ppldelta.run.tokenization import Tokenization, tokenize
 from ppldelta.store.hashes import Hashes
-from ppldelta.store.store import Key, Store
+from ppldelta.store.keys import WindowKeys
+from ppldelta.store.store import Store
 from ppldelta.text.documents import Document, Files, load_documents
-from ppldelta.text.windows import Batch
+from ppldelta.text.many import Batches
 from ppldelta.wording import numbers
 from ppldelta.wording.names import counted, shown_type
 
@@ -45,7 +49,8 @@ class Participant:
         settings: the reference's; of a model with a tokenization of its own, those resolved for it.
         tokenization: the documents as it reads them.
         keys: under which the store files each of its windows.
-        stored: keys of the windows that need no evaluation; with `kld`, the pair's values of these are stored as well.
+        stored: which of the windows need no evaluation, bool of shape [n_windows]; with `kld`, the pair's values of
+            these are stored as well.
         info: what the model says of itself, if the store remembers that; then the weights need not be loaded.
         shares: whether its tokenization is the reference's.
     """
@@ -54,8 +59,8 @@ class Participant:
     sha256: str
     settings: ResolvedSettings
     tokenization: Tokenization
-    keys: list[Key]
-    stored: set[Key]
+    keys: WindowKeys
+    stored: NDArray[np.bool_]
     info: ModelInfo | None
     shares: bool
 
@@ -77,27 +82,22 @@ class Participant:
     @property
     def n_fed(self) -> int:
         """Tokens that it reads, with nothing in the store; of equal windows it reads one."""
-        return sum(batch.n_fed for batch in self.missing(()))
+        return int(self.missing(np.zeros(len(self.keys), np.bool_)).n_fed.sum())
 
-    def pair_keys(self, reference: Participant) -> list[Key]:
+    def pair_keys(self, reference: Participant) -> WindowKeys:
         """Under which the store files each window's comparison with a reference."""
-        return pair_keys(self.keys, reference.sha256)
+        return self.keys.having(reference=reference.sha256)
 
-    def missing(self, known: Container[Key], keys: Sequence[Key] | None = None) -> list[Batch]:
-        """What has to be evaluated: the windows whose keys are not known; of equal windows only the first.
+    def missing(self, known: NDArray[np.bool_]) -> Batches:
+        """What has to be evaluated: the windows whose values are not known; of equal windows only the first.
 
         Args:
-            known: keys.
-            keys: one for each window; by default those of its log-probabilities.
+            known: of each window whether its values are, and those of all that equal it; bool of shape [n_windows].
         """
-        first: dict[Key, int] = {}
-        for i, key in enumerate(self.keys if keys is None else keys):
-            if key not in known:
-                first.setdefault(key, i)
-        return self.tokenization.batches_of(first.values())
+        return self.tokenization.batches_of(np.flatnonzero(~known & (self.keys.first == np.arange(len(self.keys)))))
 
     @property
-    def todo(self) -> list[Batch]:
+    def todo(self) -> Batches:
         """What has to be evaluated, given what the store had when the job was opened."""
         return self.missing(self.stored)
 
@@ -143,7 +143,7 @@ class Job:
         if not todo:
             return f"{what}; every model is in the store, nothing is left to evaluate"
         parts = [f"{len(todo)} of {counted(len(self.models), 'model')} to evaluate"]
-        if n_partly := sum(bool(each.stored) for each in todo):
+        if n_partly := sum(bool(each.stored.any()) for each in todo):
             parts.append(f"{n_partly} of them partly in the store")
         if n_stored := len(self.models) - len(todo):
             parts.append(f"{n_stored} in the store")
@@ -201,7 +201,13 @@ def _read(
     files: Files, request: Request, session: Session, memory: Memory
 ) -> tuple[list[Document], list[RemoteModel], list[str]]:
     """The documents, the models, and warnings. The reference is known to be scorable, the comparisons not yet."""
-    documents, warnings = load_documents(files)
+
+    @contextmanager
+    def shown(n_bytes: int) -> Iterator[Callable[[int], object]]:
+        with meter("reading rows", n_bytes, "byte", brief=True, visible=memory.progress and n_bytes > 0) as bar:
+            yield bar.update
+
+    documents, warnings = load_documents(files, shown)
     models = [
         RemoteModel(
             session, each, n_gpu_layers=request.settings.n_gpu_layers, content=partial(memory.sha256, each.source)
@@ -232,7 +238,7 @@ def _plan(
         tokenization,
         [
             *texts.warnings,
-            *groups.incomplete([each.document for each in tokenization.documents]),
+            *groups.incomplete(tokenization.texts),
             *too_short,
             *cautions.not_spelt(reference.label, tokenization),
             *checks.beyond_training(reference.info, reference.label, tokenization.longest),
@@ -264,7 +270,7 @@ def _locate(
     for model, reading in models:
         sha256 = memory.sha256(model.source)
         mine = reading.keys.of(sha256)
-        stored = memory.store.known(mine) if memory.store else set()
+        stored = memory.store.has(mine) if memory.store else np.zeros(len(mine), np.bool_)
         shares = reading is models[0][1]
         if memory.store and shares:
             memory.store.notes.note_checked(sha256, corpus)
@@ -286,7 +292,6 @@ def _with_pairs(models: list[Participant], store: Store, top_k: int) -> list[Par
             found.append(each)
             continue
         pairs = complete(store, each.pair_keys(reference), top_k)
-        windows = {key.window for key in pairs}
-        found.append(replace(each, stored={key for key in each.stored if key.window in windows}))
-        of_all = {key for key in of_all if key.window in windows}
+        found.append(replace(each, stored=each.stored & pairs))
+        of_all = of_all & pairs
     return [replace(reference, stored=of_all), *found]

@@ -7,16 +7,15 @@ only the new windows are evaluated. Only the key of a window that goes in side b
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Sequence
-from dataclasses import replace
-
-import numpy as np
+import struct
+from collections.abc import Sequence
 
 from ppldelta.engine.native import Build, ModelInfo
 from ppldelta.run.settings import ResolvedSettings
-from ppldelta.run.tokenization import TokenizedDocument
-from ppldelta.store.store import Key, tokens_hash
-from ppldelta.text.windows import Batch, Window
+from ppldelta.run.tokenized import TokenizedDocuments
+from ppldelta.store.keys import N_BYTES, Key, WindowKeys, tokens_hash
+from ppldelta.text.many import Batches, Windows
+from ppldelta.text.windows import Batch
 
 
 class Keys:
@@ -35,22 +34,22 @@ class Keys:
         bos = reference.bos if reference.add_bos else None
         self._rule = f"{settings.windows}|n_ctx:{settings.n_ctx}|bos:{bos}"
         self._engine = engine_of(settings, build)
-        found: dict[int, str] = {}
-        for batch in batches:
-            own = [_hash(window) for window in batch.windows]
+        packed = Batches.of(batches)
+        own = _hashes(packed.windows)
+        found = bytearray(len(own))
+        for begin, end in zip(packed.starts[:-1].tolist(), packed.starts[1:].tolist(), strict=True):
+            which, at = packed.which[begin:end].tolist(), packed.at[begin:end].tolist()
+            digests = [own[N_BYTES * i : N_BYTES * (i + 1)] for i in which]
             # windows side by side move one another's last digits, so each key depends on the whole batch
-            alone = len(own) == 1 or batch.shared
-            found |= zip(batch.at, own if alone else [_joined([each, *own]) for each in own], strict=True)
-        self._digests = [found[i] for i in range(len(found))]
+            if len(which) > 1 and not packed.windows.prefix[which[0]]:
+                digests = [_joined([each, *digests]) for each in digests]
+            for i, digest in zip(at, digests, strict=True):
+                found[N_BYTES * i : N_BYTES * (i + 1)] = digest
+        self._digests = bytes(found)
 
-    def of(self, sha256: str) -> list[Key]:
+    def of(self, sha256: str) -> WindowKeys:
         """The key of each window for the model of this content, 64 hexadecimal digits."""
-        return [Key(sha256, digest, self._rule, self._engine) for digest in self._digests]
-
-
-def pair_keys(keys: Sequence[Key], reference: str) -> list[Key]:
-    """The keys under which a comparison's records with a reference are filed; `reference` is the content's sha256."""
-    return [replace(key, reference=reference) for key in keys]
+        return WindowKeys.of(self._digests, Key(sha256, "", self._rule, self._engine))
 
 
 def engine_of(settings: ResolvedSettings, build: Build) -> str:
@@ -58,23 +57,32 @@ def engine_of(settings: ResolvedSettings, build: Build) -> str:
     return str(settings.of_each_window().signature(build))
 
 
-def corpus_hash(documents: Iterable[TokenizedDocument]) -> str:
+def corpus_hash(documents: TokenizedDocuments) -> str:
     """sha256 over texts and the tokens that the reference makes of them, as 64 hexadecimal digits.
 
     The store remembers under this hash which models split these texts into these tokens, so that they need not be asked
     again. The keys of windows cannot tell that, because the tokens after a document's last window are in no key.
     """
     whole = hashlib.sha256()
-    for each in documents:
-        whole.update(hashlib.sha256(each.document.text).digest() + bytes.fromhex(tokens_hash(each.tokens)))
+    for document, tokens in zip(documents.texts, documents.tokens, strict=True):
+        whole.update(hashlib.sha256(document.text).digest() + bytes.fromhex(tokens_hash(tokens)))
     return whole.hexdigest()
 
 
-def _joined(digests: list[str]) -> str:
-    return hashlib.sha256("".join(digests).encode()).hexdigest()
+def _joined(digests: list[bytes]) -> bytes:
+    return hashlib.sha256("".join(each.hex() for each in digests).encode()).digest()
 
 
-def _hash(window: Window) -> str:
-    """`tokens_hash` of all that a window holds; where it lies in the text makes no difference."""
-    prefix = [-window.prefix] if window.prefix else []  # below zero, as no `first_output` is
-    return tokens_hash(np.concatenate([prefix, [window.first_output], window.tokens, window.targets]))
+def _hashes(windows: Windows) -> bytes:
+    """Of each window the sha256 over all that it holds, as little-endian int32; where it lies in the text makes no
+    difference."""
+    tokens, targets = (each.values.astype("<i4", copy=False) for each in (windows.tokens, windows.targets))
+    starts, of_targets = windows.tokens.starts.tolist(), windows.targets.starts.tolist()
+    found = bytearray()
+    for i, prefix in enumerate(windows.prefix.tolist()):
+        mine, theirs = tokens[starts[i] : starts[i + 1]], targets[of_targets[i] : of_targets[i + 1]]
+        first_output = len(mine) - len(theirs)
+        # a prefix is below zero here, as no `first_output` is
+        head = struct.pack("<ii", -prefix, first_output) if prefix else struct.pack("<i", first_output)
+        found += hashlib.sha256(head + mine.tobytes() + theirs.tobytes()).digest()
+    return bytes(found)

@@ -22,8 +22,8 @@ from ppldelta.errors import LeftOut, ModelError, ProcessLostError
 from ppldelta.run import paired
 from ppldelta.run.checks import refuse_not_finite
 from ppldelta.run.job import Job, Participant
-from ppldelta.store.store import Key
-from ppldelta.text.windows import Batch
+from ppldelta.store.keys import Key
+from ppldelta.text.many import Batches
 from ppldelta.wording.names import counted, printable
 
 MOST_ROWS = 512
@@ -82,9 +82,9 @@ def in_lockstep(work: Job) -> Lockstep:
         keys = each.pair_keys(reference)
         if work.store:
             found.pairs |= paired.stored(work.store, keys, work.settings.top_k)
-        for batch in each.missing(found.pairs, keys):
-            for i in batch.at:
-                lacking.setdefault(i, []).append(each)
+        known = np.array([key in found.pairs for key in keys])
+        for i in each.missing(known).at.tolist():
+            lacking.setdefault(i, []).append(each)
     groups: dict[tuple[Participant, ...], list[int]] = {}  # the reference reads each window once
     for i in sorted(lacking):
         groups.setdefault(tuple(lacking[i]), []).append(i)
@@ -117,10 +117,10 @@ def _evaluate(
     work: Job, reference: Participant, comparisons: list[Participant], at: list[int], found: Lockstep
 ) -> None:
     """Evaluates some windows under a reference and comparisons; what a comparison fails with goes into the failures."""
-    batches = [part for batch in reference.tokenization.batches_of(at) for part in batch.split(MOST_ROWS)]
-    reference.model.refuse_too_many_rows(max(batch.n_scored for batch in batches), reference.n_vocab)
+    batches = reference.tokenization.batches_of(at).split(MOST_ROWS)
+    reference.model.refuse_too_many_rows(int(batches.n_scored.max()), reference.n_vocab)
     what = comparisons[0].label if len(comparisons) == 1 else counted(len(comparisons), "comparison")
-    n_tokens = sum(batch.n_fed for batch in batches) * (1 + len(comparisons))
+    n_tokens = int(batches.n_fed.sum()) * (1 + len(comparisons))
     try:
         with meter(f"{reference.label} and {what}", n_tokens, "token", visible=work.progress) as shown:
             _evaluate_batches(work, [reference, *comparisons], batches, found, shown)
@@ -134,9 +134,7 @@ def _evaluate(
                 _evaluate(work, reference, [each], left, found)
 
 
-def _evaluate_batches(
-    work: Job, models: list[Participant], batches: list[Batch], found: Lockstep, shown: Meter
-) -> None:
+def _evaluate_batches(work: Job, models: list[Participant], batches: Batches, found: Lockstep, shown: Meter) -> None:
     reference, *comparisons = models
     store = work.store
     known_right = store.notes.trusted(native.release()) if store else frozenset()

@@ -9,7 +9,8 @@ from ppldelta.engine import native
 from ppldelta.engine.native import ModelInfo
 from ppldelta.models.source import ModelSource
 from ppldelta.store.hashes import Hashes
-from ppldelta.store.store import Key, Store
+from ppldelta.store.keys import WindowKeys
+from ppldelta.store.store import Store
 
 
 @dataclass(frozen=True, eq=False)
@@ -42,9 +43,9 @@ class Memory:
         values: dict[str, Any] = {each.name: known[each.name] for each in fields(ModelInfo) if each.name in known}
         return ModelInfo(**values)
 
-    def has_all(self, keys: list[Key]) -> bool:
+    def has_all(self, keys: WindowKeys) -> bool:
         """Whether the store has all of these windows."""
-        return self.store is not None and self.store.known(keys) == set(keys)
+        return self.store is not None and bool(self.store.has(keys).all())
 
     def is_checked(self, sha256: str, corpus: str) -> bool:
         """Whether a model is known to split the documents as the reference does."""

@@ -26,7 +26,8 @@ from ppldelta.run.job import Job
 from ppldelta.run.lockstep import MOST_ROWS, Lockstep
 from ppldelta.run.sample import sample
 from ppldelta.run.variants import Variant, variants
-from ppldelta.store.store import Key
+from ppldelta.store.keys import Key, WindowKeys
+from ppldelta.text.ragged import Ragged
 from ppldelta.text.windows import Batch
 from ppldelta.wording.names import printable
 
@@ -118,9 +119,8 @@ class NoiseFloor:
         Raises:
             StoreError: the store fails.
         """
-        windows = self.work.reference.tokenization.windows
-        ends = np.cumsum([len(window.targets) for window in windows])[:-1]
-        self.known |= zip(self._keys[self._own], np.split(logp, ends), strict=True)
+        values, keys = Ragged(logp, self.work.reference.tokenization.windows.targets.starts), self._keys[self._own]
+        self.known |= {keys[i]: values[i] for batch in self.batches for i in batch.at}
         with meter("noise floor", self.n_fed, "token", visible=self.work.progress and self.n_fed > 0) as shown:
             together, batches = self._unpaired()
             if together:
@@ -158,7 +158,7 @@ class NoiseFloor:
         )
         return np.subtract(other, own)
 
-    def _keys_of(self, variant: Variant) -> list[Key]:
+    def _keys_of(self, variant: Variant) -> WindowKeys:
         work = self.work
         return variant.keys(self._info, work.build, work.reference.tokenization.batches, work.reference.sha256)
 

@@ -5,25 +5,26 @@ These are two values, so that a run with more best tokens, fewer or none finds a
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import replace
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ppldelta.pairs import PAIR, joined, part, tops
-from ppldelta.store.store import Key, Store
+from ppldelta.store.keys import Key, WindowKeys
+from ppldelta.store.store import Store
 
 
-def complete(store: Store, keys: Sequence[Key], top_k: int) -> set[Key]:
-    """Those pairs of which the store has the record and as many best tokens; `keys` are those of one pair's windows."""
-    known = store.known(keys)
-    if not top_k:
-        return known
-    return known & {replace(key, top_k=0) for some in _wide(store, keys, top_k) for key in store.known(some)}
+def complete(store: Store, keys: WindowKeys, top_k: int) -> NDArray[np.bool_]:
+    """Of which pairs the store has the record and as many best tokens; `keys` are those of one pair's windows."""
+    has = store.has(keys)
+    if top_k:
+        has &= np.any([np.zeros(len(keys), np.bool_), *map(store.has, _wide(store, keys, top_k))], axis=0)
+    return has
 
 
-def stored(store: Store, keys: Sequence[Key], top_k: int) -> dict[Key, NDArray[np.void]]:
+def stored(store: Store, keys: WindowKeys, top_k: int) -> dict[Key, NDArray[np.void]]:
     """Records of type `pairs.record` of those pairs."""
     records = store.get(keys)
     if not top_k:
@@ -43,10 +44,10 @@ def rows(key: Key, records: NDArray[np.void]) -> list[tuple[Key, NDArray[np.void
     return [(key, part(records, PAIR), 0.0), (replace(key, top_k=top_k), part(records, tops(top_k)), 0.0)]
 
 
-def _wide(store: Store, keys: Sequence[Key], top_k: int) -> Iterator[list[Key]]:
+def _wide(store: Store, keys: WindowKeys, top_k: int) -> Iterator[WindowKeys]:
     """For each number of best tokens that the store has, from `top_k` upwards: the keys of all windows."""
-    for k in store.wider(replace(keys[0], top_k=top_k)) if keys else ():
-        yield [replace(key, top_k=k) for key in keys]
+    for k in store.wider(keys.having(top_k=top_k).common) if keys else ():
+        yield keys.having(top_k=k)
 
 
 def _narrowed(values: NDArray[np.void], top_k: int) -> NDArray[np.void]:

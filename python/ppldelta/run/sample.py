@@ -5,7 +5,8 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 
-from ppldelta.store.store import tokens_hash
+from ppldelta.store.keys import tokens_hash
+from ppldelta.text.many import Batches
 from ppldelta.text.windows import Batch
 
 N_WINDOWS = 8
@@ -31,15 +32,16 @@ def sample(batches: Sequence[Batch], category_of: Callable[[Batch], str]) -> lis
         `MOST_TOKENS` allow.
     """
     digests = [tokens_hash(batch.windows[0].tokens) for batch in batches]
+    names = Batches.of(batches).names
     of_document: dict[tuple[str, str], list[int]] = {}
     for i in sorted(range(len(batches)), key=digests.__getitem__):
-        of_document.setdefault((category_of(batches[i]), batches[i].document), []).append(i)
+        of_document.setdefault((category_of(batches[i]), names[i]), []).append(i)
     n_before: dict[str, int] = {}
     places: dict[int, tuple[int, int, str]] = {}
     for (category, _), own in of_document.items():  # documents in the order of their least digests
         n_before[category] = n_before.get(category, -1) + 1
         places |= {i: (turn, n_before[category], category) for turn, i in enumerate(own)}
-    n_wanted = max(N_WINDOWS, math.ceil(PART * sum(len(batch.at) for batch in batches)))
+    n_wanted = max(N_WINDOWS, math.ceil(PART * len(Batches.of(batches).at)))
     taken: list[int] = []
     n_windows = n_tokens = 0
     for i in sorted(places, key=lambda i: places[i]):

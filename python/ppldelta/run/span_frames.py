@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from ppldelta import schema
 from ppldelta.run.common_spans import common_spans
 from ppldelta.run.evaluation import Evaluation
-from ppldelta.run.tokenization import TokenizedDocument
+from ppldelta.run.tokenized import TokenizedDocument
 from ppldelta.text.alignment import sums, whole
 
 Scored = dict[str, tuple[TokenizedDocument, NDArray[np.uint32], NDArray[np.float32]]]
@@ -58,7 +58,7 @@ def span_records(ref: Evaluation, cmp: Evaluation) -> pl.DataFrame:
 def _scored(evaluation: Evaluation) -> Scored:
     """By the name of each document: it, which of its tokens were scored, and their log-probabilities."""
     documents = evaluation.participant.tokenization.documents
-    pos = [np.concatenate([window.pos for window in each.windows]) for each in documents]
+    pos = [each.pos for each in documents]
     logp = np.split(evaluation.logp, np.cumsum([len(each) for each in pos])[:-1])
     scored = zip(documents, pos, logp, strict=True)
     return {each.document.name: (each, own_pos, own_logp) for each, own_pos, own_logp in scored}

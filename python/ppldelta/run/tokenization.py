@@ -6,7 +6,8 @@ A tokenization belongs to a model. Comparisons that split the texts as their ref
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from array import array
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import NamedTuple, Protocol
@@ -16,11 +17,14 @@ from numpy.typing import NDArray
 
 from ppldelta.engine.native import ModelInfo
 from ppldelta.errors import CorpusError, LeftOut
-from ppldelta.run.batches import make_batches, reduced
+from ppldelta.run.batches import make_batches
 from ppldelta.run.settings import ResolvedSettings
+from ppldelta.run.tokenized import TokenizedDocument, TokenizedDocuments
 from ppldelta.text.alignment import n_alike
 from ppldelta.text.documents import Document
-from ppldelta.text.spans import lengths_of, token_bounds
+from ppldelta.text.many import Batches, Windows
+from ppldelta.text.ragged import Ragged
+from ppldelta.text.spans import bounds_of_each, lengths_of, token_bounds
 from ppldelta.text.windows import Batch, Window, completion_windows, cut_windows
 from ppldelta.wording.names import counted, printable, quoted, some_of
 
@@ -31,18 +35,9 @@ class Vocabulary(Protocol):
     @property
     def info(self) -> ModelInfo: ...
 
-    def tokenize(self, documents: Sequence[Document], on_bytes: Callable[[int], object]) -> list[NDArray[np.int32]]: ...
+    def tokenize(self, documents: Sequence[Document], on_bytes: Callable[[int], object]) -> Ragged[np.int32]: ...
 
     def pieces(self, tokens: NDArray[np.int32]) -> list[bytes]: ...
-
-
-@dataclass(frozen=True, eq=False)
-class TokenizedDocument:
-    """A document with its tokens (int32, without BOS) and the windows in which they are evaluated."""
-
-    document: Document
-    tokens: NDArray[np.int32]
-    windows: list[Window]
 
 
 @dataclass(frozen=True, eq=False)
@@ -56,43 +51,43 @@ class Tokenization:
         pieces: the bytes of each of those.
     """
 
-    documents: list[TokenizedDocument]
-    batches: list[Batch]
+    documents: TokenizedDocuments
+    batches: Batches
     distinct_tokens: NDArray[np.int32]
     pieces: list[bytes]
 
-    @cached_property
-    def windows(self) -> list[Window]:
+    @property
+    def texts(self) -> list[Document]:
+        """The documents themselves."""
+        return self.documents.texts
+
+    @property
+    def windows(self) -> Windows:
         """The windows of all documents, in their order; `Batch.at` counts them."""
-        return [window for each in self.documents for window in each.windows]
+        return self.documents.windows
 
     @property
     def n_tokens(self) -> int:
         """Tokens of all documents, in windows or not."""
-        return sum(len(each.tokens) for each in self.documents)
+        return len(self.documents.tokens.values)
 
     @property
     def n_scored(self) -> int:
         """Tokens that are scored."""
-        return sum(len(window.targets) for window in self.windows)
+        return len(self.windows.pos)
 
     @property
     def longest(self) -> int:
         """Tokens in the longest window."""
-        return max(window.n_fed for window in self.windows)
-
-    @cached_property
-    def _windows_before(self) -> NDArray[np.int64]:
-        """For each document the number of windows before its own; the last entry is the number of all windows."""
-        return np.cumsum([0, *(len(each.windows) for each in self.documents)])
+        return int(self.windows.n_fed.max())
 
     def document_of(self, window: int) -> Document:
         """The document to which the window with this index belongs."""
-        return self.documents[int(np.searchsorted(self._windows_before, window, side="right")) - 1].document
+        return self.texts[int(self.windows.document[window])]
 
-    def batches_of(self, wanted: Iterable[int]) -> list[Batch]:
+    def batches_of(self, wanted: Iterable[int] | NDArray[np.int64]) -> Batches:
         """The batches, reduced to the wanted windows; a batch that has none of them is left out."""
-        return reduced(self.batches, wanted, self.windows, lambda i: self.document_of(i).name)
+        return self.batches.only(np.array(wanted if isinstance(wanted, np.ndarray) else list(wanted), np.int64))
 
     def spelt(self, document: TokenizedDocument) -> bytes:
         """What a document's tokens spell, one piece after the other."""
@@ -102,22 +97,43 @@ class Tokenization:
     @property
     def bytes_per_token(self) -> float:
         """Bytes of the documents' texts by their tokens: how long a token is."""
-        return sum(len(each.document.text) for each in self.documents) / self.n_tokens
+        return sum(len(each.text) for each in self.texts) / self.n_tokens
 
     def n_bytes(self, batches: Iterable[Batch]) -> int:
         """Bytes of the pieces that are scored in some batches."""
         targets = np.concatenate([window.targets for batch in batches for window in batch.windows])
-        lengths = np.array([len(piece) for piece in self.pieces], np.int64)
-        return int(lengths[np.searchsorted(self.distinct_tokens, targets)].sum())
+        return int(self._lengths[np.searchsorted(self.distinct_tokens, targets)].sum())
 
     def bounds(self, document: TokenizedDocument) -> NDArray[np.uint32] | None:
         """Which bytes of a document each of its tokens covers, as `text.spans.token_bounds` gives them."""
         text = document.document.text
         return token_bounds(text, document.tokens, self.distinct_tokens, self.pieces, self._lengths)
 
+    def all_bounds(self) -> Iterator[tuple[range, list[NDArray[np.uint32] | None]]]:
+        """`bounds` of all documents, some at a time: their indices, and what `bounds` says of each."""
+        for at in range(0, len(self.texts), _TOGETHER):
+            some = range(at, min(at + _TOGETHER, len(self.texts)))
+            texts = [self.texts[i].text for i in some]
+            yield (
+                some,
+                bounds_of_each(
+                    texts,
+                    self.documents.tokens[some.start : some.stop],
+                    self.distinct_tokens,
+                    self.pieces,
+                    self._lengths,
+                ),
+            )
+
     @cached_property
     def _lengths(self) -> NDArray[np.int64]:
         return lengths_of(self.pieces)
+
+
+_TOGETHER = 4096
+"""Documents of which it is found out at a time which bytes their tokens cover."""
+_PROMPTS = 2**17
+"""Prompts that are in memory at a time."""
 
 
 def tokenize(
@@ -185,47 +201,58 @@ def as_tokenization(
         on_bytes: called with the bytes of prompts that were split into tokens since the last call.
     """
     bos = model.info.bos if model.info.add_bos else None
-    kept: list[TokenizedDocument] = []
-    too_short: list[TokenizedDocument] = []
+    tokens = Ragged.of(tokens, np.int32)
+    kept, too_short = array("q"), list[TokenizedDocument]()
     cut: list[str] = []
     n_prompts = _prompt_tokens(documents, tokens, model, on_bytes)
-    for document, own, n_prompt in zip(documents, tokens, n_prompts, strict=True):
-        if document.prompt_bytes:
-            windows = completion_windows(own, n_prompt=n_prompt, n_ctx=settings.n_ctx, bos=bos)[: settings.max_windows]
-            if len(own) + (bos is not None) - 1 > settings.n_ctx:
-                cut.append(document.name)
-        else:
-            windows = cut_windows(
-                own, rule=settings.windows, n_ctx=settings.n_ctx, bos=bos, max_windows=settings.max_windows
-            )
-        (kept if windows else too_short).append(TokenizedDocument(document, own, windows))
+
+    def cut_up() -> Iterator[tuple[str, list[Window]]]:
+        """Name and windows of each document that has any."""
+        for i, (document, own, n_prompt) in enumerate(zip(documents, tokens, n_prompts, strict=True)):
+            if document.prompt_bytes:
+                windows = completion_windows(own, n_prompt=n_prompt, n_ctx=settings.n_ctx, bos=bos)
+                windows = windows[: settings.max_windows]
+                if len(own) + (bos is not None) - 1 > settings.n_ctx:
+                    cut.append(document.name)
+            else:
+                windows = cut_windows(
+                    own, rule=settings.windows, n_ctx=settings.n_ctx, bos=bos, max_windows=settings.max_windows
+                )
+            if windows:
+                kept.append(i)
+                yield document.name, windows
+            else:
+                too_short.append(TokenizedDocument(document, own, windows))
+
+    windows = Windows.of(cut_up())
     if not kept:
         return Read(None, too_short, cut)
-    distinct_tokens = np.unique(np.concatenate([each.tokens for each in kept]))
-    batches = make_batches(
-        [(each.document.name, each.windows) for each in kept], n_seq_max=settings.n_seq_max, n_ctx=settings.n_ctx
-    )
-    return Read(Tokenization(kept, batches, distinct_tokens, model.pieces(distinct_tokens)), too_short, cut)
+    if too_short:
+        tokens = tokens.taken(np.array(kept, np.int64))
+    read = TokenizedDocuments([documents[i] for i in kept], tokens, windows)
+    distinct_tokens = np.unique(tokens.values)
+    batches = make_batches(windows, n_seq_max=settings.n_seq_max, n_ctx=settings.n_ctx)
+    return Read(Tokenization(read, batches, distinct_tokens, model.pieces(distinct_tokens)), too_short, cut)
 
 
 def _prompt_tokens(
     documents: Sequence[Document],
-    all_tokens: Sequence[NDArray[np.int32]],
+    all_tokens: Ragged[np.int32],
     model: Vocabulary,
     on_bytes: Callable[[int], object],
-) -> list[int]:
+) -> array[int]:
     """How many tokens of each document are its prompt: those that it shares from the start with its prompt alone.
 
     A token that spans the border belongs to the completion, as with lm-evaluation-harness, which moves the spaces at a
     prompt's end there (`_encode_pair` in its ``lm_eval/api/model.py``).
     """
+    n_prompts = array("q", bytes(8 * len(documents)))
     with_prompt = [i for i, document in enumerate(documents) if document.prompt_bytes]
-    prompts = [replace(documents[i], text=documents[i].text[: documents[i].prompt_bytes]) for i in with_prompt]
-    n_prompts = [0] * len(documents)
-    if not prompts:
-        return n_prompts
-    for i, prompt in zip(with_prompt, model.tokenize(prompts, on_bytes), strict=True):
-        n_prompts[i] = n_alike(prompt, all_tokens[i])
+    for begin in range(0, len(with_prompt), _PROMPTS):
+        some = with_prompt[begin : begin + _PROMPTS]
+        prompts = [replace(documents[i], text=documents[i].text[: documents[i].prompt_bytes]) for i in some]
+        for i, prompt in zip(some, model.tokenize(prompts, on_bytes), strict=True):
+            n_prompts[i] = n_alike(prompt, all_tokens[i])
     return n_prompts
 
 

@@ -9,7 +9,7 @@ from ppldelta.engine.loaded import ContextSize, default_threads
 from ppldelta.engine.native import Build, ModelInfo
 from ppldelta.run.keys import Keys, engine_of
 from ppldelta.run.settings import ResolvedSettings, Settings
-from ppldelta.store.store import Key
+from ppldelta.store.keys import WindowKeys
 from ppldelta.text.windows import Batch
 
 
@@ -51,7 +51,7 @@ class Variant:
         """`Key.engine` of its values."""
         return engine_of(self.settings, build) + self.also
 
-    def keys(self, info: ModelInfo, build: Build, batches: Sequence[Batch], sha256: str) -> list[Key]:
+    def keys(self, info: ModelInfo, build: Build, batches: Sequence[Batch], sha256: str) -> WindowKeys:
         """The keys of the reference's windows.
 
         Args:
@@ -61,7 +61,7 @@ class Variant:
             sha256: the reference's content.
         """
         keys = Keys(self.settings, info, build, self.batches(batches)).of(sha256)
-        return [replace(key, engine=key.engine + self.also) for key in keys]
+        return keys.having(engine=keys.common.engine + self.also)
 
 
 def variants(settings: ResolvedSettings, info: ModelInfo, build: Build, sampled: Sequence[Batch]) -> list[Variant]:

@@ -7,66 +7,23 @@ find out (`store.notes`).
 
 from __future__ import annotations
 
-import hashlib
 import os
 import time
 import zlib
-from collections import defaultdict
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 from typing import Any
 
 import numpy as np
 import platformdirs
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import NDArray
 
 from ppldelta.errors import StoreError
-from ppldelta.pairs import BEST, PAIR, tops
 from ppldelta.store.database import COARSE_S, ELSEWHERE, Database
+from ppldelta.store.keys import N_BYTES, Digests, Key, WindowKeys, packed, places_in, unpacked
 from ppldelta.store.notes import Notes
-
-
-@dataclass(frozen=True)
-class Key:
-    """What determines a window's values; equal keys, equal numbers.
-
-    Attributes:
-        model: sha256 of the model's content, 64 hexadecimal digits (`models.identity`).
-        window: sha256 of the window, 64 hexadecimal digits (`run.keys`): of its first scored row, its tokens, its
-            targets and its prefix; if several windows go in side by side, of the whole batch as well.
-        rule: text that names how texts are cut into windows: the rule, n_ctx, BOS.
-        engine: text that names what else the numbers depend on: versions, backend, micro-batch …
-        reference: sha256 of the reference's content, where the values are those of a pair; empty for a model's own
-            log-probabilities.
-        top_k: of values that are best tokens, how many of each model they hold; 0 for other values. Without a
-            reference 1, and the values are the model's own (`pairs.BEST`).
-    """
-
-    model: str
-    window: str
-    rule: str
-    engine: str
-    reference: str = ""
-    top_k: int = 0
-
-    @property
-    def settings(self) -> tuple[str, str, str, str, int]:
-        """What it has in common with the model's other windows."""
-        return self.model, self.reference, self.rule, self.engine, self.top_k
-
-    @property
-    def dtype(self) -> np.dtype[np.void] | np.dtype[np.float32]:
-        """Type of a target's value: a log-probability in nats, the record of a pair, or what is most probable."""
-        if not self.reference:
-            return BEST if self.top_k else np.dtype("<f4")
-        return tops(self.top_k) if self.top_k else PAIR
-
-
-def tokens_hash(tokens: ArrayLike) -> str:
-    """sha256 over tokens as little-endian int32, as 64 hexadecimal digits: the same on every machine."""
-    return hashlib.sha256(np.ascontiguousarray(tokens, dtype="<i4").tobytes()).hexdigest()
+from ppldelta.text.ragged import Ragged, starts_of
 
 
 def default_path() -> Path:
@@ -94,7 +51,7 @@ class Store:
         self.database = Database(default_path() if path is None else Path(path))
         self.path = self.database.path
         self.notes = Notes(self.database)
-        self._cached: dict[int, set[bytes]] = {}
+        self._cached: dict[int, Digests] = {}
         self._version = -1
 
     def get(self, keys: Iterable[Key]) -> dict[Key, NDArray[Any]]:
@@ -110,16 +67,41 @@ class Store:
             StoreError: also if a row's values are not those that were written.
         """
         found: dict[Key, NDArray[Any]] = {}
+        for some in _grouped(keys):
+            for at, values in self.read(some):
+                found |= zip((some[i] for i in at.tolist()), values, strict=True)
+        return found
+
+    def read(self, keys: WindowKeys) -> Iterator[tuple[NDArray[np.int64], Ragged[Any]]]:
+        """The same of many windows, a row of the store at a time.
+
+        Args:
+            keys: of equal ones the first is read.
+
+        Yields:
+            Indices of some keys, and the values of each.
+
+        Raises:
+            StoreError: as `get`.
+        """
         with self.database.guard("read"):
-            for wanted, shard in self._shards_of(keys):
+            ascending, first = np.unique(keys.digests, return_index=True)
+            left = np.ones(len(first), np.bool_)
+            for shard, windows in self._windows_of(keys.common):
+                here = places_in(ascending, unpacked(windows))
+                if not (left[here] & (here >= 0)).any():
+                    continue
                 row = self.database.connection.execute(
                     "SELECT windows, sizes, crc32, logp FROM shards WHERE id = ?", (shard,)
                 ).fetchone()
-                for digest, logp in self._unpacked(row, next(iter(wanted.values()))) if row else ():
-                    if digest in wanted:
-                        found.setdefault(wanted[digest], logp)
-            self._touch({key.settings for key in found})
-        return found
+                if row:
+                    digests, values = self._unpacked(row, keys.common)
+                    here = places_in(ascending, digests)
+                    mine = np.flatnonzero(left[here] & (here >= 0))
+                    left[here[mine]] = False
+                    yield first[here[mine]], values.taken(mine)
+            if not left.all():
+                self._touch({keys.common.settings})
 
     def wider(self, key: Key) -> list[int]:
         """Of how many best tokens there are values for windows of this kind: `key.top_k` at least, ascending.
@@ -134,8 +116,13 @@ class Store:
 
     def known(self, keys: Iterable[Key]) -> set[Key]:
         """Which of the keys the store has; no values are read."""
+        return {some[i] for some in _grouped(keys) for i in np.flatnonzero(self.has(some)).tolist()}
+
+    def has(self, keys: WindowKeys) -> NDArray[np.bool_]:
+        """For each of many windows whether the store has it; no values are read."""
         with self.database.guard("read"):
-            return {key for wanted, _ in self._shards_of(keys) for key in wanted.values()}
+            there = b"".join(windows for _, windows in self._windows_of(keys.common))
+        return places_in(np.unique(unpacked(there)), keys.digests) >= 0
 
     def put_many(self, rows: Iterable[tuple[Key, NDArray[Any], float]]) -> None:
         """Writes windows' values; once this returns, killing the process does not lose them.
@@ -147,35 +134,49 @@ class Store:
             rows: for each window, what determines its values; these, of shape [n_scored] and the key's `dtype`; and the
                 seconds that computing them took.
         """
-        rows = list(rows)
-        for key, values, _ in rows:
-            if values.dtype != key.dtype or values.ndim != 1:
-                raise ValueError(f"values must be {key.dtype} of one dimension, not {values.dtype} of {values.shape}")
-        written: list[tuple[int, Iterable[bytes]]] = []
+        groups: dict[_Settings, list[tuple[Key, NDArray[Any], float]]] = {}
+        for key, values, time_s in rows:
+            _refuse_others(key, values)
+            groups.setdefault(key.settings, []).append((key, values, time_s))
+        self.put(
+            (
+                _of_one_kind([key for key, _, _ in group]),
+                Ragged.of((values for _, values, _ in group), group[0][1].dtype),
+                np.array([time_s for _, _, time_s in group]),
+            )
+            for group in groups.values()
+        )
+
+    def put(self, parts: Iterable[tuple[WindowKeys, Ragged[Any], NDArray[np.float64]]]) -> None:
+        """The same with arrays.
+
+        Args:
+            parts: of windows that have all but the window in common their keys, values and seconds; no two parts have
+                the same in common.
+        """
+        written: list[tuple[int, NDArray[np.bytes_]]] = []
         with self.database.guard("write"), self.database.transaction() as execute:
-            for settings in dict.fromkeys(key.settings for key, _, _ in rows):
+            for keys, values, times_s in parts:
+                _refuse_others(keys.common, values.values)
+                settings = keys.common.settings
                 execute(
                     "INSERT INTO passes (model, reference, rule, engine, top_k, used) VALUES (?, ?, ?, ?, ?, ?) "
                     f"ON CONFLICT DO UPDATE SET used = excluded.used WHERE used < excluded.used - {COARSE_S}",
                     (*_columns(settings), int(time.time())),
                 )
                 [(at,)] = execute(f"SELECT id FROM passes WHERE {_PASS}", _columns(settings))
-                there = self._there(at)
-                fresh: dict[bytes, tuple[NDArray[Any], float]] = {}
-                for key, values, time_s in rows:
-                    digest = bytes.fromhex(key.window)
-                    if key.settings == settings and digest not in there:
-                        fresh.setdefault(digest, (values.astype(key.dtype), time_s))
-                if fresh:
-                    windows, logps = b"".join(fresh), b"".join(values.tobytes() for values, _ in fresh.values())
-                    sizes = _sizes([len(values) for values, _ in fresh.values()])
+                is_new = ~self._there(at).has(keys.digests) & (keys.first == np.arange(len(keys)))
+                if len(fresh := np.flatnonzero(is_new)):
+                    digests, some = keys.digests[fresh], values.taken(fresh)
+                    windows, logps = packed(digests), some.values.astype(keys.common.dtype).tobytes()
+                    sizes, time_s = _sizes(some.lengths), float(times_s[fresh].sum())
                     execute(
                         "INSERT INTO shards (pass, windows, sizes, crc32, time_s, logp) VALUES (?, ?, ?, ?, ?, ?)",
-                        (at, windows, sizes, _crc32(windows, sizes, logps), sum(s for _, s in fresh.values()), logps),
+                        (at, windows, sizes, _crc32(windows, sizes, logps), time_s, logps),
                     )
-                    written.append((at, fresh))
+                    written.append((at, digests))
         for at, digests in written:
-            self._cached[at].update(digests)
+            self._cached[at].add(digests)
 
     def forget(self) -> None:
         """Forgets what rows there are; called after rows were removed through this store's own connection."""
@@ -193,35 +194,29 @@ class Store:
     ) -> None:
         self.close()
 
-    def _shards_of(self, keys: Iterable[Key]) -> Iterator[tuple[dict[bytes, Key], int]]:
-        """For each row that holds windows of these keys: the keys by digest, and the row's id."""
-        groups: dict[tuple[str, str, str, str, int], dict[bytes, Key]] = defaultdict(dict)
-        for key in keys:
-            groups[key.settings][bytes.fromhex(key.window)] = key
-        for settings, wanted in groups.items():
-            row = self.database.connection.execute(
-                f"SELECT id FROM passes WHERE {_PASS}", _columns(settings)
-            ).fetchone()
-            for shard, digests in self._windows(row[0]) if row else ():
-                if here := {digest: wanted[digest] for digest in digests if digest in wanted}:
-                    yield here, shard
+    def _windows_of(self, key: Key) -> list[tuple[int, bytes]]:
+        """`_windows` of the pass that keys of this kind have."""
+        row = self.database.connection.execute(
+            f"SELECT id FROM passes WHERE {_PASS}", _columns(key.settings)
+        ).fetchone()
+        return self._windows(row[0]) if row else []
 
-    def _windows(self, at: int) -> list[tuple[int, list[bytes]]]:
+    def _windows(self, at: int) -> list[tuple[int, bytes]]:
         """The id of each row of a pass and the digests of its windows, in the order in which the rows came."""
         rows = self.database.connection.execute("SELECT id, windows FROM shards WHERE pass = ? ORDER BY id", (at,))
-        return [(shard, _digests(windows)) for shard, windows in rows.fetchall()]
+        return [(shard, windows[: len(windows) // N_BYTES * N_BYTES]) for shard, windows in rows.fetchall()]
 
-    def _there(self, at: int) -> set[bytes]:
-        """Digests of all windows of a pass; read again only if another connection has written."""
+    def _there(self, at: int) -> Digests:
+        """All windows of a pass; read again only if another connection has written."""
         if (version := self.database.pragma("data_version")) != self._version:
             self._cached.clear()
             self._version = version
         if at not in self._cached:
-            self._cached[at] = {digest for _, digests in self._windows(at) for digest in digests}
+            self._cached[at] = Digests(unpacked(b"".join(windows for _, windows in self._windows(at))))
         return self._cached[at]
 
-    def _unpacked(self, row: tuple[object, ...], key: Key) -> list[tuple[bytes, NDArray[Any]]]:
-        """Digest and values of each window in a row of `windows, sizes, crc32, logp`; `key` is one of the windows.
+    def _unpacked(self, row: tuple[object, ...], key: Key) -> tuple[NDArray[np.bytes_], Ragged[Any]]:
+        """Digest and values of each window in a row of `windows, sizes, crc32, logp`; `key` is of this kind.
 
         Raises:
             StoreError: the row is not what was written.
@@ -234,16 +229,16 @@ class Store:
             and len(logp) % key.dtype.itemsize == 0
             and _crc32(windows, sizes, logp) == crc32
         ):
-            starts = np.cumsum(np.frombuffer(sizes, "<u4"))[:-1]  # of all but the first
             values = np.frombuffer(logp, key.dtype).astype(key.dtype.newbyteorder("="))
-            return list(zip(_digests(windows), np.split(values, starts), strict=True))
+            lengths = np.frombuffer(sizes, "<u4").astype(np.int64) if sizes else np.array([len(values)])
+            return unpacked(windows), Ragged(values, starts_of(lengths))
         raise StoreError(
             f"the store `{self.database.shown}` is damaged: a row of model {key.model[:12]} does not hold the values "
             "that were written",
             hint=f"remove that model's rows with `ppldelta store prune --model {key.model[:12]}`, or {ELSEWHERE}",
         )
 
-    def _touch(self, passes: Iterable[tuple[str, str, str, str, int]]) -> None:
+    def _touch(self, passes: Iterable[_Settings]) -> None:
         """Notes that rows were used."""
         now = int(time.time())
         for settings in passes:
@@ -252,23 +247,38 @@ class Store:
             )
 
 
+_Settings = tuple[str, str, str, str, int]
+"""`Key.settings`."""
+
 _OF_KIND = "model = ? AND reference = ? AND rule = ? AND engine = ?"
 _PASS = f"{_OF_KIND} AND top_k = ?"
 
 
-def _columns(settings: tuple[str, str, str, str, int]) -> tuple[bytes, bytes, str, str, int]:
+def _columns(settings: _Settings) -> tuple[bytes, bytes, str, str, int]:
     """`Key.settings` as the columns that `_PASS` names."""
     return bytes.fromhex(settings[0]), bytes.fromhex(settings[1]), *settings[2:]
 
 
-def _digests(windows: bytes) -> list[bytes]:
-    """The sha256 of each window, which follow one another."""
-    return [windows[i : i + 32] for i in range(0, len(windows), 32)]
+def _grouped(keys: Iterable[Key]) -> list[WindowKeys]:
+    """Keys by all that is not their window."""
+    groups: dict[_Settings, list[Key]] = {}
+    for key in dict.fromkeys(keys):
+        groups.setdefault(key.settings, []).append(key)
+    return [_of_one_kind(some) for some in groups.values()]
 
 
-def _sizes(n_scored: list[int]) -> bytes:
+def _of_one_kind(keys: list[Key]) -> WindowKeys:
+    return WindowKeys.of(bytes.fromhex("".join(key.window for key in keys)), keys[0])
+
+
+def _refuse_others(key: Key, values: NDArray[Any]) -> None:
+    if values.dtype != key.dtype or values.ndim != 1:
+        raise ValueError(f"values must be {key.dtype} of one dimension, not {values.dtype} of {values.shape}")
+
+
+def _sizes(n_scored: NDArray[np.int64]) -> bytes:
     """How many values each window has, as little-endian u32; empty for a single window, which has all of them."""
-    return np.array(n_scored, "<u4").tobytes() if len(n_scored) > 1 else b""
+    return n_scored.astype("<u4").tobytes() if len(n_scored) > 1 else b""
 
 
 def _crc32(windows: bytes, sizes: bytes, logp: bytes) -> int:

@@ -10,7 +10,8 @@ from __future__ import annotations
 import codecs
 import os
 import stat
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
 from pathlib import Path
 
@@ -26,11 +27,19 @@ __all__ = ["Document", "Files", "corpus_path", "load_documents"]
 Files = str | os.PathLike[str] | Iterable[str | os.PathLike[str]] | Mapping[str, str | bytes]
 """What `load_documents` takes."""
 
+Show = Callable[[int], AbstractContextManager[Callable[[int], object]]]
+"""Is told how many bytes of tables there are, and gives what is told how many were read since it was last told."""
+
+
+def _unseen(n_bytes: int) -> AbstractContextManager[Callable[[int], object]]:
+    return nullcontext(lambda n_bytes: None)
+
+
 _PROBE = 1 << 16
 """Bytes that are read before it is clear that a file is no text."""
 
 
-def load_documents(files: Files) -> tuple[list[Document], list[str]]:
+def load_documents(files: Files, show: Show = _unseen) -> tuple[list[Document], list[str]]:
     """Reads the corpus.
 
     What `files` may be, and what the names are relative to (the root):
@@ -52,6 +61,7 @@ def load_documents(files: Files) -> tuple[list[Document], list[str]]:
 
     Args:
         files: the corpus, as above.
+        show: shows how far the reading of tables is.
 
     Returns:
         The documents sorted by name, those of a table in the order of its rows in its place, and the warnings: one
@@ -80,22 +90,25 @@ def load_documents(files: Files) -> tuple[list[Document], list[str]]:
 
     read: list[tuple[str, list[Document]]] = []
     names = _Names()
-    for raw_name, source in sorted(found, key=lambda item: item[0]):
-        name = as_utf8(raw_name)
-        try:
-            if isinstance(source, Path) and is_table(source):
-                read.append((name, names.of_rows(_read_table(source, name, warnings), name, warnings)))
+    with show(sum(_table_bytes(source) for _, source in found)) as on_bytes:
+        for raw_name, source in sorted(found, key=lambda item: item[0]):
+            name = as_utf8(raw_name)
+            try:
+                if isinstance(source, Path) and is_table(source):
+                    rows = _read_table(source, name, warnings, on_bytes)
+                    read.append((name, names.of_rows(rows, name, warnings)))
+                    continue
+                text = _read(source)
+            except _Unreadable as error:
+                warnings.append(LeftOut(f"`{printable(name)}` is left out: {error}.", "document", name))
                 continue
-            text = _read(source)
-        except _Unreadable as error:
-            warnings.append(LeftOut(f"`{printable(name)}` is left out: {error}.", "document", name))
-            continue
-        if (unique := names.unique(name)) != name:
-            name = unique
-            warnings.append(f"Two documents have the same name; the second is called `{printable(name)}`.")
-        if text.startswith(codecs.BOM_UTF8):
-            warnings.append(f"`{printable(name)}` starts with a byte order mark, which is scored like any other text.")
-        read.append((name, [Document(name, name.split("/")[0] if "/" in name else "", text)]))
+            if (unique := names.unique(name)) != name:
+                name = unique
+                warnings.append(f"Two documents have the same name; the second is called `{printable(name)}`.")
+            if text.startswith(codecs.BOM_UTF8):
+                begins = f"`{printable(name)}` starts with a byte order mark"
+                warnings.append(f"{begins}, which is scored like any other text.")
+            read.append((name, [Document(name, name.split("/")[0] if "/" in name else "", text)]))
     if not read:
         shown = "".join(f"\n  {warning}" for warning in warnings[:3])
         more = f"\n  … and {len(warnings) - 3} more" if len(warnings) > 3 else ""
@@ -143,10 +156,18 @@ class _Unreadable(Exception):
     """Why a file is no document."""
 
 
-def _read_table(path: Path, name: str, warnings: list[str]) -> list[Document]:
+def _table_bytes(source: Path | bytes) -> int:
+    """The size of a table; 0 for what is none, or cannot be read."""
+    try:
+        return os.stat(source).st_size if isinstance(source, Path) and is_table(source) else 0
+    except OSError:
+        return 0
+
+
+def _read_table(path: Path, name: str, warnings: list[str], on_bytes: Callable[[int], object]) -> list[Document]:
     try:
         _refuse_irregular(path)
-        return table_documents(path, name, warnings)
+        return table_documents(path, name, warnings, on_bytes)
     except OSError as error:
         raise _Unreadable(said(error)) from None
     except BrokenTable as error:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import codecs
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import BinaryIO
 
@@ -14,18 +14,25 @@ _LONGEST_LINE = 2 * MOST_BYTES
 """JSON writes some characters with six bytes; lines that are longer are not read into memory."""
 
 
-def rows(path: Path) -> Iterator[tuple[int, object]]:
+def rows(path: Path, on_bytes: Callable[[int], object]) -> Iterator[tuple[int, object]]:
     """Each row with the number of its line, the first being 1; a `BrokenRow` where a line is none. Blank lines count,
     but are no rows.
+
+    Args:
+        path: the file.
+        on_bytes: called now and then with the bytes that were read since the last call.
 
     Raises:
         BrokenTable: the file is UTF-16.
         OSError: the file cannot be read.
     """
     with path.open("rb") as file:
-        number = 0
+        number = n_told = 0
         while line := file.readline(_LONGEST_LINE + 1):
             number += 1
+            if number % _ROWS == 0:
+                on_bytes(file.tell() - n_told)
+                n_told = file.tell()
             if number == 1:
                 if line.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
                     raise BrokenTable("it is UTF-16, not UTF-8, by the byte order mark at byte offset 0")
@@ -35,6 +42,11 @@ def rows(path: Path) -> Iterator[tuple[int, object]]:
                 yield number, BrokenRow(f"is {n_bytes:,} bytes long; at most {_LONGEST_LINE:,} are read")
             elif not line.isspace():
                 yield number, _parsed(line.rstrip(b"\r\n"))
+        on_bytes(file.tell() - n_told)
+
+
+_ROWS = 1024
+"""Between two calls of `on_bytes`."""
 
 
 def _parsed(line: bytes) -> object:

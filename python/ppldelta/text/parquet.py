@@ -5,7 +5,8 @@ Polars is imported where a file is read: a machine that only evaluates may have 
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import os
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -18,8 +19,12 @@ if TYPE_CHECKING:
 _ROWS = 4096
 
 
-def rows(path: Path) -> Iterator[tuple[int, object]]:
+def rows(path: Path, on_bytes: Callable[[int], object]) -> Iterator[tuple[int, object]]:
     """Each row with its number, the first being 1.
+
+    Args:
+        path: the file.
+        on_bytes: called now and then with the bytes that were read since the last call, as if all rows had as many.
 
     Raises:
         BrokenTable: it is no Parquet file, is damaged, lacks columns, or one has a type that means nothing here.
@@ -27,17 +32,21 @@ def rows(path: Path) -> Iterator[tuple[int, object]]:
     """
     import polars as pl
 
-    with path.open("rb"):  # an error of the system has its own words
-        pass
+    with path.open("rb") as file:  # an error of the system has its own words
+        n_bytes = file.seek(0, os.SEEK_END)
     try:
         frame = pl.scan_parquet(path, glob=False, hive_partitioning=False)
         schema = frame.collect_schema()
         frame = frame.select(_wanted(column, schema) for column in _columns(schema))
-        number = 0
+        n_rows = frame.select(pl.len()).collect().item()
+        number = n_told = 0
         for batch in frame.collect_batches(chunk_size=_ROWS):
             for row in batch.iter_rows(named=True):
                 number += 1
                 yield number, row
+            n_read = n_bytes * number // n_rows
+            on_bytes(n_read - n_told)
+            n_told = n_read
     except pl.exceptions.PolarsError as error:
         raise BrokenTable(f"it cannot be read as Parquet ({_said(error)})") from None
 

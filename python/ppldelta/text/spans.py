@@ -11,6 +11,8 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
+from ppldelta.text.ragged import Ragged
+
 
 def lengths_of(pieces: Sequence[bytes]) -> NDArray[np.int64]:
     """Bytes of each piece, for `token_bounds` of several texts."""
@@ -53,6 +55,29 @@ def token_bounds(
     if n_added < 2 and whole[n_added:] == text and whole[:n_added] in (b"", b" "):
         return np.maximum(bounds - n_added, 0).astype(np.uint32)
     return _with_added_spaces(text, spelt)
+
+
+def bounds_of_each(
+    texts: Sequence[bytes],
+    tokens: Ragged[np.int32],
+    distinct_tokens: NDArray[np.int32],
+    pieces: Sequence[bytes],
+    lengths: NDArray[np.int64],
+) -> list[NDArray[np.uint32] | None]:
+    """`token_bounds` of several texts; where all of them are what their tokens spell, that takes one comparison."""
+    which = np.searchsorted(distinct_tokens, tokens.values)
+    ends = np.concatenate([[0], np.cumsum(lengths[which])])  # as if the texts were one
+    begins = ends[tokens.starts]
+    n_added = np.diff(begins) - [len(text) for text in texts]
+    if ((n_added == 0) | (n_added == 1)).all():
+        read = b"".join([b" " * n + text for n, text in zip(n_added.tolist(), texts, strict=True)])
+        if b"".join([pieces[i] for i in which.tolist()]) == read:
+            starts = tokens.starts.tolist()
+            return [
+                np.maximum(ends[start : end + 1] - (begin + n), 0).astype(np.uint32)
+                for start, end, begin, n in zip(starts, starts[1:], begins.tolist(), n_added.tolist(), strict=False)
+            ]
+    return [token_bounds(text, own, distinct_tokens, pieces, lengths) for text, own in zip(texts, tokens, strict=True)]
 
 
 def _with_added_spaces(text: bytes, spelt: list[bytes]) -> NDArray[np.uint32] | None:

@@ -11,7 +11,8 @@ from ppldelta.text.document import Document
 from ppldelta.text.rows import BrokenRow, BrokenTable, document_of
 from ppldelta.wording.names import counted, printable, quoted
 
-_READERS: dict[str, tuple[Callable[[Path], Iterator[tuple[int, object]]], str]] = {
+_Reader = Callable[[Path, Callable[[int], object]], Iterator[tuple[int, object]]]
+_READERS: dict[str, tuple[_Reader, str]] = {
     ".jsonl": (jsonl.rows, "line"),
     ".ndjson": (jsonl.rows, "line"),
     ".parquet": (parquet.rows, "row"),
@@ -27,13 +28,16 @@ def is_table(path: Path) -> bool:
     return path.suffix.lower() in _READERS
 
 
-def table_documents(path: Path, name: str, warnings: list[str]) -> list[Document]:
+def table_documents(
+    path: Path, name: str, warnings: list[str], on_bytes: Callable[[int], object] = lambda n_bytes: None
+) -> list[Document]:
     """The documents of a table, in the order of its rows.
 
     Args:
         path: the file.
         name: its path below the corpus root; rows without `id` and `category` are called after it.
         warnings: one sentence for each kind of thing that is left out or worth knowing is added.
+        on_bytes: called now and then with the bytes of the file that were read since the last call.
 
     Raises:
         BrokenTable: not one row is a document.
@@ -45,7 +49,7 @@ def table_documents(path: Path, name: str, warnings: list[str]) -> list[Document
     broken: list[str] = []
     reasons: list[str] = []
     ignored: set[str] = set()
-    for number, row in read(path):
+    for number, row in read(path, on_bytes):
         own = f"{name}:{number}"
         try:
             if isinstance(row, BrokenRow):

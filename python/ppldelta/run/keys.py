@@ -77,4 +77,5 @@ def _joined(digests: list[str]) -> str:
 def _hash(window: Window) -> str:
     """`tokens_hash` of all that a window holds; where it lies in the text makes no difference."""
     prefix = [-window.prefix] if window.prefix else []  # below zero, as no `first_output` is
-    return tokens_hash(np.concatenate([prefix, [window.first_output], window.tokens, window.targets]))
+    flash = [] if window.flash else [-1]  # no prefix has only one token
+    return tokens_hash(np.concatenate([flash, prefix, [window.first_output], window.tokens, window.targets]))

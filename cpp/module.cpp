@@ -203,7 +203,8 @@ PYBIND11_MODULE(_core, m) {
     py::class_<ppldelta::scorer>(m, "Scorer")
         .def(py::init([](std::shared_ptr<ppldelta::model> model, uint32_t n_ctx, uint32_t n_ubatch,
                          uint32_t n_outputs_max, uint32_t n_seq_max, int32_t n_threads, bool bf16,
-                         std::vector<ppldelta::scaled_adapter> adapters, const array<float> & directions, bool states) {
+                         std::vector<ppldelta::scaled_adapter> adapters, const array<float> & directions, bool states,
+                         bool flash) {
                  ppldelta::control_vector control; // directions: shape [n, n_embd], that of layer 1 first
                  if (directions.size() > 0) {
                      control = { { directions.data(), directions.data() + directions.size() },
@@ -212,13 +213,14 @@ PYBIND11_MODULE(_core, m) {
                  const py::gil_scoped_release release;
                  return std::make_unique<ppldelta::scorer>(
                      std::move(model),
-                     ppldelta::scorer_params{ n_ctx, n_ubatch, n_outputs_max, n_seq_max, n_threads, bf16, states },
+                     ppldelta::scorer_params{ n_ctx, n_ubatch, n_outputs_max, n_seq_max, n_threads, bf16, states,
+                                             flash },
                      std::move(adapters), control);
              }),
              py::arg("model"), py::arg("n_ctx"), py::arg("n_ubatch"), py::arg("n_outputs_max"), py::arg("n_seq_max"),
              py::arg("n_threads"), py::arg("bf16") = false,
              py::arg("adapters") = std::vector<ppldelta::scaled_adapter>(), py::arg("directions") = array<float>(),
-             py::arg("states") = false)
+             py::arg("states") = false, py::arg("flash") = true)
         .def("score", &score, py::arg("windows"), py::arg("on_step"))
         .def("describe", &describe, py::arg("windows"), py::arg("on_step"))
         .def("keep", &keep, py::arg("windows"), py::arg("n_top"), py::arg("on_step"))

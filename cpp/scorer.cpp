@@ -57,7 +57,7 @@ scorer::scorer(std::shared_ptr<const model> m, const scorer_params & params, std
     p.n_threads_batch = params.n_threads;
     p.type_k          = GGML_TYPE_F16;
     p.type_v          = GGML_TYPE_F16;
-    p.flash_attn_type = LLAMA_FLASH_ATTN_TYPE_AUTO;
+    p.flash_attn_type = params.flash ? LLAMA_FLASH_ATTN_TYPE_AUTO : LLAMA_FLASH_ATTN_TYPE_DISABLED;
     p.swa_full        = false; // as llama-perplexity: layers with a sliding window keep no more than they look at
     p.no_perf         = true;
     if (params.bf16) {

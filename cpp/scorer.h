@@ -25,6 +25,7 @@ struct scorer_params {
     int32_t  n_threads;
     bool     bf16;          // round each layer's output to bfloat16 (rounding.h)
     bool     states;        // keep the hidden states of a window that is alone (states.h)
+    bool     flash;         // flash attention where llama.cpp can, else nowhere
 };
 
 // An adapter that a context applies to its model, and the factor by which the adapter's change is scaled.

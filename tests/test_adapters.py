@@ -217,7 +217,8 @@ def test_what_changes_nothing_is_said(document: Path, tmp_path: Path) -> None:
     name, path = str(demo.REFERENCE), write_control_vector(tmp_path / "none.gguf", seed=0, size=0.0)
     cmp = [f"{name}+{path}", f"{name}+{path}:0"]
     result = ppldelta.score(document, name, cmp, max_windows=1, **SIZE, store=None, progress=False)
-    (warning,) = result.warnings
+    zero, warning = result.warnings
+    assert zero == "`tiny-ref.Q8_0+none:0` has an adapter of scale 0, which changes nothing."
     assert warning.startswith("`tiny-ref.Q8_0+none:1` gives the reference's numbers to the last bit")
 
 

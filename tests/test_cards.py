@@ -347,7 +347,11 @@ def test_spans_of_text_are_told_in_bits_per_byte(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("template", "flag"),
-    [("True", "--chat-template -o out"), ("/home/somebody/t.jinja", "--chat-template-file t.jinja -o out")],
+    [
+        ("True", "--chat-template -o out"),
+        ("t.jinja@0123456789abcdef", "--chat-template-file t.jinja -o out"),
+        ("/home/somebody/t.jinja", "--chat-template-file t.jinja -o out"),  # as older results have it
+    ],
 )
 def test_the_command_has_the_chat_template_without_its_folder(tmp_path: Path, template: str, flag: str) -> None:
     result = made("a", kld=False)

@@ -155,7 +155,7 @@ def test_chats_are_scored_behind_their_prompts(tmp_path: Path, chatting: Path) -
     assert one["byte_end"][-1] - one["byte_start"][0] == len(f"{ANSWER}{END}\n")
     assert b"".join(pieces[token] for token in text["token"]) == ANSWER.encode()
     (warning,) = result.warnings
-    assert "has a chat template of its own, or none" in warning and "`chatting`" in warning
+    assert warning == "`tiny-cmp.Q8_0` has no chat template: all models read what the template of `chatting` makes."
     assert "|chat_template:True|" in str(result.signature)
 
 
@@ -165,7 +165,11 @@ def test_another_template_comes_from_a_file(tmp_path: Path, chatting: Path, othe
     own = ppldelta.score(path, chatting, other, chat_template=True, progress=False)
     file = ppldelta.score(path, chatting, other, chat_template=str(tmp_path / "t.jinja"), progress=False)
     assert file.tokens.equals(own.tokens) and not file.warnings
-    assert "`other` has a chat template of its own" in own.warnings[0]
+    assert own.warnings[0].startswith("`other` has another chat template: all models read")
+    (tmp_path / "moved").mkdir()
+    (tmp_path / "t.jinja").rename(moved := tmp_path / "moved" / "t.jinja")
+    again = ppldelta.score(path, chatting, other, chat_template=str(moved), progress=False)
+    assert again.signature == file.signature and "|chat_template:t.jinja@" in str(file.signature)
     options = parser().parse_args(["score", "x", "--ref", "r", "--cmp", "c", "--chat-template-file", "t.jinja"])
     assert options.chat_template == "t.jinja"
 

@@ -131,7 +131,7 @@ def test_the_frame_says_what_a_scorer_says(model: Model) -> None:
         fed = np.array((before + after)[:-1], np.int32)
         targets, first = np.array(after, np.int32), len(before) - 1
         window = Window(
-            fed, first, targets, np.arange(len(after), dtype=np.uint32), prefix=first - 1 if first > 2 else 0
+            fed, first, targets, np.arange(len(after), dtype=np.uint32), first - 1 if first > 2 else 0, flash=False
         )
         [values], [best] = scorer.describe([window])
         assert row["tokens"] == after and row["n_tokens"] == len(after) and row["n_context"] == len(before)
@@ -234,6 +234,16 @@ def test_what_is_stored_for_score_stays_as_it_is(tmp_path: Path) -> None:
     ppldelta.loglikelihood(demo.REFERENCE, PAIRS, n_ctx=128, store=file, progress=False)
     after = ppldelta.score({"a.txt": "One two three four five."}, demo.REFERENCE, demo.COMPARISONS[0], **size)
     assert after.tokens.equals(before.tokens)
+
+
+def test_a_continuation_is_what_it_adds_to_its_context(model: Model) -> None:
+    text = (demo.CORPUS / "prose" / "a_history_of_nether_wick.txt").read_bytes()
+    tokens = np.concatenate([[model.info.bos], model.tokenize(text)[:319]])
+    for n in (40, 300):
+        pairs: list[tuple[Part, Part]] = [(tokens[:n], tokens[n:]), (tokens[:1], tokens[1:]), (tokens[:1], tokens[1:n])]
+        found = ppldelta.loglikelihood(demo.REFERENCE, pairs, store=None, progress=False)
+        mine, both, context = (logp for logp, _ in found)
+        assert abs(mine - (both - context)) <= 1e-4 * (len(tokens) - n)
 
 
 # --- models -----------------------------------------------------------------------------------------------------------

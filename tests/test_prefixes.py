@@ -61,13 +61,12 @@ def test_a_group_has_the_numbers_of_each_window_alone(models: dict[str, Path], a
 
 
 @pytest.mark.parametrize("architecture", ARCHITECTURES)
-def test_the_numbers_are_those_of_the_whole_text_up_to_rounding(models: dict[str, Path], architecture: str) -> None:
+def test_the_numbers_are_those_of_the_whole_text(models: dict[str, Path], architecture: str) -> None:
     windows = group()
     scorer = scorer_of(models[architecture])
     whole = [scorer.score(replace(each, prefix=0)) for each in windows]
     for mine, other in zip(scorer.score_together(windows), whole, strict=True):
-        assert np.abs(mine - other).max() < 0.03  # chaotic models: what rounding moves single tokens by (test_packing)
-        assert np.abs(mine - other).mean() < 3e-3
+        assert np.abs(mine - other).max() < 1e-4  # with flash attention 7e-3, since the models are chaotic
 
 
 @pytest.mark.parametrize("architecture", ARCHITECTURES)
@@ -94,33 +93,34 @@ def test_prompts_of_any_length(models: dict[str, Path], architecture: str, n_pro
 
 
 def test_other_windows_are_not_moved(models: dict[str, Path]) -> None:
-    """Neither by what was fed before, nor by the state that was kept."""
+    """Neither by what was fed before, nor by the state that was kept, nor by a context without flash attention."""
     windows = group()
     for architecture in ARCHITECTURES:
         scorer = scorer_of(models[architecture])
-        plain = replace(windows[2], prefix=0)
+        plain = replace(windows[2], prefix=0, flash=True)
         before = scorer.score(plain)
         scorer.score_together(windows)
         assert np.array_equal(scorer.score(plain), before)
 
 
-@pytest.mark.parametrize(("n_ubatch", "most"), [(32, 1e-4), (128, 5e-3)])
-def test_a_completion_is_what_it_adds_to_the_text(models: dict[str, Path], n_ubatch: int, most: float) -> None:
+@pytest.mark.parametrize("n_ubatch", [32, 256])
+def test_a_completion_is_what_it_adds_to_the_text(models: dict[str, Path], n_ubatch: int) -> None:
     """ln p(completion | prompt) = ln p(prompt, completion) - ln p(prompt), in nats per token of the completion.
 
-    From 64 tokens on llama.cpp takes another attention kernel, which rounds in another way: then a completion has a
-    few tokens under one kernel that the whole text has under the other.
+    From 64 tokens on llama.cpp's flash attention takes another kernel on the CPU, which rounds in another way: with it
+    the demo's model is off by up to 9e-4, and a random one by 8e-4.
     """
     text = (demo.CORPUS / "prose" / "a_history_of_nether_wick.txt").read_bytes()
     tokens = Model(demo.REFERENCE, n_gpu_layers=0).tokenize(text)[:300]
-    for path, own in ((demo.REFERENCE, tokens), (models["llama"], tokens % 256)):
+    of_random = [(models[name], tokens % 256) for name in ("llama", "gemma2", "lfm2")]
+    for path, own in [(demo.REFERENCE, tokens), *of_random]:
         scorer = scorer_of(path, n_ubatch=n_ubatch)
-        for n_prompt in (10, 150, 280):
+        for n_prompt in (10, 150, 280, 293):
             [mine] = completion_windows(own, n_prompt=n_prompt, n_ctx=512, bos=None)
-            [both] = cut_windows(own, rule="every", n_ctx=512, bos=None)
-            [prompt] = cut_windows(own[:n_prompt], rule="every", n_ctx=512, bos=None)
+            [both] = completion_windows(own, n_prompt=0, n_ctx=512, bos=None)
+            [prompt] = completion_windows(own[:n_prompt], n_prompt=0, n_ctx=512, bos=None)
             difference = scorer.score(both).sum(dtype=float) - scorer.score(prompt).sum(dtype=float)
-            assert abs(scorer.score(mine).sum(dtype=float) - difference) <= most * len(mine.targets)
+            assert abs(scorer.score(mine).sum(dtype=float) - difference) <= 1e-4 * len(mine.targets)
 
 
 # --- cost -------------------------------------------------------------------------------------------------------------

@@ -117,7 +117,7 @@ def test_what_the_scorer_fixes_is_what_they_say() -> None:
     scorer = (ROOT / "cpp" / "scorer.cpp").read_text()
     types = re.findall(r"p\.type_[kv] += GGML_TYPE_(\w+);", scorer)
     assert [each.lower() for each in types] == [RESOLVED.kv] * 2
-    assert re.findall(r"p\.flash_attn_type = LLAMA_FLASH_ATTN_TYPE_(\w+);", scorer) == [RESOLVED.flash_attn.upper()]
+    assert re.findall(r"params\.flash \? LLAMA_FLASH_ATTN_TYPE_(\w+) :", scorer) == [RESOLVED.flash_attn.upper()]
     assert re.findall(r"p\.swa_full +=  *(\w+);", scorer) == [RESOLVED.swa_full]
 
 

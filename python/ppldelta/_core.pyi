@@ -55,6 +55,7 @@ class Scorer:
         adapters: list[tuple[Adapter, float]] = ...,
         directions: NDArray[np.float32] = ...,  # shape [n_layers, n_embd], from layer 1 on
         states: bool = False,
+        flash: bool = True,
     ) -> None: ...
     def score(
         self,

@@ -46,7 +46,7 @@ def command(family: Family, models: list[CardModel]) -> str:
         words += ["--align", family.align]
     template = without_folders(family.signature).get("chat_template")
     if template is not None:
-        words += ["--chat-template"] if template == "True" else ["--chat-template-file", template]
+        words += ["--chat-template"] if template == "True" else ["--chat-template-file", template.rsplit("@", 1)[0]]
     if any(numbers.known(number(model.overall, "kld")) for model in models):
         words.append("--kld")
     if family.noise:

@@ -149,6 +149,7 @@ class Model:
         gpu = on_gpu(None)  # starts the backends: what they say of missing drivers is no reason why a model fails
         if n_gpu_layers is None:
             n_gpu_layers = -1 if gpu else 0
+        self.on_gpu = gpu and n_gpu_layers != 0
         with guard(
             f"cannot load the model `{printable(path)}`",
             "the file may be truncated (compare its size with the original's), "
@@ -209,14 +210,10 @@ class Scorer:
         self.model, self.n_ctx, self.n_seq_max = model, n_ctx, n_seq_max
         n_ubatch = min(n_ubatch, n_ctx)
         applied = load_adapters(model._core, model.path, adapters)
-        with guard(
-            f"cannot make a context of {n_ctx} tokens for `{printable(model.path)}`",
-            "a smaller `n_ctx` or `n_ubatch` needs less memory",
-        ):
-            sizes = n_ctx, n_ubatch, min(n_outputs_max or n_ubatch, n_ubatch), n_seq_max
-            self._core = _core.Scorer(
-                model._core, *sizes, threads, bf16, applied.loras, applied.directions, self._states
-            )
+        sizes = n_ctx, n_ubatch, min(n_outputs_max or n_ubatch, n_ubatch), n_seq_max
+        self._made_of = model._core, *sizes, threads, bf16, applied.loras, applied.directions, self._states
+        self._flash = True
+        self._core = self._made()
 
     def score(self, window: Window, on_step: Callable[[int], object] = lambda n_tokens: None) -> NDArray[np.float32]:
         """Log-probabilities of a window's targets.
@@ -250,7 +247,7 @@ class Scorer:
         """
         core = self._checked(windows)
         with self._evaluating():
-            return self._core.score(core, on_step)
+            return self._for(windows).score(core, on_step)
 
     def describe(
         self, windows: Sequence[Window], on_step: Callable[[int], object] = lambda n_tokens: None
@@ -262,7 +259,7 @@ class Scorer:
         """
         core = self._checked(windows)
         with self._evaluating():
-            values = self._core.describe(core, on_step)
+            values = self._for(windows).describe(core, on_step)
         return [each["logp"].copy() for each in values], [part(each, BEST) for each in values]
 
     @property
@@ -276,7 +273,7 @@ class Scorer:
         """As `score_together`, to the last bit, and the rows with their `top_k` best tokens, for `compare`."""
         core = self._checked(windows)
         with self._evaluating():
-            values, tops, rows = self._core.keep(core, top_k, on_step)
+            values, tops, rows = self._for(windows).keep(core, top_k, on_step)
         kept = KeptRows(self.model.info.n_vocab, [window.targets for window in windows], values, tops, rows)
         return [each["logp"].copy() for each in values], kept
 
@@ -296,8 +293,24 @@ class Scorer:
         core = self._checked(windows)
         kept.refuse_others(windows, self.model.info.n_vocab)
         with self._evaluating():
-            found, tops = self._core.compare(core, kept.rows, on_step)
+            found, tops = self._for(windows).compare(core, kept.rows, on_step)
         return [each["cmp"]["logp"].copy() for each in found], kept.records(found, tops)
+
+    def _made(self) -> _core.Scorer:
+        with guard(
+            f"cannot make a context of {self.n_ctx} tokens for `{printable(self.model.path)}`",
+            "a smaller `n_ctx` or `n_ubatch` needs less memory",
+        ):
+            return _core.Scorer(*self._made_of, flash=self._flash)
+
+    def _for(self, windows: Sequence[Window]) -> _core.Scorer:
+        """The context that evaluates these windows, with flash attention or without; there is one at a time."""
+        flash = windows[0].flash or self.model.on_gpu  # a GPU has kernels of its own, and they move numbers either way
+        if flash != self._flash:
+            del self._core  # its memory first
+            self._flash = flash
+            self._core = self._made()
+        return self._core
 
     def _checked(self, windows: Sequence[Window]) -> list[CoreWindow]:
         return as_core(windows, n_ctx=self.n_ctx, n_seq_max=self.n_seq_max, n_vocab=self.model.info.n_vocab)

@@ -135,11 +135,14 @@ def other_templates(models: Sequence[Chatting], template: bool | str, *, own: bo
         return warnings + other_templates([reference, *(each for each in comparisons if each.label in others)], True)
     if not others:
         return []
-    has = "have chat templates of their own" if others[1:] else "has a chat template of its own"
-    return [
-        f"{quoted(others)} {has}, or none: all models are asked for what the template of "
-        f"`{printable(reference.label)}` makes."
-    ]
+    bare = [each.label for each in comparisons if each.label in others and each.chat_facts().template is None]
+    other = [label for label in others if label not in bare]
+    clauses = []
+    if other:
+        clauses.append(f"{quoted(other)} {'have' if other[1:] else 'has'} another chat template")
+    if bare:
+        clauses.append(f"{quoted(bare)} {'have' if bare[1:] else 'has'} no chat template")
+    return [f"{', and '.join(clauses)}: all models read what the template of `{printable(reference.label)}` makes."]
 
 
 def _spelt_in(documents: Iterable[Document], model: Chatting) -> list[str]:

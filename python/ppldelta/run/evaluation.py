@@ -170,8 +170,14 @@ def _best_in(pairs: NDArray[np.void]) -> list[str]:
 
 
 def without_effect(reference: Evaluation, evaluations: Iterable[Evaluation]) -> list[str]:
-    """A warning for each comparison whose numbers are the reference's to the last bit, though adapters are applied."""
-    return [
+    """A warning for each model with an adapter of scale 0, and for each comparison whose numbers are the reference's to
+    the last bit, though adapters are applied."""
+    unscaled = [
+        f"`{printable(each.label)}` has an adapter of scale 0, which changes nothing."
+        for each in (reference, *evaluations)
+        if any(adapter.scale == 0 for adapter in each.participant.source.adapters)
+    ]
+    return unscaled + [
         f"`{printable(each.label)}` gives the reference's numbers to the last bit: what is applied to it changes "
         "nothing, or llama.cpp does not apply it to models of this architecture."
         for each in evaluations

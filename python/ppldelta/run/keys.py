@@ -79,10 +79,11 @@ def _hashes(windows: Windows) -> bytes:
     tokens, targets = (each.values.astype("<i4", copy=False) for each in (windows.tokens, windows.targets))
     starts, of_targets = windows.tokens.starts.tolist(), windows.targets.starts.tolist()
     found = bytearray()
-    for i, prefix in enumerate(windows.prefix.tolist()):
+    for i, (prefix, flash) in enumerate(zip(windows.prefix.tolist(), windows.flash.tolist(), strict=True)):
         mine, theirs = tokens[starts[i] : starts[i + 1]], targets[of_targets[i] : of_targets[i + 1]]
         first_output = len(mine) - len(theirs)
-        # a prefix is below zero here, as no `first_output` is
-        head = struct.pack("<ii", -prefix, first_output) if prefix else struct.pack("<i", first_output)
+        # a prefix is below zero here, as no `first_output` is, and none has one token only
+        marks = [*([] if flash else [-1]), *([-prefix] if prefix else []), first_output]
+        head = struct.pack(f"<{len(marks)}i", *marks)
         found += hashlib.sha256(head + mine.tobytes() + theirs.tobytes()).digest()
     return bytes(found)

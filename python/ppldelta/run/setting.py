@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Literal
 
 import numpy as np
@@ -50,6 +52,15 @@ class Setting:
     def metadata(self) -> dict[str, Setting]:
         """As the metadata of a dataclass's field."""
         return {"setting": self}
+
+    def said(self, value: object) -> str:
+        """How the signature names a value: a file by its name and 16 digits of its sha256, wherever it lies."""
+        if not self.file or not isinstance(value, str):
+            return str(value)
+        try:
+            return f"{Path(value).name}@{hashlib.sha256(Path(value).expanduser().read_bytes()).hexdigest()[:16]}"
+        except OSError:
+            return value
 
     def refuse_type(self, name: str, value: object, default: object) -> None:
         """

@@ -233,7 +233,9 @@ class ResolvedSettings:
         init=False,
         default="auto",
         metadata=Setting(
-            decides="numbers", help="flash attention, as cpp/scorer.cpp sets it: where llama.cpp can", choices=("auto",)
+            decides="numbers",
+            help="flash attention, as cpp/scorer.cpp sets it: where llama.cpp can, on the CPU not for completions",
+            choices=("auto",),
         ).metadata,
     )
     swa_full: str = field(
@@ -287,7 +289,7 @@ class ResolvedSettings:
         for each in fields(self):
             value, known = getattr(self, each.name), SETTINGS[each.name]
             if known.decides in ("numbers", "tokens") and not (known.quiet and value == getattr(Settings, each.name)):
-                parts[each.name] = "all" if value in (None, ALL_LAYERS) else str(value)
+                parts[each.name] = "all" if value in (None, ALL_LAYERS) else known.said(value)
         parts["backend"] = "+".join(name.split(":")[0] for name in build.devices)
         parts["kernels"] = build.kernels
         return Signature.of(parts)

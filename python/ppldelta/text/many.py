@@ -28,6 +28,7 @@ class Windows(Sequence[Window]):
         targets: of each, int32.
         pos: of all targets, uint32, as `targets.values` has them.
         prefix: of each, int32.
+        flash: of each, bool.
         document: of each the index of its document, int32, never falling.
         names: of the documents.
     """
@@ -36,6 +37,7 @@ class Windows(Sequence[Window]):
     targets: Ragged[np.int32]
     pos: NDArray[np.uint32]
     prefix: NDArray[np.int32]
+    flash: NDArray[np.bool_]
     document: NDArray[np.int32]
     names: Sequence[str]
 
@@ -43,18 +45,19 @@ class Windows(Sequence[Window]):
     def of(documents: Iterable[tuple[str, Sequence[Window]]]) -> Windows:
         """The windows of documents, each with its name."""
         tokens, targets, pos = Packer[np.int32](np.int32), Packer[np.int32](np.int32), Packer[np.uint32](np.uint32)
-        prefix, document, names = array("i"), array("i"), list[str]()
+        prefix, flash, document, names = array("i"), bytearray(), array("i"), list[str]()
         for name, windows in documents:
             for each in windows:
                 tokens.add(each.tokens)
                 targets.add(each.targets)
                 pos.add(each.pos)
                 prefix.append(each.prefix)
+                flash.append(each.flash)
                 document.append(len(names))
             names.append(name)
         return Windows(
             *(tokens.packed(), targets.packed(), pos.packed().values),
-            *(np.array(prefix, np.int32), np.array(document, np.int32), names),
+            *(np.array(prefix, np.int32), np.array(flash, np.bool_), np.array(document, np.int32), names),
         )
 
     def taken(self, at: NDArray[np.int64]) -> Windows:
@@ -65,6 +68,7 @@ class Windows(Sequence[Window]):
             self.targets.taken(at),
             self.pos[self.targets.places(at)],
             self.prefix[at],
+            self.flash[at],
             document.astype(np.int32),
             [self.names[i] for i in used.tolist()],
         )
@@ -96,7 +100,7 @@ class Windows(Sequence[Window]):
         i = range(len(self))[i]
         tokens, targets = self.tokens[i], self.targets[i]
         pos = self.pos[self.targets.starts[i] : self.targets.starts[i + 1]]
-        return Window(tokens, len(tokens) - len(targets), targets, pos, int(self.prefix[i]))
+        return Window(tokens, len(tokens) - len(targets), targets, pos, int(self.prefix[i]), bool(self.flash[i]))
 
 
 @dataclass(frozen=True, eq=False)

@@ -36,7 +36,9 @@ class Window:
         targets: int32, shape (n_scored,); ``targets[i]`` is scored from row ``first_output + i``.
         pos: uint32, shape (n_scored,); index of each target in the document's own tokens (a BOS is not counted).
         prefix: how many of the first tokens are fed by themselves, so that windows that begin with the same ones share
-            them; at most `first_output`. It moves the last digits of the numbers; whether others share it does not.
+            them; at most `first_output`. Whether others share it does not move the numbers.
+        flash: whether flash attention may compute it on a CPU, where it rounds a token in one way or another, by how
+            many come with it. Without it a window's numbers do not depend on where the window or its steps begin.
     """
 
     tokens: NDArray[np.int32]
@@ -44,6 +46,7 @@ class Window:
     targets: NDArray[np.int32]
     pos: NDArray[np.uint32]
     prefix: int = 0
+    flash: bool = True
 
     @property
     def n_fed(self) -> int:
@@ -178,6 +181,7 @@ def completion_windows(
 
     All of the prompt but its last two tokens is the window's `prefix`. The last one predicts the first target; the one
     before it comes along since a token that is alone would be attended in parts, one for each thread (cpp/cut.cpp).
+    Flash attention is not for them, so that what a completion adds to its prompt is the difference of both texts' sums.
 
     Args:
         tokens: those of prompt and completion without BOS; integers, shape (n_tokens,).
@@ -203,7 +207,8 @@ def completion_windows(
     first = _window(fed, stream, begin, end, bos)
     n_shared = first.first_output - 1
     windows = [replace(first, prefix=n_shared if n_shared > 1 else 0)]
-    return windows + (_every(stream, n_ctx, bos, None, end) if end < len(stream) else [])
+    windows += _every(stream, n_ctx, bos, None, end) if end < len(stream) else []
+    return [replace(window, flash=False) for window in windows]
 
 
 def _stream(tokens: NDArray[np.int32] | NDArray[np.int64] | Sequence[int], bos: int | None) -> NDArray[np.int32]:

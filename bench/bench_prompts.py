@@ -66,7 +66,7 @@ def main() -> None:
 def _only(window: Window) -> Window:
     """The prompt alone: what stands before the first target."""
     n = window.first_output + 1
-    return Window(window.tokens[:n], n - 1, window.targets[:1], window.pos[:1], window.prefix)
+    return Window(window.tokens[:n], n - 1, window.targets[:1], window.pos[:1], window.prefix, window.flash)
 
 
 if __name__ == "__main__":

@@ -119,8 +119,9 @@ ppldelta.plots = (() => {
   let busy = null;
   /** Draws what is due, one by one, so that the page answers in between. */
   function catchUp() {
+    const due = () => canvases.find((each) => stale.has(each) && near.has(each));
     busy ??= (async () => {
-      for (let canvas; (canvas = canvases.find((each) => stale.has(each) && near.has(each))); ) {
+      for (let canvas; (canvas = due()); ) {
         try {
           await draw(canvas);
         } catch (error) { // the others are drawn all the same
@@ -128,7 +129,10 @@ ppldelta.plots = (() => {
         }
         await new Promise((resolve) => setTimeout(resolve));
       }
-    })().finally(() => { busy = null; });
+    })().finally(() => {
+      busy = null;
+      if (due()) return catchUp(); // what fell due after the last look
+    });
     return busy;
   }
 

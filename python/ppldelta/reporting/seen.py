@@ -37,7 +37,7 @@ def with_symbols(
             family,
             name=new.get(family.name, family.name),
             ref=replace(family.ref, label=new.get(family.ref.label, family.ref.label)),
-            cmp=[replace(each, label=new.get(each.label, each.label)) for each in family.cmp],
+            cmp=tuple(replace(each, label=new.get(each.label, each.label)) for each in family.cmp),
         )
         for family in families
     ]

@@ -125,6 +125,7 @@ def test_every_mark_is_reached_by_keys_and_said(page: Any) -> None:
     assert page.evaluate("document.activeElement.id") == "text"
     page.keyboard.press("Escape")
     assert page.evaluate("document.activeElement.id") == "f0-documents"
+    page.locator("#deselect").click()
 
 
 def test_characters_that_cannot_be_seen_are_symbols(page: Any) -> None:
@@ -218,3 +219,52 @@ def grey_steps(page: Any, around: str, letter: str) -> int:
     )
     page.evaluate("document.getElementById('probe').remove()")
     return int(greys)
+
+
+def test_on_a_phone_links_names_and_the_sorted_column_are_in_view(page: Any) -> None:
+    for width in (390, 360):
+        page.set_viewport_size({"width": width, "height": 800})
+        page.wait_for_function("(width) => document.documentElement.scrollWidth === width", arg=width)
+        links = page.locator(".bar .links a")
+        assert links.count() >= 4
+        box = links.first.bounding_box()
+        assert box["x"] >= 0 and box["height"] >= 24
+        table = page.locator("#documents-table")
+        table.get_by_role("button", name="ppl ref").evaluate("(button) => button.click()")
+        table.get_by_role("button", name="delta").evaluate("(button) => button.click()")
+        inside, row = table.bounding_box(), table.locator("tbody tr:not([aria-hidden])").first
+        cell, name = row.locator("td").last.bounding_box(), row.locator("th").bounding_box()
+        assert name["x"] >= inside["x"] - 1 and name["x"] + name["width"] <= cell["x"] + 1
+        assert cell["x"] + cell["width"] <= inside["x"] + inside["width"] + 1
+        said = row.locator("th").inner_text()
+        assert any(each in said for each in ("model-0", "gpj⟦RLO⟧model")) and any(
+            each in said for each in ("code", "prose", "multilingual")
+        )
+    page.set_viewport_size(WIDE)
+
+
+@pytest.mark.parametrize("width", [768, 1200, 1920])
+def test_no_width_scrolls_sideways(page: Any, width: int) -> None:
+    page.set_viewport_size({"width": width, "height": 900})
+    page.wait_for_function("(width) => document.documentElement.scrollWidth === width", arg=width)
+    page.set_viewport_size(WIDE)
+
+
+def test_paper_has_all_rows_or_says_how_many_and_the_whole_text(page: Any) -> None:
+    rows = "document.querySelectorAll('#documents-table tbody tr:not([aria-hidden])').length"
+    page.evaluate("window.dispatchEvent(new Event('beforeprint'))")
+    page.emulate_media(media="print")
+    assert page.evaluate(rows) == 18 and page.locator(".paper").inner_text() == ""
+    blocks = "[...document.querySelectorAll('#text > .block')].every((each) => each.querySelector('span'))"
+    assert page.evaluate(blocks), "each token has its colour"
+    assert page.evaluate("document.getElementById('text').scrollHeight <= document.getElementById('text').clientHeight")
+    page.evaluate("window.dispatchEvent(new Event('afterprint'))")
+    page.emulate_media(media="screen")
+
+
+def test_paper_says_how_many_rows_it_leaves_out(browser: Any, tmp_path: Path) -> None:
+    made = synthetic.make(n_documents=210, n_models=2, n_tokens=40)
+    with opened(browser, Result(**made).report(tmp_path / "report.html")) as page:
+        page.evaluate("window.dispatchEvent(new Event('beforeprint'))")
+        page.emulate_media(media="print")
+        assert page.locator(".paper").inner_text().startswith("The first 400 of 420 rows, sorted by delta.")

@@ -8,6 +8,7 @@
   const canvases = [...document.querySelectorAll(".canvas")];
   const preferred = window.matchMedia("(prefers-color-scheme: dark)");
   const paper = window.matchMedia("print");
+  const LAYER = 24; // pixels that the number of a layer needs
   const NAME = 11; // pixels that a name at the axis needs
 
   const isDark = () => !paper.matches && (root.dataset.theme ? root.dataset.theme === "dark" : preferred.matches);
@@ -33,6 +34,13 @@
     return { tickvals, ticktext: ticktext.map((_, i) => (i % step === 0 ? texts[i] : "")) };
   }
 
+  /** Names of layers, as many as have room; the last one, what the head reads, is always there. */
+  function layers(canvas, { ticktext }) {
+    const step = Math.max(1, Math.ceil((ticktext.length * LAYER) / Math.max(canvas.clientWidth - 110, 100)));
+    const last = ticktext.length - 1;
+    return ticktext.map((name, i) => (i === last || (i % step === 0 && last - i >= 1.5 * step) || step === 1 ? name : ""));
+  }
+
   const config = {
     responsive: true, displaylogo: false, showSendToCloud: false, plotlyServerURL: "", doubleClick: false,
     modeBarButtons: [["toImage", "zoom2d", "pan2d", "resetScale2d"]],
@@ -49,6 +57,7 @@
       Object.assign(figure.layout.xaxis, ticks(canvas));
       if (range) figure.layout.xaxis.range = range;
     }
+    if (canvas.dataset.figure === "depth") figure.layout.xaxis.ticktext = layers(canvas, figure.layout.xaxis);
     const first = !canvas.data;
     await Plotly.react(canvas, figure.data, figure.layout, { ...config, toImageButtonOptions: { filename: canvas.dataset.figure, scale: 2 } });
     if (first) {

@@ -171,7 +171,7 @@ def test_damaged_and_unreadable_tables(tmp_path: Path) -> None:
 def test_reading_tells_how_far_it_is(tmp_path: Path) -> None:
     """The bytes of tables, also of those that are left out, and of nothing else."""
     rows = [{"text": f"row {i}"} for i in range(5000)]
-    tables = [table(tmp_path / "a.jsonl", *rows), tmp_path / "b.parquet", tmp_path / "c.jsonl"]
+    tables = [write_rows(tmp_path / "a.jsonl", *rows), tmp_path / "b.parquet", tmp_path / "c.jsonl"]
     pl.DataFrame(rows).write_parquet(tables[1])
     tables[2].write_text("no JSON\n" * 3)
     (tmp_path / "d.txt").write_text("a text")

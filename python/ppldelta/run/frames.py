@@ -86,7 +86,7 @@ def as_result(
         noise=noise,
         date=today(),
         align=work.settings.align,
-        only_prompts=all(each.document.prompt_bytes > 0 for each in documents),
+        only_prompts=all(each.prompt_bytes > 0 for each in documents),
     )
     return make_result(_token_records(tokenization, ref, cmps), pieces, corpus, texts, [family], warnings)
 

@@ -56,8 +56,13 @@ class Windows(Sequence[Window]):
                 document.append(len(names))
             names.append(name)
         return Windows(
-            *(tokens.packed(), targets.packed(), pos.packed().values),
-            *(np.array(prefix, np.int32), np.array(flash, np.bool_), np.array(document, np.int32), names),
+            tokens=tokens.packed(),
+            targets=targets.packed(),
+            pos=pos.packed().values,
+            prefix=np.array(prefix, np.int32),
+            flash=np.array(flash, np.bool_),
+            document=np.array(document, np.int32),
+            names=names,
         )
 
     def taken(self, at: NDArray[np.int64]) -> Windows:

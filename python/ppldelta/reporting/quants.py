@@ -10,7 +10,7 @@ from collections.abc import Sequence
 
 from ppldelta.analysis.steps import Step
 from ppldelta.reporting.rows import Row, ends, number, text, whole
-from ppldelta.reporting.sentences import INTERVAL, TOO_FEW, Piece
+from ppldelta.reporting.sentences import INTERVAL, NO_INTERVAL, Piece
 from ppldelta.reporting.units import SHORT_UNITS, Unit, damage_of
 from ppldelta.wording import numbers
 
@@ -169,7 +169,7 @@ def _amount(step: Step, *, signed: bool = False) -> list[Piece]:
     if not signed and value < 0 and low is not None and high is not None:
         low, high = -high, -low
     write = numbers.signed if signed else numbers.fixed
-    interval = numbers.interval(low, high, digits, sign=signed) or TOO_FEW
+    interval = numbers.interval(low, high, digits, sign=signed) or NO_INTERVAL
     return [
         Piece(write(value if signed else abs(value), digits), "number"),
         Piece(" "),
@@ -182,6 +182,6 @@ def _value(row: Row, column: str, *, unit: bool = False) -> list[Piece]:
     digits = numbers.decimals(value)
     interval = numbers.interval(*ends(row, column), digits)
     if unit:  # the first value of all, which says it for the others
-        interval = f"{INTERVAL} {interval}" if interval else TOO_FEW
+        interval = f"{INTERVAL} {interval}" if interval else NO_INTERVAL
     amount = Piece(numbers.fixed(value, digits) + (f" {SHORT_UNITS['nats']}" if unit else ""), "number")
     return [amount, *([Piece(" "), Piece(f"({interval})", "interval")] if interval else [])]

@@ -23,6 +23,9 @@ INTERVAL = f"{100 * LEVEL:g}\N{NO-BREAK SPACE}% interval"
 TOO_FEW = "too few documents to tell"
 """What is said where there is no interval."""
 
+NO_INTERVAL = "too few documents for an interval"
+"""What stands in its place behind a value."""
+
 SHOWN = 3
 """Categories named on either side of a sentence; the rest are counted."""
 
@@ -191,7 +194,7 @@ def _amount(row: Row, unit: str = "", *, bare: bool = False) -> list[Piece]:
     if not interval and not bare:  # the words around it say so
         return [Piece("("), amount, Piece(")")]
     if not interval:
-        interval = "too few documents for an interval"
+        interval = NO_INTERVAL
     elif unit:
         interval = f"{INTERVAL} {interval}"
     if bare:

@@ -76,7 +76,7 @@ def test_by_token_all_models_get_the_reference_s_text(models: dict[str, Path], t
     by_token = run(tmp_path, models["ref"], models["other"], models["same"], align="tokens")
     own, same = (by_token.tokens.filter(pl.col("model") == name) for name in ("other", "same"))
     assert own["logp_cmp"].equals(same["logp_cmp"])
-    assert "all models are asked for what the template of `ref` makes" in by_token.warnings[0]
+    assert "all models read what the template of `ref` makes" in by_token.warnings[0]
     by_byte = run(tmp_path, models["ref"], models["same"]).tokens
     assert by_byte["logp_cmp"].equals(same["logp_cmp"])
 

@@ -22,13 +22,21 @@ def violations(page: Any) -> list[str]:
     ]
 
 
+SETTLED = """async () => {
+  const frame = () => new Promise((done) => requestAnimationFrame(() => setTimeout(done)));
+  await frame(); await frame();
+  await ppldelta.plots?.drawAgain(() => false);
+}"""
+"""Waits until what came into view has been noticed and drawn."""
+
+
 def draw_all(page: Any) -> None:
     """Scrolls through the page, since a figure is drawn in the colours of the moment when it comes into view."""
     for canvas in page.locator(".canvas").all():
         if canvas.is_visible():
             canvas.evaluate("(each) => each.scrollIntoView({ behavior: 'instant', block: 'center' })")
             canvas.locator(".main-svg").first.wait_for()
-            page.wait_for_timeout(120)
+            page.evaluate(SETTLED)
 
 
 def too_faint(page: Any) -> list[str]:

@@ -25,6 +25,10 @@
     if (width < 1 || height < 1) continue;
     const style = getComputedStyle(element), svg = element instanceof SVGElement;
     let text = parsed(svg ? style.fill : style.color), ground = [0, 0, 0, 0];
+    if (svg && text[3] === 0 && element.nextElementSibling?.matches("g[fill]")) { // a card: the letters that are seen follow
+      text = parsed(getComputedStyle(element.nextElementSibling).fill);
+      ground = parsed(getComputedStyle(element.ownerSVGElement.querySelector("rect")).fill);
+    }
     if (svg) text[3] *= Number(style.fillOpacity);
     for (let each = element; each; each = each.parentElement) {
       const own = getComputedStyle(each);

@@ -16,7 +16,7 @@ from ppldelta import demo
 from ppldelta.engine.native import Model
 from ppldelta.saved import folder as saved
 from ppldelta.saved.run_file import Run
-from ppldelta.text.spans import token_bounds
+from ppldelta.text.spans import bounds_of_each, token_bounds
 
 TEXTS = {
     "plain": "The boats lay on their sides in the mud, and the tide was out.",
@@ -150,10 +150,11 @@ def test_every_byte_of_a_document_is_scored_once(tmp_path: Path) -> None:
 def test_where_the_text_is_not_spelt_the_columns_are_null(monkeypatch: pytest.MonkeyPatch) -> None:
     from ppldelta.run import tokenization
 
-    def lost(text: bytes, *arguments: object) -> np.ndarray | None:
-        return None if text == TEXTS["plain"].encode() else token_bounds(text, *arguments)
+    def lost(texts: list[bytes], *arguments: object) -> list[np.ndarray | None]:
+        found = bounds_of_each(texts, *arguments)
+        return [None if text == TEXTS["plain"].encode() else each for text, each in zip(texts, found, strict=True)]
 
-    monkeypatch.setattr(tokenization, "token_bounds", lost)
+    monkeypatch.setattr(tokenization, "bounds_of_each", lost)
     tokens = ppldelta.score(
         TEXTS, demo.REFERENCE, demo.COMPARISONS[0], windows="every", store=None, progress=False
     ).tokens

@@ -155,7 +155,7 @@ def test_chats_are_scored_behind_their_prompts(tmp_path: Path, chatting: Path) -
     assert one["byte_end"][-1] - one["byte_start"][0] == len(f"{ANSWER}{END}\n")
     assert b"".join(pieces[token] for token in text["token"]) == ANSWER.encode()
     (warning,) = result.warnings
-    assert warning == "`tiny-cmp.Q8_0` has no chat template: all models read what the template of `chatting` makes."
+    assert warning == "`tiny-code.Q8_0` has no chat template: all models read what the template of `chatting` makes."
     assert "|chat_template:True|" in str(result.signature)
 
 

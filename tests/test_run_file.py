@@ -36,6 +36,7 @@ MAY_BE_MISSING = {
         "bytes_per_token",
         "align",
         "n_bytes",
+        "only_prompts",
     ),
     *MAY_BE_TEXT,
 }

@@ -25,7 +25,7 @@ def violations(page: Any) -> list[str]:
 SETTLED = """async () => {
   const frame = () => new Promise((done) => requestAnimationFrame(() => setTimeout(done)));
   await frame(); await frame();
-  await ppldelta.plots?.drawAgain(() => false);
+  if (typeof ppldelta !== "undefined") await ppldelta.plots.drawAgain(() => false);
 }"""
 """Waits until what came into view has been noticed and drawn."""
 

@@ -563,6 +563,7 @@ def test_a_span_is_one_mark_and_says_how_many_tokens_each_model_needs(spans: Any
     tokens = text[first["pos"] : first["pos"] + first["n_tokens_ref"]]
     shown = b"".join(pieces[token] for token in tokens).decode("utf-8", "replace")
     if "\N{REPLACEMENT CHARACTER}" not in shown:
+        spans.wait_for_function("document.querySelector('#text .at')?.innerText.trim()")
         assert spans.locator("#text .at").inner_text().strip() == shown.strip()
     detail = spans.locator("#detail").inner_text()
     assert f"position {first['pos']}" in detail and f"gain no. 1 of {len(records)} spans" in detail

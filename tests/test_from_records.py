@@ -221,7 +221,7 @@ def test_without_a_tokenizer_tokens_are_numbers(of_files: ppldelta.Result, tmp_p
     assert of_files.documents["n_bytes"].sum() == 0
     assert of_files.documents["gain_bpb"].null_count() == N_CHUNKS
     assert of_files.models["kld"].null_count() == 0
-    assert "kld" in repr(of_files)
+    assert "KLD" in repr(of_files)
     folder = of_files.save(tmp_path / "out")
     again = ppldelta.load(folder)
     assert again.tokens.equals(of_files.tokens)

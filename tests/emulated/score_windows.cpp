@@ -23,7 +23,8 @@ int main(int argc, char ** argv) try {
     }
     const auto number = [&](int i) { return static_cast<uint32_t>(std::strtoul(argv[i], nullptr, 10)); };
     const auto model  = std::make_shared<ppldelta::model>(argv[1], /*n_gpu_layers*/ 0, /*vocab_only*/ false);
-    ppldelta::scorer scorer(model, { number(2), number(3), number(4), /*n_seq_max*/ 1, /*n_threads*/ 2 });
+    ppldelta::scorer scorer(model, { number(2), number(3), number(4), /*n_seq_max*/ 1, /*n_threads*/ 2, /*bf16*/ false,
+                                     /*states*/ false, /*flash*/ true });
     for (std::vector<int32_t> head; !(head = read_words(2)).empty();) {
         const auto n_tokens     = static_cast<size_t>(head.at(0));
         const auto first_output = static_cast<size_t>(head.at(1));

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import overload
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ppldelta.text.document import Document
 from ppldelta.text.many import Windows
-from ppldelta.text.ragged import Ragged
+from ppldelta.text.ragged import MadeOnDemand, Ragged
 from ppldelta.text.windows import Window
 
 
@@ -30,7 +29,7 @@ class TokenizedDocument:
 
 
 @dataclass(frozen=True, eq=False)
-class TokenizedDocuments(Sequence[TokenizedDocument]):
+class TokenizedDocuments(MadeOnDemand[TokenizedDocument]):
     """Many of them, in arrays; each that is looked at is made then.
 
     Attributes:
@@ -56,13 +55,6 @@ class TokenizedDocuments(Sequence[TokenizedDocument]):
     def __len__(self) -> int:
         return len(self.texts)
 
-    @overload
-    def __getitem__(self, i: int) -> TokenizedDocument: ...
-    @overload
-    def __getitem__(self, i: slice) -> list[TokenizedDocument]: ...
-    def __getitem__(self, i: int | slice) -> TokenizedDocument | list[TokenizedDocument]:
-        if isinstance(i, slice):
-            return [self[k] for k in range(*i.indices(len(self)))]
-        i = range(len(self))[i]
+    def at_index(self, i: int) -> TokenizedDocument:
         before = self.windows.before
         return TokenizedDocument(self.texts[i], self.tokens[i], self.windows[before[i] : before[i + 1]])

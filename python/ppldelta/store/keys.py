@@ -6,15 +6,14 @@ A table has a million windows, so that what is kept of many is in arrays: 32 byt
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import overload
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from ppldelta.pairs import BEST, PAIR, tops
+from ppldelta.text.ragged import MadeOnDemand
 
 N_BYTES = 32
 """Of a window's sha256."""
@@ -61,7 +60,7 @@ class Key:
 
 
 @dataclass(frozen=True, eq=False)
-class WindowKeys(Sequence[Key]):
+class WindowKeys(MadeOnDemand[Key]):
     """Keys that differ in nothing but their window.
 
     Attributes:
@@ -106,13 +105,7 @@ class WindowKeys(Sequence[Key]):
     def __len__(self) -> int:
         return len(self.digests)
 
-    @overload
-    def __getitem__(self, i: int) -> Key: ...
-    @overload
-    def __getitem__(self, i: slice) -> list[Key]: ...
-    def __getitem__(self, i: int | slice) -> Key | list[Key]:
-        if isinstance(i, slice):
-            return [self[k] for k in range(*i.indices(len(self)))]
+    def at_index(self, i: int) -> Key:
         return replace(self.common, window=_padded(self.digests[i]).hex())
 
 

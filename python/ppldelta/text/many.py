@@ -15,12 +15,12 @@ from typing import overload
 import numpy as np
 from numpy.typing import NDArray
 
-from ppldelta.text.ragged import Packer, Ragged, starts_of
+from ppldelta.text.ragged import MadeOnDemand, Packer, Ragged, starts_of
 from ppldelta.text.windows import Batch, Window
 
 
 @dataclass(frozen=True, eq=False)
-class Windows(Sequence[Window]):
+class Windows(MadeOnDemand[Window]):
     """Windows of several documents, in their order.
 
     Attributes:
@@ -95,14 +95,7 @@ class Windows(Sequence[Window]):
     def __len__(self) -> int:
         return len(self.prefix)
 
-    @overload
-    def __getitem__(self, i: int) -> Window: ...
-    @overload
-    def __getitem__(self, i: slice) -> list[Window]: ...
-    def __getitem__(self, i: int | slice) -> Window | list[Window]:
-        if isinstance(i, slice):
-            return [self[k] for k in range(*i.indices(len(self)))]
-        i = range(len(self))[i]
+    def at_index(self, i: int) -> Window:
         tokens, targets = self.tokens[i], self.targets[i]
         pos = self.pos[self.targets.starts[i] : self.targets.starts[i + 1]]
         return Window(tokens, len(tokens) - len(targets), targets, pos, int(self.prefix[i]), bool(self.flash[i]))

@@ -5,6 +5,7 @@ An array of NumPy takes some hundred bytes beside its values, which is more than
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Generic, TypeVar, overload
 
@@ -13,9 +14,26 @@ from numpy.typing import DTypeLike, NDArray
 
 T = TypeVar("T", bound=np.generic)
 """Type of a value."""
+Item = TypeVar("Item")
 
 _CHUNK = 4096
 """Arrays that are put into one at a time while they come in."""
+
+
+class MadeOnDemand(Sequence[Item], Generic[Item]):
+    """A sequence that keeps arrays and makes an item when it is looked at; a slice is a list of items."""
+
+    @abstractmethod
+    def at_index(self, i: int) -> Item:
+        """The item at an index from 0 on."""
+
+    @overload
+    def __getitem__(self, i: int) -> Item: ...
+    @overload
+    def __getitem__(self, i: slice) -> list[Item]: ...
+    def __getitem__(self, i: int | slice) -> Item | list[Item]:
+        indices = range(len(self))
+        return [self.at_index(k) for k in indices[i]] if isinstance(i, slice) else self.at_index(indices[i])
 
 
 class Ragged(Sequence[NDArray[T]], Generic[T]):

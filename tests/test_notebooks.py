@@ -15,7 +15,9 @@ import pytest
 import ppldelta
 from ppldelta import _core
 from ppldelta.cards.content import take
+from ppldelta.cards.drawing import Page
 from ppldelta.cards.layout import card
+from ppldelta.reporting.notebook import variable
 from ppldelta.reporting.theme import CHROME, DARK_OF_LIGHT
 
 ROOT = Path(__file__).parents[1]
@@ -97,7 +99,7 @@ def test_the_example_is_what_its_script_makes() -> None:
 def test_a_card_in_a_page_is_the_card(demo_result: ppldelta.Result) -> None:
     """Its colours are variables that fall back on the light ones, and its names those of no other card."""
     content = take(demo_result.families, demo_result.documents, demo_result.models, _core.__version__)
-    svg = card(content, embedded="one-")
+    svg = card(content, page=Page(variable, "one-", "one-"))
     names = re.findall(r'\bid="([^"]+)"', svg)
     assert len(names) > 50 and all(name.startswith("one-") for name in names)
     assert set(re.findall(r'(?:href="#|url\(#)([^")]+)', svg)) <= set(names)

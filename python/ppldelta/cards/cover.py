@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from ppldelta.cards.content import Content
-from ppldelta.cards.drawing import Drawing
+from ppldelta.cards.drawing import Drawing, Page
 from ppldelta.cards.layout import SIZES, drawn
 from ppldelta.reporting.cover import Cover
+from ppldelta.reporting.theme import variable
 
 
 def cover(content: Content) -> Cover:
     """What a page begins with."""
-    drawings = {shape: drawn(content, shape, Drawing(*size, live=shape)) for shape, size in SIZES.items()}
+    pages = {shape: Page(lambda color: f"var({variable(color)})", shape, "letter-", selectable=True) for shape in SIZES}
+    drawings = {shape: drawn(content, shape, Drawing(*SIZES[shape], page=page)) for shape, page in pages.items()}
     letters = {key: path for drawing in drawings.values() for key, path in drawing.outlines.items()}
     return Cover(
         verdict=content.headline,

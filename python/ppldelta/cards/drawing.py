@@ -2,24 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Literal
 from xml.sax.saxutils import escape, quoteattr
 
 from ppldelta.cards import glyphs
 from ppldelta.cards.glyphs import Weight
-from ppldelta.reporting import notebook
-from ppldelta.reporting.theme import CHROME, DARK_OF_LIGHT, variable
+from ppldelta.reporting.theme import CHROME, DARK_OF_LIGHT
 from ppldelta.wording.names import printable
 
 Anchor = Literal["start", "middle", "end"]
 Shape = Literal["circle", "square", "ring"]
 Point = tuple[float, float]
-
-
-SHARED = "letter-"
-"""What the names of outlines begin with in a page."""
 
 
 @dataclass(frozen=True)
@@ -57,6 +52,23 @@ def _cut(text: str, kept: int) -> str:
     return f"{text[:head]}…{text[len(text) - (kept - head) :]}"
 
 
+@dataclass(frozen=True)
+class Page:
+    """What a picture needs to know of the page in which it stands. It takes its colours, light or dark as that is.
+
+    Attributes:
+        color: writes a colour as CSS: a role of `theme.CHROME`, or the light colour of a model.
+        prefix: what names in the picture begin with, so that the page has none of them twice.
+        letters: what the names of outlines begin with; the same for pictures that share them.
+        selectable: whether text can be selected.
+    """
+
+    color: Callable[[str], str]
+    prefix: str
+    letters: str
+    selectable: bool = False
+
+
 @dataclass
 class Drawing:
     """A picture that grows; places are in pixels from the upper left corner.
@@ -65,27 +77,21 @@ class Drawing:
         width: of the picture.
         height: of the picture.
         dark: whether it stands on a dark ground.
-        live: a prefix of its own if it stands in the report. It takes the colours of that, light or dark, shares its
-            outlines with other such pictures, and its text can be selected.
-        embedded: what names begin with in a picture that stands in a notebook beside others; its colours are light or
-            dark as the notebook is.
+        page: in which it stands; None for a file of its own.
     """
 
     width: int
     height: int
     dark: bool = False
-    live: str = ""
-    embedded: str = ""
+    page: Page | None = None
     _parts: list[str] = field(default_factory=list)
     _used: dict[str, str] = field(default_factory=dict)
 
     def color(self, color: str) -> str:
         """A role, or the light colour of a model, as it is on this ground."""
-        if self.live:
-            return f"var({variable(color)})"
+        if self.page:
+            return self.page.color(color)
         light, dark = CHROME[color] if color in CHROME else (color, DARK_OF_LIGHT[color])
-        if self.embedded:
-            return notebook.variable(light)
         return dark if self.dark else light
 
     def text(
@@ -112,20 +118,20 @@ class Drawing:
             if each.path:
                 inside.append(f'<path transform="translate({_n(each.x)} {_n(each.y)})" d="{each.path}"/>')
                 continue
-            key = f"{self.embedded}{style.weight[0]}{each.name if each.name[1:] else format(ord(each.name), 'x')}"
+            key = f"{style.weight[0]}{each.name if each.name[1:] else format(ord(each.name), 'x')}"
             self._used[key] = glyphs.face(style.weight).outline(each.name)
             if each.scale == 1:
-                inside.append(f'<use href="#{self._shared}{key}" x="{_n(each.x)}"/>')
+                inside.append(f'<use href="#{self._letters}{key}" x="{_n(each.x)}"/>')
             else:
                 small = f"translate({_n(each.x)} {_n(each.y)})scale({_n(each.scale)})"
-                inside.append(f'<use href="#{self._shared}{key}" transform="{small}"/>')
+                inside.append(f'<use href="#{self._letters}{key}" transform="{small}"/>')
         placing = f'transform="{moved}scale({scale:g} {-scale:g})"'
         if halo:  # below all letters: each one's rim would cover the one before
             ground = self.color("surface")
             rim = f'stroke="{ground}" stroke-opacity="0.85" stroke-width="280" stroke-linejoin="round"'
             self._parts.append(f'<g aria-hidden="true" fill="{ground}" {rim} {placing}>{"".join(inside)}</g>')
         said = f'role="img" aria-label={quoteattr(text)}'
-        if self.live:  # what is selected lies upon the letters, and is not seen
+        if self.page and self.page.selectable:  # what is selected lies upon the letters, and is not seen
             said = 'aria-hidden="true"'
             self._parts.append(
                 f'<text transform="{moved}" font-size="{_n(style.size)}" textLength="{_n(wide)}" '
@@ -184,7 +190,7 @@ class Drawing:
         opacity: float = 1.0,
         rim: str = "surface",
     ) -> None:
-        """Draws a mark with a rim, by default of the ground's colour; a ring is hollow, for a reference."""
+        """Draws a mark; by default its rim has the ground's colour. A ring is hollow, and stands for a reference."""
         x, y = at
         ground, own = self.color(rim), self.color(color)
         fill, stroke, wide = (self.color("surface"), own, 2.5) if shape == "ring" else (own, ground, size / 5)
@@ -201,7 +207,7 @@ class Drawing:
 
     def clipped(self, a: Point, b: Point) -> None:
         """What is drawn until `unclipped` shows only inside a rectangle."""
-        key = f"{self.live or self.embedded}clip{len(self._parts)}"
+        key = f"{self._prefix}clip{len(self._parts)}"
         self._parts.append(
             f'<clipPath id="{key}"><rect x="{_n(a[0])}" y="{_n(a[1])}" width="{_n(b[0] - a[0])}" '
             f'height="{_n(b[1] - a[1])}"/></clipPath><g clip-path="url(#{key})">'
@@ -212,20 +218,23 @@ class Drawing:
         self._parts.append("</g>")
 
     @property
-    def _shared(self) -> str:
-        """A prefix of the outlines' names in a page."""
-        return SHARED if self.live else ""
+    def _prefix(self) -> str:
+        return self.page.prefix if self.page else ""
+
+    @property
+    def _letters(self) -> str:
+        return self.page.letters if self.page else ""
 
     @property
     def outlines(self) -> dict[str, str]:
         """The letters that were used: elements by name, for a page where several pictures share them."""
-        return {key: f'<path id="{self._shared}{key}" d="{path}"/>' for key, path in self._used.items()}
+        return {key: f'<path id="{self._letters}{key}" d="{path}"/>' for key, path in self._used.items()}
 
     def part(self) -> str:
         """The picture as a part of a page, which holds its outlines."""
         body = "\n".join(self._parts)
         return (
-            f'<svg class="{self.live}" viewBox="0 0 {self.width} {self.height}" aria-hidden="true">\n'
+            f'<svg class="{self._prefix}" viewBox="0 0 {self.width} {self.height}" aria-hidden="true">\n'
             f'<rect width="{self.width}" height="{self.height}" fill="{self.color("surface")}"/>\n{body}\n</svg>'
         )
 
@@ -233,7 +242,7 @@ class Drawing:
         """The picture as a file, with a title and a description for those who do not see it; needs no other file."""
         outlines = "".join(path for _, path in sorted(self.outlines.items()))
         body = "\n".join(self._parts)
-        named, told = f"{self.embedded}title", f"{self.embedded}description"
+        named, told = f"{self._prefix}title", f"{self._prefix}description"
         return (
             f'<svg xmlns="http://www.w3.org/2000/svg" width="{self.width}" height="{self.height}" '
             f'viewBox="0 0 {self.width} {self.height}" role="img" aria-labelledby="{named} {told}">\n'

@@ -8,7 +8,7 @@ from typing import Literal
 
 from ppldelta.cards import paragraph, plane, sizes, table
 from ppldelta.cards.content import Content
-from ppldelta.cards.drawing import Drawing, Style, fitted
+from ppldelta.cards.drawing import Drawing, Page, Style, fitted
 from ppldelta.cards.paragraph import Word
 from ppldelta.reporting.sentences import Piece
 
@@ -54,16 +54,16 @@ class _Frame:
         return self.bottom - self.top
 
 
-def card(content: Content, shape: Format = "wide", *, dark: bool = False, embedded: str = "") -> str:
+def card(content: Content, shape: Format = "wide", *, dark: bool = False, page: Page | None = None) -> str:
     """A card as SVG.
 
     Args:
         content: what it says.
         shape: of it.
         dark: whether it stands on a dark ground.
-        embedded: as `Drawing.embedded`.
+        page: as `Drawing.page`.
     """
-    drawing = drawn(content, shape, Drawing(*SIZES[shape], dark, embedded=embedded))
+    drawing = drawn(content, shape, Drawing(*SIZES[shape], dark, page))
     return drawing.svg(f"ppldelta: compared with {content.reference}", f"{content.said} {content.source}")
 
 

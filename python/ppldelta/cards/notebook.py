@@ -10,6 +10,7 @@ import polars as pl
 from markupsafe import Markup
 
 from ppldelta.cards.content import Content
+from ppldelta.cards.drawing import Page
 from ppldelta.cards.layout import card
 from ppldelta.reporting import notebook, tables
 from ppldelta.reporting.sentences import Piece
@@ -35,9 +36,9 @@ def result_html(content: Content, models: pl.DataFrame, reports: Sequence[Path])
     rows = [table.rows[order[model.family.name, model.facts.label]] for model in shown]
     rest = len(content.models) - len(shown)
     more = [notebook.sentence(f"and {rest} more: `result.models` has all", muted=True)] if rest else []
-    key = sha256(repr([model.rows for model in content.models]).encode()).hexdigest()[:8]
+    key = f"ppldelta-{sha256(repr([model.rows for model in content.models]).encode()).hexdigest()[:8]}-"
     return notebook.fragment(
-        Markup(card(content, embedded=f"ppldelta-{key}-")),
+        Markup(card(content, page=Page(notebook.variable, key, key))),
         notebook.models(
             tables.Table(table.columns, rows), [model.name for model in shown], [model.color for model in shown]
         ),

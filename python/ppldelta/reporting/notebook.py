@@ -12,7 +12,7 @@ from markupsafe import Markup, escape
 
 from ppldelta.reporting.sentences import Piece, marked
 from ppldelta.reporting.tables import Table
-from ppldelta.reporting.theme import CHROME, DARK_OF_LIGHT, FONT
+from ppldelta.reporting.theme import CHROME, DARK_OF_LIGHT, FONT, LIGHT
 from ppldelta.wording.names import printable, shown_name
 
 _DARK = (
@@ -25,13 +25,14 @@ _DARK = (
 """Selectors of what a dark notebook lies in."""
 
 
-def variable(light: str) -> str:
-    """A light colour of the theme as CSS that is its dark one in a dark notebook."""
+def variable(color: str) -> str:
+    """A role of the theme, or the light colour of a model, as CSS that is its dark colour in a dark notebook."""
+    light = LIGHT.get(color, color)
     return f"var(--ppldelta-{light[1:]},{light})"
 
 
 def _style() -> str:
-    role = {name: variable(light) for name, (light, _) in CHROME.items()}
+    role = {name: variable(name) for name in CHROME}
     dark = ";".join(f"--ppldelta-{light[1:]}:{dark}" for light, dark in DARK_OF_LIGHT.items())
     rules = {
         ",".join(f"{each} .ppldelta" for each in _DARK): dark,

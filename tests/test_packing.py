@@ -65,6 +65,13 @@ def test_similar_lengths_come_together_and_batches_are_full() -> None:
         assert max(sizes) - min(sizes) == 7
 
 
+def test_windows_with_and_without_flash_attention_share_no_batch() -> None:
+    rng = np.random.default_rng(3)
+    each = [(str(i), [replace(window(rng, 5), flash=i % 2 == 0)]) for i in range(6)]
+    batches = make_batches(Windows.of(each), n_seq_max=8, n_ctx=100)
+    assert [batch.at for batch in batches] == [(0, 2, 4), (1, 3, 5)]
+
+
 # --- numbers: packed against alone ----------------------------------------------------------------------------------
 
 # Largest difference of a token, and mean absolute difference, in nats. Three times what was measured (2026-11-23, the

@@ -16,7 +16,8 @@ from ppldelta.text.ragged import starts_of
 def make_batches(windows: Windows, *, n_seq_max: int, n_ctx: int) -> Batches:
     """Puts the windows of all documents into batches. The batches come in the order of their first windows.
 
-    Windows with one prefix come together, and of the others those that `shared_batches` says.
+    Windows with one prefix come together, and of the others, with flash attention or without, those that
+    `shared_batches` says.
 
     Args:
         windows: all of them.
@@ -24,9 +25,11 @@ def make_batches(windows: Windows, *, n_seq_max: int, n_ctx: int) -> Batches:
         n_ctx: most tokens in one batch.
     """
     numbers = np.empty(len(windows), np.int64)
-    behind, others = np.flatnonzero(windows.prefix), np.flatnonzero(windows.prefix == 0)
+    behind = np.flatnonzero(windows.prefix)
     numbers[behind] = _behind_prefixes(windows, behind, n_ctx)
-    numbers[others] = len(windows) + _beside(windows, others, n_seq_max, n_ctx)
+    for k, flash in enumerate((True, False), 1):  # a context evaluates with flash attention or without
+        others = np.flatnonzero((windows.prefix == 0) & (windows.flash == flash))
+        numbers[others] = k * len(windows) + _beside(windows, others, n_seq_max, n_ctx)
     _, first, own = np.unique(numbers, return_index=True, return_inverse=True)
     rank = np.empty(len(first), np.int64)
     rank[np.argsort(first)] = np.arange(len(first))

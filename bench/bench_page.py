@@ -27,12 +27,7 @@ import ppldelta
 LIMITS = {"until it answers": 2.0} | dict.fromkeys(("unit", "select a tenth", "back", "hide a model", "category"), 1.0)
 """Seconds of the main thread that are allowed."""
 
-SETTLED = """async () => {
-  const frame = () => new Promise((done) => requestAnimationFrame(() => setTimeout(done)));
-  await frame(); await frame();
-  await ppldelta.plots.drawAgain(() => false); // what is due is drawn
-  await frame(); await frame();
-}"""
+SETTLED = (harness.BENCH.parent / "tests" / "helpers" / "settled.js").read_text()
 
 SHOWN = """() => {
   const { state } = ppldelta, { data, dataset } = document.getElementById("f0-documents");

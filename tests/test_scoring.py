@@ -394,17 +394,22 @@ def evaluated(monkeypatch: pytest.MonkeyPatch) -> Evaluated:
     return asked
 
 
-def test_a_killed_run_goes_on_where_it_stopped(tmp_path: Path, evaluated: Evaluated) -> None:
-    """kill -9 once some documents are stored; the next run evaluates only the rest and gives the same bits."""
-    store = tmp_path / "s.sqlite"
-    command = [sys.executable, "-m", "ppldelta.cli", "score", str(demo.CORPUS), "--ref", str(demo.REFERENCE)]
-    command += ["--cmp", str(demo.COMPARISONS[0]), "-o", str(tmp_path / "out"), "--store", str(store), "-q"]
+def kill_once_stored(n_windows: int, store: Path, files: Path, out: Path, *flags: str) -> None:
+    """Runs the command on files, and ends it by SIGKILL when the store has so many windows."""
+    command = [sys.executable, "-m", "ppldelta.cli", "score", str(files), "--ref", str(demo.REFERENCE), *flags]
+    command += ["--cmp", str(demo.COMPARISONS[0]), "-o", str(out), "--store", str(store), "-q"]
     run = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     deadline = time.monotonic() + 120
-    while n_stored(store) < 3 and run.poll() is None and time.monotonic() < deadline:
+    while n_stored(store) < n_windows and run.poll() is None and time.monotonic() < deadline:
         time.sleep(0.05)
     run.kill()
     run.wait()
+
+
+def test_a_killed_run_goes_on_where_it_stopped(tmp_path: Path, evaluated: Evaluated) -> None:
+    """kill -9 once some documents are stored; the next run evaluates only the rest and gives the same bits."""
+    store = tmp_path / "s.sqlite"
+    kill_once_stored(3, store, demo.CORPUS, tmp_path / "out")
     before = ppldelta.plan(demo.CORPUS, cmp=demo.COMPARISONS[0], store=store, **QUIET)
     assert 3 <= sum(model.n_stored for model in before.models) < 2 * before.n_windows
     evaluated.clear()
@@ -418,14 +423,7 @@ def test_a_killed_run_goes_on_within_a_text(tmp_path: Path, evaluated: Evaluated
     """The same with one long text: its windows are kept as they are done."""
     store, text = tmp_path / "s.sqlite", tmp_path / "long.txt"
     text.write_text(LONG)
-    command = [sys.executable, "-m", "ppldelta.cli", "score", str(text), "--ref", str(demo.REFERENCE), "-c", "256"]
-    command += ["--cmp", str(demo.COMPARISONS[0]), "-o", str(tmp_path / "out"), "--store", str(store), "-q"]
-    run = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-    deadline = time.monotonic() + 120
-    while not n_stored(store) and run.poll() is None and time.monotonic() < deadline:
-        time.sleep(0.05)
-    run.kill()
-    run.wait()
+    kill_once_stored(1, store, text, tmp_path / "out", "-c", "256")
     before = ppldelta.plan(text, cmp=demo.COMPARISONS[0], n_ctx=256, store=store, **QUIET)
     assert 0 < before.models[0].n_stored < before.n_windows
     evaluated.clear()
@@ -440,14 +438,7 @@ def test_a_killed_run_goes_on_within_a_table(tmp_path: Path, evaluated: Evaluate
     store, table = tmp_path / "s.sqlite", tmp_path / "rows.jsonl"
     rows = [{"prompt": f"row {i} of", "completion": f" a table {i}"} for i in range(800)]
     table.write_text("".join(f"{json.dumps(row)}\n" for row in rows))
-    command = [sys.executable, "-m", "ppldelta.cli", "score", str(table), "--ref", str(demo.REFERENCE)]
-    command += ["--cmp", str(demo.COMPARISONS[0]), "-o", str(tmp_path / "out"), "--store", str(store), "-q"]
-    run = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-    deadline = time.monotonic() + 120
-    while not n_stored(store) and run.poll() is None and time.monotonic() < deadline:
-        time.sleep(0.05)
-    run.kill()
-    run.wait()
+    kill_once_stored(1, store, table, tmp_path / "out")
     n_before = n_stored(store)
     assert 0 < n_before < 1600
     evaluated.clear()

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 CONTRAST = Path(__file__).with_name("contrast.js").read_text()
+SETTLED = Path(__file__).with_name("settled.js").read_text()
 OPTIONS = {"resultTypes": ["violations"], "rules": {"target-size": {"enabled": True}}}
 
 
@@ -20,14 +21,6 @@ def violations(page: Any) -> list[str]:
         for rule in found
         for node in rule["nodes"]
     ]
-
-
-SETTLED = """async () => {
-  const frame = () => new Promise((done) => requestAnimationFrame(() => setTimeout(done)));
-  await frame(); await frame();
-  if (typeof ppldelta !== "undefined") await ppldelta.plots.drawAgain(() => false);
-}"""
-"""Waits until what came into view has been noticed and drawn."""
 
 
 def draw_all(page: Any) -> None:

@@ -75,7 +75,7 @@ def test_few_models_have_sentences_and_many_a_row_each() -> None:
     assert len(made.sentences) == 4 and "head" not in made.tables
     told = decode(encode(made.block))[1]["sentences"]
     assert set(told) == {key(choice, ALL) for choice in choices(ALL, ["nats", "bpb"], frames.CATEGORIES)}
-    said = {choice: "".join(text for text, _ in pieces[0][0]) for choice, pieces in told.items()}
+    said = {choice: "".join(text for _, text in pieces[0][0]) for choice, pieces in told.items()}
     assert "nats/token" in said["nats/tokens/"] and "bits/byte" in said["bpb/tokens/"]
     assert (
         said["nats/tokens/=code"].startswith(f"{few.models[0]} predicts code ")

@@ -88,18 +88,12 @@ class Description(Generic[Drawn]):
 
     @property
     def whole(self) -> bool:
-        """Whether it is of all documents, whatever category is chosen; the page says so then."""
+        """Whether it shows all documents whatever category is chosen. The page then says so."""
         return self.of == "family" and "category" not in self.follows
 
     def key(self, choice: Choice) -> str:
         """The name of the figure for one choice, in the page's data."""
-        values = {
-            "unit": choice.unit,
-            "axes": choice.axes,
-            "weighting": choice.weighting,
-            "category": "" if choice.category is None else f"={choice.category}",
-        }
-        return "/".join([self.name, *(values[switch] for switch in self._parts)])
+        return "/".join([self.name, *choice.parts(self._parts)])
 
     def pattern(self, category: str | None = None) -> str:
         """The same name with switches in braces; the page puts the reader's choice of the moment in their place.

@@ -54,6 +54,17 @@ def unit_of(families: Iterable[Family]) -> Unit:
     return "bpb" if any(family.align == "bytes" for family in families) else "nats"
 
 
+def is_within_noise(family: Family, row: Row) -> bool:
+    """Whether a model lies inside its family's noise floor.
+
+    Args:
+        family: the model's.
+        row: the model's row of `schema.MODELS` for all documents, every token weighing the same.
+    """
+    gain, loss = (number(row, column) for column in COLUMNS[unit_of([family])])
+    return family.is_within_noise(gain, loss, number(row, "kld"))
+
+
 Axes = Literal["linear", "root"]
 """How the axes of a plane are spaced. By square roots, small values lie apart, large ones fit, and 0 is still there."""
 
@@ -77,3 +88,9 @@ class Choice:
     axes: Axes = "linear"
     weighting: Weighting = "tokens"
     category: str | None = None
+
+    def parts(self, switches: Iterable[str]) -> list[str]:
+        """The values of some switches, as the page names what depends on them; a category stands behind `=`."""
+        category = "" if self.category is None else f"={self.category}"
+        values = {"unit": self.unit, "axes": self.axes, "weighting": self.weighting, "category": category}
+        return [values[switch] for switch in switches]

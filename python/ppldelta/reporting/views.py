@@ -87,7 +87,7 @@ def make_views(
     told: dict[str, Json] = {}
     for choice in [] if many else choices(_ALL, units, categories):
         told[key(choice, _ALL)] = [
-            [[[p.text, p.kind] for p in each.sentence(model, choice)] for model in each.family.models] for each in heads
+            [[[p.kind, p.text] for p in each.sentence(model, choice)] for model in each.family.models] for each in heads
         ]
     return Views(
         tables={name: draw(first) for name, (_, draw) in made.items()},
@@ -108,13 +108,8 @@ def choices(follows: Sequence[Switch], units: Sequence[Unit], categories: Sequen
 
 
 def key(choice: Choice, follows: Sequence[Switch]) -> str:
-    """The name of a view: the values of the switches that it follows; a category stands behind `=`, none is empty."""
-    values = {
-        "unit": choice.unit,
-        "weighting": choice.weighting,
-        "category": "" if choice.category is None else f"={choice.category}",
-    }
-    return "/".join(values[switch] for switch in follows)
+    """The name of a view: the values of the switches that it follows."""
+    return "/".join(choice.parts(follows))
 
 
 def _as_json(table: Table, families: Sequence[Family]) -> Json:

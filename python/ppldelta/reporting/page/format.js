@@ -57,6 +57,13 @@ ppldelta.format = (() => {
     return made;
   }
 
+  const PIECES = {
+    name: (text) => element("code", {}, text), category: (text) => element("em", {}, text), number: (text) => element("b", { class: "num" }, text),
+    interval: (text) => element("span", { class: "interval" }, text), token: (text) => element("code", { class: "piece", dir: "auto" }, visible(text)),
+  };
+  /** A piece of a sentence (`sentences.Piece`) as an element, or as text. */
+  const piece = ([kind, text]) => PIECES[kind]?.(text) ?? text;
+
   /** A column's heading in a CSV file; a name, a perplexity or a ratio has no unit. */
   const csvName = (name, unit) => (unit ? `${name} (${unit})` : name);
 
@@ -75,5 +82,5 @@ ppldelta.format = (() => {
     save(name, new Blob(["\ufeff", text, "\r\n"], { type: "text/csv" }));
   }
 
-  return { fixed, signed, perplexity, count, percent, decimals, significant, visible, element, csvName, save, saveCsv };
+  return { fixed, signed, perplexity, count, percent, decimals, significant, visible, element, piece, csvName, save, saveCsv };
 })();

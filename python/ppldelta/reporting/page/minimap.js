@@ -1,5 +1,5 @@
-// The scroll bar of the reader: where in its text is heat, losses left and gains right, and which part is in view. Dragging scrolls; it is for the
-// pointer alone, since the text scrolls by keyboard and its tokens are gone through by keys.
+// The scroll bar of the reader: where in its text is heat, losses left and gains right, and which part is in view. Dragging
+// scrolls; it is for the pointer alone, since the text scrolls by keyboard and its tokens are gone through by keys.
 ppldelta.minimap = (() => {
   "use strict";
 

@@ -50,8 +50,7 @@ ppldelta.plots = (() => {
   const color = (role) => (state.dark && !state.onPaper ? swap[colors[role]] : colors[role]);
 
   function keyOf(canvas) {
-    const category = state.category === null ? "" : `=${state.category}`;
-    return canvas.dataset.figure.replace("{unit}", state.unit).replace("{axes}", state.axes).replace("{weighting}", state.weighting).replace("{category}", () => category);
+    return canvas.dataset.figure.replace("{unit}", state.unit).replace("{axes}", state.axes).replace("{weighting}", state.weighting).replace("{category}", () => state.part("category"));
   }
 
   function figureOf(canvas) {

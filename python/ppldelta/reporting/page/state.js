@@ -35,6 +35,9 @@ ppldelta.state = (() => {
     },
   };
 
+  /** The value of a switch as names in the page's data have it (`units.Choice.parts`). */
+  state.part = (name) => (name !== "category" ? state[name] : state.category === null ? "" : `=${state.category}`);
+
   const documents = new Map();
   /** Promise of a family's documents: typed arrays by document, `gain` and `loss` an array for each model. */
   state.documents = (family) => {

@@ -1,17 +1,16 @@
-// Tables and sentences on the models: under what the reader has chosen they are those that views.py made for it, without
-// the models that are hidden. Tables are sorted by a click on a heading, and saved.
+// Shows the tables and sentences on models that views.py made for what the reader has chosen, without hidden models. A
+// click on a heading sorts a table, and a button saves it.
 ppldelta.tables = (() => {
   "use strict";
 
   const { state, format, index, plots } = ppldelta;
   const { element } = format;
-  const KINDS = { name: (text) => element("code", {}, text), category: (text) => element("em", {}, text), number: (text) => element("b", { class: "num" }, text), interval: (text) => element("span", { class: "interval" }, text) };
   const shown = new Map(); // table or list → the view that it shows, by name
   let views = null; // promise of the block
   let showing = null; // promise of what is being shown
 
   /** The view of the moment of what follows some switches; `views.key`. */
-  const keyOf = (follows) => follows.map((name) => (name === "category" ? (state.category === null ? "" : `=${state.category}`) : state[name])).join("/");
+  const keyOf = (follows) => follows.map(state.part).join("/");
   const usual = Object.fromEntries(Object.entries(index.views).map(([name, follows]) => [name, keyOf(follows)]));
 
   function cell([text, sort, note = "", kind = "number", color = "", href = "", low, high]) {
@@ -39,7 +38,7 @@ ppldelta.tables = (() => {
     list.replaceChildren(...[...list.children].map((item, m) => {
       const made = item.cloneNode(false);
       const pieces = said[m];
-      made.append(...(pieces.length ? pieces.map(([text, kind]) => (KINDS[kind] ? KINDS[kind](text) : text)) : [element("code", {}, JSON.parse(item.dataset.ofModel)[1]), " has no documents in this category."]));
+      made.append(...(pieces.length ? pieces.map(format.piece) : [element("code", {}, JSON.parse(item.dataset.ofModel)[1]), " has no documents in this category."]));
       return made;
     }));
   }
@@ -87,8 +86,6 @@ ppldelta.tables = (() => {
     }
     hide();
   }
-
-  // --- sorted and saved ---------------------------------------------------------------------------------------------
 
   function arrange(heading, order) {
     const column = [...heading.parentNode.children].indexOf(heading);

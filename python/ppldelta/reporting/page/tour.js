@@ -13,10 +13,8 @@
   const { family, model, document: k } = tour;
   const n = tour.steps.length;
 
-  const piece = ([kind, text]) => (kind === "text" ? text : kind === "token" ? element("code", { class: "piece", dir: "auto" }, format.visible(text))
-    : element(kind === "name" ? "code" : "b", kind === "number" ? { class: "num" } : {}, text));
   const steps = tour.steps.map(({ title, pieces }, i) => element("article", { class: "tour-step", "aria-label": `Step ${i + 1} of ${n}` },
-    element("small", {}, `${i + 1} of ${n}`), element("h3", {}, title), element("p", {}, ...pieces.map(piece))));
+    element("small", {}, `${i + 1} of ${n}`), element("h3", {}, title), element("p", {}, ...pieces.map(format.piece))));
   const close = element("button", { type: "button", class: "plain", title: "Close the tour (Escape)" }, "Close the tour");
   const caption = element("figcaption", {}), canvas = element("div", { class: "canvas square", "data-family": family, role: "img" });
   const word = element("div", { class: "tour-word", hidden: true });

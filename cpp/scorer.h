@@ -73,7 +73,7 @@ class scorer {
     size_t size_bytes() const;
 
   private:
-    // Tokens of a window that are fed together. `number` is the place of the window among those of a call of `run`.
+    // Tokens of a window that are fed together. `number` says which window of the call of `run` they belong to.
     struct part {
         const window * from;
         size_t         number;

@@ -1,4 +1,4 @@
-"""The tour of a run's own data: what its steps say of the frames, and how a reader goes through it in the browser."""
+"""The tour of a run's own data: its steps agree with the frames, and a reader goes through them in the browser."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A report on disk: the page, with the card that it begins with, and the files beside it."""
+"""Writes a report to disk: the page, which begins with a card, and the files beside it."""
 
 from __future__ import annotations
 

@@ -15,9 +15,9 @@ from ppldelta.cards.drawing import shown
 from ppldelta.family import Family, ModelFacts
 from ppldelta.reporting import labels, sentences, theme
 from ppldelta.reporting.overview import Judged, overview
-from ppldelta.reporting.rows import Row, number
+from ppldelta.reporting.rows import Row, number, overall_of
 from ppldelta.reporting.sentences import Piece
-from ppldelta.reporting.units import COLUMNS, Unit, unit_of
+from ppldelta.reporting.units import COLUMNS, Unit, is_within_noise, unit_of
 from ppldelta.wording import numbers
 
 GRID = 64
@@ -59,7 +59,7 @@ class CardModel:
     @property
     def overall(self) -> Row:
         """The row of all documents."""
-        return next(row for row in self.rows if row["category"] is None)
+        return overall_of(self.rows)
 
     @property
     def judged(self) -> Judged:
@@ -189,16 +189,14 @@ def take(families: Sequence[Family], documents: pl.DataFrame, models: pl.DataFra
     found = []
     for (family, facts), name in zip(pairs, names, strict=True):
         rows: list[Row] = list(by_token[family.name, facts.label].iter_rows(named=True))
-        overall = next(row for row in rows if row["category"] is None)
-        values = (number(overall, column) for column in (*COLUMNS[unit_of([family])], "kld"))
-        equal = family.is_within_noise(*values)
+        equal = is_within_noise(family, overall_of(rows))
         found.append(CardModel(family, facts, name, style.colors[name], rows, equal, name in style.again))
     return Content(families, documents, found, version)
 
 
 def _names(pairs: Sequence[tuple[Family, ModelFacts]]) -> list[str]:
-    """Labels without what all begin and end with, if they are long; behind their family's name where that is shorter,
-    or where two are the same."""
+    """A short name for each model. Long labels lose the beginning and the end that all of them share. A family's name
+    stands before its models' where that is shorter, or where two models would have one name."""
     short = labels.trimmed([facts.label for _, facts in pairs])
     if max(map(len, short)) > labels.LONGEST or len(set(short)) < len(short):
         families = {family.name: [facts.label for _, facts in group] for family, group in _by_family(pairs)}

@@ -70,7 +70,7 @@ class Board:
 
 
 def board() -> Board | None:
-    """The board of the cell that runs now; None if no kernel of Jupyter runs this."""
+    """The board of the running cell; None outside a Jupyter kernel."""
     global _last
     shell = getattr(sys.modules.get("IPython"), "get_ipython", lambda: None)()
     if getattr(shell, "kernel", None) is None:

@@ -55,7 +55,7 @@ def has_sizes(made: FamilyFigures) -> bool:
 
 
 def bits_differ(made: FamilyFigures) -> bool:
-    """If all models have as many parameters, bits per weight would say the same as the size."""
+    """Whether bits per weight say more than the size does: models must differ in their number of parameters."""
     rows = made.rows(Choice())
     return has_sizes(made) and rows["bits_per_weight"].n_unique() > 1 and rows["n_params"].n_unique() > 1
 

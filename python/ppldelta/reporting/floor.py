@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 import polars as pl
 
 from ppldelta.family import Family
-from ppldelta.reporting.units import COLUMNS, unit_of
+from ppldelta.reporting.units import is_within_noise
 from ppldelta.wording import numbers
 from ppldelta.wording.names import counted, shown_name
 
@@ -31,11 +31,6 @@ def noise_notes(families: Sequence[Family], overall: pl.DataFrame) -> Iterator[s
             f"{counted(floor.n_scored, 'token')})"
         )
         rows = overall.filter(family=family.name)
-        names = [
-            f"`{shown_name(row['model'])}`"
-            for row in rows.iter_rows(named=True)
-            for gain, loss in [COLUMNS[unit_of([family])]]
-            if family.is_within_noise(row[gain], row[loss], row["kld"])
-        ]
+        names = [f"`{shown_name(row['model'])}`" for row in rows.iter_rows(named=True) if is_within_noise(family, row)]
         if names:
             yield f"inside it, equal to the reference: {', '.join(names)}"

@@ -11,10 +11,10 @@ from ppldelta.analysis.steps import Step
 from ppldelta.family import Family
 from ppldelta.reporting import labels, quants, sentences
 from ppldelta.reporting.overview import Judged, verdict
-from ppldelta.reporting.rows import Row, in_category, number, text, whole
+from ppldelta.reporting.rows import Row, in_category, number, overall_of, text, whole
 from ppldelta.reporting.sentences import Piece
 from ppldelta.reporting.tables import HELP, Cell, Column, Table, deltas, made_of, names, with_interval
-from ppldelta.reporting.units import COLUMNS, Choice, unit_of
+from ppldelta.reporting.units import Choice, is_within_noise
 from ppldelta.wording import numbers
 
 MOST_SENTENCES = 4
@@ -58,19 +58,18 @@ class Head:
             said = [*sentences.finding(rows, choice.unit, choice.category), *sentences.divergence(rows)]
         if choice != Choice(unit=choice.unit):
             return said  # the noise floor is of all documents
-        return [*said, *sentences.within_noise(self.family, _overall(rows))]
+        return [*said, *sentences.within_noise(self.family, overall_of(rows))]
 
     def verdict(self, model: str, choice: Choice) -> tuple[str, str]:
         """A model in a few words, and more of it for a second line."""
         rows = self.rows(model, choice)
-        row = _overall(rows)
-        values = (number(row, column) for column in (*COLUMNS[unit_of([self.family])], "kld"))
-        equal = choice == Choice(unit=choice.unit) and self.family.is_within_noise(*values)
+        row = overall_of(rows)
+        equal = choice == Choice(unit=choice.unit) and is_within_noise(self.family, row)
         quant = model in self.family.quants
         if quant and not equal:
             if choice.category is not None:
                 everything = self.rows(model, replace(choice, category=None))
-                return quants.against_all(row, _overall(everything)), ""
+                return quants.against_all(row, overall_of(everything)), ""
             said, spread = quants.verdict(rows, self._step(model, choice))
             return ("the smallest" if model == self._smallest else said), spread
         return verdict(Judged(self._names[model], rows, quant, equal, choice.unit)), ""
@@ -116,7 +115,3 @@ def _size() -> Column:
         return Cell(numbers.size(size), size, note)
 
     return Column("size", "tensors", HELP["size_bytes"], cell)
-
-
-def _overall(rows: Sequence[Row]) -> Row:
-    return next(row for row in rows if row["category"] is None)

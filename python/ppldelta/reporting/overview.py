@@ -10,12 +10,10 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from ppldelta.reporting import quants, sentences
-from ppldelta.reporting.rows import Row, number, text, whole
-from ppldelta.reporting.sentences import TOO_FEW, Piece, direction
+from ppldelta.reporting.rows import Row, number, overall_of, text, whole
+from ppldelta.reporting.sentences import NEITHER, TOO_FEW, Piece, direction
 from ppldelta.reporting.units import SHORT_UNITS, Unit, damage_of
 from ppldelta.wording import numbers
-
-NEITHER = "neither clearly better nor worse"
 
 NAMED = 2
 """Models or categories that are named; of more, their number is said."""
@@ -42,7 +40,7 @@ class Judged:
     @property
     def overall(self) -> Row:
         """The row of all documents."""
-        return next(row for row in self.rows if row["category"] is None)
+        return overall_of(self.rows)
 
     @property
     def damage(self) -> float | None:
@@ -138,7 +136,7 @@ def _of_changed(models: Sequence[Judged], noun: str) -> list[Piece]:
         verb = " predicts" if len(better) == 1 else " predict"
         pieces = [*_names(better), Piece(f"{verb} the text better than the reference over all")]
         pieces += [Piece(", "), *_names(worse), Piece(" worse")] if worse else []
-        pieces += [Piece(", "), *_names(even), Piece(" neither clearly better nor worse")] if even else []
+        pieces += [Piece(", "), *_names(even), Piece(f" {NEITHER}")] if even else []
     else:
         none = f"Neither {noun}" if len(known) == 2 else f"None of {numbers.count(len(known))} {noun}s"
         pieces = [Piece(f"{none} predicts the text {'clearly ' if even else ''}better than the reference over all")]

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from ppldelta.analysis.steps import Step
-from ppldelta.reporting.rows import Row, ends, number, text, whole
+from ppldelta.reporting.rows import Row, ends, number, overall_of, text, whole
 from ppldelta.reporting.sentences import INTERVAL, NO_INTERVAL, Piece
 from ppldelta.reporting.units import SHORT_UNITS, Unit, damage_of
 from ppldelta.wording import numbers
@@ -24,7 +24,7 @@ def finding(rows: Sequence[Row], step: Step | None, unit: Unit = "nats", about: 
         unit: in which damage is told; in bits per byte it has no interval, and nothing is said of categories and steps.
         about: as for `sentences.finding`.
     """
-    overall = next(row for row in rows if row["category"] is None)
+    overall = overall_of(rows)
     name = Piece(text(overall, "model"), "name")
     if not numbers.known(damage := damage_of(overall, unit)):
         return [name, Piece(" gave numbers that are not finite, so nothing can be said about it.")]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
 import polars as pl
 
@@ -49,3 +49,8 @@ def ends(row: Row, column: str) -> tuple[float | None, float | None]:
 def in_category(category: str | None) -> pl.Expr:
     """Of rows of `schema.MODELS`, those of a category, or with None those of all documents."""
     return pl.col("category").is_null() if category is None else pl.col("category") == category
+
+
+def overall_of(rows: Iterable[Row]) -> Row:
+    """Of one model's rows of `schema.MODELS` under one weighting, that of all documents."""
+    return next(row for row in rows if row["category"] is None)

@@ -14,8 +14,8 @@ import polars as pl
 
 from ppldelta.analysis.uncertainty import LEVEL
 from ppldelta.family import Family
-from ppldelta.reporting.rows import Row, ends, number, text
-from ppldelta.reporting.units import COLUMNS, DELTA, SHORT_UNITS, Unit, unit_of
+from ppldelta.reporting.rows import Row, ends, number, overall_of, text
+from ppldelta.reporting.units import DELTA, SHORT_UNITS, Unit, is_within_noise
 from ppldelta.wording import numbers
 
 INTERVAL = f"{100 * LEVEL:g}\N{NO-BREAK SPACE}% interval"
@@ -25,6 +25,9 @@ TOO_FEW = "too few documents to tell"
 
 NO_INTERVAL = "too few documents for an interval"
 """What stands in its place behind a value."""
+
+NEITHER = "neither clearly better nor worse"
+"""What is said where the interval spans 0."""
 
 SHOWN = 3
 """Categories named on either side of a sentence; the rest are counted."""
@@ -62,7 +65,7 @@ def finding(rows: Sequence[Row], unit: Unit = "nats", about: str | None = None) 
         about: the category that the row with category null is about, if it is not about all documents.
     """
     rows = [{**row, "delta": row[DELTA[unit]], **_ends(row, unit)} for row in rows]
-    overall = next(row for row in rows if row["category"] is None)
+    overall = overall_of(rows)
     by_category = [row for row in rows if row["category"] is not None and numbers.known(number(row, "delta"))]
     name = Piece(text(overall, "model"), "name")
     if not numbers.known(number(overall, "delta")):
@@ -75,7 +78,7 @@ def finding(rows: Sequence[Row], unit: Unit = "nats", about: str | None = None) 
         for way in (1, -1, 0, None)
     )
     pieces = [name, Piece(" predicts ")]
-    groups = [(better, "better"), (worse, "worse"), (even, "neither clearly better nor worse")]
+    groups = [(better, "better"), (worse, "worse"), (even, NEITHER)]
     groups.append((untold, f"on {TOO_FEW}"))
     for at, (group, word) in enumerate((group, word) for group, word in groups if group):
         if at:
@@ -92,7 +95,7 @@ def _whole_text(name: Piece, overall: Row, unit: Unit, about: str | None) -> lis
         where = [] if about is None else [Piece(" on "), what]
         said = f" against the reference, on {TOO_FEW} better from worse."
         return [name, *where, Piece(": "), amount, Piece(said)]
-    verdict = {1: "better than", -1: "worse than", 0: "neither clearly better nor worse than"}[way]
+    verdict = {1: "better than", -1: "worse than", 0: f"{NEITHER} than"}[way]
     return [
         name,
         Piece(" predicts "),
@@ -111,8 +114,7 @@ def within_noise(family: Family, row: Row) -> list[Piece]:
         row: the model's row of `schema.MODELS` for all documents, every token weighing the same.
     """
     floor = family.noise_floor
-    gained, lost = (number(row, column) for column in COLUMNS[unit_of([family])])
-    if floor is None or not family.is_within_noise(gained, lost, number(row, "kld")):
+    if floor is None or not is_within_noise(family, row):
         return []
     most = (floor.gain, floor.loss) if family.align == "tokens" else floor.bits_per_byte or ()
     gain, loss = (numbers.fixed(each, max(numbers.decimals(*most), 3)) for each in most)
@@ -131,7 +133,7 @@ def divergence(rows: Sequence[Row]) -> list[Piece]:
     Args:
         rows: as those of `finding`.
     """
-    overall = next(row for row in rows if row["category"] is None)
+    overall = overall_of(rows)
     kld, top = number(overall, "kld"), number(overall, "same_top")
     if not (numbers.known(kld) and numbers.known(top)):
         return []
@@ -186,7 +188,7 @@ def direction(row: Row) -> int | None:
 
 
 def _amount(row: Row, unit: str = "", *, bare: bool = False) -> list[Piece]:
-    """A delta with its interval, all in brackets or, if it is bare, the interval; `instead` where there is none."""
+    """A delta with its interval: both in brackets or, if it is `bare`, the interval alone."""
     delta = number(row, "delta")
     digits = max(numbers.decimals(delta) - 1, 2)
     amount = Piece(numbers.signed(delta, digits) + (f" {unit}" if unit else ""), "number")

@@ -1,4 +1,4 @@
-"""A table for a terminal: values with their spreads, as wide as there is room.
+"""A table of values and their spreads that fits into the width of a terminal.
 
 Where there is too little room, names are shortened, then spreads go below their values, then the least important
 columns go.

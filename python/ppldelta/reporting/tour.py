@@ -140,7 +140,7 @@ def _split(label: str, mean: Mapping[str, float], quant: bool, unit: Unit) -> li
 
 
 def _document(family: FamilyRecords, m: int, readable: Sequence[int], unit: Unit) -> Row | None:
-    """The document that moved most both ways, of those that can be read if there are any."""
+    """The document whose lesser part, gain or loss, is largest; only those that can be read count, if there are any."""
     gain, loss = COLUMNS[unit]
     rows = family.rows.filter(pl.col("m") == m, pl.col(gain).is_finite(), pl.col(loss).is_finite())
     some = rows.filter(pl.col("k").is_in(list(readable)))

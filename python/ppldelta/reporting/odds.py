@@ -105,10 +105,10 @@ def notes(models: pl.DataFrame) -> list[str]:
         for name, row in zip(names, some.iter_rows(named=True), strict=True):
             low, high = ends(row, "change")
             width = f" ± {(high - low) / 2:.2f}" if numbers.known(low) and numbers.known(high) else ""
+            before, after, change = (numbers.signed(row[column], 2) for column in ("odds_ref", "odds_cmp", "change"))
             lines.append(
-                f"  {name.ljust(max(map(len, names)))}  {row['odds_ref']:+.2f} → {row['odds_cmp']:+.2f} "
-                f"({row['change']:+.2f}{width}); {row['n_more']:,} rise, {row['n_to_label']:,} turn to {one}, "
-                f"{row['n_to_against']:,} to {other}"
+                f"  {name.ljust(max(map(len, names)))}  {before} → {after} ({change}{width}); {row['n_more']:,} rise, "
+                f"{row['n_to_label']:,} turn to {one}, {row['n_to_against']:,} to {other}"
             )
     return lines
 

@@ -112,6 +112,10 @@ def test_what_lies_in_arrays_is_what_was_put_there(documents: list[tuple[str, li
     parts = [part for batch in one_by_one for part in batch.split(5)]
     assert [held(batch) for batch in batches.split(5)] == [held(part) for part in parts]
     assert len(batches.only(np.empty(0, np.int64))) == 0
+    flash = [batch for batch in one_by_one if batch.windows[0].flash]
+    expected = flash + [batch for batch in one_by_one if not batch.windows[0].flash]
+    assert [held(batch) for batch in batches.by_context()] == [held(batch) for batch in expected]
+    assert 0 < len(flash) < len(batches) and Batches.of(flash).by_context().at.tolist() == Batches.of(flash).at.tolist()
 
 
 def held(batch: Batch) -> tuple[object, ...]:

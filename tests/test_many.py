@@ -148,8 +148,11 @@ def test_sets_of_windows_hold_what_was_put_into_them() -> None:
 
 
 def test_equal_windows_have_the_values_of_the_first() -> None:
-    values = Values(np.array([0, 2, 3, 5]), np.array([0, 1, 0]))
+    starts, first = np.array([0, 2, 3, 5]), np.array([0, 1, 0])
+    values, other = (Values[np.float32](starts, first, np.float32) for _ in range(2))
     values.put(np.array([2]), Ragged(np.array([1, 2], np.float32), np.array([0, 2])), "CPU")
     assert values.known.tolist() == [True, False, True]
-    values.put_one(1, np.array([3], np.float32), "GPU")
-    assert values.logp.tolist() == [1, 2, 3, 1, 2] and values.kernels == {"CPU": 2, "GPU": 1}
+    other.put(np.arange(2), Ragged(np.array([4, 4, 3], np.float32), np.array([0, 2, 3])), "GPU")
+    values.put_known(other)
+    assert [each.tolist() for each in values.at(np.array([2, 1]))] == [[1, 2], [3]]
+    assert values.of_all.tolist() == [1, 2, 3, 1, 2] and values.kernels == {"CPU": 2, "GPU": 1}

@@ -112,6 +112,10 @@ def test_what_lies_in_arrays_is_what_was_put_there(documents: list[tuple[str, li
     parts = [part for batch in one_by_one for part in batch.split(5)]
     assert [held(batch) for batch in batches.split(5)] == [held(part) for part in parts]
     assert len(batches.only(np.empty(0, np.int64))) == 0
+    flash = [batch for batch in one_by_one if batch.windows[0].flash]
+    expected = flash + [batch for batch in one_by_one if not batch.windows[0].flash]
+    assert [held(batch) for batch in batches.by_context()] == [held(batch) for batch in expected]
+    assert 0 < len(flash) < len(batches) and Batches.of(flash).by_context().at.tolist() == Batches.of(flash).at.tolist()
 
 
 def held(batch: Batch) -> tuple[object, ...]:
@@ -144,8 +148,11 @@ def test_sets_of_windows_hold_what_was_put_into_them() -> None:
 
 
 def test_equal_windows_have_the_values_of_the_first() -> None:
-    values = Values(np.array([0, 2, 3, 5]), np.array([0, 1, 0]))
+    starts, first = np.array([0, 2, 3, 5]), np.array([0, 1, 0])
+    values, other = (Values[np.float32](starts, first, np.float32) for _ in range(2))
     values.put(np.array([2]), Ragged(np.array([1, 2], np.float32), np.array([0, 2])), "CPU")
     assert values.known.tolist() == [True, False, True]
-    values.put_one(1, np.array([3], np.float32), "GPU")
-    assert values.logp.tolist() == [1, 2, 3, 1, 2] and values.kernels == {"CPU": 2, "GPU": 1}
+    other.put(np.arange(2), Ragged(np.array([4, 4, 3], np.float32), np.array([0, 2, 3])), "GPU")
+    values.put_known(other)
+    assert [each.tolist() for each in values.at(np.array([2, 1]))] == [[1, 2], [3]]
+    assert values.of_all.tolist() == [1, 2, 3, 1, 2] and values.kernels == {"CPU": 2, "GPU": 1}

@@ -12,6 +12,7 @@ from ppldelta.cards.content import take
 from ppldelta.cards.cover import cover
 from ppldelta.family import Family
 from ppldelta.reporting.budget import BUDGET
+from ppldelta.reporting.densities import Densities
 from ppldelta.reporting.folder import remove_stale
 from ppldelta.reporting.payload import make_payload
 from ppldelta.reporting.render import render_report
@@ -54,6 +55,7 @@ def write_report(
         n_views=n_views,
         budget=None if folder else BUDGET,
     )
+    densities = Densities(seen["documents"])
     page = render_report(
         **{name: seen[name] for name in OF_THE_PAGE},
         families=named,
@@ -61,7 +63,8 @@ def write_report(
         warnings=warnings,
         version=version,
         payload=payload,
-        cover=cover(take(named, seen["documents"], seen["models"], version)),
+        cover=cover(take(named, seen["documents"], seen["models"], version, densities)),
+        densities=densities,
         folder=folder,
     )
     for name, text in page.files.items():

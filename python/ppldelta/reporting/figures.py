@@ -14,7 +14,6 @@ from typing import TYPE_CHECKING
 import plotly.graph_objects as go
 import polars as pl
 
-from ppldelta.analysis.contours import outlines
 from ppldelta.reporting import hover, labels, lines, marks, plane
 from ppldelta.reporting.hover import literal
 from ppldelta.reporting.plane import Limits
@@ -178,10 +177,10 @@ def models_plane(
 def _contours(model: str, density: Density, color: str, axes: Axes) -> list[go.Scatter]:
     """The outlines of one model's highest-density regions, over the marks: the inner one strong, the outer one thin."""
     traces = []
-    for i, level in enumerate(sorted(density.levels)):
+    for i, rings in enumerate(density.outlines.values()):
         x: list[float | None] = []
         y: list[float | None] = []
-        for ring in outlines(density.x, density.y, density.z, level):
+        for ring in rings:
             x += [*(float(f"{spaced(at, axes):.4g}") for at, _ in [*ring, ring[0]]), None]  # closed, then a gap
             y += [*(float(f"{spaced(at, axes):.4g}") for _, at in [*ring, ring[0]]), None]
         traces.append(

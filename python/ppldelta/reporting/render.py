@@ -26,6 +26,7 @@ from ppldelta.reporting.blocks import Json, encode
 from ppldelta.reporting.catalogue import FIGURES, SHARED, Section
 from ppldelta.reporting.contents import AllFamilies
 from ppldelta.reporting.cover import Cover
+from ppldelta.reporting.densities import Densities
 from ppldelta.reporting.family_figures import FamilyFigures, numbered
 from ppldelta.reporting.head import Head
 from ppldelta.reporting.marks import OPACITIES, SIZES
@@ -99,6 +100,7 @@ def render_report(
     odds_models: pl.DataFrame | None = None,
     kinds: pl.DataFrame | None = None,
     cover: Cover | None = None,
+    densities: Densities | None = None,
     folder: bool = False,
 ) -> Page:
     """Puts the report together.
@@ -116,12 +118,16 @@ def render_report(
         odds_models: as `Result.odds_models`, likewise.
         kinds: as `Result.kinds`, which `payload` lists as well; None if there is none.
         cover: what the page begins with; None for a title alone.
+        densities: of the documents; by default made here.
         folder: keep the blocks of data out of the page, in files beside it that it loads when they are needed.
     """
     unit = unit_of(families)
     bits = unit == "bpb"
+    known = densities or Densities(documents)
     makers = [
-        FamilyFigures(family, documents, models, confidence, odds, filled=False, bits=bits, first=first)
+        FamilyFigures(
+            family, documents, models, confidence, odds, filled=False, bits=bits, first=first, densities=known
+        )
         for family, first in zip(families, numbered(families), strict=True)
     ]
     drawn = [place_figures(FIGURES, made, i, made.categories) for i, made in enumerate(makers)]

@@ -52,9 +52,10 @@ from ppldelta.wording import invisible, numbers, rules
 
 @dataclass(frozen=True)
 class ShownModel:
-    """A model on the page: its label, and the class of its colour."""
+    """A model on the page: its label, a shorter one for buttons, and the class of its colour."""
 
     label: str
+    short: str
     color: str
 
 
@@ -303,7 +304,10 @@ def _section(
         n_scored=max(made.rows(Choice())["n_scored"].to_list(), default=0),
         n_bytes=max(made.rows(Choice())["n_bytes"].to_list(), default=0),
         spans=family.align == "bytes",
-        models=[ShownModel(model, made.style.css(model)) for model in family.models],
+        models=[
+            ShownModel(model, short, made.style.css(model))
+            for model, short in zip(family.models, labels.trimmed(family.models), strict=True)
+        ],
         categories=[{"name": each, "path": theme.SYMBOLS[made.style.symbols[each]]} for each in made.categories],
         plots=plots,
         judged=made.judged,

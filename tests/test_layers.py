@@ -57,8 +57,8 @@ INSIDE: dict[str, tuple[str, ...]] = {
     "run": (
         *("limits", "setting", "settings", "batches", "tokenized", "tokenization"),
         *("cautions", "groups", "chats", "checks"),
-        *("request", "keys", "memory", "paired", "common_spans", "admission", "job"),
-        *("kinds", "lockstep", "values", "evaluation", "sample", "variants", "noise", "span_frames", "frames"),
+        *("request", "keys", "memory", "values", "paired", "common_spans", "admission", "job"),
+        *("kinds", "lockstep", "evaluation", "sample", "variants", "noise", "span_frames", "frames"),
         *("kld_models", "kld_frames", "from_records", "scoring", "looking", "plans", "dry_run"),
     ),
     "records": ("kld", "rows", "signed"),

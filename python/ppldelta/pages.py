@@ -8,6 +8,7 @@ from typing import Literal
 
 import polars as pl
 
+from ppldelta.analysis.kind_sums import TextKinds
 from ppldelta.cards.content import take
 from ppldelta.cards.cover import cover
 from ppldelta.family import Family
@@ -32,6 +33,7 @@ def write_report(
     warnings: Sequence[str],
     version: str,
     n_views: int | Literal["all"],
+    text_kinds: Mapping[str, TextKinds],
 ) -> Path:
     """Writes a report and returns the path of its page.
 
@@ -43,6 +45,7 @@ def write_report(
         warnings: of the result.
         version: of ppldelta.
         n_views: documents that can be read token by token.
+        text_kinds: by family the kinds of its texts.
 
     Raises:
         ResultError: a file cannot be written.
@@ -52,6 +55,7 @@ def write_report(
     payload = make_payload(
         **{name: seen[name] for name in ("tokens", "documents", "pieces", "texts", "kinds")},
         families=named,
+        text_kinds=[text_kinds.get(family.name) for family in families],
         n_views=n_views,
         budget=None if folder else BUDGET,
     )

@@ -46,7 +46,7 @@ INSIDE: dict[str, tuple[str, ...]] = {
     "console": ("board", "progress", "terminal"),
     "reporting": (
         *("blocks", "budget", "distinct", "family", "folder", "labels", "rows", "short", "seen"),
-        *("units", "csv_names", "theme", "hover", "sentences", "floor", "quants", "overview", "cover"),
+        *("units", "densities", "csv_names", "theme", "hover", "sentences", "floor", "quants", "overview", "cover"),
         *("tables", "notebook", "head", "odds", "text_table", "as_text", "provenance"),
         *("passages", "kinds", "listed_totals", "alternatives", "payload_divergence"),
         *("tour", "payload", "lines"),
@@ -57,8 +57,8 @@ INSIDE: dict[str, tuple[str, ...]] = {
     "run": (
         *("limits", "setting", "settings", "batches", "tokenized", "tokenization"),
         *("cautions", "groups", "chats", "checks"),
-        *("request", "keys", "memory", "paired", "common_spans", "admission", "job"),
-        *("kinds", "lockstep", "values", "evaluation", "sample", "variants", "noise", "span_frames", "frames"),
+        *("request", "keys", "memory", "values", "paired", "common_spans", "admission", "job"),
+        *("kinds", "lockstep", "evaluation", "sample", "variants", "noise", "span_frames", "frames"),
         *("kld_models", "kld_frames", "from_records", "scoring", "looking", "plans", "dry_run"),
     ),
     "records": ("kld", "rows", "signed"),

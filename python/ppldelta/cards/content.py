@@ -10,18 +10,16 @@ from pathlib import PurePath
 
 import polars as pl
 
-from ppldelta.analysis.density import Density, density_grid
+from ppldelta.analysis.density import Density
 from ppldelta.cards.drawing import shown
 from ppldelta.family import Family, ModelFacts
 from ppldelta.reporting import labels, sentences, theme
+from ppldelta.reporting.densities import Densities
 from ppldelta.reporting.overview import Judged, overview
 from ppldelta.reporting.rows import Row, number, overall_of
 from ppldelta.reporting.sentences import Piece
-from ppldelta.reporting.units import COLUMNS, Unit, is_within_noise, unit_of
+from ppldelta.reporting.units import Unit, is_within_noise, unit_of
 from ppldelta.wording import numbers
-
-GRID = 64
-"""Points along each axis of the densities."""
 
 
 @dataclass(frozen=True)
@@ -77,12 +75,14 @@ class Content:
         documents: `schema.DOCUMENTS`.
         models: in the order of the families.
         version: of the ppldelta that draws.
+        densities: of the documents.
     """
 
     families: Sequence[Family]
     documents: pl.DataFrame
     models: Sequence[CardModel]
     version: str
+    densities: Densities
 
     @property
     def unit(self) -> Unit:
@@ -151,7 +151,7 @@ class Content:
     def corpus_of(self, family: Family) -> str:
         """Likewise of one family."""
         mine = [model for model in self.models if model.family.name == family.name]
-        return Content([family], self.documents, mine, self.version).corpus
+        return Content([family], self.documents, mine, self.version, self.densities).corpus
 
     @property
     def date(self) -> str | None:
@@ -159,21 +159,17 @@ class Content:
         return max((shown(family.date) for family in self.families if family.date), default=None)
 
     def density(self, model: CardModel) -> Density | None:
-        """Where the model's documents lie in the gain/loss plane; computed once."""
-        return self._densities[model.name]
-
-    @cached_property
-    def _densities(self) -> dict[str, Density | None]:
-        return {model.name: self._density(model) for model in self.models}
-
-    def _density(self, model: CardModel) -> Density | None:
-        gain, loss = COLUMNS[self.unit]
-        mine = self.documents.filter(family=model.family.name, model=model.facts.label)
-        mine = mine.filter(pl.col(gain).is_finite() & pl.col(loss).is_finite())
-        return density_grid(mine[gain].to_numpy(), mine[loss].to_numpy(), n_grid=GRID)
+        """Where the model's documents lie in the gain/loss plane."""
+        return self.densities.of(model.family.name, model.facts.label, self.unit)
 
 
-def take(families: Sequence[Family], documents: pl.DataFrame, models: pl.DataFrame, version: str) -> Content:
+def take(
+    families: Sequence[Family],
+    documents: pl.DataFrame,
+    models: pl.DataFrame,
+    version: str,
+    densities: Densities | None = None,
+) -> Content:
     """Takes a card's content from the frames of a result.
 
     Args:
@@ -181,6 +177,7 @@ def take(families: Sequence[Family], documents: pl.DataFrame, models: pl.DataFra
         documents: `schema.DOCUMENTS`.
         models: `schema.MODELS`.
         version: of ppldelta.
+        densities: of the same documents; by default made here.
     """
     pairs = [(family, facts) for family in families for facts in family.cmp]
     names = _names(pairs)
@@ -191,7 +188,7 @@ def take(families: Sequence[Family], documents: pl.DataFrame, models: pl.DataFra
         rows: list[Row] = list(by_token[family.name, facts.label].iter_rows(named=True))
         equal = is_within_noise(family, overall_of(rows))
         found.append(CardModel(family, facts, name, style.colors[name], rows, equal, name in style.again))
-    return Content(families, documents, found, version)
+    return Content(families, documents, found, version, densities or Densities(documents))
 
 
 def _names(pairs: Sequence[tuple[Family, ModelFacts]]) -> list[str]:

@@ -14,7 +14,6 @@ from typing import TYPE_CHECKING
 import plotly.graph_objects as go
 import polars as pl
 
-from ppldelta.analysis.contours import outlines
 from ppldelta.reporting import hover, labels, lines, marks, plane
 from ppldelta.reporting.hover import literal
 from ppldelta.reporting.plane import Limits
@@ -105,6 +104,7 @@ def models_plane(
     axes: Axes = "linear",
     reach: float | None = None,
     named: bool = True,
+    short: Mapping[str, str] | None = None,
     front: Sequence[str] = (),
     floor: Limits | None = None,
     judged: bool = True,
@@ -118,6 +118,7 @@ def models_plane(
         axes: how they are spaced.
         reach: end of both axes, for planes that are read side by side; by default that of the rows.
         named: whether the names stand at the marks.
+        short: what stands there for each model; by default its name without what all share.
         front: models that no other beats in both gain and loss (`analysis.front`), joined by a line.
         floor: gain and loss in the same unit that the reference has against itself (`Family.noise_floor`).
         judged: as for `documents_plane`.
@@ -139,7 +140,8 @@ def models_plane(
     steps = ((spaced(x, axes), spaced(y, axes), text(row, "model")) for row, x, y in placed)
     lines.add_front(figure, steps, front)
     end = spaced(reach, axes)
-    names = labels.shorten([text(row, "model") for row, _, _ in placed])
+    full = [text(row, "model") for row, _, _ in placed]
+    names = labels.shorten(full) if short is None else [short[name] for name in full]
     places = labels.place(
         [(0.0, 0.0), *((spaced(x, axes), spaced(y, axes)) for x, y in points)],
         ["reference", *names],
@@ -178,10 +180,10 @@ def models_plane(
 def _contours(model: str, density: Density, color: str, axes: Axes) -> list[go.Scatter]:
     """The outlines of one model's highest-density regions, over the marks: the inner one strong, the outer one thin."""
     traces = []
-    for i, level in enumerate(sorted(density.levels)):
+    for i, rings in enumerate(density.outlines.values()):
         x: list[float | None] = []
         y: list[float | None] = []
-        for ring in outlines(density.x, density.y, density.z, level):
+        for ring in rings:
             x += [*(float(f"{spaced(at, axes):.4g}") for at, _ in [*ring, ring[0]]), None]  # closed, then a gap
             y += [*(float(f"{spaced(at, axes):.4g}") for _, at in [*ring, ring[0]]), None]
         traces.append(

@@ -26,6 +26,7 @@ from ppldelta.reporting.blocks import Json, encode
 from ppldelta.reporting.catalogue import FIGURES, SHARED, Section
 from ppldelta.reporting.contents import AllFamilies
 from ppldelta.reporting.cover import Cover
+from ppldelta.reporting.densities import Densities
 from ppldelta.reporting.family_figures import FamilyFigures, numbered
 from ppldelta.reporting.head import Head
 from ppldelta.reporting.marks import OPACITIES, SIZES
@@ -52,9 +53,10 @@ from ppldelta.wording import invisible, numbers, rules
 
 @dataclass(frozen=True)
 class ShownModel:
-    """A model on the page: its label, and the class of its colour."""
+    """A model on the page: its label, a shorter one for buttons, and the class of its colour."""
 
     label: str
+    short: str
     color: str
 
 
@@ -101,6 +103,7 @@ def render_report(
     kinds: pl.DataFrame | None = None,
     cover: Cover | None = None,
     origins: Sequence[Provenance] = (),
+    densities: Densities | None = None,
     folder: bool = False,
 ) -> Page:
     """Puts the report together.
@@ -119,12 +122,16 @@ def render_report(
         kinds: as `Result.kinds`, which `payload` lists as well; None if there is none.
         cover: what the page begins with; None for a title alone.
         origins: what repeats the numbers of each family; empty for the signature alone.
+        densities: of the documents; by default made here.
         folder: keep the blocks of data out of the page, in files beside it that it loads when they are needed.
     """
     unit = unit_of(families)
     bits = unit == "bpb"
+    known = densities or Densities(documents)
     makers = [
-        FamilyFigures(family, documents, models, confidence, odds, filled=False, bits=bits, first=first)
+        FamilyFigures(
+            family, documents, models, confidence, odds, filled=False, bits=bits, first=first, densities=known
+        )
         for family, first in zip(families, numbered(families), strict=True)
     ]
     drawn = [place_figures(FIGURES, made, i, made.categories) for i, made in enumerate(makers)]
@@ -302,7 +309,10 @@ def _section(
         n_scored=max(made.rows(Choice())["n_scored"].to_list(), default=0),
         n_bytes=max(made.rows(Choice())["n_bytes"].to_list(), default=0),
         spans=family.align == "bytes",
-        models=[ShownModel(model, made.style.css(model)) for model in family.models],
+        models=[
+            ShownModel(model, short, made.style.css(model))
+            for model, short in zip(family.models, labels.trimmed(family.models), strict=True)
+        ],
         categories=[{"name": each, "path": theme.SYMBOLS[made.style.symbols[each]]} for each in made.categories],
         plots=plots,
         judged=made.judged,

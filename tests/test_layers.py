@@ -47,7 +47,7 @@ INSIDE: dict[str, tuple[str, ...]] = {
     "reporting": (
         *("blocks", "budget", "distinct", "family", "folder", "labels", "rows", "short", "seen"),
         *("units", "densities", "csv_names", "theme", "hover", "sentences", "floor", "quants", "overview", "cover"),
-        *("tables", "notebook", "head", "odds", "text_table", "as_text"),
+        *("tables", "notebook", "head", "odds", "text_table", "as_text", "provenance"),
         *("passages", "kinds", "listed_totals", "alternatives", "payload_divergence"),
         *("tour", "payload", "lines"),
         *("marks", "plane", "prompts", "convergence", "ratios", "figures", "sizes"),

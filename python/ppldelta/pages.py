@@ -9,6 +9,7 @@ from typing import Literal
 import polars as pl
 
 from ppldelta.analysis.kind_sums import TextKinds
+from ppldelta.cards.command import command
 from ppldelta.cards.content import take
 from ppldelta.cards.cover import cover
 from ppldelta.family import Family
@@ -16,6 +17,7 @@ from ppldelta.reporting.budget import BUDGET
 from ppldelta.reporting.densities import Densities
 from ppldelta.reporting.folder import remove_stale
 from ppldelta.reporting.payload import make_payload
+from ppldelta.reporting.provenance import provenance
 from ppldelta.reporting.render import render_report
 from ppldelta.reporting.seen import with_symbols
 from ppldelta.saved.files import write_whole
@@ -60,6 +62,12 @@ def write_report(
         budget=None if folder else BUDGET,
     )
     densities = Densities(seen["documents"])
+    content = take(named, seen["documents"], seen["models"], version, densities)
+    top_k = _top_k(seen["tokens"])
+    origins = [
+        provenance(family, seen, command(family, [each for each in content.models if each.family is family], top_k))
+        for family in named
+    ]
     page = render_report(
         **{name: seen[name] for name in OF_THE_PAGE},
         families=named,
@@ -67,7 +75,8 @@ def write_report(
         warnings=warnings,
         version=version,
         payload=payload,
-        cover=cover(take(named, seen["documents"], seen["models"], version, densities)),
+        cover=cover(content),
+        origins=origins,
         densities=densities,
         folder=folder,
     )
@@ -78,3 +87,9 @@ def write_report(
     if folder:
         remove_stale(path, keep=page.files)
     return index
+
+
+def _top_k(tokens: pl.DataFrame) -> int:
+    """How many of the most probable tokens a result keeps at each place; 0 without them."""
+    most = tokens["top_tokens_ref"].list.len().max() if "top_tokens_ref" in tokens.columns else None
+    return int(most) if isinstance(most, int) else 0

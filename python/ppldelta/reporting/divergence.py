@@ -96,9 +96,7 @@ def confidence(frame: pl.DataFrame, *, style: Style | None = None) -> go.Figure:
     style = style or Style.of(labels.unique(frame, "model"), ())
     known = frame.filter(pl.col("kld") > 0, pl.col("kld").is_finite()).sort("bin_low", maintain_order=True)
     figure = go.Figure(layout=dict(template=template()))
-    figure.update_xaxes(
-        title=dict(text="probability of the reference’s top token"), range=[0, 1], tickformat=".0%"
-    )
+    figure.update_xaxes(title=dict(text="probability of the reference’s top token"), range=[0, 1], tickformat=".0%")
     ends_ = [value for name in ("kld", "kld_low", "kld_high") for value in known[name]]
     _logarithmic(figure.update_yaxes, *_reach(ends_), AXIS)
     for model in labels.unique(frame, "model"):

@@ -138,7 +138,8 @@ def render_report(
     colors = {
         (each.name, m): made.style.css(m) for each, made in zip(families, makers, strict=True) for m in each.models
     }
-    heads = [_head(family, made) for family, made in zip(families, makers, strict=True)]
+    headlined = cover is not None and len(colors) == 1
+    heads = [_head(family, made, headlined) for family, made in zip(families, makers, strict=True)]
     sections = [
         _section(i, family, made, places, odds_models)
         for i, (family, made, (places, _)) in enumerate(zip(families, makers, drawn, strict=True))
@@ -292,9 +293,10 @@ def _offered(unit: Unit, models: pl.DataFrame, bits: bool) -> bool:
     return models["bpb_cmp"].null_count() < len(models) if unit == "bpb" else not bits
 
 
-def _head(family: Family, made: FamilyFigures) -> Head:
+def _head(family: Family, made: FamilyFigures, headlined: bool) -> Head:
     by_token = made.models.filter(weighting="tokens")
-    return Head(family, made.models, {s.larger: s for s in size_steps(made.documents, by_token, family.quants)})
+    steps = {s.larger: s for s in size_steps(made.documents, by_token, family.quants)}
+    return Head(family, made.models, steps, headlined=headlined)
 
 
 def _section(

@@ -153,7 +153,7 @@ def _model_traces(row: Row, y: int, name: str, edge: tuple[float, str], color: s
         named=True,
         whiskers_x=lines.whiskers(row, "kld", color) | {"thickness": 4},
     )
-    mark.mode = "markers"
+    mark["mode"] = "markers"
     return [label, line, *([mark] if mean > 0 else [])]
 
 

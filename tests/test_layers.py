@@ -49,7 +49,7 @@ INSIDE: dict[str, tuple[str, ...]] = {
         *("units", "densities", "csv_names", "theme", "hover", "sentences", "floor", "quants", "overview", "cover"),
         *("tables", "notebook", "head", "odds", "text_table", "as_text", "provenance"),
         *("passages", "kinds", "listed_totals", "alternatives", "payload_divergence"),
-        *("tour", "payload", "lines"),
+        *("tour", "payload", "sketch", "lines"),
         *("marks", "plane", "prompts", "convergence", "ratios", "figures", "sizes"),
         *("divergence", "family_figures", "captions", "contents"),
         *("catalogue", "views", "gallery", "page_figures", "scripts", "render", "looks", "look_page"),

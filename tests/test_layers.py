@@ -46,7 +46,7 @@ INSIDE: dict[str, tuple[str, ...]] = {
     "console": ("board", "progress", "terminal"),
     "reporting": (
         *("blocks", "budget", "distinct", "family", "folder", "labels", "rows", "short", "seen"),
-        *("units", "csv_names", "theme", "hover", "sentences", "floor", "quants", "overview", "cover"),
+        *("units", "csv_names", "theme", "hover", "sentences", "floor", "quants", "overview", "references", "cover"),
         *("tables", "notebook", "head", "odds", "text_table", "as_text"),
         *("passages", "kinds", "listed_totals", "alternatives", "payload_divergence"),
         *("tour", "payload", "lines"),

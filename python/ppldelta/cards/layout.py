@@ -26,7 +26,7 @@ LEADING = 25
 VERDICTS: dict[Format, tuple[tuple[int, int], ...]] = {
     "wide": ((34, 2), (30, 2), (26, 3), (23, 3), (21, 4), (19, 5)),
     "square": ((38, 3), (34, 3), (30, 4), (26, 5), (23, 6)),
-    "narrow": ((27, 5), (24, 6), (21, 7), (19, 9)),
+    "narrow": ((27, 5), (24, 6), (21, 7), (19, 9), (17, 12)),
 }
 """Sizes of the verdict's type, and how many lines each may take; the first that fits is taken."""
 SOURCE = Style(17, color="muted")

@@ -61,7 +61,8 @@ def sentence(rows: list[dict[str, Any]], step: Step | None = None) -> str:
 def row(category: str | None, damage: float, **more: Any) -> dict[str, Any]:
     known = {"model": "m", "category": category, "size_bytes": 105_000_000, "bits_per_weight": 6.27, "kld": None}
     ends = {"damage": damage, "damage_low": damage - 0.01, "damage_high": damage + 0.01}
-    return {**known, **ends, "kld_p99": None, "same_top": None, **more}
+    in_bits = {name.replace("damage", "damage_bpb"): value / 4 for name, value in ends.items()}
+    return {**known, **ends, **in_bits, "kld_p99": None, "same_top": None, **more}
 
 
 def test_a_sentence_says_size_damage_and_where() -> None:
@@ -80,9 +81,16 @@ def test_a_sentence_says_size_damage_and_where() -> None:
 
 
 def test_in_bits_per_byte_damage_is_too() -> None:
-    rows = [{**row(each, 0.4), "gain_bpb": 0.05, "loss_bpb": 0.075} for each in (None, "code", "prose")]
-    text = "".join(piece.text for piece in quants.finding(rows, None, "bpb"))
-    assert text.endswith("does a damage of 0.125 bits/byte.")
+    rows = [row(None, 0.5), row("code", 0.6), row("prose", 0.4)]
+    text = "".join(piece.text for piece in quants.finding(rows, None, "bpb")).replace("\N{NO-BREAK SPACE}", " ")
+    assert text.endswith(
+        "does a damage of 0.125 bits/byte (95 % interval 0.122 to 0.128), most to code 0.150 (0.147 to 0.152) "
+        "and least to prose 0.100 (0.098 to 0.103)."
+    )
+    null = dict.fromkeys(("damage_bpb", "damage_bpb_low", "damage_bpb_high"))
+    rows = [row(each, 0.4, gain_bpb=0.05, loss_bpb=0.075, **null) for each in (None, "code", "prose")]
+    old = "".join(piece.text for piece in quants.finding(rows, None, "bpb"))  # of a result that an older version saved
+    assert old.endswith("does a damage of 0.125 bits/byte.")
     both = [Judged(name, rows, quant=True, unit="bpb") for name in "ab"]
     assert "the least damage, 0.125 bits/byte" in "".join(piece.text for piece in overview(both))
 

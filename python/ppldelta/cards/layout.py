@@ -10,7 +10,10 @@ from ppldelta.cards import paragraph, plane, sizes, table
 from ppldelta.cards.content import Content
 from ppldelta.cards.drawing import Drawing, Page, Style, fitted
 from ppldelta.cards.paragraph import Word
+from ppldelta.reporting.rows import ends
 from ppldelta.reporting.sentences import Piece
+from ppldelta.reporting.units import COLUMNS, DAMAGE
+from ppldelta.wording import numbers
 
 Format = Literal["wide", "square", "narrow"]
 
@@ -182,4 +185,8 @@ def _meaning(content: Content, notes: Sequence[str]) -> str:
     """What bars, contours and shapes of marks mean."""
     shapes = {model.quant for model in content.models}
     key = "squares are quants" if shapes == {True, False} else ""
-    return "; ".join(filter(None, ["bars are 95 % intervals", *notes, key]))
+    columns = {"damage": DAMAGE[content.unit]}
+    drawn = [columns.get(each, each) for each in sizes.columns(content)] if content.only_quants else []
+    drawn = drawn or [COLUMNS[content.unit][0]]
+    has_bars = any(numbers.known(ends(model.overall, each)[0]) for model in content.models for each in drawn)
+    return "; ".join(filter(None, ["bars are 95 % intervals" if has_bars else "", *notes, key]))

@@ -22,8 +22,9 @@ FORMAT = 1
 """Version of the file: grows if a name goes or changes its meaning, not if one is added."""
 
 VALUES = (
-    *("n_scored", "n_bytes", "ppl_ref", "ppl_cmp", "ppl_ratio", "gain", "loss", "delta", "damage", "gain_bpb"),
-    *("loss_bpb", "delta_bpb", "bpb_ref", "bpb_cmp", "kld", "kld_p50", "kld_p99", "kld_p999", "kld_max", "same_top"),
+    *("n_scored", "n_bytes", "ppl_ref", "ppl_cmp", "ppl_ratio", "gain", "loss", "delta", "damage"),
+    *("gain_bpb", "loss_bpb", "delta_bpb", "damage_bpb", "bpb_ref", "bpb_cmp"),
+    *("kld", "kld_p50", "kld_p99", "kld_p999", "kld_max", "same_top"),
 )
 """Columns of `schema.MODELS` and `schema.DOCUMENTS` that an object has, under the same names."""
 

@@ -14,7 +14,7 @@ from ppldelta.cards.drawing import Drawing, Point, shown
 from ppldelta.cards.panel import HINT, Panel, ticks
 from ppldelta.reporting.plane import decimal_ticks
 from ppldelta.reporting.rows import ends, number
-from ppldelta.reporting.units import SHORT_UNITS, UNITS, damage_of
+from ppldelta.reporting.units import DAMAGE, SHORT_UNITS, UNITS, damage_of
 from ppldelta.wording import numbers
 
 TITLES = {"damage": "damage (gain + loss)", "kld": "KL divergence", "bpb_cmp": "of text (lower is better)"}
@@ -154,8 +154,7 @@ def _value(content: Content, model: CardModel, column: str) -> float | None:
 
 
 def _ends(content: Content, model: CardModel, column: str) -> tuple[float | None, float | None]:
-    """Damage in bits per byte has no interval."""
-    return (None, None) if column == "damage" and content.unit == "bpb" else ends(model.overall, column)
+    return ends(model.overall, DAMAGE[content.unit] if column == "damage" else column)
 
 
 def _mark(

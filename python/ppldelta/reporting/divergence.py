@@ -39,13 +39,13 @@ def models_divergence(models: pl.DataFrame, *, noise: float | None = None, style
     figure = go.Figure(layout=dict(template=template()))
     names = ["kld", "kld_low", "kld_high", *(name for name, _ in _PERCENTILES)]
     low, high = _reach([noise, *(number(row, name) for row in rows for name in names)])
-    high += 0.08 * (high - low)  # for the words at the end of the first row
+    high += 0.08 * (high - low)  # for the words at the end of the last row
     _logarithmic(figure.update_xaxes, low, high, AXIS)
     figure.update_yaxes(range=[len(rows) - 0.4, -0.75], showticklabels=False, showgrid=False, ticks="", showline=False)
     short = labels.shorten([text(row, "model") for row in rows])
     edge = (10**low, "middle right") if noise is None else (10**high, "middle left")  # clear of the noise's line
     for y, (row, name) in enumerate(zip(rows, short, strict=True)):
-        for trace in _model_traces(row, y, name, edge, style.colors[text(row, "model")]):
+        for trace in _model_traces(row, y, name, edge, style.colors[text(row, "model")], worded=y == len(rows) - 1):
             figure.add_trace(trace)
     if noise is not None and noise > 0:
         figure.add_vline(x=noise, line=dict(color=LIGHT["muted"], width=1.5, dash="4px,3px"), layer="below")
@@ -96,9 +96,7 @@ def confidence(frame: pl.DataFrame, *, style: Style | None = None) -> go.Figure:
     style = style or Style.of(labels.unique(frame, "model"), ())
     known = frame.filter(pl.col("kld") > 0, pl.col("kld").is_finite()).sort("bin_low", maintain_order=True)
     figure = go.Figure(layout=dict(template=template()))
-    figure.update_xaxes(
-        title=dict(text="probability of the reference’s most probable token"), range=[0, 1], tickformat=".0%"
-    )
+    figure.update_xaxes(title=dict(text="probability of the reference’s top token"), range=[0, 1], tickformat=".0%")
     ends_ = [value for name in ("kld", "kld_low", "kld_high") for value in known[name]]
     _logarithmic(figure.update_yaxes, *_reach(ends_), AXIS)
     for model in labels.unique(frame, "model"):
@@ -109,8 +107,13 @@ def confidence(frame: pl.DataFrame, *, style: Style | None = None) -> go.Figure:
     return figure
 
 
-def _model_traces(row: Row, y: int, name: str, edge: tuple[float, str], color: str) -> list[go.Scatter]:
-    """The name of a model above its row, its tail as a thin line with ticks (in the first row with words), its mean."""
+def _model_traces(
+    row: Row, y: int, name: str, edge: tuple[float, str], color: str, *, worded: bool
+) -> list[go.Scatter]:
+    """The name of a model above its row, its tail as a thin line with ticks, its mean.
+
+    The last row is `worded`: its ticks say what they are, where no name stands below.
+    """
     model, mean = text(row, "model"), number(row, "kld") or 0.0
     tail = [(value, title) for column, title in _PERCENTILES if numbers.known(value := number(row, column))]
     drawn = [(value, title) for value, title in tail if value > 0]
@@ -129,8 +132,8 @@ def _model_traces(row: Row, y: int, name: str, edge: tuple[float, str], color: s
         x=[value for value, _ in drawn],
         y=[y] * len(drawn),
         mode="lines+markers+text",
-        text=[title for _, title in drawn] if y == 0 else [],
-        textposition=["bottom center", "bottom center", "bottom right"][: len(drawn)],
+        text=[title for _, title in drawn] if worded else [],
+        textposition=["bottom center", "bottom left", "bottom center"][: len(drawn)],
         textfont=dict(color=LIGHT["muted"], size=11),
         line=dict(color=color, width=1.5),
         marker=dict(color=color, symbol="line-ns", size=11, line=dict(color=color, width=2)),

@@ -232,7 +232,14 @@ def shared_plane(families: Sequence[Family], models: pl.DataFrame, choice: Choic
     front = changed.filter(pl.Series(gain_loss_front(changed[gain], changed[loss])))["model"].to_list()
     judged = len(quants) < len(joined)
     style = style_of_all(families)
-    figure = figures.models_plane(rows, unit="bpb", axes=choice.axes, front=front, judged=judged, style=style)
+    short = {
+        f"{family.name}/{model}": labels.crop(name if name.startswith(family.name) else f"{family.name} {name}")
+        for family in families
+        for model, name in zip(family.models, labels.trimmed(family.models, longest=0), strict=True)
+    }
+    figure = figures.models_plane(
+        rows, unit="bpb", axes=choice.axes, short=short, front=front, judged=judged, style=style
+    )
     for trace in figure.data:
         name = (trace.meta or {}).get("model")
         if name is not None:

@@ -105,6 +105,7 @@ def models_plane(
     axes: Axes = "linear",
     reach: float | None = None,
     named: bool = True,
+    short: Mapping[str, str] | None = None,
     front: Sequence[str] = (),
     floor: Limits | None = None,
     judged: bool = True,
@@ -118,6 +119,7 @@ def models_plane(
         axes: how they are spaced.
         reach: end of both axes, for planes that are read side by side; by default that of the rows.
         named: whether the names stand at the marks.
+        short: what stands there for each model; by default its name without what all share.
         front: models that no other beats in both gain and loss (`analysis.front`), joined by a line.
         floor: gain and loss in the same unit that the reference has against itself (`Family.noise_floor`).
         judged: as for `documents_plane`.
@@ -139,7 +141,8 @@ def models_plane(
     steps = ((spaced(x, axes), spaced(y, axes), text(row, "model")) for row, x, y in placed)
     lines.add_front(figure, steps, front)
     end = spaced(reach, axes)
-    names = labels.shorten([text(row, "model") for row, _, _ in placed])
+    full = [text(row, "model") for row, _, _ in placed]
+    names = labels.shorten(full) if short is None else [short[name] for name in full]
     places = labels.place(
         [(0.0, 0.0), *((spaced(x, axes), spaced(y, axes)) for x, y in points)],
         ["reference", *names],

@@ -14,7 +14,7 @@ from ppldelta.reporting.overview import Judged, verdict
 from ppldelta.reporting.rows import Row, in_category, number, overall_of, text, whole
 from ppldelta.reporting.sentences import Piece
 from ppldelta.reporting.tables import HELP, Cell, Column, Table, deltas, made_of, names, with_interval
-from ppldelta.reporting.units import Choice, is_within_noise
+from ppldelta.reporting.units import Choice, is_within_noise, unit_of
 from ppldelta.wording import numbers
 
 MOST_SENTENCES = 4
@@ -30,10 +30,14 @@ class Head:
         family: the family.
         models: its rows of `schema.MODELS`.
         steps: what larger quants save, by the label of the larger one.
+        headlined: whether the page begins with a card whose verdict is the sentence about its only model.
     """
 
-    def __init__(self, family: Family, models: pl.DataFrame, steps: Mapping[str, Step]) -> None:
+    def __init__(
+        self, family: Family, models: pl.DataFrame, steps: Mapping[str, Step], *, headlined: bool = False
+    ) -> None:
         self.family = family
+        self._headlined = headlined
         self.models = models
         self._names = dict(zip(family.models, labels.trimmed(family.models), strict=True))
         sizes = {each.label: each.size_bytes for each in family.cmp if each.label in family.quants and each.size_bytes}
@@ -52,13 +56,17 @@ class Head:
         rows = self.rows(model, choice)
         if not rows:
             return []
-        if model in self.family.quants:
+        overall = overall_of(rows)
+        if self._headlined and choice == Choice(unit=unit_of([self.family])):
+            told = quants.divergence(overall) if model in self.family.quants else sentences.divergence(rows)
+            said = [*sentences.behind(overall, choice.unit, spans=self.family.align == "bytes"), *told]
+        elif model in self.family.quants:
             said = quants.finding(rows, self._step(model, choice), choice.unit, choice.category)
         else:
             said = [*sentences.finding(rows, choice.unit, choice.category), *sentences.divergence(rows)]
         if choice != Choice(unit=choice.unit):
             return said  # the noise floor is of all documents
-        return [*said, *sentences.within_noise(self.family, overall_of(rows))]
+        return [*said, *sentences.within_noise(self.family, overall)]
 
     def verdict(self, model: str, choice: Choice) -> tuple[str, str]:
         """A model in a few words, and more of it for a second line."""

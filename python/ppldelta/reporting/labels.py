@@ -94,6 +94,9 @@ def place(
 
     steps = [i / 80 * min(reach) for i in range(81)] if diagonal else []
     obstacles = [(across(d) - 2, up(d) - 2, across(d) + 2, up(d) + 2) for d in steps]  # the diagonal
+    if diagonal:  # and its own name, which is turned
+        middle = along_diagonal(points, reach) * min(reach)
+        obstacles.append((across(middle) - 34, up(middle) - 20, across(middle) + 20, up(middle) + 34))
     for (x, y), (left, low, right, high) in zip(points, crosses, strict=True):
         obstacles.append((across(x) - 7, up(y) - 7, across(x) + 7, up(y) + 7))
         obstacles.append((across(left), up(y) - 2, across(right), up(y) + 2))

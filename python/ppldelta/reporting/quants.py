@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from ppldelta.analysis.steps import Step
 from ppldelta.reporting.rows import Row, ends, number, overall_of, text, whole
 from ppldelta.reporting.sentences import INTERVAL, NO_INTERVAL, Piece
-from ppldelta.reporting.units import SHORT_UNITS, Unit, damage_of
+from ppldelta.reporting.units import DAMAGE, SHORT_UNITS, Unit, damage_of
 from ppldelta.wording import numbers
 
 
@@ -21,34 +21,34 @@ def finding(rows: Sequence[Row], step: Step | None, unit: Unit = "nats", about: 
     Args:
         rows: as for `sentences.finding`.
         step: from the best of the smaller quants to this one; None for the smallest.
-        unit: in which damage is told; in bits per byte it has no interval, and nothing is said of categories and steps.
+        unit: in which damage is told; steps are told in nats per token alone.
         about: as for `sentences.finding`.
     """
     overall = overall_of(rows)
     name = Piece(text(overall, "model"), "name")
-    if not numbers.known(damage := damage_of(overall, unit)):
+    if not numbers.known(damage_of(overall, unit)):
         return [name, Piece(" gave numbers that are not finite, so nothing can be said about it.")]
+    amount = _value({**overall, DAMAGE[unit]: damage_of(overall, unit)}, DAMAGE[unit], SHORT_UNITS[unit])
+    if number(overall, DAMAGE[unit]) is None:  # an older version has saved it, without an interval
+        amount = amount[:1]
     to = [] if about is None else [Piece(" to "), Piece(about or "documents without category", "category")]
-    if unit == "bpb":
-        said = Piece(f"{numbers.fixed(damage, numbers.decimals(damage))} {SHORT_UNITS[unit]}", "number")
-        return [name, Piece(_size(overall)), Piece(" does a damage of "), said, *to, Piece("."), *_divergence(overall)]
     return [
         name,
         Piece(_size(overall)),
         Piece(" does a damage of "),
-        *_value(overall, "damage", unit=True),
+        *amount,
         *to,
-        *_spread([row for row in rows if row["category"] is not None]),
+        *_spread([row for row in rows if row["category"] is not None], DAMAGE[unit]),
         Piece("."),
-        *_divergence(overall),
-        *(_bought(step) if step else []),
+        *divergence(overall),
+        *(_bought(step) if step and unit == "nats" else []),
     ]
 
 
 def verdict(rows: Sequence[Row], step: Step | None) -> tuple[str, str]:
     """A quant in a few words: what its size buys, and where it damages most and least; each may be empty."""
     categories = [row for row in rows if row["category"] is not None]
-    clear = _extremes(categories)
+    clear = _extremes(categories, "damage")
     spread = ""
     if clear is not None:
         least, most = (_category(row).text for row in clear)
@@ -73,12 +73,13 @@ def against_all(row: Row, overall: Row) -> str:
     return "less damage than over all documents" if (high or 0.0) < (least or 0.0) else "as much as over all documents"
 
 
-def _extremes(rows: Sequence[Row]) -> tuple[Row, Row] | None:
-    """The rows of least and of greatest damage, if their intervals do not overlap."""
-    known = sorted((row for row in rows if numbers.known(number(row, "damage"))), key=lambda row: _damage(row))
+def _extremes(rows: Sequence[Row], column: str) -> tuple[Row, Row] | None:
+    """The rows of least and of greatest damage, which a column has, if their intervals do not overlap."""
+    known = [row for row in rows if numbers.known(number(row, column))]
+    known.sort(key=lambda row: number(row, column) or 0.0)
     if len(known) < 2:
         return None
-    high, low = ends(known[0], "damage")[1], ends(known[-1], "damage")[0]
+    high, low = ends(known[0], column)[1], ends(known[-1], column)[0]
     return (known[0], known[-1]) if numbers.known(high) and numbers.known(low) and high < low else None
 
 
@@ -89,12 +90,12 @@ def _size(row: Row) -> str:
     return f" ({numbers.size(size)}, {numbers.fixed(bits, 2)} bits per weight)"
 
 
-def _spread(rows: Sequence[Row]) -> list[Piece]:
+def _spread(rows: Sequence[Row], column: str) -> list[Piece]:
     """Where it damages most and where least, where the two intervals do not overlap."""
-    known = [row for row in rows if numbers.known(ends(row, "damage")[0])]
+    known = [row for row in rows if numbers.known(ends(row, column)[0])]
     if len(known) < 2:
         return []
-    clear = _extremes(known)
+    clear = _extremes(known, column)
     if clear is None:
         return [Piece(", in no category clearly more than in another")]
     least, most = clear
@@ -102,23 +103,19 @@ def _spread(rows: Sequence[Row]) -> list[Piece]:
         Piece(", most to "),
         _category(most),
         Piece(" "),
-        *_value(most, "damage"),
+        *_value(most, column),
         Piece(" and least to "),
         _category(least),
         Piece(" "),
-        *_value(least, "damage"),
+        *_value(least, column),
     ]
-
-
-def _damage(row: Row) -> float:
-    return number(row, "damage") or 0.0
 
 
 def _category(row: Row) -> Piece:
     return Piece(text(row, "category") or "documents without category", "category")
 
 
-def _divergence(row: Row) -> list[Piece]:
+def divergence(row: Row) -> list[Piece]:
     """The KL divergence, its tail, and the same top token, where there are any."""
     if not numbers.known(number(row, "kld")):
         return []
@@ -177,11 +174,11 @@ def _amount(step: Step, *, signed: bool = False) -> list[Piece]:
     ]
 
 
-def _value(row: Row, column: str, *, unit: bool = False) -> list[Piece]:
+def _value(row: Row, column: str, unit: str = "") -> list[Piece]:
     value = number(row, column)
     digits = numbers.decimals(value)
     interval = numbers.interval(*ends(row, column), digits)
     if unit:  # the first value of all, which says it for the others
         interval = f"{INTERVAL} {interval}" if interval else NO_INTERVAL
-    amount = Piece(numbers.fixed(value, digits) + (f" {SHORT_UNITS['nats']}" if unit else ""), "number")
+    amount = Piece(numbers.fixed(value, digits) + (f" {unit}" if unit else ""), "number")
     return [amount, *([Piece(" "), Piece(f"({interval})", "interval")] if interval else [])]

@@ -57,8 +57,8 @@ def mean_ratios(models: pl.DataFrame, *, style: Style | None = None) -> go.Figur
         margin=dict(t=34),
     )
     for at, text, anchor in (
-        (0, "◀ predicted better, else 1", "left"),
-        (1, "predicted worse, else 1 ▶", "right"),
+        (0, "◀ better, else 1", "left"),
+        (1, "worse, else 1 ▶", "right"),
     ):
         figure.add_annotation(
             x=at,

@@ -51,9 +51,10 @@ from ppldelta.wording import invisible, numbers, rules
 
 @dataclass(frozen=True)
 class ShownModel:
-    """A model on the page: its label, and the class of its colour."""
+    """A model on the page: its label, a shorter one for buttons, and the class of its colour."""
 
     label: str
+    short: str
     color: str
 
 
@@ -128,7 +129,8 @@ def render_report(
     colors = {
         (each.name, m): made.style.css(m) for each, made in zip(families, makers, strict=True) for m in each.models
     }
-    heads = [_head(family, made) for family, made in zip(families, makers, strict=True)]
+    headlined = cover is not None and len(colors) == 1
+    heads = [_head(family, made, headlined) for family, made in zip(families, makers, strict=True)]
     sections = [
         _section(i, family, made, places, odds_models)
         for i, (family, made, (places, _)) in enumerate(zip(families, makers, drawn, strict=True))
@@ -280,9 +282,10 @@ def _offered(unit: Unit, models: pl.DataFrame, bits: bool) -> bool:
     return models["bpb_cmp"].null_count() < len(models) if unit == "bpb" else not bits
 
 
-def _head(family: Family, made: FamilyFigures) -> Head:
+def _head(family: Family, made: FamilyFigures, headlined: bool) -> Head:
     by_token = made.models.filter(weighting="tokens")
-    return Head(family, made.models, {s.larger: s for s in size_steps(made.documents, by_token, family.quants)})
+    steps = {s.larger: s for s in size_steps(made.documents, by_token, family.quants)}
+    return Head(family, made.models, steps, headlined=headlined)
 
 
 def _section(
@@ -297,7 +300,10 @@ def _section(
         n_scored=max(made.rows(Choice())["n_scored"].to_list(), default=0),
         n_bytes=max(made.rows(Choice())["n_bytes"].to_list(), default=0),
         spans=family.align == "bytes",
-        models=[ShownModel(model, made.style.css(model)) for model in family.models],
+        models=[
+            ShownModel(model, short, made.style.css(model))
+            for model, short in zip(family.models, labels.trimmed(family.models), strict=True)
+        ],
         categories=[{"name": each, "path": theme.SYMBOLS[made.style.symbols[each]]} for each in made.categories],
         plots=plots,
         judged=made.judged,

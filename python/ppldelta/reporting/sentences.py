@@ -15,7 +15,7 @@ import polars as pl
 from ppldelta.analysis.uncertainty import LEVEL
 from ppldelta.family import Family
 from ppldelta.reporting.rows import Row, ends, number, overall_of, text
-from ppldelta.reporting.units import DELTA, SHORT_UNITS, Unit, is_within_noise
+from ppldelta.reporting.units import COLUMNS, DELTA, SHORT_UNITS, Unit, is_within_noise
 from ppldelta.wording import numbers
 
 INTERVAL = f"{100 * LEVEL:g}\N{NO-BREAK SPACE}% interval"
@@ -103,6 +103,32 @@ def _whole_text(name: Piece, overall: Row, unit: Unit, about: str | None) -> lis
         Piece(f" {verdict} the reference "),
         *_amount(overall, SHORT_UNITS[unit]),
         Piece("."),
+    ]
+
+
+def behind(row: Row, unit: Unit = "nats", *, spans: bool = False) -> list[Piece]:
+    """What a model gained and lost, and how little of it the mean shows: where a card has told the rest.
+
+    Args:
+        row: the model's row of `schema.MODELS` for all documents.
+        unit: of gain and loss.
+        spans: whether rows are of spans of text, which have no perplexity.
+    """
+    name, (gain, loss) = Piece(text(row, "model"), "name"), (number(row, column) for column in COLUMNS[unit])
+    if not (numbers.known(gain) and numbers.known(loss)):
+        return [name, Piece(" gave numbers that are not finite, so nothing can be said about it.")]
+    digits = numbers.decimals(gain, loss)
+    what, write, kind = ("bits per byte", numbers.fixed, "bpb") if spans else ("perplexity", numbers.perplexity, "ppl")
+    ref, cmp = (write(number(row, f"{kind}_{which}")) for which in ("ref", "cmp"))
+    return [
+        name,
+        Piece(" gained "),
+        Piece(numbers.fixed(gain, digits), "number"),
+        Piece(f" on some {'spans' if spans else 'tokens'} and lost "),
+        Piece(f"{numbers.fixed(loss, digits)} {SHORT_UNITS[unit]}", "number"),
+        Piece(f" on others; the {what}, "),
+        Piece(f"{ref} → {cmp}", "number"),
+        Piece(", shows only the difference."),
     ]
 
 

@@ -1,4 +1,8 @@
 // The curves of the other models in the figure of an open document: all at once, each in its colour.
+
+/** How many of a curve's first values do not count for its scale: over few tokens a mean jumps. */
+ppldelta.unsettled = (n, step) => Math.min(Math.max(Math.ceil(20 / step), Math.ceil(n / 8)), n >> 2);
+
 ppldelta.addCurves = (figure, shown, most) => {
   "use strict";
 
@@ -18,7 +22,7 @@ ppldelta.addCurves = (figure, shown, most) => {
       if (i % step && i < shown.n - 1) continue;
       x.push(shown.positions[i]); y.push(Math.exp(-total / (i + 1)));
     }
-    for (const value of y.slice(Math.min(Math.ceil(20 / step), y.length >> 2))) { // the first tokens would set the scale
+    for (const value of y.slice(ppldelta.unsettled(y.length, step))) {
       range[0] = Math.min(range[0], value - 0.02); range[1] = Math.max(range[1], value + 0.02);
     }
     figure.data.push({

@@ -11,7 +11,7 @@
 
   const shadeOf = (limits, value) => limits.filter((limit) => value >= limit).length;
 
-  /** A passage with what stands around it, each whole character shaded by its own value; `letter` is the class of the
+  /** A passage with what stands around it, but for blank lines at either end, each whole character shaded by its own value; `letter` is the class of the
    *  shades, by default that of a gain or a loss. */
   function quote(each, letter = null) {
     const { shown, explained } = ppldelta.invisible;
@@ -20,7 +20,7 @@
       const shade = shadeOf(letter === "k" ? index.look.kld_shades : index.look.delta_shades, Math.abs(value));
       return shade ? element("span", { class: `${letter ?? (value > 0 ? "g" : "l")}${shade}`, title: `${signed(value, 2)} nats${unseen ? `; ${unseen}` : ""}` }, text) : unseen ? element("span", { title: unseen }, text) : text;
     });
-    return element("span", { class: "quote", dir: "auto" }, element("span", { class: "quiet" }, shown(each.before)), element("mark", {}, ...parts), element("span", { class: "quiet" }, shown(each.after)));
+    return element("span", { class: "quote", dir: "auto" }, element("span", { class: "quiet" }, shown(each.before).replace(/^\s*\n/, "")), element("mark", {}, ...parts), element("span", { class: "quiet" }, shown(each.after).replace(/\n\s*$/, "")));
   }
   const again = (each) => (each.times > 1 ? `, the same ${count(each.times - 1)} more time${each.times > 2 ? "s" : ""}` : null);
 

@@ -180,7 +180,7 @@
     });
     const values = { one: ratio.map(() => even), below: ratio.map((r) => Math.min(r, even)), above: ratio.map((r) => Math.max(r, even)), ratio, sum };
     for (const trace of figure.data) Object.assign(trace, { x, y: values[trace.meta.curve] });
-    const settled = ratio.slice(Math.min(Math.ceil(20 / step), ratio.length >> 2)); // the first tokens would set the scale
+    const settled = ratio.slice(ppldelta.unsettled(ratio.length, step));
     const [low, high] = [Math.min(even, ...settled), Math.max(even, ...settled)];
     figure.layout.yaxis.range = [low - 0.06 * (high - low || 1), high + 0.06 * (high - low || 1)];
     figure.layout.uirevision = `${shown.family}.${shown.k}.${shown.model}`;

@@ -12,6 +12,7 @@ import polars as pl
 
 from ppldelta.analysis.density import Density, density_grid
 from ppldelta.analysis.references import references
+from ppldelta.analysis.steps import Ladder, Place
 from ppldelta.cards.drawing import shown
 from ppldelta.family import Family, ModelFacts
 from ppldelta.reporting import labels, sentences, theme
@@ -115,9 +116,23 @@ class Content:
     @cached_property
     def headline(self) -> list[Piece]:
         """The verdict: of several families first which reference predicts the text better, then what changes do."""
-        judged = [replace(model.judged, unit=self.unit) for model in self.models]
+        places = self._places
+        judged = [
+            replace(model.judged, unit=self.unit, place=places.get((model.family.name, model.facts.label)))
+            for model in self.models
+        ]
         which = of_references.finding(self.standings)
         return [*which, *of_families(judged)] if which else overview(judged)
+
+    @property
+    def _places(self) -> dict[tuple[str, str], Place]:
+        """Where each quant of a single family stands among the others, under the names of the card."""
+        if len(self.families) > 1:
+            return {}
+        names = {model.facts.label: model.name for model in self.models}
+        sizes = {model.facts.label: model.facts.size_bytes for model in self.models if model.quant}
+        places = Ladder(self.documents, sizes).places(self.unit)
+        return {(self.families[0].name, label): place.renamed(names) for label, place in places.items()}
 
     @cached_property
     def said(self) -> str:

@@ -1,7 +1,7 @@
 """Compares ppldelta in lm-evaluation-harness with the harness's own `hf` backend, on the same weights.
 
     pip install lm-eval torch transformers gguf
-    python bench/bench_lm_eval.py F32.gguf [--max-length 512] [--limit N]
+    python bench/bench_lm_eval.py F32.gguf [--max-length 512] [--limit N] [--figure OUT.html]
 
 The GGUF's weights and vocabulary become a transformers model of float32 in this process; nothing is downloaded. Both
 backends run the task files of `lm_eval_tasks`, and pairs that are hard to split into tokens. It fails if the backends
@@ -19,6 +19,7 @@ from typing import Any
 import gguf
 import lm_eval
 import numpy as np
+import plotly.graph_objects as go
 import torch
 from lm_eval.models.huggingface import HFLM
 from lm_eval.tasks import TaskManager
@@ -28,6 +29,7 @@ from transformers import AutoModelForCausalLM, PreTrainedTokenizerFast
 from lm_eval_tasks import write
 from ppldelta import demo
 from ppldelta.lm_eval import PpldeltaLM
+from ppldelta.reporting import theme
 
 CLOSE = 0.05
 """Nats between two choices below which rounding may decide: keys and values of attention have 16 bit in llama.cpp."""
@@ -95,6 +97,7 @@ def main() -> None:
     parser.add_argument("model", type=Path)
     parser.add_argument("--max-length", type=int, default=512)
     parser.add_argument("--limit", type=int)
+    parser.add_argument("--figure", type=Path, help="an HTML file for a picture of the items' margins")
     parser.add_argument("--tasks", type=Path, default=Path("lm_eval_tasks"), help="the folder for the task files")
     arguments = parser.parse_args()
     names = write(arguments.tasks, demo.CORPUS)
@@ -121,7 +124,8 @@ def main() -> None:
         print(f"{name}: {time.perf_counter() - started:.1f} s")
         for task, values in found[name]["results"].items():
             print("  ", task, {key: value for key, value in values.items() if "stderr" not in key})
-    n_items = n_other = 0
+    n_items = n_other = n_other_norm = 0
+    margins: dict[str, list[tuple[float, float]]] = {}
     for task in names:
         both = [found[name]["samples"][task] for name in ("hf", "ppldelta")]
         pairs = list(zip(*([np.array(_logp(each)) for each in samples] for samples in both), strict=True))
@@ -131,14 +135,49 @@ def main() -> None:
         if len(pairs[0][0]) == 1:
             continue
         n_items += len(pairs)
-        for i, (a, b) in enumerate(pairs):
-            if a.argmax() != b.argmax():
-                n_other += 1
-                first, second = np.sort(a)[::-1][:2]
-                print(f"  item {i}: {a.argmax()} and {b.argmax()}; hf has {first - second:.5f} nats between them")
-                assert first - second < CLOSE
-    print(f"{n_other} of {n_items} items are answered differently")
-    assert n_other <= 2 * max(1, n_items / 500)
+        lengths = [[len(choice) for choice in _choices(sample)] for sample in found["hf"]["samples"][task]]
+        for i, ((a, b), n_letters) in enumerate(zip(pairs, lengths, strict=True)):
+            best, second = np.argsort(a)[::-1][:2]
+            margins.setdefault(task, []).append((a[best] - a[second], b[best] - b[second]))
+            n_other += bool(a.argmax() != b.argmax())
+            n_other_norm += bool((a / n_letters).argmax() != (b / n_letters).argmax())
+            for rule, per in (("acc", np.ones(len(a))), ("acc_norm", np.array(n_letters, np.float64))):
+                one, other = (a / per).argmax(), (b / per).argmax()
+                if one != other:
+                    between = a[one] - a[other] * per[one] / per[other]
+                    print(f"  {rule}, item {i}: {one} and {other}; hf has {between:.5f} nats between them")
+                    assert between < CLOSE
+    print(f"{n_other} of {n_items} items are answered differently by acc, {n_other_norm} by acc_norm")
+    assert max(n_other, n_other_norm) <= 2 * max(1, n_items / 500)
+    if arguments.figure:
+        figure_of(margins).write_html(arguments.figure, include_plotlyjs=True)
+
+
+def figure_of(margins: dict[str, list[tuple[float, float]]]) -> go.Figure:
+    """How far the backends are apart in an item's margin, against that margin under hf; above the line it flips."""
+    figure = go.Figure()
+    low, high = 1e-4, 50.0
+    figure.add_scatter(
+        x=[low, high], y=[low, high], mode="lines", line=dict(color=theme.LIGHT["muted"], dash="dash"), showlegend=False
+    )
+    for (task, pairs), color in zip(margins.items(), ("gain", "loss"), strict=False):
+        hf, ours = np.array(pairs).T
+        figure.add_scatter(
+            x=hf, y=np.maximum(np.abs(hf - ours), low), mode="markers", name=f"{task} ({len(pairs)})",
+            marker=dict(color=theme.LIGHT[color], size=6, opacity=0.7),
+        )  # fmt: skip
+    figure.update_layout(template="plotly_white", width=720, height=460, margin=dict(l=70, r=20, t=20, b=60))
+    for axis, title in (
+        (figure.update_xaxes, "margin of the best choice over the second under hf, nats"),
+        (figure.update_yaxes, "|margin under hf − under ppldelta|, nats"),
+    ):
+        axis(type="log", range=np.log10([low, high]), dtick=1, exponentformat="power", title=title)
+    return figure
+
+
+def _choices(sample: dict[str, Any]) -> list[str]:
+    """An item's choices: acc_norm divides each one's log-likelihood by its number of characters."""
+    return [continuation for _, continuation in sample["arguments"]]
 
 
 def _logp(sample: dict[str, Any]) -> list[float]:

@@ -79,6 +79,13 @@ def test_the_card_is_light_and_dark_and_a_picture_of_its_own(page: Any) -> None:
     assert struct.unpack(">II", saved("png")[16:24]) == (2400, 1350)
 
 
+def test_the_command_is_copied(page: Any) -> None:
+    page.context.grant_permissions(["clipboard-read", "clipboard-write"])
+    page.locator("[data-copy=repeat-0]").click()
+    page.locator("[data-copy=repeat-0]", has_text="Copied").wait_for()
+    assert page.evaluate("navigator.clipboard.readText()") == page.locator("#repeat-0").inner_text()
+
+
 def cells(page: Any, table: str) -> list[list[str]]:
     """The rows of a table that are in view."""
     rows = page.locator(f"table[data-view={table}] tbody tr").all()

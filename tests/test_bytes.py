@@ -105,20 +105,21 @@ def test_a_text_that_does_not_survive_is_left_out_for_this_comparison(
     other: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """As if a tokenizer normalised the Japanese text."""
-    known = tokenization.token_bounds
+    known = tokenization.bounds_of_each
 
-    def bounds(text: bytes, *rest: object) -> object:
-        return None if text == TEXTS[NAMES[1]].encode() else known(text, *rest)
+    def bounds(texts: list[bytes], *rest: object) -> list[object]:
+        found = zip(texts, known(texts, *rest), strict=True)
+        return [None if text == TEXTS[NAMES[1]].encode() else each for text, each in found]
 
-    monkeypatch.setattr(tokenization, "token_bounds", bounds)
+    monkeypatch.setattr(tokenization, "bounds_of_each", bounds)
     found = score([other, CODE], max_windows=1, store=None)
     assert sorted(of(found, OTHER, "documents")["document"]) == sorted({*NAMES} - {NAMES[1]})
     assert sorted(of(found, SAME, "documents")["document"]) == sorted(NAMES)
     assert found.left_out == {"document": [NAMES[1]]}
-    (warning,) = (each for each in found.warnings if "survive" in each)
+    (warning,) = (each for each in found.warnings if "is compared without" in each)
     assert "`other` is compared without 1 document, whose text does not survive" in warning and NAMES[1] in warning
     assert set(found.differences["metric"]) == set(), "spans and tokens have no difference"
-    monkeypatch.setattr(tokenization, "token_bounds", lambda *_: None)
+    monkeypatch.setattr(tokenization, "bounds_of_each", lambda texts, *_: [None] * len(texts))
     with pytest.raises(ppldelta.ModelError, match="another tokenizer than the reference, and no document"):
         score([other], max_windows=1, store=None)
 

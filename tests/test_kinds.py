@@ -14,7 +14,7 @@ from ppldelta import schema
 from ppldelta.analysis import kinds as module
 from ppldelta.analysis.characters import FIRST_SCRIPT, MARK, N_CLASSES, SCRIPTS, SYMBOL, classes
 from ppldelta.analysis.corrections import false_discovery_rate
-from ppldelta.analysis.kind_sums import kinds, text_kinds
+from ppldelta.analysis.kind_sums import kinds, kinds_by_family
 from ppldelta.analysis.kinds import KINDS, RULES, WHITE, Pieces, token_kinds
 
 MADE = synthetic.make(n_documents=24, n_models=2)
@@ -121,10 +121,10 @@ def test_every_rule_is_told_and_every_script_has_a_kind() -> None:
 
 def test_sums_are_those_of_the_tokens() -> None:
     made = MADE
-    found = kinds(made["tokens"], made["texts"], made["pieces"])
+    by_family = kinds_by_family(made["texts"], made["pieces"])
+    found = kinds(made["tokens"], by_family)
     assert found.schema == pl.Schema(schema.KINDS)
-    read = text_kinds(made["texts"], made["pieces"], made["families"][0].name)
-    assert read is not None
+    read = by_family[made["families"][0].name]
     size = dict(made["pieces"].select("token", pl.col("piece").bin.size()).iter_rows())
     for model in made["families"][0].models:
         by_kind: dict[str, list[tuple[float, int]]] = {}
@@ -151,19 +151,20 @@ def test_sums_are_those_of_the_tokens() -> None:
 def test_spans_have_the_kind_of_their_first_token_that_is_no_white_space() -> None:
     pieces = pl.DataFrame({"family": "f", "token": [0, 1, 2], "piece": [b"  ", b"42", b"x"]}, schema=schema.PIECES)
     texts = pl.DataFrame({"family": "f", "document": "d", "tokens": [[2, 0, 1, 2]]}, schema=schema.TEXTS)
-    read = text_kinds(texts, pieces, "f")
-    assert read is not None
+    read = kinds_by_family(texts, pieces)["f"]
     at, n = np.array([0, 1, 1, 1]), np.array([1, 1, 2, 3])
     assert [KINDS[each] for each in read.at(at, n)] == ["starts of words", "spaces", "digits", "digits"]
 
 
 def test_without_texts_there_are_no_kinds() -> None:
     for lacking in ({"texts": MADE["texts"].clear()}, {"pieces": MADE["pieces"].with_columns(piece=pl.lit(b""))}):
-        frames = {**{name: MADE[name] for name in ("tokens", "texts", "pieces")}, **lacking}
-        assert kinds(**frames).is_empty() and kinds(**frames).schema == pl.Schema(schema.KINDS)
+        found = kinds(
+            MADE["tokens"], kinds_by_family(**{**{name: MADE[name] for name in ("texts", "pieces")}, **lacking})
+        )
+        assert found.is_empty() and found.schema == pl.Schema(schema.KINDS)
     some = MADE["texts"].head(6)
     of_some = MADE["tokens"].filter(pl.col("document").cast(pl.String).is_in(some["document"].to_list()))
-    found = kinds(MADE["tokens"], some, MADE["pieces"])
+    found = kinds(MADE["tokens"], kinds_by_family(some, MADE["pieces"]))
     assert found["n_scored"].sum() == len(of_some)
 
 
@@ -171,14 +172,13 @@ def test_what_is_called_clear_is_rarely_so_by_chance() -> None:
     """A model that moved nothing is called clear in no more than the promised part of the runs, with 12 documents."""
     rng = np.random.default_rng(1)
     made = synthetic.make(n_documents=12, n_models=1, n_tokens=200)
+    read = kinds_by_family(made["texts"], made["pieces"])
     wrong = 0
     for _ in range(20):
         shift = rng.normal(0, 0.1, 12)
         place = made["tokens"]["document"].to_physical().to_numpy().astype(int) % 12
         delta = (shift[place] + rng.normal(0, 0.5, len(place))).astype(np.float32)
-        found = kinds(
-            made["tokens"].with_columns(delta=pl.Series(delta)), made["texts"], made["pieces"], n_resamples=500
-        )
+        found = kinds(made["tokens"].with_columns(delta=pl.Series(delta)), read, n_resamples=500)
         wrong += bool((found["p_fdr"] < 0.05).any())
     assert wrong <= 4
 

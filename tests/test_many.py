@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import tracemalloc
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
+from functools import partial
 from types import SimpleNamespace
 
 import numpy as np
@@ -12,19 +14,26 @@ import pytest
 from numpy.typing import NDArray
 
 from ppldelta.engine import native
+from ppldelta.engine.shards import PairedShard, Shard
+from ppldelta.pairs import PAIR
+from ppldelta.run import tokenization as run_tokenization
 from ppldelta.run.batches import make_batches
+from ppldelta.run.evaluation import Evaluation
+from ppldelta.run.job import Job, Participant
 from ppldelta.run.keys import Keys, corpus_hash
+from ppldelta.run.lockstep import in_lockstep
+from ppldelta.run.noise import NoiseFloor
 from ppldelta.run.settings import ResolvedSettings
-from ppldelta.run.tokenization import Tokenization, tokenize
+from ppldelta.run.span_frames import span_records
+from ppldelta.run.tokenization import Tokenization, as_tokenization, tokenize
 from ppldelta.run.values import Values
 from ppldelta.store.keys import Digests, Key, WindowKeys, unpacked
+from ppldelta.text import ragged
 from ppldelta.text.document import Document
 from ppldelta.text.many import Batches, Windows
 from ppldelta.text.ragged import Ragged
 from ppldelta.text.windows import Batch, Window, completion_windows, cut_windows
 
-BYTES_PER_ROW = 800
-"""Most memory that a row of 16 tokens takes at any time while it is tokenized and gets its keys, without its text."""
 SETTINGS = ResolvedSettings(
     windows="every", n_ctx=64, max_windows=None, n_ubatch=32, n_outputs_max=32, n_seq_max=1, n_gpu_layers=0, threads=1,
     align="tokens", kld=False, top_k=0, noise_floor=False, kind="auto", chat_template=False,
@@ -44,7 +53,7 @@ class Bytes:
 
 
 def rows(n: int) -> list[Document]:
-    return [Document(f"x.jsonl:{i}", "", b"the %10d rows" % i, 8 if i % 2 else 0) for i in range(n)]
+    return [Document(f"x.jsonl:{i}", "", b"the %10d rows." % i, 8 if i % 2 else 0) for i in range(n)]
 
 
 def read(documents: list[Document]) -> tuple[Tokenization, WindowKeys]:
@@ -55,22 +64,74 @@ def read(documents: list[Document]) -> tuple[Tokenization, WindowKeys]:
     return tokenization, keys
 
 
-def peak_bytes(n: int) -> int:
-    documents = rows(n)
+def peak_bytes(work: Callable[[], object]) -> int:
     tracemalloc.start()
     try:
-        whole = read(documents)
-        assert whole[0].n_scored
+        kept = work()
+        assert kept is not None
         return tracemalloc.get_traced_memory()[1]
     finally:
         tracemalloc.stop()
 
 
-def test_a_row_takes_little_memory() -> None:
-    """At two sizes, so that what does not grow with them does not count."""
-    read(rows(10))
-    few, many = 6_000, 18_000
-    assert (peak_bytes(many) - peak_bytes(few)) / (many - few) < BYTES_PER_ROW
+def job(n: int) -> Job:
+    """Two models with the same tokens, of which the reference gives whatever is asked for."""
+    tokenization, keys = read(rows(n))
+
+    def score_pairs(_: object, batches: Batches, *rest: object) -> Iterator[PairedShard]:
+        for some in (batches[begin : begin + 500] for begin in range(0, len(batches), 500)):
+            sizes, at = some.windows.targets.lengths[some.which].tolist(), some.at.tolist()
+            logp, pairs = ([np.zeros(size, dtype) for size in sizes] for dtype in (np.float32, PAIR))
+            shard = Shard(list(zip(at, logp, [0.0] * len(at), strict=True)), "CPU")
+            yield PairedShard([shard, shard], [dict(zip(at, pairs, strict=True))], [None, None])
+
+    def model(name: str) -> Participant:
+        remote = SimpleNamespace(label=name, refuse_too_many_rows=lambda *_: None, score_pairs=score_pairs)
+        known, info = (
+            np.zeros(len(keys), np.bool_),
+            SimpleNamespace(n_vocab=256, n_ctx_train=64, recurrent=False, **vars(Bytes.info)),
+        )
+        mine = WindowKeys(keys.digests, Key(name * 64, "", "rule", "engine"))
+        return Participant(remote, name * 64, SETTINGS, tokenization, mine, known, info, True)
+
+    return Job(SETTINGS, [model("a"), model("b")], native.build(), None, [], False)
+
+
+def in_spans(work: Job) -> Callable[[], object]:
+    """The records of a comparison that has two bytes in a token."""
+    reference, documents = work.reference, work.reference.tokenization.texts
+    twos = [np.frombuffer(each.text, "<u2").astype(np.int32) for each in documents]
+    vocabulary = SimpleNamespace(
+        info=Bytes.info,
+        tokenize=lambda some, _: Ragged.of((np.frombuffer(each.text, "<u2").astype(np.int32) for each in some), "i4"),
+        pieces=lambda tokens: [token.to_bytes(2, "little") for token in tokens.tolist()],
+    )
+    whole = as_tokenization(documents, twos, vocabulary, SETTINGS).whole
+    ref, cmp = (
+        Evaluation(each, Bytes.info, np.zeros(each.tokenization.n_scored, np.float32), None, 0.0, {})
+        for each in (reference, replace(work.models[1], tokenization=whole, shares=False))
+    )
+    return lambda: span_records(ref, cmp)
+
+
+PARTS: dict[str, tuple[float, Callable[[int], Callable[[], object]]]] = {
+    "tokenized": (800, lambda n: partial(read, rows(n))),
+    "lockstep": (1200, lambda n: partial(in_lockstep, job(n))),
+    "noise floor": (300, lambda n: partial(NoiseFloor, job(n))),
+    "in spans": (1000, lambda n: in_spans(job(n))),
+}
+"""Most bytes for each row at any time, without its text, and what takes them."""
+
+
+@pytest.mark.parametrize("part", PARTS)
+def test_a_row_takes_little_memory(part: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """At two sizes, so that what does not grow with them does not count, as what is done at a time does not."""
+    monkeypatch.setattr(ragged, "_CHUNK", 256)
+    monkeypatch.setattr(run_tokenization, "_TOGETHER", 256)
+    most, begin = PARTS[part]
+    begin(10)()
+    few, many = 1_000, 3_000
+    assert (peak_bytes(begin(many)) - peak_bytes(begin(few))) / (many - few) < most
 
 
 def windows_of(document: Window | Sequence[Window]) -> list[tuple[object, ...]]:
@@ -112,6 +173,10 @@ def test_what_lies_in_arrays_is_what_was_put_there(documents: list[tuple[str, li
     parts = [part for batch in one_by_one for part in batch.split(5)]
     assert [held(batch) for batch in batches.split(5)] == [held(part) for part in parts]
     assert len(batches.only(np.empty(0, np.int64))) == 0
+    flash = [batch for batch in one_by_one if batch.windows[0].flash]
+    expected = flash + [batch for batch in one_by_one if not batch.windows[0].flash]
+    assert [held(batch) for batch in batches.by_context()] == [held(batch) for batch in expected]
+    assert 0 < len(flash) < len(batches) and Batches.of(flash).by_context().at.tolist() == Batches.of(flash).at.tolist()
 
 
 def held(batch: Batch) -> tuple[object, ...]:
@@ -144,8 +209,11 @@ def test_sets_of_windows_hold_what_was_put_into_them() -> None:
 
 
 def test_equal_windows_have_the_values_of_the_first() -> None:
-    values = Values(np.array([0, 2, 3, 5]), np.array([0, 1, 0]))
+    starts, first = np.array([0, 2, 3, 5]), np.array([0, 1, 0])
+    values, other = (Values[np.float32](starts, first, np.float32) for _ in range(2))
     values.put(np.array([2]), Ragged(np.array([1, 2], np.float32), np.array([0, 2])), "CPU")
     assert values.known.tolist() == [True, False, True]
-    values.put_one(1, np.array([3], np.float32), "GPU")
-    assert values.logp.tolist() == [1, 2, 3, 1, 2] and values.kernels == {"CPU": 2, "GPU": 1}
+    other.put(np.arange(2), Ragged(np.array([4, 4, 3], np.float32), np.array([0, 2, 3])), "GPU")
+    values.put_known(other)
+    assert [each.tolist() for each in values.at(np.array([2, 1]))] == [[1, 2], [3]]
+    assert values.of_all.tolist() == [1, 2, 3, 1, 2] and values.kernels == {"CPU": 2, "GPU": 1}

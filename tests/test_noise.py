@@ -25,6 +25,7 @@ from ppldelta.run.noise import BROKEN
 from ppldelta.run.sample import MOST_TOKENS, N_WINDOWS, sample
 from ppldelta.run.settings import Settings
 from ppldelta.run.variants import variants
+from ppldelta.text.many import Batches
 from ppldelta.text.windows import Batch, Window
 from test_packed_runs import CORPUS, pack
 from test_settings import CPU, GPU
@@ -55,13 +56,17 @@ def window(seed: str, n: int) -> Window:
     return Window(np.resize(tokens, n), n - 1, np.array([1], np.int32), np.array([n], np.uint32))
 
 
-def category(batch: Batch) -> str:
-    return batch.document.partition("/")[0]
+def sampled(some: list[Batch]) -> list[Batch]:
+    names = list(dict.fromkeys(batch.document for batch in some))
+    document = np.array([names.index(batch.document) for batch in some for _ in batch.at], np.int32)
+    packed = Batches.of(some)
+    of_documents = replace(packed, windows=replace(packed.windows, document=document, names=names))
+    return sample(of_documents, [name.partition("/")[0] for name in names])
 
 
 def test_a_sample_takes_categories_in_turn_and_each_document_once_first() -> None:
     whole = batches(*((f"a/{i}", 3) for i in range(20)), ("b/1", 30), ("b/2", 5), ("c/1", 1))
-    taken = sample(whole, category)
+    taken = sampled(whole)
     assert [batch.at for batch in taken] == sorted(batch.at for batch in taken), "in the order of the corpus"
     names = [batch.document for batch in taken]
     assert len(names) == len(set(names)) == N_WINDOWS
@@ -70,20 +75,20 @@ def test_a_sample_takes_categories_in_turn_and_each_document_once_first() -> Non
 
 def test_a_sample_depends_on_the_texts_alone() -> None:
     documents = [(f"{'abc'[i % 3]}/{i}", 2) for i in range(30)]
-    once = {batch.windows[0].tokens.tobytes() for batch in sample(batches(*documents), category)}
-    other = {batch.windows[0].tokens.tobytes() for batch in sample(batches(*reversed(documents)), category)}
+    once = {batch.windows[0].tokens.tobytes() for batch in sampled(batches(*documents))}
+    other = {batch.windows[0].tokens.tobytes() for batch in sampled(batches(*reversed(documents)))}
     assert once == other
-    more = {batch.windows[0].tokens.tobytes() for batch in sample(batches(*documents, ("a/new", 2)), category)}
+    more = {batch.windows[0].tokens.tobytes() for batch in sampled(batches(*documents, ("a/new", 2)))}
     assert len(once & more) >= len(once) - 1
 
 
 def test_a_sample_is_two_per_cent_within_its_bound() -> None:
-    assert len(sample(batches(("a", 3)), category)) == 3, "no more than there are"
-    assert len(sample(batches(("a", 1000)), category)) == 20
-    long = sample(batches(("a", 1000), n_tokens=8192), category)
+    assert len(sampled(batches(("a", 3)))) == 3, "no more than there are"
+    assert len(sampled(batches(("a", 1000)))) == 20
+    long = sampled(batches(("a", 1000), n_tokens=8192))
     assert sum(batch.n_fed for batch in long) == MOST_TOKENS
-    assert len(sample(batches(("a", 9), n_tokens=2 * MOST_TOKENS), category)) == 1, "always one"
-    assert [len(batch.at) for batch in sample(batches(("a", 50), together=5), category)] == [5, 5], "whole batches"
+    assert len(sampled(batches(("a", 9), n_tokens=2 * MOST_TOKENS))) == 1, "always one"
+    assert [len(batch.at) for batch in sampled(batches(("a", 50), together=5))] == [5, 5], "whole batches"
 
 
 # --- what is changed --------------------------------------------------------------------------------------------------

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
+import polars as pl
 import pytest
 
 import ppldelta
 from helpers.tables import write_rows
 from ppldelta import demo
+from ppldelta.engine import native
 from ppldelta.text.windows import RULES, completion_windows
 
 PROMPT = "She went up past the last farm, where the road "
@@ -39,6 +42,26 @@ def test_all_of_the_completion_is_scored_and_nothing_else(tmp_path: Path, rule: 
     same = longer.filter(longer["byte_start"] >= begin)
     for column in ("logp_ref", "logp_cmp"):
         np.testing.assert_allclose(tokens[column], same[column], atol=1e-4)
+
+
+@pytest.mark.parametrize("kld", [False, True])
+def test_texts_and_prompts_in_turns_make_two_contexts(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, *, kld: bool
+) -> None:
+    """Texts are evaluated with flash attention and completions without, which one context cannot."""
+    made: list[str] = []
+    make = native.Scorer._made
+    monkeypatch.setattr(native.Scorer, "_made", lambda scorer: made.append(scorer.model.path) or make(scorer))
+    texts = [{"id": f"text {i}", "text": f"{PROMPT}{i}"} for i in range(3)]
+    prompts = [{"id": f"prompt {i}", "prompt": f"{PROMPT}{i}", "completion": " miles."} for i in range(3)]
+    table, of_texts, of_prompts = (tmp_path / f"{name}.jsonl" for name in ("both", "texts", "prompts"))
+    write_rows(table, *(row for pair in zip(texts, prompts, strict=True) for row in pair))
+    with ThreadPoolExecutor(1) as executor:  # in this process
+        both = run(table, kld=kld, store=None, executor=executor).tokens
+    assert 2 <= len(made) <= 4, "two for each model, if none is left from before"
+    alone = [run(write_rows(path, *rows), kld=kld, store=None) for path, rows in
+             ((of_texts, texts), (of_prompts, prompts))]  # fmt: skip
+    assert both.sort("document", "pos").equals(pl.concat([each.tokens for each in alone]).sort("document", "pos"))
 
 
 def test_a_token_across_the_border_belongs_to_the_completion(tmp_path: Path) -> None:

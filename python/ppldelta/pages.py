@@ -8,12 +8,16 @@ from typing import Literal
 
 import polars as pl
 
+from ppldelta.analysis.kind_sums import TextKinds
+from ppldelta.cards.command import command
 from ppldelta.cards.content import take
 from ppldelta.cards.cover import cover
 from ppldelta.family import Family
 from ppldelta.reporting.budget import BUDGET
+from ppldelta.reporting.densities import Densities
 from ppldelta.reporting.folder import remove_stale
 from ppldelta.reporting.payload import make_payload
+from ppldelta.reporting.provenance import provenance
 from ppldelta.reporting.render import render_report
 from ppldelta.reporting.seen import with_symbols
 from ppldelta.saved.files import write_whole
@@ -31,6 +35,7 @@ def write_report(
     warnings: Sequence[str],
     version: str,
     n_views: int | Literal["all"],
+    text_kinds: Mapping[str, TextKinds],
 ) -> Path:
     """Writes a report and returns the path of its page.
 
@@ -42,6 +47,7 @@ def write_report(
         warnings: of the result.
         version: of ppldelta.
         n_views: documents that can be read token by token.
+        text_kinds: by family the kinds of its texts.
 
     Raises:
         ResultError: a file cannot be written.
@@ -51,9 +57,17 @@ def write_report(
     payload = make_payload(
         **{name: seen[name] for name in ("tokens", "documents", "pieces", "texts", "kinds")},
         families=named,
+        text_kinds=[text_kinds.get(family.name) for family in families],
         n_views=n_views,
         budget=None if folder else BUDGET,
     )
+    densities = Densities(seen["documents"])
+    content = take(named, seen["documents"], seen["models"], version, densities)
+    top_k = _top_k(seen["tokens"])
+    origins = [
+        provenance(family, seen, command(family, [each for each in content.models if each.family is family], top_k))
+        for family in named
+    ]
     page = render_report(
         **{name: seen[name] for name in OF_THE_PAGE},
         families=named,
@@ -61,7 +75,9 @@ def write_report(
         warnings=warnings,
         version=version,
         payload=payload,
-        cover=cover(take(named, seen["documents"], seen["models"], version)),
+        cover=cover(content),
+        origins=origins,
+        densities=densities,
         folder=folder,
     )
     for name, text in page.files.items():
@@ -71,3 +87,9 @@ def write_report(
     if folder:
         remove_stale(path, keep=page.files)
     return index
+
+
+def _top_k(tokens: pl.DataFrame) -> int:
+    """How many of the most probable tokens a result keeps at each place; 0 without them."""
+    most = tokens["top_tokens_ref"].list.len().max() if "top_tokens_ref" in tokens.columns else None
+    return int(most) if isinstance(most, int) else 0

@@ -17,7 +17,7 @@ import polars as pl
 from ppldelta import _core, schema
 from ppldelta.analysis.confidence import confidence
 from ppldelta.analysis.differences import differences
-from ppldelta.analysis.kind_sums import kinds
+from ppldelta.analysis.kind_sums import TextKinds, kinds, kinds_by_family
 from ppldelta.analysis.metrics import document_metrics, model_metrics
 from ppldelta.analysis.odds import log_odds, odds_of_models
 from ppldelta.analysis.references import references
@@ -139,7 +139,11 @@ class Result:
         A row for each model and kind that it has; none without texts. Computed when it is first asked for
         (`analysis.kinds` has the rules, docs/kinds.md says what they are worth).
         """
-        return kinds(self.tokens, self.texts, self.pieces)
+        return kinds(self.tokens, self._text_kinds)
+
+    @cached_property
+    def _text_kinds(self) -> dict[str, TextKinds]:
+        return kinds_by_family(self.texts, self.pieces)
 
     @property
     def figures(self) -> Figures:
@@ -190,6 +194,7 @@ class Result:
             warnings=self.warnings,
             version=_core.__version__,
             n_views=tokens,
+            text_kinds=self._text_kinds,
         )
 
     def save(self, folder: str | os.PathLike[str], *, tokens: int | Literal["all"] = DEFAULT_VIEWS) -> Path:

@@ -41,7 +41,8 @@ def outlines(x: NDArray[np.float64], y: NDArray[np.float64], z: NDArray[np.float
     x, y, z = np.pad(x, 1, "edge"), np.pad(y, 1, "edge"), np.pad(z, 1, constant_values=min(0.0, level) - 1.0)
     high = z >= level
     follows: dict[_Edge, _Edge] = {}
-    for j, i in np.argwhere(high[:-1, :-1] | high[1:, :-1] | high[:-1, 1:] | high[1:, 1:]).tolist():
+    n_high = high[:-1, :-1].astype(np.uint8) + high[1:, :-1] + high[:-1, 1:] + high[1:, 1:]
+    for j, i in np.argwhere((n_high > 0) & (n_high < 4)).tolist():  # an outline passes where corners differ
         for start, end in _segments(high, z, level, i, j):
             follows[start] = end
 

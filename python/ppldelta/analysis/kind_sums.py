@@ -14,7 +14,9 @@ A span of text (`align="bytes"`) has the kind of the reference's first token in 
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import polars as pl
@@ -26,6 +28,7 @@ from ppldelta.analysis.kinds import KINDS, WHITE, Pieces, token_kinds
 from ppldelta.analysis.uncertainty import DOCUMENTS_MIN, LEVEL, N_RESAMPLES, SEED, Resamples, percentile_interval
 from ppldelta.schema import KINDS as COLUMNS
 
+_MOST_CELLS = 1 << 25  # sums held at a time, about a quarter of a gigabyte
 _MOST_WHITE = 8  # tokens of white space at the beginning of a span that are passed over
 
 
@@ -36,12 +39,12 @@ class TextKinds:
     Attributes:
         begins: document → the place of its first token.
         kinds: uint8, shape (n_tokens,); places in `kinds.KINDS`.
-        byte: int64, shape (n_tokens + 1,); bytes before each token.
+        sizes: bytes of each token, shape (n_tokens,), as small as they can be kept.
     """
 
     begins: dict[str, int]
     kinds: NDArray[np.uint8]
-    byte: NDArray[np.int64]
+    sizes: NDArray[np.unsignedinteger[Any]]
 
     def at(self, places: NDArray[np.int64], n: NDArray[np.int64]) -> NDArray[np.uint8]:
         """The kinds of records whose first token stands at a place and which hold n tokens."""
@@ -73,15 +76,22 @@ def text_kinds(texts: pl.DataFrame, pieces: pl.DataFrame, family: str) -> TextKi
     row = number[tokens]
     offsets = np.concatenate([[0], np.cumsum(mine["tokens"].list.len().to_numpy(), dtype=np.int64)])
     table = Pieces.of(spelt)
-    byte = np.concatenate([[0], np.cumsum((table.end - table.begin)[row])])
+    sizes = table.end - table.begin
+    sizes = sizes.astype(np.min_scalar_type(int(sizes.max())))
     begins = dict(zip(mine["document"].to_list(), offsets[:-1].tolist(), strict=True))
-    return TextKinds(begins, token_kinds(row, offsets, table), byte)
+    return TextKinds(begins, token_kinds(row, offsets, table), sizes[row])
+
+
+def kinds_by_family(texts: pl.DataFrame, pieces: pl.DataFrame) -> dict[str, TextKinds]:
+    """`text_kinds` of each family, without those that have none."""
+    families = texts["family"].cast(pl.String).unique(maintain_order=True)
+    found = {family: text_kinds(texts, pieces, family) for family in families}
+    return {family: read for family, read in found.items() if read is not None}
 
 
 def kinds(
     tokens: pl.DataFrame,
-    texts: pl.DataFrame,
-    pieces: pl.DataFrame,
+    read: Mapping[str, TextKinds],
     *,
     n_resamples: int = N_RESAMPLES,
     seed: int = SEED,
@@ -91,8 +101,7 @@ def kinds(
 
     Args:
         tokens: columns of `schema.TOKENS`. Those of documents whose text is not known are left out.
-        texts: columns of `schema.TEXTS`.
-        pieces: columns of `schema.PIECES`.
+        read: of each family the kinds of its texts (`kinds_by_family`).
         n_resamples: resamples of the bootstrap.
         seed: seed of the bootstrap; with the seed of `metrics.model_metrics` the resamples are the same.
         level: part of the resamples between ``*_low`` and ``*_high``.
@@ -107,72 +116,124 @@ def kinds(
     rows: list[dict[str, object]] = []
     resamples = Resamples(n_resamples, seed)
     for family in tokens["family"].cast(pl.String).unique(maintain_order=True):
-        read = text_kinds(texts, pieces, family)
-        if read is None:
-            continue
-        mine = tokens.filter(pl.col("family") == family)
-        for model in mine["model"].cast(pl.String).unique(maintain_order=True):
-            sums = _sums(mine.filter(pl.col("model") == model), read)
-            rows += [{"family": family, "model": model, **row} for row in _rows(sums, resamples, level)]
+        if family in read:
+            for cells, moved in _alike(tokens.filter(pl.col("family") == family), read[family]):
+                by_model = _rows(cells, list(moved.values()), resamples, level)
+                for model, of_model in zip(moved, by_model, strict=True):
+                    rows += [{"family": family, "model": model, **row} for row in of_model]
     return pl.DataFrame(rows, schema=COLUMNS, infer_schema_length=None)
 
 
-def _sums(records: pl.DataFrame, read: TextKinds) -> NDArray[np.float64]:
-    """Records, bytes, Σ gain and Σ loss by document and kind: shape (n_documents, n_kinds, 4)."""
-    runs = records.select(pl.col("document").rle()).unnest("document").with_columns(pl.col("value").cast(pl.String))
-    names = {name: i for i, name in enumerate(sorted(set(runs["value"]) & read.begins.keys()))}
-    begins = [read.begins.get(name, -1) for name in runs["value"]]
-    document = np.repeat([names.get(name, 0) for name in runs["value"]], runs["len"].to_numpy())
-    begin = np.repeat(np.array(begins, np.int64), runs["len"].to_numpy())
-    known = begin >= 0
-    places = (begin + records["pos"].to_numpy())[known]
-    n = records["n_tokens_ref"].fill_null(1).to_numpy().astype(np.int64)[known]
-    delta = records["delta"].to_numpy().astype(np.float64)[known]
-    cell = document[known] * len(KINDS) + read.at(places, n)
-    weights = (
-        np.ones(len(cell)),
-        read.byte[places + n] - read.byte[places],
-        np.maximum(delta, 0),
-        np.maximum(-delta, 0),
-    )
-    most = len(names) * len(KINDS)
-    sums = [np.bincount(cell, weight, minlength=most) for weight in weights]
+@dataclass(frozen=True, eq=False)
+class _Cells:
+    """Document and kind of each record of a model, and of all models that have the same records.
+
+    Attributes:
+        known: bool, shape (n_records,); whether a record's text is known.
+        cell: int64, shape (n_known,); document times kinds plus kind.
+        n: float64, shape (n_documents, n_kinds, 2); records and bytes.
+    """
+
+    known: NDArray[np.bool_]
+    cell: NDArray[np.int64]
+    n: NDArray[np.float64]
+
+    @classmethod
+    def of(cls, records: pl.DataFrame, read: TextKinds) -> _Cells:
+        """Those of a model's records."""
+        runs = records.select(pl.col("document").rle()).unnest("document").with_columns(pl.col("value").cast(pl.String))
+        names = {name: i for i, name in enumerate(sorted(set(runs["value"]) & read.begins.keys()))}
+        begins = [read.begins.get(name, -1) for name in runs["value"]]
+        document = np.repeat([names.get(name, 0) for name in runs["value"]], runs["len"].to_numpy())
+        begin = np.repeat(np.array(begins, np.int64), runs["len"].to_numpy())
+        known = begin >= 0
+        places = (begin + records["pos"].to_numpy())[known]
+        n = records["n_tokens_ref"].fill_null(1).to_numpy().astype(np.int64)[known]
+        cell = np.asarray(document[known] * len(KINDS) + read.at(places, n), np.int64)
+        byte = np.concatenate([[0], np.cumsum(read.sizes, dtype=np.int64)])
+        weights = np.ones(len(cell)), byte[places + n] - byte[places]
+        return cls(known, cell, _added(cell, weights, len(names)))
+
+    def moved(self, delta: NDArray[np.float32]) -> NDArray[np.float64]:
+        """Σ gain and Σ loss of a model by document and kind: shape (n_documents, n_kinds, 2)."""
+        known = delta.astype(np.float64)[self.known]
+        return _added(self.cell, (np.maximum(known, 0), np.maximum(-known, 0)), len(self.n))
+
+
+def _added(
+    cell: NDArray[np.int64], weights: Sequence[NDArray[np.float64] | NDArray[np.int64]], n_documents: int
+) -> NDArray[np.float64]:
+    """Sums of some weights by document and kind: shape (n_documents, n_kinds, n_weights)."""
+    sums = [np.bincount(cell, weight, minlength=n_documents * len(KINDS)) for weight in weights]
     found: NDArray[np.float64] = np.column_stack(sums).astype(np.float64)
-    return found.reshape(len(names), len(KINDS), len(weights))
+    return found.reshape(n_documents, len(KINDS), len(weights))
 
 
-def _rows(sums: NDArray[np.float64], resamples: Resamples, level: float) -> list[dict[str, object]]:
-    """The rows of a comparison."""
-    whole = sums.sum(axis=0)
+def _alike(records: pl.DataFrame, read: TextKinds) -> Iterator[tuple[_Cells, dict[str, NDArray[np.float64]]]]:
+    """What the models of a family moved, by model; those that have the same records together, as far as memory goes."""
+    cells, moved, before = None, dict[str, NDArray[np.float64]](), None
+    for model in records["model"].cast(pl.String).unique(maintain_order=True):
+        mine = records.filter(pl.col("model") == model)
+        here = mine.select("document", "pos", "n_tokens_ref")
+        same = before is not None and here.equals(before)
+        if cells is not None and not (same and (len(moved) + 1) * cells.n.size <= _MOST_CELLS):
+            yield cells, moved
+            moved = {}
+        if cells is None or not same:
+            cells, before = _Cells.of(mine, read), here
+        moved[model] = cells.moved(mine["delta"].to_numpy())
+    if cells is not None:
+        yield cells, moved
+
+
+def _rows(
+    cells: _Cells, moved: Sequence[NDArray[np.float64]], resamples: Resamples, level: float
+) -> list[list[dict[str, object]]]:
+    """The rows of some comparisons that have the same records."""
+    whole = cells.n.sum(axis=0)
     present = np.flatnonzero(whole[:, 0])
     if not len(present):
-        return []
-    total = whole.sum(axis=0)
-    flat = sums[:, present].reshape(len(sums), -1)
-    drawn = resamples.sums(flat).reshape(-1, len(present), 4)
-    p = np.full(len(present), np.nan)
-    rows: list[dict[str, object]] = []
+        return [[] for _ in moved]
+    sums = [each.sum(axis=0) for each in moved]
+    drawn = resamples.sums(np.column_stack([each[:, present].reshape(len(each), -1) for each in (cells.n, *moved)]))
+    n_drawn, *moved_drawn = drawn.reshape(len(drawn), -1, len(present), 2).swapaxes(0, 1)
+    rows: list[list[dict[str, object]]] = [[] for _ in moved]
+    p = np.full((len(moved), len(present)), np.nan)
     for i, kind in enumerate(present.tolist()):
-        n, n_bytes, gain, loss = whole[kind].tolist()
-        row: dict[str, object] = {"kind": KINDS[kind], "n_scored": int(n), "n_bytes": int(n_bytes)}
-        row |= {"gain": gain / n, "loss": loss / n, "delta": (gain - loss) / n}
-        row |= {
-            f"share_{way}": x / of if of else None
-            for way, x, of in zip(("gain", "loss"), (gain, loss), total[2:], strict=True)
-        }
-        row["delta_bpb"] = (gain - loss) / np.log(2) / n_bytes if n_bytes else None
-        some = np.flatnonzero(sums[:, kind, 0])
-        if len(some) >= DOCUMENTS_MIN:
-            there = drawn[drawn[:, i, 0] > 0, i]
-            moved = there[:, 2] - there[:, 3]
-            for name, by in (("delta", there[:, 0]), ("delta_bpb", there[:, 1] * np.log(2))):
-                if row[name] is not None:
-                    low, high = percentile_interval(moved / by, level=level)
-                    row |= {f"{name}_low": float(low), f"{name}_high": float(high)}
-            each = sums[some, kind]
-            if np.isfinite(each).all():
-                p[i] = ratio_test((each[:, 2] - each[:, 3])[:, None], each[:, 0], resamples, level)[0][3]
-        rows.append(row)
-    for row, adjusted in zip(rows, false_discovery_rate(p).tolist(), strict=True):
-        row["p_fdr"] = None if np.isnan(adjusted) else adjusted
+        n, n_bytes = whole[kind].tolist()
+        some = np.flatnonzero(cells.n[:, kind, 0])
+        for of_model, sum_ in zip(rows, sums, strict=True):
+            of_model.append(_row(kind, n, n_bytes, sum_))
+        if len(some) < DOCUMENTS_MIN:
+            continue
+        there = n_drawn[:, i, 0] > 0
+        for name, by in (("delta", n_drawn[there, i, 0]), ("delta_bpb", n_drawn[there, i, 1] * np.log(2))):
+            for of_model, each in zip(rows, moved_drawn, strict=True):
+                if of_model[-1][name] is not None:
+                    low, high = percentile_interval((each[there, i, 0] - each[there, i, 1]) / by, level=level)
+                    of_model[-1] |= {f"{name}_low": float(low), f"{name}_high": float(high)}
+        of_kind = [each[some, kind] for each in moved]
+        tested = [m for m, each in enumerate(of_kind) if np.isfinite(each).all()]
+        if tested:
+            x = np.column_stack([of_kind[m][:, 0] - of_kind[m][:, 1] for m in tested])
+            p[tested, i] = [each[3] for each in ratio_test(x, cells.n[some, kind, 0], resamples, level)]
+    for of_model, own in zip(rows, p, strict=True):
+        for row, adjusted in zip(of_model, false_discovery_rate(own).tolist(), strict=True):
+            row["p_fdr"] = None if np.isnan(adjusted) else adjusted
     return rows
+
+
+def _row(kind: int, n: float, n_bytes: float, sums: NDArray[np.float64]) -> dict[str, object]:
+    """What needs no resamples; `sums` are gain and loss by kind."""
+    gain, loss = sums[kind].tolist()
+    shares = zip(("gain", "loss"), (gain, loss), sums.sum(axis=0), strict=True)
+    return {
+        "kind": KINDS[kind],
+        "n_scored": int(n),
+        "n_bytes": int(n_bytes),
+        "gain": gain / n,
+        "loss": loss / n,
+        "delta": (gain - loss) / n,
+        **{f"share_{way}": x / of if of else None for way, x, of in shares},
+        "delta_bpb": (gain - loss) / np.log(2) / n_bytes if n_bytes else None,
+    }

@@ -7,7 +7,8 @@ from pathlib import PurePath
 
 from ppldelta.cards.content import CardModel
 from ppldelta.cards.drawing import shown
-from ppldelta.family import Family, ModelFacts, Signature
+from ppldelta.family import Family, Signature
+from ppldelta.reporting.provenance import model_name
 from ppldelta.reporting.rows import number
 from ppldelta.wording import numbers
 
@@ -23,12 +24,13 @@ _FLAGS = {
 _MEANS_NOTHING = {("max_windows", "all"), ("n_gpu_layers", "0")}
 
 
-def command(family: Family, models: list[CardModel]) -> str:
+def command(family: Family, models: list[CardModel], top_k: int = 0) -> str:
     """A line for a shell: files without their folders, names on the hub as they were given.
 
     Args:
         family: whose numbers.
         models: the family's, which say what was asked for beside the settings.
+        top_k: how many of the most probable tokens the result keeps at each place.
     """
     words = ["ppldelta", "score"]
     if family.signature.get("reference") != "kld" and family.corpus:
@@ -47,7 +49,9 @@ def command(family: Family, models: list[CardModel]) -> str:
     template = without_folders(family.signature).get("chat_template")
     if template is not None:
         words += ["--chat-template"] if template == "True" else ["--chat-template-file", template.rsplit("@", 1)[0]]
-    if any(numbers.known(number(model.overall, "kld")) for model in models):
+    if top_k:  # which implies the other
+        words += ["--top-k", str(top_k)]
+    elif any(numbers.known(number(model.overall, "kld")) for model in models):
         words.append("--kld")
     if family.noise:
         words.append("--noise-floor")
@@ -58,9 +62,3 @@ def without_folders(signature: Signature) -> Signature:
     """The same, with the file of a chat template named without the folders of a machine."""
     template = signature.get("chat_template")
     return signature if template is None else Signature.of({**signature, "chat_template": PurePath(template).name})
-
-
-def model_name(facts: ModelFacts) -> str:
-    """A model as the command line takes it, without the folders of a machine; its label if nothing else is known."""
-    file = facts.label if facts.path is None else PurePath(facts.path).name
-    return "+".join([facts.hub or file, *(PurePath(adapter).name for adapter in facts.adapters)])

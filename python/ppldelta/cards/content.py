@@ -10,21 +10,19 @@ from pathlib import PurePath
 
 import polars as pl
 
-from ppldelta.analysis.density import Density, density_grid
+from ppldelta.analysis.density import Density
 from ppldelta.analysis.references import references
 from ppldelta.analysis.steps import Ladder, Place
 from ppldelta.cards.drawing import shown
 from ppldelta.family import Family, ModelFacts
 from ppldelta.reporting import labels, sentences, theme
 from ppldelta.reporting import references as of_references
+from ppldelta.reporting.densities import Densities
 from ppldelta.reporting.overview import Judged, of_families, overview
 from ppldelta.reporting.rows import Row, number, overall_of
 from ppldelta.reporting.sentences import Piece
-from ppldelta.reporting.units import COLUMNS, Unit, is_within_noise, unit_of
+from ppldelta.reporting.units import Unit, is_within_noise, unit_of
 from ppldelta.wording import numbers
-
-GRID = 64
-"""Points along each axis of the densities."""
 
 
 @dataclass(frozen=True)
@@ -80,6 +78,7 @@ class Content:
         documents: `schema.DOCUMENTS`.
         models: in the order of the families.
         version: of the ppldelta that draws.
+        densities: of the documents.
         standings: `schema.REFERENCES`: how the references of several families predict the text they share.
     """
 
@@ -87,6 +86,7 @@ class Content:
     documents: pl.DataFrame
     models: Sequence[CardModel]
     version: str
+    densities: Densities
     standings: pl.DataFrame
 
     @property
@@ -172,7 +172,7 @@ class Content:
     def corpus_of(self, family: Family) -> str:
         """Likewise of one family."""
         mine = [model for model in self.models if model.family.name == family.name]
-        return Content([family], self.documents, mine, self.version, self.standings.clear()).corpus
+        return Content([family], self.documents, mine, self.version, self.densities, self.standings.clear()).corpus
 
     @property
     def date(self) -> str | None:
@@ -180,21 +180,17 @@ class Content:
         return max((shown(family.date) for family in self.families if family.date), default=None)
 
     def density(self, model: CardModel) -> Density | None:
-        """Where the model's documents lie in the gain/loss plane; computed once."""
-        return self._densities[model.name]
-
-    @cached_property
-    def _densities(self) -> dict[str, Density | None]:
-        return {model.name: self._density(model) for model in self.models}
-
-    def _density(self, model: CardModel) -> Density | None:
-        gain, loss = COLUMNS[self.unit]
-        mine = self.documents.filter(family=model.family.name, model=model.facts.label)
-        mine = mine.filter(pl.col(gain).is_finite() & pl.col(loss).is_finite())
-        return density_grid(mine[gain].to_numpy(), mine[loss].to_numpy(), n_grid=GRID)
+        """Where the model's documents lie in the gain/loss plane."""
+        return self.densities.of(model.family.name, model.facts.label, self.unit)
 
 
-def take(families: Sequence[Family], documents: pl.DataFrame, models: pl.DataFrame, version: str) -> Content:
+def take(
+    families: Sequence[Family],
+    documents: pl.DataFrame,
+    models: pl.DataFrame,
+    version: str,
+    densities: Densities | None = None,
+) -> Content:
     """Takes a card's content from the frames of a result.
 
     Args:
@@ -202,6 +198,7 @@ def take(families: Sequence[Family], documents: pl.DataFrame, models: pl.DataFra
         documents: `schema.DOCUMENTS`.
         models: `schema.MODELS`.
         version: of ppldelta.
+        densities: of the same documents; by default made here.
     """
     pairs = [(family, facts) for family in families for facts in family.cmp]
     names = _names(pairs)
@@ -212,7 +209,7 @@ def take(families: Sequence[Family], documents: pl.DataFrame, models: pl.DataFra
         rows: list[Row] = list(by_token[family.name, facts.label].iter_rows(named=True))
         equal = is_within_noise(family, overall_of(rows))
         found.append(CardModel(family, facts, name, style.colors[name], rows, equal, name in style.again))
-    return Content(families, documents, found, version, references(documents))
+    return Content(families, documents, found, version, densities or Densities(documents), references(documents))
 
 
 def _names(pairs: Sequence[tuple[Family, ModelFacts]]) -> list[str]:

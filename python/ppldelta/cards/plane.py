@@ -7,7 +7,6 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from ppldelta.analysis.contours import outlines
 from ppldelta.analysis.density import Density
 from ppldelta.cards.content import CardModel, Content
 from ppldelta.cards.drawing import Drawing, Point, shown
@@ -109,10 +108,8 @@ def _documents(drawing: Drawing, content: Content, panel: Panel, densities: Sequ
         for level, fill in sorted(zip(density.levels, (0.16, 0.09), strict=True)):
             if _crowded(content) and level < max(density.levels):
                 continue
-            rings = outlines(density.x, density.y, density.z, level)
-            drawing.area(
-                [[panel.place(*point) for point in ring] for ring in rings], model.color, fill=fill, stroke=1.5
-            )
+            rings = [[panel.place(*point) for point in ring] for ring in density.outlines[level]]
+            drawing.area(rings, model.color, fill=fill, stroke=1.5)
     if _crowded(content) or content.documents.height > MOST_DOCUMENTS:
         return
     gain, loss = COLUMNS[content.unit]

@@ -13,10 +13,11 @@ from pathlib import PurePath
 
 import polars as pl
 
-from ppldelta.cards.command import command, model_name, without_folders
+from ppldelta.cards.command import command, without_folders
 from ppldelta.cards.content import CardModel, Content
 from ppldelta.family import Family, ModelFacts
 from ppldelta.reporting.blocks import Json
+from ppldelta.reporting.provenance import model_name
 
 FORMAT = 1
 """Version of the file: grows if a name goes or changes its meaning, not if one is added."""

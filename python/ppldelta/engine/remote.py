@@ -229,12 +229,12 @@ class RemoteModel:
             best: whether to say as well what is most probable at each place.
 
         Yields:
-            Shards as they are done.
+            Shards as they are done: those that flash attention evaluates come first, else in the order of the batches.
 
         Raises:
             ModelError: a kernel that the model needs is wrong, llama.cpp fails, or the worker's process is ended.
         """
-        packed = Batches.of(batches)
+        packed = Batches.of(batches).by_context()
         n_fed = packed.n_fed.tolist()
         most_tokens = 1
         done = self._session.stream(
@@ -285,7 +285,7 @@ class RemoteModel:
             ModelError: this model fails, or a batch has more rows than memory is for.
         """
         n_models = 1 + len(comparisons)
-        packed = Batches.of(batches)
+        packed = Batches.of(batches).by_context()
         n_fed = packed.n_fed.tolist()
         most_tokens = _FIRST_PAIRED_TOKENS
         done = self._session.stream(

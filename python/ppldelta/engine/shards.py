@@ -13,6 +13,7 @@ from ppldelta.engine.native import ModelInfo
 from ppldelta.engine.trusted import Trust
 from ppldelta.errors import ModelError
 from ppldelta.text.many import Batches
+from ppldelta.text.ragged import Ragged
 
 
 @dataclass(frozen=True)
@@ -33,6 +34,21 @@ class Shard:
     kernels: str
     trusted: frozenset[Trust] = frozenset()
     best: dict[int, NDArray[np.void]] = field(default_factory=dict)
+
+    @property
+    def at(self) -> NDArray[np.int64]:
+        """The index of each window."""
+        return np.array([i for i, _, _ in self.windows], np.int64)
+
+    @property
+    def logp(self) -> Ragged[np.float32]:
+        """The log-probabilities of each."""
+        return Ragged.of((logp for _, logp, _ in self.windows), np.float32)
+
+    @property
+    def times_s(self) -> NDArray[np.float64]:
+        """The seconds of each."""
+        return np.array([time_s for _, _, time_s in self.windows], np.float64)
 
 
 @dataclass(frozen=True)

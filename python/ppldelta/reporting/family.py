@@ -101,6 +101,11 @@ class FamilyRecords:
         """Whether the whole text of every document is known."""
         return self._texts.keys() >= set(self.documents)
 
+    @property
+    def begins(self) -> NDArray[np.int64]:
+        """Of each document how many tokens the texts before its own have; -1 where its text is not known."""
+        return np.array([self._texts.get(name, (-1, -1))[0] for name in self.documents], np.int64)
+
     def text(self, document: int) -> NDArray[np.int32] | None:
         """All tokens of a document; None if only those that were scored are known.
 

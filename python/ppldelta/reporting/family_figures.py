@@ -10,18 +10,16 @@ import plotly.graph_objects as go
 import polars as pl
 
 from ppldelta.analysis.curves import running_documents
-from ppldelta.analysis.density import Density, density_grid
+from ppldelta.analysis.density import Density
 from ppldelta.analysis.front import gain_loss_front, pareto_front, size_delta_front
 from ppldelta.family import Family
 from ppldelta.reporting import convergence, divergence, figures, labels, plane, prompts, ratios, sizes, theme
+from ppldelta.reporting.densities import Densities
 from ppldelta.reporting.plane import Limits
 from ppldelta.reporting.rows import in_category
 from ppldelta.reporting.sizes import Measure, Value
 from ppldelta.reporting.units import COLUMNS, Choice, Unit
 from ppldelta.schema import ODDS
-
-GRID = 64
-"""Points along each axis of the densities: smooth at the width of a plane, and 20 kB for each contour."""
 
 
 class FamilyFigures:
@@ -36,6 +34,7 @@ class FamilyFigures:
         filled: False leaves the marks of documents out, for the page, which fills them in itself.
         bits: whether all is told in bits per byte (`units.unit_of`).
         first: models of the families before this one, whose colours these do not take.
+        densities: of the same documents; by default made here.
     """
 
     def __init__(
@@ -49,6 +48,7 @@ class FamilyFigures:
         filled: bool = True,
         bits: bool = False,
         first: int = 0,
+        densities: Densities | None = None,
     ) -> None:
         self.name = family.name
         self.reference = family.ref
@@ -63,7 +63,7 @@ class FamilyFigures:
         self.filled = filled
         self.bits = bits
         self._align = family.align
-        self._known_densities: dict[tuple[Unit, str | None], dict[str, Density]] = {}
+        self._all_densities = densities or Densities(self.documents)
         self.judged = len(self.quants) < len(family.models)
         """Whether there is a model that may be better than the reference: not among quants alone."""
 
@@ -190,17 +190,9 @@ class FamilyFigures:
         return prompts.odds_plane(rows, style=self.style)
 
     def _densities(self, unit: Unit, category: str | None) -> dict[str, Density]:
-        if (unit, category) in self._known_densities:
-            return self._known_densities[unit, category]
-        gain, loss = COLUMNS[unit]
-        densities = self._known_densities[unit, category] = {}
-        rows = self.documents if category is None else self.documents.filter(category=category)
-        for (model,), each in rows.group_by("model", maintain_order=True):
-            finite = each.filter(pl.col(gain).is_finite() & pl.col(loss).is_finite())
-            density = density_grid(finite[gain].to_numpy(), finite[loss].to_numpy(), n_grid=GRID)
-            if density is not None:
-                densities[str(model)] = density
-        return densities
+        models = labels.unique(self.documents, "model")
+        found = {model: self._all_densities.of(self.name, model, unit, category) for model in models}
+        return {model: density for model, density in found.items() if density is not None}
 
 
 def numbered(families: Sequence[Family]) -> list[int]:

@@ -16,7 +16,7 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from ppldelta.analysis.kind_sums import TextKinds, text_kinds
+from ppldelta.analysis.kind_sums import TextKinds
 from ppldelta.analysis.kinds import KINDS, RULES
 from ppldelta.analysis.spans import Span, best_spans
 from ppldelta.reporting.blocks import Json
@@ -94,26 +94,30 @@ def listed(family: FamilyRecords, read: TextKinds, kinds: pl.DataFrame, unit: Un
         kinds: columns of `schema.KINDS`.
         unit: of delta and its interval.
     """
-    begins = np.array([read.begins.get(name, -1) for name in family.documents], np.int64)
     column = DELTA[unit]
     found: list[list[dict[str, Json]]] = []
     for m, model in enumerate(family.models):
         rows = kinds.filter(family=family.name, model=model).sort(pl.col(f"{column}_low").is_null(), -pl.col(column))
-        own = _Rows(family, m, read, begins)
+        own = _Rows(family, m, read)
         found.append([_entry(own, row, column) for row in rows.iter_rows(named=True)])
     return found
 
 
 def kinds_of_families(
-    families: Sequence[FamilyRecords], kinds: pl.DataFrame | None, texts: pl.DataFrame, pieces: pl.DataFrame, unit: Unit
+    families: Sequence[FamilyRecords], kinds: pl.DataFrame | None, reads: Sequence[TextKinds | None], unit: Unit
 ) -> list[list[list[dict[str, Json]]]]:
-    """For each family what `listed` says; nothing of one without texts."""
-    found = []
-    for family in families:
-        some = kinds is not None and family.name in kinds["family"]
-        read = text_kinds(texts, pieces, family.name) if some else None
-        found.append([] if kinds is None or read is None else listed(family, read, kinds, unit))
-    return found
+    """For each family what `listed` says; nothing of one without texts.
+
+    Args:
+        families: whose records they are.
+        kinds: columns of `schema.KINDS`; None lists nothing.
+        reads: of each family the kinds of its texts; none lists nothing.
+        unit: as for `listed`.
+    """
+    return [
+        listed(family, read, kinds, unit) if read and kinds is not None and family.name in kinds["family"] else []
+        for family, read in zip(families, reads or [None] * len(families), strict=True)
+    ]
 
 
 def documents_of_kinds(by_family: Sequence[list[list[dict[str, Json]]]]) -> list[tuple[int, int]]:
@@ -131,17 +135,17 @@ def documents_of_kinds(by_family: Sequence[list[list[dict[str, Json]]]]) -> list
 class _Rows:
     """The rows of a model, and of which kind each is; one more than there are kinds where no text is known."""
 
-    def __init__(self, family: FamilyRecords, m: int, read: TextKinds, begins: NDArray[np.int64]) -> None:
+    def __init__(self, family: FamilyRecords, m: int, read: TextKinds) -> None:
         records = family.records
         self.family, self.m = family, m
         rows, starts = records.of_model(m)
         self.run = np.cumsum(starts)
         self.delta = records.delta[m][rows]
-        document = np.repeat(np.arange(len(begins)), np.diff(records.offsets))[rows]
+        begin = np.repeat(family.begins, np.diff(records.offsets))[rows]
         n = np.ones(len(rows), np.int64) if records.spans is None else records.spans.n_ref[m][rows].astype(np.int64)
-        known = begins[document] >= 0
+        known = begin >= 0
         self.kind = np.full(len(rows), len(KINDS), np.uint8)
-        self.kind[known] = read.at((begins[document] + records.pos[rows])[known], n[known])
+        self.kind[known] = read.at((begin + records.pos[rows])[known], n[known])
 
     def passages(self, kind: int, sign: int) -> list[Passage]:
         """Where the tokens of a kind moved most; others may stand between them, and have no value."""

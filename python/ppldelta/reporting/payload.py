@@ -19,6 +19,7 @@ import polars as pl
 from numpy.typing import NDArray
 
 from ppldelta.analysis.aligned import AlignedRecords, AlignedSpans
+from ppldelta.analysis.kind_sums import TextKinds
 from ppldelta.errors import PpldeltaError
 from ppldelta.family import Family
 from ppldelta.reporting.blocks import Json, encoded_size, pack
@@ -73,6 +74,7 @@ def make_payload(
     texts: pl.DataFrame,
     families: Sequence[Family],
     kinds: pl.DataFrame | None = None,
+    text_kinds: Sequence[TextKinds | None] = (),
     n_views: int | Literal["all"] = DEFAULT_VIEWS,
     budget: int | None = BUDGET,
 ) -> Payload:
@@ -85,6 +87,7 @@ def make_payload(
         texts: columns of `schema.TEXTS`; a document that is not there is shown with its scored tokens only.
         families: in the order of the page.
         kinds: columns of `schema.KINDS`; None to list no kinds.
+        text_kinds: of each family the kinds of its texts, which `kinds` was made of.
         n_views: documents to be read token by token: so many with the largest |delta| under any model, all families
             together, and those with a listed passage; or "all".
         budget: characters of all blocks together, beyond which a token view is left out; None for no limit. "all"
@@ -107,7 +110,7 @@ def make_payload(
         plain = [{way: list(map(asdict, spans)) for way, spans in by_way.items()} for by_way in listed]
         blocks[f"f{i}.passages"] = pack([("passages", "json", plain)])
         blocks[f"f{i}.totals"] = pack([("totals", "json", totals(family))])
-    by_kind = kinds_of_families(chosen, kinds, texts, pieces, unit_of(families))
+    by_kind = kinds_of_families(chosen, kinds, text_kinds, unit_of(families))
     blocks |= {f"f{i}.kinds": pack([("kinds", "json", each)]) for i, each in enumerate(by_kind) if each}
 
     ranks = [_ranks(family) for family in chosen]

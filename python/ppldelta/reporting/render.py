@@ -26,11 +26,13 @@ from ppldelta.reporting.blocks import Json, encode
 from ppldelta.reporting.catalogue import FIGURES, SHARED, Section
 from ppldelta.reporting.contents import AllFamilies
 from ppldelta.reporting.cover import Cover
+from ppldelta.reporting.densities import Densities
 from ppldelta.reporting.family_figures import FamilyFigures, numbered
 from ppldelta.reporting.head import Head
 from ppldelta.reporting.marks import OPACITIES, SIZES
 from ppldelta.reporting.page_figures import Plot, for_scripts, place_figures
 from ppldelta.reporting.payload import Payload
+from ppldelta.reporting.provenance import Provenance, resampling
 from ppldelta.reporting.rows import Row, text
 from ppldelta.reporting.scripts import SCRIPTS, policy, resource
 from ppldelta.reporting.short import SHORT, short_rule
@@ -100,6 +102,8 @@ def render_report(
     odds_models: pl.DataFrame | None = None,
     kinds: pl.DataFrame | None = None,
     cover: Cover | None = None,
+    origins: Sequence[Provenance] = (),
+    densities: Densities | None = None,
     folder: bool = False,
 ) -> Page:
     """Puts the report together.
@@ -117,12 +121,17 @@ def render_report(
         odds_models: as `Result.odds_models`, likewise.
         kinds: as `Result.kinds`, which `payload` lists as well; None if there is none.
         cover: what the page begins with; None for a title alone.
+        origins: what repeats the numbers of each family; empty for the signature alone.
+        densities: of the documents; by default made here.
         folder: keep the blocks of data out of the page, in files beside it that it loads when they are needed.
     """
     unit = unit_of(families)
     bits = unit == "bpb"
+    known = densities or Densities(documents)
     makers = [
-        FamilyFigures(family, documents, models, confidence, odds, filled=False, bits=bits, first=first)
+        FamilyFigures(
+            family, documents, models, confidence, odds, filled=False, bits=bits, first=first, densities=known
+        )
         for family, first in zip(families, numbered(families), strict=True)
     ]
     drawn = [place_figures(FIGURES, made, i, made.categories) for i, made in enumerate(makers)]
@@ -188,6 +197,8 @@ def render_report(
     html = environment.from_string(resource("template.html")).render(
         sections=sections,
         cover=cover,
+        origins=origins,
+        resampling=resampling(),
         pictures={} if cover is None else {shape: Markup(picture) for shape, picture in cover.pictures.items()},
         outlines="" if cover is None else Markup(cover.outlines),
         categories=everything.categories,

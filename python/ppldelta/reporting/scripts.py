@@ -17,6 +17,7 @@ SCRIPTS = (
     "plots.js",
     "exports.js",
     "cover.js",
+    "copy.js",
     "planes.js",
     "keys.js",
     "curves.js",

@@ -6,6 +6,7 @@ beginning of a text. Another one is refused, or with `align="bytes"` reads them 
 
 from __future__ import annotations
 
+from array import array
 from collections.abc import Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
@@ -18,13 +19,11 @@ from ppldelta.engine.remote import RemoteModel
 from ppldelta.errors import CorpusError, LeftOut, ModelError
 from ppldelta.run import cautions, checks
 from ppldelta.run.chats import as_texts
-from ppldelta.run.common_spans import common_spans, common_stretch
+from ppldelta.run.common_spans import common_stretch, shared
 from ppldelta.run.keys import Keys
 from ppldelta.run.memory import Memory
 from ppldelta.run.settings import ResolvedSettings, Settings
 from ppldelta.run.tokenization import Tokenization, as_tokenization, cut_prompts
-from ppldelta.run.tokenized import TokenizedDocument
-from ppldelta.text.alignment import whole
 from ppldelta.text.documents import Document
 from ppldelta.wording.names import counted, printable, quoted
 
@@ -160,7 +159,6 @@ class Admission:
         read, too_short, cut = as_tokenization(documents, tokens, comparison, settings)
         if read is None:
             raise ModelError(f"no document is long enough to score for `{printable(label)}`")
-        own = {each.document.name: each for each in read.documents}
         made = {each.name for each in documents}
         without = {
             _SHORT: [each.document.name for each in too_short],
@@ -168,14 +166,14 @@ class Admission:
             _ALTERED: [],
             _APART: [],
         }
-        kept: list[TokenizedDocument] = []
-        for expected in reference.documents:
-            if (found := own.get(expected.document.name)) is not None:
-                reason = _in_the_way(reference, expected, read, found)
-                if reason:
-                    without[reason].append(found.document.name)
-                else:
-                    kept.append(found)
+        kept, at = array("q"), read.places_in(reference)
+        for each in shared(reference, read, at):
+            if each.ref_bounds is None or not len(each.scored):
+                without[_ALTERED if each.ref_bounds is None else _APART].append(read.texts[each.cmp].name)
+            else:
+                kept.append(each.cmp)
+        places = np.array(kept, np.int64)
+        texts = [(reference.texts[at[k]], read.texts[k]) for k in kept]
         for reason, names in without.items():
             if names:
                 shown = quoted(names)
@@ -186,11 +184,11 @@ class Admission:
                 f"`{printable(label)}` has another tokenizer than the reference, and no document can be compared",
                 hint="where a tokenizer normalises texts, nobody can tell which bytes a token covers",
             )
-        if len(kept) < len(own):
-            some_documents, some_tokens = [each.document for each in kept], [each.tokens for each in kept]
-            read = as_tokenization(some_documents, some_tokens, comparison, settings).whole
+        if len(kept) < len(read.texts):
+            some_tokens = read.documents.tokens.taken(places)
+            read = as_tokenization([own for _, own in texts], some_tokens, comparison, settings).whole
             assert read is not None
-        self.warnings.extend(cut_prompts(cut, settings.n_ctx) + _in_part(label, reference, kept))
+        self.warnings.extend(cut_prompts(cut, settings.n_ctx) + _in_part(label, texts))
         return Reading(settings, read, Keys(settings, info, comparison.build, read.batches))
 
 
@@ -200,24 +198,13 @@ _ALTERED = "whose text does not survive its tokenizer or the reference's"
 _APART = "of which both score no common stretch"
 
 
-def _in_the_way(
-    reference: Tokenization, expected: TokenizedDocument, other: Tokenization, found: TokenizedDocument
-) -> str | None:
-    """Why a document of two tokenizations cannot be compared; None if it can."""
-    bounds, other_bounds = reference.bounds(expected), other.bounds(found)
-    if bounds is None or other_bounds is None:
-        return _ALTERED
-    spans = common_spans(reference, expected, other, found)
-    if spans is None:
-        return _APART
-    pos, other_pos = expected.pos, found.pos
-    return None if (whole(spans.ref, pos) & whole(spans.cmp, other_pos)).any() else _APART
+def _in_part(label: str, texts: list[tuple[Document, Document]]) -> list[str]:
+    """A warning if two chat templates do not write the same completion, such as one that takes spaces off its end.
 
-
-def _in_part(label: str, reference: Tokenization, kept: Sequence[TokenizedDocument]) -> list[str]:
-    """A warning if two chat templates do not write the same completion, such as one that takes spaces off its end."""
-    expected = {each.name: each for each in reference.texts}
-    texts = [(expected[each.document.name], each.document) for each in kept]
+    Args:
+        label: the comparison's.
+        texts: of each document what the reference reads and what the comparison does.
+    """
     names = [one.name for one, other in texts if one.text != other.text and not common_stretch(one, other).whole]
     if not names:
         return []

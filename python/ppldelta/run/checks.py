@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import NoReturn
 
@@ -168,6 +168,15 @@ def refuse_not_finite(values: NDArray[np.float32], label: str, document: str) ->
             f"({n_bad} of {counted(len(values), 'token')} in a window of `{printable(document)}`)",
             hint="the weights hold NaN or overflow in this quantisation; try another file of the model",
         )
+
+
+def refuse_any_not_finite(
+    values: Ragged[np.float32], at: NDArray[np.int64], label: str, name_of: Callable[[int], str]
+) -> None:
+    """`refuse_not_finite` of several windows: their values, their indices, and what names a window's document."""
+    if not np.isfinite(values.values).all():
+        for i, each in zip(at.tolist(), values, strict=True):
+            refuse_not_finite(each, label, name_of(i))
 
 
 def left_out(label: str, failure: PpldeltaError, what: str = "this model is left out") -> LeftOut:

@@ -6,14 +6,16 @@ completion is the same text. Its spans are found from where it begins.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import NamedTuple
 
 import numpy as np
+from numpy.typing import NDArray
 
 from ppldelta.run.tokenization import Tokenization
-from ppldelta.run.tokenized import TokenizedDocument
-from ppldelta.text.alignment import Alignment, align, align_stretch, n_alike
+from ppldelta.text.alignment import Alignment, align, align_stretch, n_alike, whole
 from ppldelta.text.document import Document
+from ppldelta.text.ragged import Ragged
 
 
 class Stretch(NamedTuple):
@@ -48,22 +50,54 @@ def common_stretch(ref: Document, cmp: Document) -> Stretch:
     return Stretch(ref.prompt_bytes, cmp.prompt_bytes, n, one == other)
 
 
-def common_spans(
-    ref: Tokenization, own: TokenizedDocument, cmp: Tokenization, other: TokenizedDocument
-) -> Alignment | None:
-    """The smallest spans that both tokenizations of a document cut out; None if there are none, or if the tokens of one
-    do not spell its text.
+class Shared(NamedTuple):
+    """A document that two models read.
+
+    Attributes:
+        ref: its index in the reference's tokenization.
+        cmp: its index in the comparison's.
+        ref_bounds: which bytes each of the reference's tokens covers; None if the tokens of one model do not spell its
+            text.
+        spans: the smallest spans that both tokenizations cut out; None if there are none.
+        scored: which of the spans both models scored as a whole.
+    """
+
+    ref: int
+    cmp: int
+    ref_bounds: NDArray[np.uint32] | None
+    spans: Alignment | None
+    scored: NDArray[np.int64]
+
+
+def shared(ref: Tokenization, cmp: Tokenization, at: NDArray[np.int64]) -> Iterator[Shared]:
+    """Documents that two tokenizations have in common, of which the prompts may be in other words.
 
     Args:
-        ref: the reference's tokenization.
-        own: the document in it.
+        ref: the reference's.
         cmp: the comparison's.
-        other: the same document in that, of which the prompt may be in other words.
+        at: of each document of `cmp` its index in `ref`.
     """
-    bounds, other_bounds = ref.bounds(own), cmp.bounds(other)
-    if bounds is None or other_bounds is None:
-        return None
-    if own.document.text == other.document.text:
-        return align(bounds, other_bounds)
-    stretch = common_stretch(own.document, other.document)
-    return align_stretch(bounds, other_bounds, (stretch.ref, stretch.cmp), stretch.n_bytes)
+    pos_of_ref, pos_of_cmp = (Ragged(each.windows.pos, each.scored) for each in (ref, cmp))
+    for some, cmp_bounds in cmp.all_bounds():
+        theirs = at[some.start : some.stop].tolist()
+        for i, k, ref_bounds, bounds in zip(theirs, some, ref.bounds_of(theirs), cmp_bounds, strict=True):
+            if ref_bounds is None or bounds is None:
+                yield Shared(i, k, None, None, _NONE)
+                continue
+            spans = _common_spans(ref.texts[i], ref_bounds, cmp.texts[k], bounds)
+            scored = _NONE
+            if spans is not None:
+                scored = np.flatnonzero(whole(spans.ref, pos_of_ref[i]) & whole(spans.cmp, pos_of_cmp[k]))
+            yield Shared(i, k, ref_bounds, spans, scored)
+
+
+_NONE = np.empty(0, np.int64)
+
+
+def _common_spans(
+    ref: Document, ref_bounds: NDArray[np.uint32], cmp: Document, cmp_bounds: NDArray[np.uint32]
+) -> Alignment | None:
+    if ref.text == cmp.text:
+        return align(ref_bounds, cmp_bounds)
+    stretch = common_stretch(ref, cmp)
+    return align_stretch(ref_bounds, cmp_bounds, (stretch.ref, stretch.cmp), stretch.n_bytes)

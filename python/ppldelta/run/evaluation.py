@@ -16,11 +16,10 @@ from ppldelta.engine import native
 from ppldelta.engine.native import ModelInfo
 from ppldelta.family import ModelFacts
 from ppldelta.models.source import ModelSource
-from ppldelta.run.checks import refuse_not_finite
+from ppldelta.run.checks import refuse_any_not_finite
 from ppldelta.run.job import Job, Participant
 from ppldelta.run.lockstep import Lockstep
 from ppldelta.run.values import Values
-from ppldelta.text.ragged import Ragged
 from ppldelta.wording.names import as_utf8, counted, printable
 
 
@@ -104,13 +103,12 @@ def evaluate(participant: Participant, work: Job, before: Lockstep) -> Evaluatio
         StoreError: the store fails; what is in it stays.
     """
     store, keys, windows = work.store, participant.keys, participant.tokenization.windows
-    values = Values(windows.targets.starts, keys.first)
+    values: Values[np.float32] = Values(windows.targets.starts, keys.first, np.float32)
     for at, logp in store.read(keys) if store else ():
         values.put(at, logp, work.build.kernels)
     n_known = int(values.known.sum())
-    for i, key in enumerate(keys) if before.logp else ():
-        if key in before.logp:
-            values.put_one(i, before.logp[key], before.kernels[key])
+    if participant.shares and participant.sha256 in before.logp:
+        values.put_known(before.logp[participant.sha256])
     todo = participant.missing(values.known)
     time_s = before.times.get(participant.sha256, 0.0)
     n_fed = participant.n_fed
@@ -134,19 +132,15 @@ def evaluate(participant: Participant, work: Job, before: Lockstep) -> Evaluatio
                 if store and not shard.trusted <= known_right:
                     store.notes.trust(native.release(), shard.trusted)
                     known_right |= shard.trusted
-                at = np.array([i for i, _, _ in shard.windows])
-                logp = Ragged.of((each for _, each, _ in shard.windows), np.float32)
-                times_s = np.array([window_s for _, _, window_s in shard.windows])
-                if not np.isfinite(logp.values).all():
-                    for i, each in zip(at.tolist(), logp, strict=True):
-                        refuse_not_finite(each, participant.label, windows.name_of(i))
+                at, logp, times_s = shard.at, shard.logp, shard.times_s
+                refuse_any_not_finite(logp, at, participant.label, windows.name_of)
                 values.put(at, logp, shard.kernels)
                 time_s += float(times_s.sum())
                 if store:
                     engine = work.engine(participant, shard.kernels)
                     store.put([(keys.taken(at).having(engine=engine), logp, times_s)])
-    pairs = before.records(participant, work.reference)
-    return Evaluation(participant, info, values.logp, pairs, time_s, values.kernels)
+    pairs = before.records(participant)
+    return Evaluation(participant, info, values.of_all, pairs, time_s, values.kernels)
 
 
 def pieces_of(reference: Participant, evaluations: Iterable[Evaluation]) -> dict[int, bytes]:

@@ -94,7 +94,7 @@ def as_result(
 def _token_records(tokenization: Tokenization, ref: Evaluation, cmps: list[Evaluation]) -> pl.DataFrame:
     """One row per model and scored token (or span), as `schema.TOKENS`."""
     documents, windows = tokenization.texts, tokenization.windows
-    n_scored = np.diff(windows.targets.starts[windows.before])
+    n_scored = np.diff(tokenization.scored)
     names = pl.Series("document", [each.name for each in documents], dtype=schema.NAMES)
     # the same for every comparison: as columns they are made once, and the frames share them
     shared = pl.DataFrame(
@@ -152,7 +152,7 @@ def _top_columns(cmp: Evaluation) -> list[pl.Series] | list[pl.Expr]:
 def _byte_columns(tokenization: Tokenization) -> list[pl.Series]:
     """`byte_start` and `byte_end` of the scored tokens in the order of the windows."""
     windows, tokens = tokenization.windows, tokenization.documents.tokens
-    scored = windows.targets.starts[windows.before]  # where each document's begin, and the end of all
+    scored = tokenization.scored
     found = np.empty((2, len(windows.pos)), np.uint32)
     unknown = np.zeros(len(windows.pos), np.bool_)
     for some, bounds in tokenization.all_bounds():

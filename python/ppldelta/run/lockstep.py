@@ -9,7 +9,6 @@ from __future__ import annotations
 import dataclasses
 from contextlib import closing
 from dataclasses import dataclass, field
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,11 +18,14 @@ from ppldelta.engine import native
 from ppldelta.engine.native import ModelInfo
 from ppldelta.engine.shards import PairedShard, Shard
 from ppldelta.errors import LeftOut, ModelError, ProcessLostError
+from ppldelta.pairs import record
 from ppldelta.run import paired
-from ppldelta.run.checks import refuse_not_finite
+from ppldelta.run.checks import refuse_any_not_finite
 from ppldelta.run.job import Job, Participant
-from ppldelta.store.keys import Key
+from ppldelta.run.values import Values
+from ppldelta.store.store import Part
 from ppldelta.text.many import Batches
+from ppldelta.text.ragged import Ragged
 from ppldelta.wording.names import counted, printable
 
 MOST_ROWS = 512
@@ -35,33 +37,40 @@ class Lockstep:
     """What lockstep gave; nothing of it where it was not asked for.
 
     Attributes:
-        logp: log-probabilities of windows that were evaluated, of any model.
-        kernels: what computed them (`native.Build.kernels`).
+        logp: log-probabilities of the windows that the models share, as far as they were evaluated, by the models'
+            content.
         times: seconds of each model, by its content.
         infos: what each model says of itself, by its content.
-        pairs: records of pairs, of type `pairs.record`.
+        pairs: records of pairs with the reference, of type `pairs.record`, by a comparison's content.
         failures: what a comparison failed with, by its label.
         warnings: sentences for the reader.
     """
 
-    logp: dict[Key, NDArray[np.float32]] = field(default_factory=dict)
-    kernels: dict[Key, str] = field(default_factory=dict)
+    logp: dict[str, Values[np.float32]] = field(default_factory=dict)
     times: dict[str, float] = field(default_factory=dict)
     infos: dict[str, ModelInfo] = field(default_factory=dict)
-    pairs: dict[Key, NDArray[np.void]] = field(default_factory=dict)
+    pairs: dict[str, Values[np.void]] = field(default_factory=dict)
     failures: dict[str, ModelError] = field(default_factory=dict)
     warnings: list[str] = field(default_factory=list)
 
     def add(self, other: Lockstep) -> None:
         """Notes what else was evaluated, where it is not known yet; seconds add up."""
-        self.logp = other.logp | self.logp
-        self.kernels = other.kernels | self.kernels
+        for sha256, values in other.logp.items():
+            self.logp.setdefault(sha256, values).put_known(values)
         self.times |= {sha256: self.times.get(sha256, 0.0) + time_s for sha256, time_s in other.times.items()}
 
-    def records(self, comparison: Participant, reference: Participant) -> NDArray[np.void] | None:
+    def note(self, model: Participant, shard: Shard) -> None:
+        """Notes log-probabilities of a model that has the reference's windows."""
+        sha256, starts = model.sha256, model.tokenization.windows.targets.starts
+        if sha256 not in self.logp:
+            self.logp[sha256] = Values(starts, model.keys.first, np.float32)
+        self.logp[sha256].put(shard.at, shard.logp, shard.kernels)
+        self.times[sha256] = self.times.get(sha256, 0.0) + float(shard.times_s.sum())
+
+    def records(self, comparison: Participant) -> NDArray[np.void] | None:
         """Those of all scored tokens in the order of the windows; None where the pair has none."""
-        keys = comparison.pair_keys(reference)
-        return np.concatenate([self.pairs[key] for key in keys]) if self.pairs.keys() >= set(keys) else None
+        found = self.pairs.get(comparison.sha256) if comparison.shares else None
+        return found.of_all if found is not None and found.known.all() else None
 
 
 def in_lockstep(work: Job) -> Lockstep:
@@ -75,23 +84,37 @@ def in_lockstep(work: Job) -> Lockstep:
     """
     found = Lockstep()
     reference, *comparisons = work.models
-    lacking: dict[int, list[Participant]] = {}  # by window
-    for each in comparisons:
+    top_k, starts = work.settings.top_k, reference.tokenization.windows.targets.starts
+    lacking = np.zeros((len(comparisons), len(reference.keys)), np.bool_)
+    for each, lacks in zip(comparisons, lacking, strict=True):
         if not _is_comparable(each, reference, found):
             continue
-        keys = each.pair_keys(reference)
-        if work.store:
-            found.pairs |= paired.stored(work.store, keys, work.settings.top_k)
-        known = np.array([key in found.pairs for key in keys])
-        for i in each.missing(known).at.tolist():
-            lacking.setdefault(i, []).append(each)
-    groups: dict[tuple[Participant, ...], list[int]] = {}  # the reference reads each window once
-    for i in sorted(lacking):
-        groups.setdefault(tuple(lacking[i]), []).append(i)
-    for group, at in groups.items():
-        if going := [each for each in group if each.label not in found.failures]:
+        if each.sha256 not in found.pairs:
+            found.pairs[each.sha256] = Values(starts, each.keys.first, record(top_k))
+            if work.store:
+                paired.read(work.store, each.pair_keys(reference), top_k, found.pairs[each.sha256])
+        lacks[each.missing(found.pairs[each.sha256].known).at] = True
+    for group, at in _groups(lacking):  # the reference reads each window once
+        if going := [comparisons[k] for k in group if comparisons[k].label not in found.failures]:
             _evaluate(work, reference, going, at, found)
     return found
+
+
+def _groups(lacking: NDArray[np.bool_]) -> list[tuple[list[int], NDArray[np.int64]]]:
+    """The comparisons that lack the same windows, and these windows, ascending; first the group with the first window.
+
+    Args:
+        lacking: whether each comparison lacks each window, shape [n_comparisons, n_windows].
+    """
+    some = np.flatnonzero(lacking.any(axis=0))
+    if not len(some):
+        return []
+    packed = np.packbits(lacking[:, some], axis=0)
+    _, first, which = np.unique(packed, axis=1, return_index=True, return_inverse=True)
+    return [
+        (np.flatnonzero(lacking[:, some[first[k]]]).tolist(), some[which.ravel() == k])
+        for k in np.argsort(first).tolist()
+    ]
 
 
 def _is_comparable(comparison: Participant, reference: Participant, found: Lockstep) -> bool:
@@ -114,7 +137,7 @@ def _is_comparable(comparison: Participant, reference: Participant, found: Locks
 
 
 def _evaluate(
-    work: Job, reference: Participant, comparisons: list[Participant], at: list[int], found: Lockstep
+    work: Job, reference: Participant, comparisons: list[Participant], at: NDArray[np.int64], found: Lockstep
 ) -> None:
     """Evaluates some windows under a reference and comparisons; what a comparison fails with goes into the failures."""
     batches = reference.tokenization.batches_of(at).split(MOST_ROWS)
@@ -129,8 +152,7 @@ def _evaluate(
             found.failures[comparisons[0].label] = error
             return
         for each in comparisons:  # alone, so that only the one that ends the process is left out
-            keys = each.pair_keys(reference)
-            if left := [i for i in at if keys[i] not in found.pairs]:
+            if len(left := at[~found.pairs[each.sha256].known[at]]):
                 _evaluate(work, reference, [each], left, found)
 
 
@@ -144,12 +166,12 @@ def _evaluate_batches(work: Job, models: list[Participant], batches: Batches, fo
     )
     with closing(shards):
         for shard in shards:
-            rows: list[tuple[Key, NDArray[Any], float]] = []
+            parts: dict[tuple[object, ...], Part] = {}  # models of one content give the same
             for i, model in enumerate(models):
                 if model.label in found.failures:
                     continue
                 try:
-                    rows += _rows(work, models, i, shard, found)
+                    parts |= {part[0].common.settings: part for part in _parts(work, models, i, shard, found)}
                 except ModelError as error:
                     if model is reference:
                         raise
@@ -159,13 +181,11 @@ def _evaluate_batches(work: Job, models: list[Participant], batches: Batches, fo
                     if isinstance(part, Shard) and not part.trusted <= known_right:
                         store.notes.trust(native.release(), part.trusted)
                         known_right |= part.trusted
-                store.put_many(rows)
+                store.put(parts.values())
 
 
-def _rows(
-    work: Job, models: list[Participant], i: int, shard: PairedShard, found: Lockstep
-) -> list[tuple[Key, NDArray[Any], float]]:
-    """What model i gave, as rows of the store; it is noted in `found`.
+def _parts(work: Job, models: list[Participant], i: int, shard: PairedShard, found: Lockstep) -> list[Part]:
+    """What model i gave, as the store keeps it; it is noted in `found`.
 
     Raises:
         ModelError: the model has failed, or its logits are not finite.
@@ -173,23 +193,18 @@ def _rows(
     model, part, info = models[i], shard.models[i], shard.infos[i]
     if isinstance(part, ModelError):
         raise part
-    for at, logp, _ in part.windows:
-        refuse_not_finite(logp, model.label, model.tokenization.document_of(at).name)
+    at, logp, name_of = part.at, part.logp, model.tokenization.windows.name_of
+    refuse_any_not_finite(logp, at, model.label, name_of)
     engine = work.engine(model, part.kernels)
-    rows: list[tuple[Key, NDArray[Any], float]] = []
     if info is not None and model.sha256 not in found.infos:
         found.infos[model.sha256] = info
         if work.store:
             work.store.notes.describe(model.sha256, native.release(), dataclasses.asdict(info))
-    for at, logp, time_s in part.windows:
-        found.logp[model.keys[at]] = logp
-        found.kernels[model.keys[at]] = part.kernels
-        found.times[model.sha256] = found.times.get(model.sha256, 0.0) + time_s
-        rows.append((dataclasses.replace(model.keys[at], engine=engine), logp, time_s))
+    found.note(model, part)
+    parts: list[Part] = [(model.keys.taken(at).having(engine=engine), logp, part.times_s)]
     if i > 0:
-        keys = model.pair_keys(models[0])
-        for at, records in shard.pairs[i - 1].items():
-            refuse_not_finite(records["kld"], model.label, model.tokenization.document_of(at).name)
-            found.pairs[keys[at]] = records
-            rows += paired.rows(dataclasses.replace(keys[at], engine=engine), records)
-    return rows
+        records: Ragged[np.void] = Ragged.of(shard.pairs[i - 1].values(), record(work.settings.top_k))
+        refuse_any_not_finite(Ragged(records.values["kld"], records.starts), at, model.label, name_of)
+        found.pairs[model.sha256].put(at, records, "")
+        parts += paired.parts(model.pair_keys(models[0]).taken(at).having(engine=engine), records)
+    return parts

@@ -26,7 +26,7 @@ from ppldelta.run.job import Job
 from ppldelta.run.lockstep import MOST_ROWS, Lockstep
 from ppldelta.run.sample import sample
 from ppldelta.run.variants import Variant, variants
-from ppldelta.store.keys import Key, WindowKeys
+from ppldelta.store.keys import Key
 from ppldelta.text.ragged import Ragged
 from ppldelta.text.windows import Batch
 from ppldelta.wording.names import printable
@@ -61,7 +61,7 @@ class NoiseFloor:
     def __post_init__(self) -> None:
         work, texts = self.work, self.work.reference.tokenization
         self._info = work.reference.info or work.reference.model.info
-        self.batches = sample(texts.batches, lambda batch: texts.document_of(batch.at[0]).category)
+        self.batches = sample(texts.batches, [each.category for each in texts.texts])
         self.variants = variants(work.settings, self._info, work.build, self.batches)
         self._own = Variant("", work.settings)
         self._keys = {each: self._keys_of(each) for each in [self._own, *self.variants]}
@@ -158,9 +158,9 @@ class NoiseFloor:
         )
         return np.subtract(other, own)
 
-    def _keys_of(self, variant: Variant) -> WindowKeys:
-        work = self.work
-        return variant.keys(self._info, work.build, work.reference.tokenization.batches, work.reference.sha256)
+    def _keys_of(self, variant: Variant) -> dict[int, Key]:
+        """The keys of the sample's windows, by their indices."""
+        return variant.keys(self._info, self.work.build, self.batches, self.work.reference.sha256)
 
     def _pair_key(self, variant: Variant, i: int, kernels: str | None = None) -> Key:
         """Under which a window's comparison of the reference with itself is filed: both settings determine it, so that
@@ -207,10 +207,7 @@ class NoiseFloor:
             for shard in shards:
                 self._take(variant, shard)
                 if found is not None:
-                    for i, logp, time_s in shard.windows:
-                        key, sha256 = self._keys[variant][i], self.work.reference.sha256
-                        found.logp[key], found.kernels[key] = logp, shard.kernels
-                        found.times[sha256] = found.times.get(sha256, 0.0) + time_s
+                    found.note(self.work.reference, shard)
 
     def _evaluate_pairs(self, some: list[Variant], batches: list[Batch], shown: Meter) -> None:
         """Evaluates batches under the run's settings and under changes in lockstep.

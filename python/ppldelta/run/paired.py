@@ -6,14 +6,15 @@ These are two values, so that a run with more best tokens, fewer or none finds a
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import replace
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ppldelta.pairs import PAIR, joined, part, tops
-from ppldelta.store.keys import Key, WindowKeys
-from ppldelta.store.store import Store
+from ppldelta.run.values import Values
+from ppldelta.store.keys import WindowKeys
+from ppldelta.store.store import Part, Store
+from ppldelta.text.ragged import Ragged
 
 
 def complete(store: Store, keys: WindowKeys, top_k: int) -> NDArray[np.bool_]:
@@ -24,24 +25,41 @@ def complete(store: Store, keys: WindowKeys, top_k: int) -> NDArray[np.bool_]:
     return has
 
 
-def stored(store: Store, keys: WindowKeys, top_k: int) -> dict[Key, NDArray[np.void]]:
-    """Records of type `pairs.record` of those pairs."""
-    records = store.get(keys)
+def read(store: Store, keys: WindowKeys, top_k: int, into: Values[np.void]) -> None:
+    """Puts records of type `pairs.record` of those pairs.
+
+    Args:
+        store: which has some of them.
+        keys: those of one pair's windows.
+        top_k: how many best tokens of each model there are in a record.
+        into: the records of these windows.
+    """
     if not top_k:
-        return records
-    best: dict[Key, NDArray[np.void]] = {}
+        for at, records in store.read(keys):
+            into.put(at, records, "")
+        return
+    best: Values[np.void] = Values(into.starts, keys.first, tops(top_k))
     for some in _wide(store, keys, top_k):
-        for key, values in store.get(key for key in some if replace(key, top_k=0) not in best).items():
-            best[replace(key, top_k=0)] = _narrowed(values, top_k)
-    return {key: joined([records[key], best[key]]) for key in records if key in best}
+        if len(left := np.flatnonzero(~best.known)):
+            for at, wide in store.read(some.taken(left)):
+                best.put(left[at], Ragged(_narrowed(wide.values, top_k), wide.starts), "")
+    for at, records in store.read(keys):
+        both = np.flatnonzero(best.known[at])
+        some_records = records.taken(both)
+        of_best = best.at(at[both])
+        into.put(at[both], Ragged(joined([some_records.values, of_best.values]), some_records.starts), "")
 
 
-def rows(key: Key, records: NDArray[np.void]) -> list[tuple[Key, NDArray[np.void], float]]:
-    """A window's records as what the store is to keep; computing them is counted with the log-probabilities."""
-    if records.dtype == PAIR:
-        return [(key, records, 0.0)]
-    top_k = records.dtype["top_tokens_ref"].shape[0]
-    return [(key, part(records, PAIR), 0.0), (replace(key, top_k=top_k), part(records, tops(top_k)), 0.0)]
+def parts(keys: WindowKeys, records: Ragged[np.void]) -> list[Part]:
+    """Windows' records as what the store is to keep; computing them is counted with the log-probabilities."""
+    times_s = np.zeros(len(keys))
+    if records.values.dtype == PAIR:
+        return [(keys, records, times_s)]
+    top_k = records.values.dtype["top_tokens_ref"].shape[0]
+    return [
+        (some, Ragged(part(records.values, dtype), records.starts), times_s)
+        for some, dtype in ((keys, PAIR), (keys.having(top_k=top_k), tops(top_k)))
+    ]
 
 
 def _wide(store: Store, keys: WindowKeys, top_k: int) -> Iterator[WindowKeys]:

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import hashlib
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
-from ppldelta.store.keys import tokens_hash
+import numpy as np
+from numpy.typing import NDArray
+
+from ppldelta.store.keys import unpacked
 from ppldelta.text.many import Batches
 from ppldelta.text.windows import Batch
 
@@ -17,39 +21,59 @@ MOST_TOKENS = 32_768
 """Windows are taken as long as they have at most so many tokens together, and always one batch."""
 
 
-def sample(batches: Sequence[Batch], category_of: Callable[[Batch], str]) -> list[Batch]:
+def sample(batches: Batches, categories: Sequence[str]) -> list[Batch]:
     """Some batches of a corpus: the first of each document before the second of any, the categories in turn.
 
     Among equals the hash of the tokens decides, so that neither names nor the order of files matter, and a text that is
     added moves little.
 
     Args:
-        batches: of all windows, which are evaluated together; on a CPU each holds one.
-        category_of: gives the category of a batch, which is that of its first document.
+        batches: of all windows, which are evaluated together; on a CPU each holds one. A batch belongs to the document
+            of its first window.
+        categories: of each document.
 
     Returns:
         Whole batches in the order of the corpus, of at least `N_WINDOWS` windows and `PART` of all of them, as far as
         `MOST_TOKENS` allow.
     """
-    digests = [tokens_hash(batch.windows[0].tokens) for batch in batches]
-    names = Batches.of(batches).names
-    of_document: dict[tuple[str, str], list[int]] = {}
-    for i in sorted(range(len(batches)), key=digests.__getitem__):
-        of_document.setdefault((category_of(batches[i]), names[i]), []).append(i)
-    n_before: dict[str, int] = {}
-    places: dict[int, tuple[int, int, str]] = {}
-    for (category, _), own in of_document.items():  # documents in the order of their least digests
-        n_before[category] = n_before.get(category, -1) + 1
-        places |= {i: (turn, n_before[category], category) for turn, i in enumerate(own)}
-    n_wanted = max(N_WINDOWS, math.ceil(PART * len(Batches.of(batches).at)))
+    order = np.argsort(_digests(batches), kind="stable")
+    document = batches.windows.document[batches.which[batches.starts[order]]]
+    _, first, own = np.unique(document, return_index=True, return_inverse=True)
+    code = {each: k for k, each in enumerate(sorted(set(categories)))}
+    category = np.array([code[categories[i]] for i in document[first].tolist()])
+    # documents in the order of their least digests, each with how many come before it: of its category, and for batches
+    # of its document
+    n_before = _n_before(category[np.argsort(first)])[np.argsort(np.argsort(first))]
+    places = order[np.lexsort((category[own], n_before[own], _n_before(own)))]
+    n_wanted = max(N_WINDOWS, math.ceil(PART * len(batches.at)))
+    n_fed, n_each = batches.n_fed, np.diff(batches.starts)
     taken: list[int] = []
     n_windows = n_tokens = 0
-    for i in sorted(places, key=lambda i: places[i]):
+    for i in places.tolist():
         if n_windows >= n_wanted:
             break
-        if taken and n_tokens + batches[i].n_fed > MOST_TOKENS:
+        if taken and n_tokens + n_fed[i] > MOST_TOKENS:
             continue  # a shorter one may fit
         taken.append(i)
-        n_windows += len(batches[i].at)
-        n_tokens += batches[i].n_fed
+        n_windows += int(n_each[i])
+        n_tokens += int(n_fed[i])
     return [batches[i] for i in sorted(taken)]
+
+
+def _digests(batches: Batches) -> NDArray[np.bytes_]:
+    """Of each batch the hash of its first window's tokens."""
+    tokens = batches.windows.tokens
+    values, which = tokens.values.astype("<i4", copy=False), batches.which[batches.starts[:-1]]
+    found = bytearray()
+    for begin, end in zip(tokens.starts[which].tolist(), tokens.starts[which + 1].tolist(), strict=True):
+        found += hashlib.sha256(values[begin:end].tobytes()).digest()
+    return unpacked(bytes(found))
+
+
+def _n_before(kinds: NDArray[np.int64]) -> NDArray[np.int64]:
+    """For each item how many of its kind come before it."""
+    order = np.argsort(kinds, kind="stable")
+    _, begin, n_each = np.unique(kinds[order], return_index=True, return_counts=True)
+    found = np.empty(len(kinds), np.int64)
+    found[order] = np.arange(len(kinds)) - np.repeat(begin, n_each)
+    return found

@@ -24,7 +24,7 @@ from ppldelta.text.alignment import n_alike
 from ppldelta.text.documents import Document
 from ppldelta.text.many import Batches, Windows
 from ppldelta.text.ragged import Ragged
-from ppldelta.text.spans import bounds_of_each, lengths_of, token_bounds
+from ppldelta.text.spans import bounds_of_each, lengths_of
 from ppldelta.text.windows import Batch, Window, completion_windows, cut_windows
 from ppldelta.wording.names import counted, printable, quoted, some_of
 
@@ -77,9 +77,20 @@ class Tokenization:
         return len(self.windows.pos)
 
     @property
+    def scored(self) -> NDArray[np.int64]:
+        """Where each document's scored tokens begin among those of all, in the order of the windows, and the end of
+        all; int64 of shape [n_documents + 1]."""
+        return self.windows.targets.starts[self.windows.before]
+
+    @property
     def longest(self) -> int:
         """Tokens in the longest window."""
         return int(self.windows.n_fed.max())
+
+    def places_in(self, other: Tokenization) -> NDArray[np.int64]:
+        """Of each document its index in another tokenization, which has all of them."""
+        place = {each.name: i for i, each in enumerate(other.texts)}
+        return np.array([place[each.name] for each in self.texts], np.int64)
 
     def document_of(self, window: int) -> Document:
         """The document to which the window with this index belongs."""
@@ -104,26 +115,16 @@ class Tokenization:
         targets = np.concatenate([window.targets for batch in batches for window in batch.windows])
         return int(self._lengths[np.searchsorted(self.distinct_tokens, targets)].sum())
 
-    def bounds(self, document: TokenizedDocument) -> NDArray[np.uint32] | None:
-        """Which bytes of a document each of its tokens covers, as `text.spans.token_bounds` gives them."""
-        text = document.document.text
-        return token_bounds(text, document.tokens, self.distinct_tokens, self.pieces, self._lengths)
+    def bounds_of(self, some: Sequence[int]) -> list[NDArray[np.uint32] | None]:
+        """Of some documents which bytes each of their tokens covers, as `text.spans.token_bounds` says it."""
+        texts, tokens = [self.texts[i].text for i in some], self.documents.tokens.taken(np.array(some, np.int64))
+        return bounds_of_each(texts, tokens, self.distinct_tokens, self.pieces, self._lengths)
 
     def all_bounds(self) -> Iterator[tuple[range, list[NDArray[np.uint32] | None]]]:
-        """`bounds` of all documents, some at a time: their indices, and what `bounds` says of each."""
+        """`bounds_of` all documents, some at a time, with their indices."""
         for at in range(0, len(self.texts), _TOGETHER):
             some = range(at, min(at + _TOGETHER, len(self.texts)))
-            texts = [self.texts[i].text for i in some]
-            yield (
-                some,
-                bounds_of_each(
-                    texts,
-                    self.documents.tokens[some.start : some.stop],
-                    self.distinct_tokens,
-                    self.pieces,
-                    self._lengths,
-                ),
-            )
+            yield some, self.bounds_of(some)
 
     @cached_property
     def _lengths(self) -> NDArray[np.int64]:

@@ -1,27 +1,30 @@
-"""The log-probabilities that a model has given so far, of all its windows in one array."""
+"""What a model has given so far, or a pair of models, of all windows in one array."""
 
 from __future__ import annotations
 
+from typing import Generic
+
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import DTypeLike, NDArray
 
-from ppldelta.text.ragged import Ragged
+from ppldelta.text.ragged import Ragged, T
 
 
-class Values:
-    """Log-probabilities of a model's windows, each of which may be known or not.
+class Values(Generic[T]):
+    """Values of a model's windows, each of which may be known or not.
 
     Args:
         starts: where each window's targets begin among those of all, int64 of shape [n_windows + 1].
         first: of each window the first one that equals it, whose values are put and count for all.
+        dtype: that of a target's value, such as float32 for log-probabilities in nats.
 
     Attributes:
         known: of each window whether its values are there, bool of shape [n_windows].
     """
 
-    def __init__(self, starts: NDArray[np.int64], first: NDArray[np.int64]) -> None:
+    def __init__(self, starts: NDArray[np.int64], first: NDArray[np.int64], dtype: DTypeLike) -> None:
         self._first, self._equals = first, np.flatnonzero(first != np.arange(len(first)))
-        self._values = Ragged(np.full(starts[-1], np.nan, np.float32), starts)
+        self._values: Ragged[T] = Ragged(np.zeros(starts[-1], dtype), starts)
         self._kernels = np.full(len(first), -1, np.int32)
         self._names: dict[str, int] = {}
 
@@ -29,25 +32,36 @@ class Values:
     def known(self) -> NDArray[np.bool_]:
         return self._kernels[self._first] >= 0
 
-    def put(self, at: NDArray[np.int64], values: Ragged[np.float32], kernels: str) -> None:
+    def put(self, at: NDArray[np.int64], values: Ragged[T], kernels: str) -> None:
         """Values of some windows, and what computed them (`native.Build.kernels`).
 
         Args:
             at: indices of windows.
-            values: of each, float32 in nats.
+            values: of each.
             kernels: by name.
         """
         at = self._first[at]
         self._values.values[self._values.places(at)] = values.values
         self._kernels[at] = self._names.setdefault(kernels, len(self._names))
 
-    def put_one(self, i: int, values: NDArray[np.float32], kernels: str) -> None:
-        """The same of one window."""
-        self.put(np.array([i]), Ragged(values, np.array([0, len(values)])), kernels)
+    @property
+    def starts(self) -> NDArray[np.int64]:
+        """Where each window's values begin."""
+        return self._values.starts
+
+    def at(self, at: NDArray[np.int64]) -> Ragged[T]:
+        """Those of some windows, which must be known."""
+        return self._values.taken(self._first[at])
+
+    def put_known(self, other: Values[T]) -> None:
+        """What is known elsewhere of the same windows, and not here."""
+        for kernels, k in other._names.items():
+            at = np.flatnonzero((other._kernels == k) & ~self.known)
+            self.put(at, other._values.taken(at), kernels)
 
     @property
-    def logp(self) -> NDArray[np.float32]:
-        """Those of all windows in their order, shape [n_scored]; NaN where a window's are not known."""
+    def of_all(self) -> NDArray[T]:
+        """Those of all windows in their order, shape [n_scored]; all of them must be known."""
         if len(self._equals):
             of_equals = self._values.values[self._values.places(self._first[self._equals])]
             self._values.values[self._values.places(self._equals)] = of_equals

@@ -5,11 +5,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
+import numpy as np
+
 from ppldelta.engine.loaded import ContextSize, default_threads
 from ppldelta.engine.native import Build, ModelInfo
 from ppldelta.run.keys import Keys, engine_of
 from ppldelta.run.settings import ResolvedSettings, Settings
-from ppldelta.store.keys import WindowKeys
+from ppldelta.store.keys import Key
+from ppldelta.text.many import Batches
 from ppldelta.text.windows import Batch
 
 
@@ -51,17 +54,19 @@ class Variant:
         """`Key.engine` of its values."""
         return engine_of(self.settings, build) + self.also
 
-    def keys(self, info: ModelInfo, build: Build, batches: Sequence[Batch], sha256: str) -> WindowKeys:
-        """The keys of the reference's windows.
+    def keys(self, info: ModelInfo, build: Build, batches: Sequence[Batch], sha256: str) -> dict[int, Key]:
+        """The keys of the reference's windows, by their indices.
 
         Args:
             info: what the reference says of itself.
             build: what evaluates it.
-            batches: all of the run's.
+            batches: some of the run's.
             sha256: the reference's content.
         """
-        keys = Keys(self.settings, info, build, self.batches(batches)).of(sha256)
-        return keys.having(engine=keys.common.engine + self.also)
+        some = Batches.of(self.batches(batches))
+        by_themselves = replace(some, at=np.arange(len(some.at)))
+        keys = Keys(self.settings, info, build, by_themselves).of(sha256)
+        return dict(zip(some.at.tolist(), keys.having(engine=keys.common.engine + self.also), strict=True))
 
 
 def variants(settings: ResolvedSettings, info: ModelInfo, build: Build, sampled: Sequence[Batch]) -> list[Variant]:

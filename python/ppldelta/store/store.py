@@ -147,12 +147,11 @@ class Store:
             for group in groups.values()
         )
 
-    def put(self, parts: Iterable[tuple[WindowKeys, Ragged[Any], NDArray[np.float64]]]) -> None:
+    def put(self, parts: Iterable[Part]) -> None:
         """The same with arrays.
 
         Args:
-            parts: of windows that have all but the window in common their keys, values and seconds; no two parts have
-                the same in common.
+            parts: no two of them have the same in common.
         """
         written: list[tuple[int, NDArray[np.bytes_]]] = []
         with self.database.guard("write"), self.database.transaction() as execute:
@@ -249,6 +248,8 @@ class Store:
 
 _Settings = tuple[str, str, str, str, int]
 """`Key.settings`."""
+Part = tuple[WindowKeys, Ragged[Any], NDArray[np.float64]]
+"""Keys, values and seconds of windows that have all but the window in common."""
 
 _OF_KIND = "model = ? AND reference = ? AND rule = ? AND engine = ?"
 _PASS = f"{_OF_KIND} AND top_k = ?"

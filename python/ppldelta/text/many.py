@@ -151,6 +151,15 @@ class Batches(Sequence[Batch]):
         n_left = np.add.reduceat(keep, self.starts[:-1], dtype=np.int64) if len(self) else np.empty(0, np.int64)
         return Batches(self.windows, self.which[keep], self.at[keep], starts_of(n_left[n_left > 0]))
 
+    def by_context(self) -> Batches:
+        """The same, those with flash attention first: a context has it or not, and is made anew where that changes."""
+        flash = self.windows.flash[self.which[self.starts[:-1]]]
+        if (flash[1:] <= flash[:-1]).all():
+            return self
+        order = np.argsort(~flash, kind="stable")
+        which = Ragged(self.which, self.starts).taken(order)
+        return Batches(self.windows, which.values, Ragged(self.at, self.starts).taken(order).values, which.starts)
+
     def split(self, n_scored: int) -> Batches:
         """`Batch.split` of each."""
         if not len(self) or self.n_scored.max() <= n_scored:

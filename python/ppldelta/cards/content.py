@@ -19,7 +19,7 @@ from ppldelta.reporting import labels, sentences, theme
 from ppldelta.reporting import references as of_references
 from ppldelta.reporting.densities import Densities
 from ppldelta.reporting.overview import Judged, of_families, overview
-from ppldelta.reporting.rows import Row, number, overall_of
+from ppldelta.reporting.rows import Row, number, overall_of, whole
 from ppldelta.reporting.sentences import Piece
 from ppldelta.reporting.units import Unit, is_within_noise, unit_of
 from ppldelta.wording import numbers
@@ -162,12 +162,26 @@ class Content:
 
     @property
     def corpus(self) -> str:
-        """Its folder, its documents and the tokens that were scored."""
-        said = dict.fromkeys(sentences.corpus(self.documents.filter(family=family.name)) for family in self.families)
-        scored = {number(model.overall, "n_scored") for model in self.models}
-        tokens = f"{numbers.count(max(int(n or 0) for n in scored))} {'spans' if self.spans else 'tokens'}"
+        """Its folder, its documents, which of their tokens were scored, and how many; of several families bytes,
+        which they share."""
+        return self._corpus(brief=False)
+
+    @property
+    def brief_corpus(self) -> str:
+        """The same without categories."""
+        return self._corpus(brief=True)
+
+    def _corpus(self, *, brief: bool) -> str:
+        mine = {family.name: self.documents.filter(family=family.name) for family in self.families}
+        documents = dict.fromkeys(_all(sentences.corpus(rows, brief=brief)) for rows in mine.values())
+        scopes = dict.fromkeys(sentences.scope(family, mine[family.name]) for family in self.families)
         names = dict.fromkeys(PurePath(family.corpus).name for family in self.families if family.corpus)
-        return ", ".join([*map(shown, names), *said, tokens])
+        several = len(self.families) > 1
+        scored = [whole(model.overall, "n_bytes" if several else "n_scored") or 0 for model in self.models]
+        counts = dict.fromkeys((min(scored), max(scored)) if several else (max(scored),))
+        what = "bytes" if several else "spans" if self.spans else "tokens"
+        counted = f"{' to '.join(map(numbers.count, counts))} {what}"
+        return ", ".join(filter(None, [*map(shown, names), *documents, *scopes, counted]))
 
     def corpus_of(self, family: Family) -> str:
         """Likewise of one family."""
@@ -182,6 +196,10 @@ class Content:
     def density(self, model: CardModel) -> Density | None:
         """Where the model's documents lie in the gain/loss plane."""
         return self.densities.of(model.family.name, model.facts.label, self.unit)
+
+
+def _all(documents: str) -> str:
+    return documents if documents.startswith("1 ") else f"all {documents}"
 
 
 def take(

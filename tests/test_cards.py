@@ -25,7 +25,7 @@ from ppldelta.cards.cover import cover
 from ppldelta.cards.drawing import Drawing, Style, fitted
 from ppldelta.cards.markdown import markdown
 from ppldelta.cards.panel import ticks
-from ppldelta.cards.records import VALUES
+from ppldelta.cards.records import VALUES, results
 from ppldelta.cli import main
 from ppldelta.errors import ResultError
 from ppldelta.family import Family, Noise, Signature, today
@@ -301,12 +301,26 @@ def test_several_families_are_compared_in_bits_per_byte() -> None:
     assert any(text.startswith("References ") for text in shown)
     assert len({model.name for model in card.models}) == 4
     assert "net, bits per byte" in markdown(card)
+    heights = {family["family"]: family["bpb_ref"] for family in frames["models"].unique("family").to_dicts()}
+    frames["documents"] = frames["documents"].with_columns(
+        bpb_ref=pl.col("bpb_ref") + pl.when(family="other").then(0.5).otherwise(0.0)
+    )
+    card = content.take([*one.families, family], frames["documents"], frames["models"], "0.1.0")
+    better = one.families[0].name
+    assert card.said.startswith(f"{better} predicts this text better: ") and ". Each against its own refe" in card.said
+    assert f"**`{better}` predicts this text better: " in markdown(card) and "| reference | bits per byte" in markdown(
+        card
+    )
+    assert f"{better}: reference {numbers.fixed(heights[better], 3)} bits/byte" in texts(layout.card(card))
+    (pair,) = json.loads(results(card))["references"]
+    assert [pair["family_a"], pair["family_b"]] == [better, "other"] and pair["results"][0]["category"] is None
+    assert pair["results"][0]["difference_high"] < 0 < pair["results"][0]["p_holm"]
     families = [
         replace(each, cmp=tuple(replace(cmp, kind="quant") for cmp in each.cmp)) for each in (*one.families, family)
     ]
     shown = texts(layout.card(content.take(families, frames["documents"], frames["models"], "0.1.0")))
-    assert "↑ damage (gain + loss), bits/byte" in shown and any(text.startswith("bits/byte") for text in shown)
-    assert all(text.startswith("↑ KL divergence") for text in shown if "nats" in text)
+    assert "↑ damage (gain + loss), bits/byte" in shown and "↑ bits per byte of text (lower is better)" in shown
+    assert {"other", better} < set(shown) and not any("nats" in text for text in shown)
 
 
 def test_long_names_of_several_families_stand_behind_those_of_their_families() -> None:

@@ -228,6 +228,22 @@ DIFFERENCES: dict[str, pl.DataType] = {
     "p_holm": pl.Float64(),  # p, corrected for all pairs and categories of the metric in the family
 }
 
+REFERENCES: dict[str, pl.DataType] = {
+    "family_a": pl.String(),
+    "family_b": pl.String(),
+    "category": pl.String(),  # null: all documents
+    "n_documents": pl.UInt32(),
+    "n_bytes": pl.UInt64(),  # of text that both scored
+    "bpb_a": pl.Float64(),  # bits per byte under the reference of family_a
+    "bpb_b": pl.Float64(),
+    "difference": pl.Float64(),  # bpb_a - bpb_b: below 0, the reference of family_a predicts the text better
+    "low": pl.Float64(),
+    "high": pl.Float64(),
+    "p": pl.Float64(),  # of no difference, two-sided
+    "p_holm": pl.Float64(),  # p, corrected for all pairs and categories
+}
+"""Columns of `Result.references`, which has a row for every two families and each category (`analysis.references`)."""
+
 ODDS: dict[str, pl.DataType] = {
     "family": pl.String(),
     "model": pl.String(),

@@ -11,11 +11,13 @@ from pathlib import PurePath
 import polars as pl
 
 from ppldelta.analysis.density import Density
+from ppldelta.analysis.references import references
 from ppldelta.cards.drawing import shown
 from ppldelta.family import Family, ModelFacts
 from ppldelta.reporting import labels, sentences, theme
+from ppldelta.reporting import references as of_references
 from ppldelta.reporting.densities import Densities
-from ppldelta.reporting.overview import Judged, overview
+from ppldelta.reporting.overview import Judged, of_families, overview
 from ppldelta.reporting.rows import Row, number, overall_of
 from ppldelta.reporting.sentences import Piece
 from ppldelta.reporting.units import Unit, is_within_noise, unit_of
@@ -63,7 +65,7 @@ class CardModel:
     def judged(self) -> Judged:
         """The model as sentences take it, under the name that it has on the card."""
         rows = [{**row, "model": self.name} for row in self.rows]
-        return Judged(self.name, rows, self.quant, self.equal, unit_of([self.family]))
+        return Judged(self.name, rows, self.quant, self.equal, unit_of([self.family]), self.family.name)
 
 
 @dataclass(frozen=True, eq=False)
@@ -76,6 +78,7 @@ class Content:
         models: in the order of the families.
         version: of the ppldelta that draws.
         densities: of the documents.
+        standings: `schema.REFERENCES`: how the references of several families predict the text they share.
     """
 
     families: Sequence[Family]
@@ -83,6 +86,7 @@ class Content:
     models: Sequence[CardModel]
     version: str
     densities: Densities
+    standings: pl.DataFrame
 
     @property
     def unit(self) -> Unit:
@@ -110,8 +114,10 @@ class Content:
 
     @cached_property
     def headline(self) -> list[Piece]:
-        """The verdict."""
-        return overview([replace(model.judged, unit=self.unit) for model in self.models])
+        """The verdict: of several families first which reference predicts the text better, then what changes do."""
+        judged = [replace(model.judged, unit=self.unit) for model in self.models]
+        which = of_references.finding(self.standings)
+        return [*which, *of_families(judged)] if which else overview(judged)
 
     @cached_property
     def said(self) -> str:
@@ -151,7 +157,7 @@ class Content:
     def corpus_of(self, family: Family) -> str:
         """Likewise of one family."""
         mine = [model for model in self.models if model.family.name == family.name]
-        return Content([family], self.documents, mine, self.version, self.densities).corpus
+        return Content([family], self.documents, mine, self.version, self.densities, self.standings.clear()).corpus
 
     @property
     def date(self) -> str | None:
@@ -188,7 +194,7 @@ def take(
         rows: list[Row] = list(by_token[family.name, facts.label].iter_rows(named=True))
         equal = is_within_noise(family, overall_of(rows))
         found.append(CardModel(family, facts, name, style.colors[name], rows, equal, name in style.again))
-    return Content(families, documents, found, version, densities or Densities(documents))
+    return Content(families, documents, found, version, densities or Densities(documents), references(documents))
 
 
 def _names(pairs: Sequence[tuple[Family, ModelFacts]]) -> list[str]:

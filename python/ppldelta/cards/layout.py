@@ -29,7 +29,7 @@ LEADING = 25
 VERDICTS: dict[Format, tuple[tuple[int, int], ...]] = {
     "wide": ((34, 2), (30, 2), (26, 3), (23, 3), (21, 4), (19, 5)),
     "square": ((38, 3), (34, 3), (30, 4), (26, 5), (23, 6)),
-    "narrow": ((27, 5), (24, 6), (21, 7), (19, 9)),
+    "narrow": ((27, 5), (24, 6), (21, 7), (19, 9), (17, 12)),
 }
 """Sizes of the verdict's type, and how many lines each may take; the first that fits is taken."""
 SOURCE = Style(17, color="muted")
@@ -185,6 +185,8 @@ def _meaning(content: Content, notes: Sequence[str]) -> str:
     """What bars, contours and shapes of marks mean."""
     shapes = {model.quant for model in content.models}
     key = "squares are quants" if shapes == {True, False} else ""
-    drawn = DAMAGE[content.unit] if content.only_quants else COLUMNS[content.unit][0]
-    has_bars = any(numbers.known(ends(model.overall, drawn)[0]) for model in content.models)
+    columns = {"damage": DAMAGE[content.unit]}
+    drawn = [columns.get(each, each) for each in sizes.columns(content)] if content.only_quants else []
+    drawn = drawn or [COLUMNS[content.unit][0]]
+    has_bars = any(numbers.known(ends(model.overall, each)[0]) for model in content.models for each in drawn)
     return "; ".join(filter(None, ["bars are 95 % intervals" if has_bars else "", *notes, key]))

@@ -18,6 +18,9 @@ from ppldelta.wording import numbers
 NAMED = 2
 """Models or categories that are named; of more, their number is said."""
 
+MOST_FAMILIES = 3
+"""Families of which each is told; of more, the models of all together."""
+
 
 @dataclass(frozen=True)
 class Judged:
@@ -29,6 +32,7 @@ class Judged:
         quant: whether it is a quant of its reference.
         equal: whether it lies inside the noise floor.
         unit: in which its gain and loss are told.
+        family: its name, of several.
     """
 
     name: str
@@ -36,6 +40,7 @@ class Judged:
     quant: bool = False
     equal: bool = False
     unit: Unit = "nats"
+    family: str = ""
 
     @property
     def overall(self) -> Row:
@@ -78,6 +83,27 @@ def overview(models: Sequence[Judged]) -> list[Piece]:
         verb = " is" if len(equal) == 1 else " are"
         pieces += [Piece(" "), *_names(equal), Piece(f"{verb} inside the noise floor: equal to the reference.")]
     return pieces
+
+
+def of_families(models: Sequence[Judged]) -> list[Piece]:
+    """What the changes within several families do: of a few families of quants each, else as `overview`."""
+    families: dict[str, list[Judged]] = {}
+    for model in models:
+        families.setdefault(model.family, []).append(model)
+    own = " Each against its own reference" if len(models) > 1 else " Against its own reference"
+    if len(families) > MOST_FAMILIES or not all(model.quant and numbers.known(model.damage) for model in models):
+        return [Piece(f"{own}: "), *overview(models)]
+    digits = numbers.decimals(*(model.damage for model in models))
+    unit = f" {SHORT_UNITS[models[0].unit]}"
+    pieces = [Piece(f"{own}, {'quants do' if len(models) > 1 else 'the quant does'} a damage of ")]
+    for i, those in enumerate(families.values()):
+        least, *more = sorted(those, key=lambda model: model.damage or 0.0)
+        pieces += [Piece(", and " if i else "")]
+        for k, model in enumerate([least, *more[-1:]]):
+            pieces += [Piece(" to " if k else ""), Piece(numbers.fixed(model.damage, digits) + unit, "number")]
+            pieces += [Piece(" ("), _name(model), Piece(")")]
+            unit = ""
+    return [*pieces, Piece(".")]
 
 
 def verdict(model: Judged, column: str | None = None) -> str:

@@ -132,7 +132,7 @@
     }
     canvas.setAttribute("aria-label", tour.steps[step - 1].pieces.map(([, text]) => text).join(""));
     const { data, layout } = DRAW[step - 1]();
-    Plotly.react(canvas, data, { ...layout, dragmode: false, uirevision: null }, { responsive: true, staticPlot: true });
+    ppldelta.plots.plotly().react(canvas, data, { ...layout, dragmode: false, uirevision: null }, { responsive: true, staticPlot: true });
   }
 
   // --- the steps ----------------------------------------------------------------------------------------------------

@@ -97,13 +97,13 @@ def render_report(
     warnings: Sequence[str],
     version: str,
     payload: Payload,
-    confidence: pl.DataFrame | None = None,
-    odds: pl.DataFrame | None = None,
-    odds_models: pl.DataFrame | None = None,
-    kinds: pl.DataFrame | None = None,
-    cover: Cover | None = None,
-    origins: Sequence[Provenance] = (),
-    densities: Densities | None = None,
+    confidence: pl.DataFrame,
+    odds: pl.DataFrame,
+    odds_models: pl.DataFrame,
+    kinds: pl.DataFrame,
+    cover: Cover,
+    origins: Sequence[Provenance],
+    densities: Densities,
     folder: bool = False,
 ) -> Page:
     """Puts the report together.
@@ -116,21 +116,20 @@ def render_report(
         warnings: what a reader must know before trusting the numbers, one sentence each.
         version: of ppldelta.
         payload: numbers and texts of documents and tokens.
-        confidence: as `Result.confidence`; None if there is none.
-        odds: as `Result.odds`; None if there is none.
-        odds_models: as `Result.odds_models`, likewise.
-        kinds: as `Result.kinds`, which `payload` lists as well; None if there is none.
-        cover: what the page begins with; None for a title alone.
-        origins: what repeats the numbers of each family; empty for the signature alone.
-        densities: of the documents; by default made here.
+        confidence: as `Result.confidence`.
+        odds: as `Result.odds`.
+        odds_models: as `Result.odds_models`.
+        kinds: as `Result.kinds`, which `payload` lists as well.
+        cover: what the page begins with.
+        origins: what repeats the numbers of each family.
+        densities: of the documents.
         folder: keep the blocks of data out of the page, in files beside it that it loads when they are needed.
     """
     unit = unit_of(families)
     bits = unit == "bpb"
-    known = densities or Densities(documents)
     makers = [
         FamilyFigures(
-            family, documents, models, confidence, odds, filled=False, bits=bits, first=first, densities=known
+            family, documents, models, confidence, odds, filled=False, bits=bits, first=first, densities=densities
         )
         for family, first in zip(families, numbered(families), strict=True)
     ]
@@ -199,8 +198,8 @@ def render_report(
         cover=cover,
         origins=origins,
         resampling=resampling(),
-        pictures={} if cover is None else {shape: Markup(picture) for shape, picture in cover.pictures.items()},
-        outlines="" if cover is None else Markup(cover.outlines),
+        pictures={shape: Markup(picture) for shape, picture in cover.pictures.items()},
+        outlines=Markup(cover.outlines),
         categories=everything.categories,
         shared=shared[SHARED.section],
         bits=bits,
@@ -216,10 +215,8 @@ def render_report(
         tables=views.tables,
         sentences=views.sentences,
         places={family.name: i for i, family in enumerate(families)},
-        prompts=of_prompts.table(
-            makers[0].odds.clear() if odds is None else odds, colors, _links(makers, families, payload)
-        ),
-        n_prompts=0 if odds is None else len(odds),
+        prompts=of_prompts.table(odds, colors, _links(makers, families, payload)),
+        n_prompts=len(odds),
         kinds=_kinds(kinds, sections, unit),
         noise=any(family.noise_floor for family in families),
         rules=[sentences.marked(note) for note in rules.notes((family.name, family.rule) for family in families)],
@@ -241,12 +238,10 @@ def render_report(
 
 
 def _kinds(
-    kinds: pl.DataFrame | None, sections: Sequence[FamilySection], unit: Unit
+    kinds: pl.DataFrame, sections: Sequence[FamilySection], unit: Unit
 ) -> list[tuple[FamilySection, list[tuple[ShownModel, list[sentences.Piece]]]]]:
     """Of each family that has texts the colour of each model and its sentence on what changed."""
     found: list[tuple[FamilySection, list[tuple[ShownModel, list[sentences.Piece]]]]] = []
-    if kinds is None:
-        return found
     for section in sections:
         of_model = [(m, kinds.filter(family=section.name, model=m.label).to_dicts()) for m in section.models]
         said = [(model, kinds_of_tokens.finding(rows, unit)) for model, rows in of_model if rows]
@@ -299,7 +294,7 @@ def _head(family: Family, made: FamilyFigures, headlined: bool) -> Head:
 
 
 def _section(
-    index: int, family: Family, made: FamilyFigures, plots: dict[Section, list[Plot]], odds_models: pl.DataFrame | None
+    index: int, family: Family, made: FamilyFigures, plots: dict[Section, list[Plot]], odds_models: pl.DataFrame
 ) -> FamilySection:
     return FamilySection(
         index=index,
@@ -319,7 +314,7 @@ def _section(
         judged=made.judged,
         prompts=[
             (made.style.css(text(row, "model")), text(row, "model"), of_prompts.finding(row))
-            for row in ([] if odds_models is None else _of_all_groups(odds_models, family.name))
+            for row in _of_all_groups(odds_models, family.name)
         ],
         kinds=[sentences.marked(f"`{each.label}`: {each.kind_reason}") for each in family.cmp if each.kind_reason],
     )

@@ -25,7 +25,7 @@ from ppldelta.cards.cover import cover
 from ppldelta.cards.drawing import Drawing, Style, fitted
 from ppldelta.cards.markdown import markdown
 from ppldelta.cards.panel import ticks
-from ppldelta.cards.records import VALUES
+from ppldelta.cards.records import VALUES, results
 from ppldelta.cli import main
 from ppldelta.errors import ResultError
 from ppldelta.family import Family, Noise, Signature, today
@@ -288,6 +288,26 @@ def test_the_hub_reads_the_entries(tmp_path: Path) -> None:
     assert by_task == {name: row[name] for name in ("gain", "loss", "delta", "kld", "same_top", "ppl_ratio")}
 
 
+def test_the_foot_counts_all_documents_and_says_if_only_their_first_windows_were_scored() -> None:
+    result = made()
+    (family,) = result.families
+    n = sum(result.documents.filter(model="one")["n_scored"])
+    assert card_of(result).corpus == f"corpus, all 12 documents (4 code, 4 multilingual, 4 prose), {n} tokens"
+    for n_ctx, n_windows, rule, said in (
+        ("20", "1", "every", "the first 20 tokens of each, "),
+        ("20", "1", "perplexity", "the first window of 20 tokens of each, "),
+        ("10", "2", "every", "the first 2 windows of 10 tokens of each, "),
+        ("2000", "1", "every", ""),
+        ("20", "all", "every", ""),
+    ):
+        signature = Signature((("windows", rule), ("n_ctx", n_ctx), ("max_windows", n_windows)))
+        card = card_of(replace(result, families=[replace(family, signature=signature)]))
+        assert card.brief_corpus == f"corpus, all 12 documents, {said}{n} tokens"
+    one = card_of(made(n_documents=1))
+    assert one.corpus.startswith("corpus, 1 document, ")
+    assert not any("bars" in text for text in texts(layout.card(one))), "none is drawn"
+
+
 def test_several_families_are_compared_in_bits_per_byte() -> None:
     one, other = made("a", "b"), made("a", "c")
     family = replace(other.families[0], name="other", ref=replace(other.families[0].ref, label="other"))
@@ -299,14 +319,29 @@ def test_several_families_are_compared_in_bits_per_byte() -> None:
     shown = texts(layout.card(card))
     assert "gain, bits per byte →" in shown
     assert any(text.startswith("References ") for text in shown)
+    assert card.corpus.endswith(f", {numbers.count(overall(one)[0]['n_bytes'])} bytes")
     assert len({model.name for model in card.models}) == 4
     assert "net, bits per byte" in markdown(card)
+    heights = {family["family"]: family["bpb_ref"] for family in frames["models"].unique("family").to_dicts()}
+    frames["documents"] = frames["documents"].with_columns(
+        bpb_ref=pl.col("bpb_ref") + pl.when(family="other").then(0.5).otherwise(0.0)
+    )
+    card = content.take([*one.families, family], frames["documents"], frames["models"], "0.1.0")
+    better = one.families[0].name
+    assert card.said.startswith(f"{better} predicts this text better: ") and ". Each against its own refe" in card.said
+    assert f"**`{better}` predicts this text better: " in markdown(card) and "| reference | bits per byte" in markdown(
+        card
+    )
+    assert f"{better}: reference {numbers.fixed(heights[better], 3)} bits/byte" in texts(layout.card(card))
+    (pair,) = json.loads(results(card))["references"]
+    assert [pair["family_a"], pair["family_b"]] == [better, "other"] and pair["results"][0]["category"] is None
+    assert pair["results"][0]["difference_high"] < 0 < pair["results"][0]["p_holm"]
     families = [
         replace(each, cmp=tuple(replace(cmp, kind="quant") for cmp in each.cmp)) for each in (*one.families, family)
     ]
     shown = texts(layout.card(content.take(families, frames["documents"], frames["models"], "0.1.0")))
-    assert "↑ damage (gain + loss), bits/byte" in shown and any(text.startswith("bits/byte") for text in shown)
-    assert all(text.startswith("↑ KL divergence") for text in shown if "nats" in text)
+    assert "↑ damage (gain + loss), bits/byte" in shown and "↑ bits per byte of text (lower is better)" in shown
+    assert {"other", better} < set(shown) and not any("nats" in text for text in shown)
 
 
 def test_long_names_of_several_families_stand_behind_those_of_their_families() -> None:

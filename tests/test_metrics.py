@@ -127,6 +127,7 @@ def test_documents_by_hand() -> None:
             "loss_bpb": 0.5 / LN2 / 6,
             "delta_bpb": 0.5 / LN2 / 6,
             "damage": 1.5 / 3,
+            "damage_bpb": 1.5 / LN2 / 6,
             "ppl_ratio": math.exp(-0.5 / 3),
         },
         rel=1e-14,

@@ -55,6 +55,29 @@ def test_it_leads_from_the_model_that_cancels_most_to_its_document_and_token() -
     assert found["token"] == most["pos"] and f"{abs(most['delta']):.2f} nats" in token
     assert f"{100 * math.exp(most['logp_ref']):.3g}" in token
     assert found["quote"]["sum"] == pytest.approx(most["delta"], abs=1e-5)
+    delta = dict(records.select("pos", "delta").iter_rows())
+    for sign, passage in zip((1, -1), found["passages"], strict=True):
+        inside = [value for pos, value in delta.items() if passage["start"] <= pos <= passage["end"]]
+        assert passage["n"] == len(inside) <= 24 and passage["sum"] == pytest.approx(sum(inside), abs=1e-4)
+        assert sign * passage["sum"] >= max(sign * value for value in delta.values())
+
+
+def test_it_says_of_which_category_the_mean_says_the_opposite() -> None:
+    documents = MADE["documents"]
+    up = pl.col("category") == "prose"
+    least, most = pl.min_horizontal("gain", "loss"), pl.max_horizontal("gain", "loss") + 0.2
+    moved = {"gain": pl.when(up).then(most).otherwise(least), "loss": pl.when(up).then(least).otherwise(most)}
+    turned = documents.with_columns(**moved).with_columns(delta=pl.col("gain") - pl.col("loss"))
+    found = tour_of({**MADE, "documents": turned})
+    label = MADE["families"][0].models[found["model"]]
+    mine = turned.filter(up, model=label).with_columns(part=pl.col("n_scored") / pl.col("n_scored").sum())
+    delta = (mine["delta"] * mine["part"]).sum()
+    assert found["turned"] == ["prose", pytest.approx(delta)]
+    nll = (mine["ppl_ref"].log() * mine["part"]).sum()
+    first = said(found["steps"][0])
+    assert all(f"{math.exp(each):.4g}" in first for each in (nll, nll - delta)) and f"+{delta:.3f}" in first
+    agreeing = documents.with_columns(gain=most, loss=least, delta=most - least)
+    assert tour_of({**MADE, "documents": agreeing})["turned"] is None
 
 
 @pytest.mark.parametrize("changed", ["no token views", "no texts", "one document", "one model", "spans"])
@@ -98,6 +121,15 @@ def test_a_reader_goes_through_it_and_leaves_it(browser: Any, tmp_path: Any) -> 
         assert page.evaluate("document.activeElement.id") == "tour-title"
         assert page.locator(".tour-step.here h3").inner_text() == "The mean hides it"
         steps = page.evaluate("history.length")
+        walk = page.locator(".tour-walk")
+        for n, button in ((2, "Next"), (3, "ArrowRight"), (2, "ArrowLeft"), (1, "Back")):
+            page.keyboard.press(button) if "Arrow" in button else walk.get_by_text(button).click()
+            page.wait_for_function("(n) => location.hash === `#tour=${n}` && ppldelta.state.tour === n", arg=n)
+            page.wait_for_timeout(60)  # what the steps' place on the screen says changes nothing
+            assert page.evaluate("ppldelta.state.tour") == n and f"step {n} of 4" in walk.inner_text()
+            if n == 3:
+                facts = page.locator(".tour-step.here .passages .facts").all_inner_texts()
+                assert ["gains" in facts[0], "loses" in facts[1]] == [True, True] and "\N{MINUS SIGN}" in facts[1]
         for n in (2, 3, 4):
             page.locator(".tour-step").nth(n - 1).evaluate(
                 "(step) => step.scrollIntoView({ block: 'center', behavior: 'instant' })"

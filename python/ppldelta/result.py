@@ -20,6 +20,7 @@ from ppldelta.analysis.differences import differences
 from ppldelta.analysis.kind_sums import TextKinds, kinds, kinds_by_family
 from ppldelta.analysis.metrics import document_metrics, model_metrics
 from ppldelta.analysis.odds import log_odds, odds_of_models
+from ppldelta.analysis.references import references
 from ppldelta.analysis.tails import find_tails
 from ppldelta.errors import names_left_out
 from ppldelta.family import Family
@@ -107,6 +108,15 @@ class Result:
         correction of it. Computed when it is first asked for (`analysis.differences` has formulas and sources).
         """
         return differences(self.documents)
+
+    @cached_property
+    def references(self) -> pl.DataFrame:
+        """Which reference of several families predicts the text better: columns of `schema.REFERENCES`.
+
+        A row for every two families that scored the same bytes, and each category (null: all documents), with a paired
+        difference of bits per byte, its interval and p values; no row with one family (`analysis.references`).
+        """
+        return references(self.documents)
 
     @cached_property
     def odds(self) -> pl.DataFrame:
@@ -226,7 +236,7 @@ class Result:
         return write_card(self._content, Path(folder))
 
     def __repr__(self) -> str:
-        return as_text(self.families, self._overall, self.odds_models)
+        return as_text(self.families, self._overall, self.odds_models, standings=self.references)
 
     def _repr_html_(self) -> str:
         need_threads_of_polars()

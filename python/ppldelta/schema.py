@@ -123,6 +123,7 @@ _METRICS: dict[str, pl.DataType] = {
     "loss_bpb": pl.Float64(),
     "delta_bpb": pl.Float64(),  # bits per byte, gain_bpb - loss_bpb
     "damage": pl.Float64(),  # nats per token, gain + loss
+    "damage_bpb": pl.Float64(),  # bits per byte, gain_bpb + loss_bpb
     "ppl_ratio": pl.Float64(),  # ppl_cmp / ppl_ref
     "dp_mean": pl.Float64(),  # of p_cmp - p_ref of the token that came next, between -1 and 1
     "dp_rms": pl.Float64(),
@@ -151,7 +152,8 @@ DOCUMENTS: dict[str, pl.DataType] = {
 
 _TAIL = tuple(name for names in PERCENTILES.values() for name in names)
 _MOMENTS = ("logp_sd_ref", "logp_sd_cmp")
-_LATER = ("delta_bpb", "damage", "ppl_ratio", "dp_mean", "dp_rms", "ppl_diff", "logp_cor", "kld", "same_top")
+_BOUNDED = ("delta_bpb", "damage", "damage_bpb", "ppl_ratio", "dp_mean", "dp_rms")
+_LATER = (*_BOUNDED, "ppl_diff", "logp_cor", "kld", "same_top")
 _WITH_INTERVALS_LATER = ("ppl_ref", "ppl_cmp", "bpb_ref", "bpb_cmp", *_LATER)
 INTERVALS = ("delta", "gain", "loss", "ppl_gain", "ppl_loss", "gain_bpb", "loss_bpb", *_WITH_INTERVALS_LATER)
 """Metrics of `MODELS` that carry a confidence interval, in columns ``*_low`` and ``*_high``."""
@@ -225,6 +227,22 @@ DIFFERENCES: dict[str, pl.DataType] = {
     "p": pl.Float64(),  # of no difference, two-sided
     "p_holm": pl.Float64(),  # p, corrected for all pairs and categories of the metric in the family
 }
+
+REFERENCES: dict[str, pl.DataType] = {
+    "family_a": pl.String(),
+    "family_b": pl.String(),
+    "category": pl.String(),  # null: all documents
+    "n_documents": pl.UInt32(),
+    "n_bytes": pl.UInt64(),  # of text that both scored
+    "bpb_a": pl.Float64(),  # bits per byte under the reference of family_a
+    "bpb_b": pl.Float64(),
+    "difference": pl.Float64(),  # bpb_a - bpb_b: below 0, the reference of family_a predicts the text better
+    "low": pl.Float64(),
+    "high": pl.Float64(),
+    "p": pl.Float64(),  # of no difference, two-sided
+    "p_holm": pl.Float64(),  # p, corrected for all pairs and categories
+}
+"""Columns of `Result.references`, which has a row for every two families and each category (`analysis.references`)."""
 
 ODDS: dict[str, pl.DataType] = {
     "family": pl.String(),

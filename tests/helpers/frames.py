@@ -152,6 +152,7 @@ def _metrics(chosen: list[dict[str, Any]], weighting: str = "tokens") -> dict[st
         "loss_bpb": loss * bits,
         "delta_bpb": (gain - loss) * bits,
         "damage": (gain + loss) / n,
+        "damage_bpb": (gain + loss) * bits,
         "ppl_ratio": float(np.exp(d)),
     }
 

@@ -40,6 +40,9 @@ from ppldelta.schema import DIFFERENCES
 METRICS = ("gain", "loss", "delta", "damage", "kld", "same_top")
 """What is compared, as far as both comparisons have it."""
 
+EACH = 40
+"""Resamples that Holm's correction needs for each test, or no p could be small enough."""
+
 _CELLS = 20_000_000  # resamples times documents, at most, beyond `n_resamples`
 _MOST = 20_000  # resamples, beyond `n_resamples`
 _ANCHOR = 10  # resamples further out than a difference: fewer say too little of its p
@@ -80,6 +83,17 @@ def differences(
     )
 
 
+def enough(wanted: int, n_documents: int, n_resamples: int = N_RESAMPLES) -> int:
+    """Resamples that are drawn: those that Holm's correction wants, if the documents are not too many for that.
+
+    Args:
+        wanted: `EACH` for each test.
+        n_documents: that are drawn each time.
+        n_resamples: at least.
+    """
+    return max(n_resamples, min(wanted, _CELLS // n_documents, _MOST))
+
+
 def _family_rows(family: pl.DataFrame, n_resamples: int, seed: int, level: float) -> list[tuple[object, ...]]:
     """Rows of a family, each with the number of its pair behind it."""
     models = family["model"].unique(maintain_order=True).to_list()
@@ -88,7 +102,7 @@ def _family_rows(family: pl.DataFrame, n_resamples: int, seed: int, level: float
     categories = [None, *found] if len(found) > 1 else [None]  # the only one would be a second test of the same
     keys: list[tuple[int, str | None, str]] = []
     values: list[tuple[float, ...]] = []
-    wanted = 40 * len(pairs) * len(categories)
+    wanted = EACH * len(pairs) * len(categories)
     resamples: dict[int, Resamples] = {}
     for category in categories:
         chosen = family if category is None else family.filter(pl.col("category") == category)
@@ -103,7 +117,7 @@ def _family_rows(family: pl.DataFrame, n_resamples: int, seed: int, level: float
             rows = np.flatnonzero(np.frombuffer(mask, np.bool_))
             if not len(rows):
                 continue
-            most = max(n_resamples, min(wanted, _CELLS // len(rows), _MOST))
+            most = enough(wanted, len(rows), n_resamples)
             drawn = resamples.setdefault(most, Resamples(most, seed))
             tests = [(at, i) for at in some for i in range(len(METRICS))]
             tests = [(at, i) for at, i in tests if np.isfinite(sums[pairs[at], i][:, rows]).all()]

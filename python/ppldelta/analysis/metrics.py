@@ -14,6 +14,7 @@ Per document, over its N scored tokens whose text has B bytes:
     gain_bpb = gain N / ln 2 / B                   and the same for loss
     delta_bpb = gain_bpb - loss_bpb = bpb_ref - bpb_cmp
     damage = gain + loss = (1/N) Σ |delta|         nats per token: how much changed, in either direction
+    damage_bpb = gain_bpb + loss_bpb
     ppl_ratio = ppl_cmp / ppl_ref = exp(d)
     ppl_diff = ppl_cmp - ppl_ref
     logp_sd_ref = √((1/N) Σ (logp_ref + ln ppl_ref)²)      nats, and the same for logp_sd_cmp
@@ -201,6 +202,7 @@ def _from_sums() -> dict[str, pl.Expr]:
         "loss_bpb": loss * bits_per_byte,
         "delta_bpb": (gain - loss) * bits_per_byte,
         "damage": (gain + loss) / n,
+        "damage_bpb": (gain + loss) * bits_per_byte,
         "ppl_ratio": d.exp(),
         "dp_mean": pl.col("sum_dp") / n,
         "dp_rms": (pl.col("sum_dp2") / n).sqrt(),

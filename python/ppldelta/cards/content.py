@@ -11,12 +11,15 @@ from pathlib import PurePath
 import polars as pl
 
 from ppldelta.analysis.density import Density
+from ppldelta.analysis.references import references
+from ppldelta.analysis.steps import Ladder, Place
 from ppldelta.cards.drawing import shown
 from ppldelta.family import Family, ModelFacts
 from ppldelta.reporting import labels, sentences, theme
+from ppldelta.reporting import references as of_references
 from ppldelta.reporting.densities import Densities
-from ppldelta.reporting.overview import Judged, overview
-from ppldelta.reporting.rows import Row, number, overall_of
+from ppldelta.reporting.overview import Judged, of_families, overview
+from ppldelta.reporting.rows import Row, number, overall_of, whole
 from ppldelta.reporting.sentences import Piece
 from ppldelta.reporting.units import Unit, is_within_noise, unit_of
 from ppldelta.wording import numbers
@@ -63,7 +66,7 @@ class CardModel:
     def judged(self) -> Judged:
         """The model as sentences take it, under the name that it has on the card."""
         rows = [{**row, "model": self.name} for row in self.rows]
-        return Judged(self.name, rows, self.quant, self.equal, unit_of([self.family]))
+        return Judged(self.name, rows, self.quant, self.equal, unit_of([self.family]), self.family.name)
 
 
 @dataclass(frozen=True, eq=False)
@@ -76,6 +79,7 @@ class Content:
         models: in the order of the families.
         version: of the ppldelta that draws.
         densities: of the documents.
+        standings: `schema.REFERENCES`: how the references of several families predict the text they share.
     """
 
     families: Sequence[Family]
@@ -83,6 +87,7 @@ class Content:
     models: Sequence[CardModel]
     version: str
     densities: Densities
+    standings: pl.DataFrame
 
     @property
     def unit(self) -> Unit:
@@ -110,8 +115,24 @@ class Content:
 
     @cached_property
     def headline(self) -> list[Piece]:
-        """The verdict."""
-        return overview([replace(model.judged, unit=self.unit) for model in self.models])
+        """The verdict: of several families first which reference predicts the text better, then what changes do."""
+        places = self._places
+        judged = [
+            replace(model.judged, unit=self.unit, place=places.get((model.family.name, model.facts.label)))
+            for model in self.models
+        ]
+        which = of_references.finding(self.standings)
+        return [*which, *of_families(judged)] if which else overview(judged)
+
+    @property
+    def _places(self) -> dict[tuple[str, str], Place]:
+        """Where each quant of a single family stands among the others, under the names of the card."""
+        if len(self.families) > 1:
+            return {}
+        names = {model.facts.label: model.name for model in self.models}
+        sizes = {model.facts.label: model.facts.size_bytes for model in self.models if model.quant}
+        places = Ladder(self.documents, sizes).places(self.unit)
+        return {(self.families[0].name, label): place.renamed(names) for label, place in places.items()}
 
     @cached_property
     def said(self) -> str:
@@ -141,17 +162,31 @@ class Content:
 
     @property
     def corpus(self) -> str:
-        """Its folder, its documents and the tokens that were scored."""
-        said = dict.fromkeys(sentences.corpus(self.documents.filter(family=family.name)) for family in self.families)
-        scored = {number(model.overall, "n_scored") for model in self.models}
-        tokens = f"{numbers.count(max(int(n or 0) for n in scored))} {'spans' if self.spans else 'tokens'}"
+        """Its folder, its documents, which of their tokens were scored, and how many; of several families bytes,
+        which they share."""
+        return self._corpus(brief=False)
+
+    @property
+    def brief_corpus(self) -> str:
+        """The same without categories."""
+        return self._corpus(brief=True)
+
+    def _corpus(self, *, brief: bool) -> str:
+        mine = {family.name: self.documents.filter(family=family.name) for family in self.families}
+        documents = dict.fromkeys(_all(sentences.corpus(rows, brief=brief)) for rows in mine.values())
+        scopes = dict.fromkeys(sentences.scope(family, mine[family.name]) for family in self.families)
         names = dict.fromkeys(PurePath(family.corpus).name for family in self.families if family.corpus)
-        return ", ".join([*map(shown, names), *said, tokens])
+        several = len(self.families) > 1
+        scored = [whole(model.overall, "n_bytes" if several else "n_scored") or 0 for model in self.models]
+        counts = dict.fromkeys((min(scored), max(scored)) if several else (max(scored),))
+        what = "bytes" if several else "spans" if self.spans else "tokens"
+        counted = f"{' to '.join(map(numbers.count, counts))} {what}"
+        return ", ".join(filter(None, [*map(shown, names), *documents, *scopes, counted]))
 
     def corpus_of(self, family: Family) -> str:
         """Likewise of one family."""
         mine = [model for model in self.models if model.family.name == family.name]
-        return Content([family], self.documents, mine, self.version, self.densities).corpus
+        return Content([family], self.documents, mine, self.version, self.densities, self.standings.clear()).corpus
 
     @property
     def date(self) -> str | None:
@@ -161,6 +196,10 @@ class Content:
     def density(self, model: CardModel) -> Density | None:
         """Where the model's documents lie in the gain/loss plane."""
         return self.densities.of(model.family.name, model.facts.label, self.unit)
+
+
+def _all(documents: str) -> str:
+    return documents if documents.startswith("1 ") else f"all {documents}"
 
 
 def take(
@@ -188,7 +227,7 @@ def take(
         rows: list[Row] = list(by_token[family.name, facts.label].iter_rows(named=True))
         equal = is_within_noise(family, overall_of(rows))
         found.append(CardModel(family, facts, name, style.colors[name], rows, equal, name in style.again))
-    return Content(families, documents, found, version, densities or Densities(documents))
+    return Content(families, documents, found, version, densities or Densities(documents), references(documents))
 
 
 def _names(pairs: Sequence[tuple[Family, ModelFacts]]) -> list[str]:

@@ -10,7 +10,10 @@ from ppldelta.cards import paragraph, plane, sizes, table
 from ppldelta.cards.content import Content
 from ppldelta.cards.drawing import Drawing, Page, Style, fitted
 from ppldelta.cards.paragraph import Word
+from ppldelta.reporting.rows import ends
 from ppldelta.reporting.sentences import Piece
+from ppldelta.reporting.units import COLUMNS, DAMAGE
+from ppldelta.wording import numbers
 
 Format = Literal["wide", "square", "narrow"]
 
@@ -26,7 +29,7 @@ LEADING = 25
 VERDICTS: dict[Format, tuple[tuple[int, int], ...]] = {
     "wide": ((34, 2), (30, 2), (26, 3), (23, 3), (21, 4), (19, 5)),
     "square": ((38, 3), (34, 3), (30, 4), (26, 5), (23, 6)),
-    "narrow": ((27, 5), (24, 6), (21, 7), (19, 9)),
+    "narrow": ((27, 5), (24, 6), (21, 7), (19, 9), (17, 12)),
 }
 """Sizes of the verdict's type, and how many lines each may take; the first that fits is taken."""
 SOURCE = Style(17, color="muted")
@@ -160,7 +163,9 @@ def _source(drawing: Drawing, content: Content, notes: Sequence[str], edge: floa
     most = drawing.width - 2 * edge
     reference = fitted(content.references, SOURCE, most * 0.45)
     wide = drawing.text((edge, y), reference, replace(SOURCE, weight="bold", color="ink"))
-    drawing.text((edge + wide, y), fitted(f" · {content.corpus}", SOURCE, most - wide), SOURCE)
+    fits = SOURCE.width(f" · {content.corpus}") <= most - wide
+    corpus = content.corpus if fits else content.brief_corpus
+    drawing.text((edge + wide, y), fitted(f" · {corpus}", SOURCE, most - wide), SOURCE)
     drawing.text((edge, y + 22), _meaning(content, notes), SMALL)
     drawing.text((drawing.width - edge, y + 22), content.made, SMALL, anchor="end")
 
@@ -182,4 +187,8 @@ def _meaning(content: Content, notes: Sequence[str]) -> str:
     """What bars, contours and shapes of marks mean."""
     shapes = {model.quant for model in content.models}
     key = "squares are quants" if shapes == {True, False} else ""
-    return "; ".join(filter(None, ["bars are 95 % intervals", *notes, key]))
+    columns = {"damage": DAMAGE[content.unit]}
+    drawn = [columns.get(each, each) for each in sizes.columns(content)] if content.only_quants else []
+    drawn = drawn or [COLUMNS[content.unit][0]]
+    has_bars = any(numbers.known(ends(model.overall, each)[0]) for model in content.models for each in drawn)
+    return "; ".join(filter(None, ["bars are 95 % intervals" if has_bars else "", *notes, key]))

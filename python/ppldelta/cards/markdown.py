@@ -9,7 +9,7 @@ from ppldelta.cards.command import command, without_folders
 from ppldelta.cards.content import CardModel, Content
 from ppldelta.cards.drawing import shown
 from ppldelta.family import Family
-from ppldelta.reporting.rows import ends, number, whole
+from ppldelta.reporting.rows import Row, ends, number, whole
 from ppldelta.reporting.sentences import Piece
 from ppldelta.reporting.units import COLUMNS, DELTA, Unit
 from ppldelta.wording import numbers
@@ -24,6 +24,7 @@ def markdown(content: Content) -> str:
         content: of the card.
     """
     parts = [_sentence(content.headline), "![What the numbers say, as a picture](card.png)"]
+    parts += [_references(content)] if len(content.standings) else []
     parts += [_table(content), _notes(content)]
     for family in content.families:
         parts.append(_origin(content, family))
@@ -45,6 +46,20 @@ def _table(content: Content) -> str:
     columns = _columns(content)
     lines = [[title for title, _ in columns], ["---", *["---:"] * (len(columns) - 1)]]
     lines += [[write(model) for _, write in columns] for model in content.models]
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+
+
+def _references(content: Content) -> str:
+    """How well each reference predicts the text that the families share, in bits per byte."""
+    rows = [next(m.rows for m in content.models if m.family.name == each.name) for each in content.families]
+    categories = [row["category"] for row in rows[0] if row["category"] is not None]
+    scopes = [None, *(categories if len(categories) > 1 else [])]
+    heads = ["reference", "bits per byte of the text", *(code(str(each), cell=True) for each in scopes[1:])]
+    lines = [heads, ["---", *["---:"] * len(scopes)]]
+    for family, mine in zip(content.families, rows, strict=True):
+        of_scope = {row["category"]: row for row in mine}
+        cells = [_value(of_scope[each], "bpb_ref", numbers.fixed) if each in of_scope else "" for each in scopes]
+        lines.append([code(family.name, cell=True), *cells])
     return "\n".join(f"| {' | '.join(line)} |" for line in lines)
 
 
@@ -82,12 +97,13 @@ def _hundredfold(value: float | None) -> float | None:
 
 
 def _with_ends(name: str, write: Callable[[float | None], str]) -> Callable[[CardModel], str]:
-    def cell(model: CardModel) -> str:
-        low, high = ends(model.overall, name)
-        between = f" ({write(low)} to {write(high)})" if numbers.known(low) and numbers.known(high) else ""
-        return write(number(model.overall, name)) + between
+    return lambda model: _value(model.overall, name, write)
 
-    return cell
+
+def _value(row: Row, name: str, write: Callable[[float | None], str]) -> str:
+    low, high = ends(row, name)
+    between = f" ({write(low)} to {write(high)})" if numbers.known(low) and numbers.known(high) else ""
+    return write(number(row, name)) + between
 
 
 def _net_bpb(model: CardModel) -> str:

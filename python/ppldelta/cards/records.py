@@ -23,8 +23,9 @@ FORMAT = 1
 """Version of the file: grows if a name goes or changes its meaning, not if one is added."""
 
 VALUES = (
-    *("n_scored", "n_bytes", "ppl_ref", "ppl_cmp", "ppl_ratio", "gain", "loss", "delta", "damage", "gain_bpb"),
-    *("loss_bpb", "delta_bpb", "bpb_ref", "bpb_cmp", "kld", "kld_p50", "kld_p99", "kld_p999", "kld_max", "same_top"),
+    *("n_scored", "n_bytes", "ppl_ref", "ppl_cmp", "ppl_ratio", "gain", "loss", "delta", "damage"),
+    *("gain_bpb", "loss_bpb", "delta_bpb", "damage_bpb", "bpb_ref", "bpb_cmp"),
+    *("kld", "kld_p50", "kld_p99", "kld_p999", "kld_max", "same_top"),
 )
 """Columns of `schema.MODELS` and `schema.DOCUMENTS` that an object has, under the same names."""
 
@@ -43,7 +44,7 @@ def results(content: Content) -> str:
     families: list[Json] = [_family(content, family) for family in content.families]
     said: dict[str, Json] = {"format": FORMAT, "ppldelta": content.version, "verdict": content.said}
     said |= {"families": families, "models": [_model(model) for model in content.models]}
-    said |= {"documents": _documents(content)}
+    said |= {"references": _references(content.standings), "documents": _documents(content)}
     return json.dumps(said, ensure_ascii=False, allow_nan=False, indent=1) + "\n"
 
 
@@ -67,6 +68,15 @@ def _family(content: Content, family: Family) -> Json:
 def _facts(facts: ModelFacts) -> dict[str, Json]:
     found: dict[str, Json] = {name: getattr(facts, name) for name in _FACTS}
     return {**found, "file": model_name(facts)}
+
+
+def _references(standings: pl.DataFrame) -> list[Json]:
+    """Every two families whose references can be compared, over all documents and over each category."""
+    found: dict[tuple[str, str], list[Json]] = {}
+    for row in standings.rename({"low": "difference_low", "high": "difference_high"}).to_dicts():
+        a, b = row.pop("family_a"), row.pop("family_b")
+        found.setdefault((a, b), []).append({name: _plain(value) for name, value in row.items()})
+    return [{"family_a": a, "family_b": b, "results": rows} for (a, b), rows in found.items()]
 
 
 def _model(model: CardModel) -> Json:

@@ -1,9 +1,11 @@
-"""Damage and KL divergence of quants against their size: what each byte buys."""
+"""Damage and KL divergence of quants against their size: what each byte buys. Of several families also how well each
+model and each reference predicts the text, which damage does not say."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from dataclasses import dataclass
 from itertools import pairwise
 
 from ppldelta.analysis.front import pareto_front
@@ -12,14 +14,29 @@ from ppldelta.cards.drawing import Drawing, Point, shown
 from ppldelta.cards.panel import HINT, Panel, ticks
 from ppldelta.reporting.plane import decimal_ticks
 from ppldelta.reporting.rows import ends, number
-from ppldelta.reporting.units import SHORT_UNITS, damage_of
+from ppldelta.reporting.units import DAMAGE, SHORT_UNITS, UNITS, damage_of
 from ppldelta.wording import numbers
 
-TITLES = {"damage": "damage (gain + loss)", "kld": "KL divergence"}
+TITLES = {"damage": "damage (gain + loss)", "kld": "KL divergence", "bpb_cmp": "of text (lower is better)"}
+MARGIN = 0.1
+"""Of an axis beyond what it shows, by the length of that."""
+
+
+@dataclass(frozen=True)
+class _Reference:
+    """A reference on a panel: its name, size, height, and the interval of that."""
+
+    name: str
+    size: int
+    height: float = 0.0
+    ends: tuple[float | None, float | None] = (None, None)
 
 
 def columns(content: Content) -> list[str]:
-    """What is drawn: damage, and KL divergence if any model has one."""
+    """What is drawn: damage, and KL divergence if any model has one; of families that can be compared how well all
+    models predict the text, and damage."""
+    if len(content.standings):
+        return ["bpb_cmp", "damage"]
     known = any(numbers.known(number(model.overall, "kld")) for model in content.models)
     return ["damage", "kld"] if known else ["damage"]
 
@@ -42,39 +59,63 @@ def draw(drawing: Drawing, content: Content, column: str, at: Point, size: tuple
     ]
     if not placed:
         return
-    known = [(own, family.ref.label) for family in content.families if (own := family.ref.size_bytes)]
-    references = dict(known)  # of one size the last one is named
-    sizes = [*(x for _, x, _ in placed), *references]
-    scale, unit = (1e9, "GB") if max(sizes) >= 1e9 else (1e6, "MB")
+    references = _references(content, column)
+    sizes = [*(x for _, x, _ in placed), *(each.size for each in references)]
+    scale, unit_of_size = (1e9, "GB") if max(sizes) >= 1e9 else (1e6, "MB")
     low, high = min(sizes) / scale, max(sizes) / scale
     margin = 0.12 * (high - low) or 0.1 * high
     x_ends = (max(0.0, low - margin), high + margin)
     values = [y for _, _, y in placed]
-    tops = [end for model, _, _ in placed for end in _ends(content, model, column) if numbers.known(end) and end > 0]
     logarithmic = column == "kld" and max(values) > 8 * min(values)
     if logarithmic:
-        bottom, top = min([*values, *tops]), max([*values, *tops])
+        references = []
+    intervals = [*(_ends(content, model, column) for model, _, _ in placed), *(each.ends for each in references)]
+    values += [each.height for each in references if column == "bpb_cmp"]
+    values += [end for interval in intervals for end in interval if numbers.known(end) and end > 0]
+    bottom, top = min(values), max(values)
+    if logarithmic:
         y_ends = (bottom / 1.35, top * 1.6)
         span = math.log10(y_ends[1] / y_ends[0])
         decades = decimal_ticks(math.log10(y_ends[0]), math.log10(y_ends[1]), span)
         marks = [value for value in decades if y_ends[0] <= value <= y_ends[1]]
     else:
-        y_ends = (0.0, 1.1 * max([*values, *tops]))
+        bottom = bottom if column == "bpb_cmp" else 0.0
+        margin = MARGIN * (top - bottom) or MARGIN
+        y_ends = (max(0.0, bottom - margin), top + margin)
         marks = ticks(*y_ends)
     panel = Panel(*at, *size, x_ends, y_ends, logarithmic)
-    unit_of = content.unit if column == "damage" else "nats"
-    title = f"↑ {TITLES[column]}, {SHORT_UNITS[unit_of]}" + (", log scale" if logarithmic else "")
-    panel.draw_axes(drawing, ticks(*x_ends), marks, f"size of the tensors, {unit} →", title)
+    unit = SHORT_UNITS[content.unit if column == "damage" else "nats"]
+    title = f"↑ {TITLES[column]}, {unit}" + (", log scale" if logarithmic else "")
+    if column == "bpb_cmp":
+        title = f"↑ {UNITS['bpb']} {TITLES[column]}"
+    panel.draw_axes(drawing, ticks(*x_ends), marks, f"size of the tensors, {unit_of_size} →", title)
     _noise_floor(drawing, content, panel, column)
-    way = _front(drawing, panel, placed, scale)
-    for size_of in references if not logarithmic else []:
-        drawing.mark(panel.place(size_of / scale, 0.0), "ink", shape="ring", size=7.5)
+    fronts = [placed]
+    if column != "bpb_cmp":  # of damage, which is from each family's own reference
+        fronts = [[each for each in placed if each[0].family.name == family.name] for family in content.families]
+    way = [place for some in fronts for place in _front(drawing, panel, some, scale)]
+    for each in references:
+        _whisker(drawing, panel, each.size / scale, each.ends, "ink")
+        drawing.mark(panel.place(each.size / scale, each.height), "ink", shape="ring", size=7.5)
     points = [_mark(drawing, panel, model, (x / scale, y), _ends(content, model, column)) for model, x, y in placed]
     names = [shown(model.name) for model, _, _ in placed]
-    if references and not logarithmic:
-        points += [panel.place(each / scale, 0.0) for each in references]
-        names += ["reference"] if len(references) == 1 else [shown(label) for label in references.values()]
+    points += [panel.place(each.size / scale, each.height) for each in references]
+    names += ["reference"] if len(references) == 1 else [each.name for each in references]
     panel.name_marks(drawing, points, names, [(x - 3, -y - 3, x + 3, -y + 3) for x, y in way])
+
+
+def _references(content: Content, column: str) -> list[_Reference]:
+    """Those whose size is known: at their own heights, but at 0 where they have no damage; one for each size there."""
+    known = {family.ref.size_bytes or 0: family for family in content.families if family.ref.size_bytes}
+    if column != "bpb_cmp":
+        return [_Reference(shown(family.ref.label), size) for size, family in known.items()]
+    found = []
+    for family in content.families:
+        row = next(model.overall for model in content.models if model.family.name == family.name)
+        height = number(row, "bpb_ref")
+        if family.ref.size_bytes and numbers.known(height):
+            found.append(_Reference(shown(family.name), family.ref.size_bytes, height, ends(row, "bpb_ref")))
+    return found
 
 
 def _noise_floor(drawing: Drawing, content: Content, panel: Panel, column: str) -> None:
@@ -113,16 +154,19 @@ def _value(content: Content, model: CardModel, column: str) -> float | None:
 
 
 def _ends(content: Content, model: CardModel, column: str) -> tuple[float | None, float | None]:
-    """Damage in bits per byte has no interval."""
-    return (None, None) if column == "damage" and content.unit == "bpb" else ends(model.overall, column)
+    return ends(model.overall, DAMAGE[content.unit] if column == "damage" else column)
 
 
 def _mark(
     drawing: Drawing, panel: Panel, model: CardModel, at: Point, interval: tuple[float | None, float | None]
 ) -> Point:
-    (x, y), (low, high) = at, interval
-    if numbers.known(low) and numbers.known(high) and (low > 0 or not panel.log_y):
-        drawing.line(panel.place(x, low), panel.place(x, high), model.color, width=3)
-    point = panel.place(x, y)
+    _whisker(drawing, panel, at[0], interval, model.color)
+    point = panel.place(*at)
     drawing.mark(point, model.color, shape="square", size=9, rim=model.rim)
     return point
+
+
+def _whisker(drawing: Drawing, panel: Panel, x: float, interval: tuple[float | None, float | None], color: str) -> None:
+    low, high = interval
+    if numbers.known(low) and numbers.known(high) and (low > 0 or not panel.log_y):
+        drawing.line(panel.place(x, low), panel.place(x, high), color, width=3)

@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from ppldelta.cards.content import CardModel, Content
 from ppldelta.cards.drawing import Drawing, Point, Shape, Style, fitted, shown
 from ppldelta.reporting import overview
+from ppldelta.reporting.references import heights_of
 from ppldelta.reporting.rows import ends, number, whole
 from ppldelta.reporting.sentences import direction
 from ppldelta.reporting.units import COLUMNS, DELTA, SHORT_UNITS, UNITS, Unit, damage_of
@@ -18,6 +19,8 @@ MOST_ROWS = 10
 """Models in a table; the rest are counted."""
 ROW = 98.0
 """Pixels of a row at most."""
+REFERENCE = 25.0
+"""Pixels of the line that says how well a family's reference predicts the text."""
 COLUMN = 104.0
 NARROW = 600.0
 """Pixels of a table below which it has one column of numbers, and notes below them."""
@@ -50,7 +53,9 @@ def draw(drawing: Drawing, content: Content, at: Point, size: tuple[float, float
     right = left + size[0]
     models = content.models[:MOST_ROWS]
     rest = len(content.models) - len(models)
-    room = (size[1] - 26 - (22 if rest else 0)) / len(models)
+    heights = heights_of(content.standings)
+    above = REFERENCE if heights and (size[1] - 26) / len(models) > 2 * REFERENCE else 0.0
+    room = (size[1] - 26 - (22 if rest else 0) - above * len(content.families)) / len(models)
     row = min(ROW, room)
     name_size = min(23.0, row * 0.42)
     name, value = Style(name_size, "bold"), Style(name_size, "bold", tabular=True)
@@ -60,8 +65,15 @@ def draw(drawing: Drawing, content: Content, at: Point, size: tuple[float, float
         drawing.text((right - (len(columns) - 1 - i) * COLUMN, top + 11), title, HEAD, anchor="end")
     drawing.text((left, top + 11), UNITS[content.unit], HEAD)
     digits = numbers.decimals(*(number(model.overall, column) for model in models for column in COLUMNS[content.unit]))
+    y = top + 26 - row
     for i, model in enumerate(models):
-        y = top + 26 + i * row
+        y += row
+        family = model.family.name
+        if above and family in heights and (i == 0 or models[i - 1].family.name != family):
+            drawing.line((left, y), (right, y), "line")
+            told = f"{shown(family)}: reference {numbers.fixed(heights[family], 3)} {SHORT_UNITS['bpb']}"
+            drawing.text((left, y + 0.7 * REFERENCE), fitted(told, HEAD, size[0]), HEAD)
+            y += above
         drawing.line((left, y), (right, y), "line")
         base = y + row * 0.44
         drawing.mark(

@@ -9,14 +9,14 @@ from textwrap import wrap
 import polars as pl
 
 from ppldelta.family import Family
-from ppldelta.reporting import odds
+from ppldelta.reporting import odds, references
 from ppldelta.reporting.floor import noise_notes
 from ppldelta.reporting.rows import Row, ends, number, whole
 from ppldelta.reporting.text_table import Cell, Column, fit
 from ppldelta.reporting.units import COLUMNS, DELTA, Unit, unit_of
 from ppldelta.schema import INTERVALS, PERCENTILE_INTERVALS
 from ppldelta.wording import numbers, rules
-from ppldelta.wording.names import counted, shown_name
+from ppldelta.wording.names import counted, escaped, shown_name
 
 WIDTH = 120
 """Columns of what is no terminal."""
@@ -53,6 +53,7 @@ def as_text(
     overall: pl.DataFrame,
     odds_models: pl.DataFrame | None = None,
     most: int | None = None,
+    standings: pl.DataFrame | None = None,
 ) -> str:
     """What `repr` of a result shows.
 
@@ -61,25 +62,29 @@ def as_text(
         overall: likewise.
         odds_models: `Result.odds_models`.
         most: columns that there is room for; by default those of the terminal.
+        standings: `Result.references`.
     """
     most = most or shutil.get_terminal_size((WIDTH, 24)).columns
     rows = list(overall.iter_rows(named=True))
     several = len(families) > 1
     unit = unit_of(families)
-    references = ", ".join(f"`{shown_name(family.ref.label)}`" for family in families)
+    of_all = ", ".join(f"`{shown_name(family.ref.label)}`" for family in families)
     same = rows[0] if not several and rows and all(_shared(row) == _shared(rows[0]) for row in rows) else None
     if same is not None:
-        references += f" ({_corpus(families[0], same, unit)})"
+        of_all += f" ({_corpus(families[0], same, unit)})"
     names = {"family": [row["family"] for row in rows]} if several else {}
     table = fit({**names, "model": [row["model"] for row in rows]}, list(_columns(families, rows, unit)), most)
     left_out = (
         f"no room for {', '.join(table.left_out)}: the report and `result.summary` have more" if table.left_out else ""
     )
     rule = rules.notes((shown_name(family.name), family.rule) for family in families)
+    which = [] if standings is None else references.finding(standings)
+    first = "".join(shown_name(piece.text) if piece.kind == "name" else escaped(piece.text) for piece in which)
     notes = filter(None, [left_out, _note(table.lines, rows, several, unit), *rule])
     return "\n".join(
         [
-            *wrap(f"Compared with {references}:", most, break_long_words=False, break_on_hyphens=False),
+            *wrap(first, min(most, _LONGEST_LINE), break_long_words=False),
+            *wrap(f"Compared with {of_all}:", most, break_long_words=False, break_on_hyphens=False),
             *table.lines,
             *(line for each in notes for line in wrap(each, min(most, _LONGEST_LINE), break_long_words=False)),
             *noise_notes(families, overall),

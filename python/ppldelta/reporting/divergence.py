@@ -156,7 +156,7 @@ def _model_traces(
         named=True,
         whiskers_x=lines.whiskers(row, "kld", color) | {"thickness": 4},
     )
-    mark.mode = "markers"
+    mark["mode"] = "markers"
     return [label, line, *([mark] if mean > 0 else [])]
 
 

@@ -18,7 +18,8 @@ from ppldelta.reporting import hover, labels, lines, marks, plane
 from ppldelta.reporting.hover import literal
 from ppldelta.reporting.plane import Limits
 from ppldelta.reporting.rows import Row, ends, number, text
-from ppldelta.reporting.theme import Style, template
+from ppldelta.reporting.sketch import Part, Sketch
+from ppldelta.reporting.theme import Style
 from ppldelta.reporting.units import COLUMNS, Axes, Unit, spaced
 from ppldelta.wording import numbers
 
@@ -64,9 +65,8 @@ def documents_plane(
     for trace in marks.documents(documents, (gain, loss), filled=filled, style=style, unit=unit, axes=axes):
         figure.add_trace(trace)
     for model, density in densities.items():
-        for contour in _contours(model, density, style.colors[model], axes):
-            figure.add_trace(contour)
-    return figure
+        figure.add_traces(_contours(model, density, style.colors[model], axes))
+    return figure.figure()
 
 
 def perplexities(
@@ -86,7 +86,7 @@ def perplexities(
     low, high = min(values, default=0.0), max(values, default=1.0)
     room = 0.05 * (high - low) or 0.1
     ends = [low - room, high + room]
-    figure = go.Figure(layout=dict(template=template()))
+    figure = Sketch()
     ticks = plane.decimal_ticks(ends[0], ends[1], span=high - low)
     axis = dict(type="log", range=ends, tickvals=ticks, ticktext=[f"{tick:g}" for tick in ticks])
     figure.update_xaxes(title=dict(text=f"{what} of the reference"), **axis)
@@ -94,7 +94,7 @@ def perplexities(
     plane.add_better_half(figure, 10 ** (low - 3), 10 ** (high + 3), "model predicts better ↘")
     for trace in marks.documents(documents, names, filled=filled, style=style, unit="bpb" if bits else "nats"):
         figure.add_trace(trace)
-    return figure
+    return figure.figure()
 
 
 def models_plane(
@@ -174,12 +174,12 @@ def models_plane(
                 whiskers_y=lines.whiskers(row, loss, color, axes),
             )
         )
-    return figure
+    return figure.figure()
 
 
-def _contours(model: str, density: Density, color: str, axes: Axes) -> list[go.Scatter]:
+def _contours(model: str, density: Density, color: str, axes: Axes) -> list[Part]:
     """The outlines of one model's highest-density regions, over the marks: the inner one strong, the outer one thin."""
-    traces = []
+    traces: list[Part] = []
     for i, rings in enumerate(density.outlines.values()):
         x: list[float | None] = []
         y: list[float | None] = []
@@ -187,7 +187,8 @@ def _contours(model: str, density: Density, color: str, axes: Axes) -> list[go.S
             x += [*(float(f"{spaced(at, axes):.4g}") for at, _ in [*ring, ring[0]]), None]  # closed, then a gap
             y += [*(float(f"{spaced(at, axes):.4g}") for _, at in [*ring, ring[0]]), None]
         traces.append(
-            go.Scatter(
+            dict(
+                type="scatter",
                 x=x,
                 y=y,
                 mode="lines",

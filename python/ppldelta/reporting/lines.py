@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
-import plotly.graph_objects as go
-
 from ppldelta.reporting.rows import Row, ends, number
+from ppldelta.reporting.sketch import Sketch
 from ppldelta.reporting.theme import LIGHT
 from ppldelta.reporting.units import Axes, spaced
 from ppldelta.wording import numbers
@@ -29,7 +28,7 @@ def whiskers(row: Row, column: str, color: str, axes: Axes = "linear") -> dict[s
 
 
 def add_front(
-    figure: go.Figure, marks: Iterable[tuple[float, float, str]], front: Sequence[str], *, stepped: bool = False
+    figure: Sketch, marks: Iterable[tuple[float, float, str]], front: Sequence[str], *, stepped: bool = False
 ) -> None:
     """Joins the models of a front from left to right, if there are several.
 
@@ -44,7 +43,8 @@ def add_front(
         return
     shape = dict(shape="hv") if stepped else {}
     figure.add_trace(
-        go.Scatter(
+        dict(
+            type="scatter",
             x=[x for x, _, _ in steps],
             y=[y for _, y, _ in steps],
             customdata=[[None, model] for _, _, model in steps],  # family and model, for the page

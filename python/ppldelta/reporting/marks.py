@@ -15,6 +15,7 @@ import polars as pl
 from ppldelta.reporting import hover
 from ppldelta.reporting.hover import literal
 from ppldelta.reporting.short import SHORT
+from ppldelta.reporting.sketch import Part
 from ppldelta.reporting.theme import LIGHT, Style
 from ppldelta.reporting.units import Axes, Unit, spaced
 
@@ -36,7 +37,7 @@ def documents(
     style: Style,
     unit: Unit,
     axes: Axes = "linear",
-) -> Iterator[go.Scatter | go.Scattergl]:
+) -> Iterator[Part]:
     """A trace per model with a mark for each of its documents; drawn with WebGL beyond `MOST_SVG` marks.
 
     Args:
@@ -48,36 +49,36 @@ def documents(
         axes: how those of the plane are spaced.
     """
     many = filled and frame.height > MOST_SVG
-    kind = go.Scattergl if many else go.Scatter
     least, middle, most = SIZES
     median = frame["n_scored"].median()
     usual = float(median) if isinstance(median, (int, float)) and median > 0 else 1.0
     for (model,), rows in frame.partition_by("model", maintain_order=True, as_dict=True).items():
         color = style.colors[str(model)]
-        trace = kind(
+        marker: Part = dict(color=color, line=dict(color=LIGHT["surface"], width=0 if many else 1))
+        trace: Part = dict(
+            type="scattergl" if many else "scatter",
             mode="markers",
             name=literal(str(model)),
             legendgroup=model,
             meta={"model": model, "marks": "documents"},
-            marker=dict(
-                color=color,
-                line=dict(color=LIGHT["surface"], width=0 if many else 1),
-            ),
+            marker=marker,
             selected=dict(marker=dict(opacity=1)),
             unselected=dict(marker=dict(opacity=0.12)),
             hoverinfo=None if filled else "none",
             hoverlabel=dict(bordercolor=color),
         )
         if filled:
-            trace.update(
-                x=[spaced(value, axes) for value in rows[columns[0]]],
-                y=[spaced(value, axes) for value in rows[columns[1]]],
-                marker_size=[
+            marker |= dict(
+                size=[
                     (0.6 if many else 1) * min(max(middle * math.sqrt(n / usual), least), most)
                     for n in rows["n_scored"]
                 ],
-                marker_opacity=[OPACITIES[n >= SHORT] * (0.4 if many else 1) for n in rows["n_scored"]],
-                marker_symbol=[style.symbols[category] for category in rows["category"]],
+                opacity=[OPACITIES[n >= SHORT] * (0.4 if many else 1) for n in rows["n_scored"]],
+                symbol=[style.symbols[category] for category in rows["category"]],
+            )
+            trace |= dict(
+                x=[spaced(value, axes) for value in rows[columns[0]]],
+                y=[spaced(value, axes) for value in rows[columns[1]]],
                 customdata=[hover.document(row, unit) for row in rows.iter_rows(named=True)],
                 hovertemplate="%{customdata}<extra></extra>",
             )
@@ -96,7 +97,7 @@ def model(
     named: bool = True,
     whiskers_x: dict[str, object] | None = None,
     whiskers_y: dict[str, object] | None = None,
-) -> go.Scatter:
+) -> Part:
     """The mark of a model.
 
     Args:
@@ -111,7 +112,8 @@ def model(
         whiskers_x: its interval along x (`lines.whiskers`), if it has one.
         whiskers_y: likewise along y.
     """
-    return go.Scatter(
+    return dict(
+        type="scatter",
         x=[x],
         y=[y],
         error_x=whiskers_x,
@@ -131,9 +133,10 @@ def model(
     )
 
 
-def reference(x: float, *, says: str, label: str, place: str, named: bool = True) -> go.Scatter:
+def reference(x: float, *, says: str, label: str, place: str, named: bool = True) -> Part:
     """The mark of the reference, at y = 0; arguments as those of `model`."""
-    return go.Scatter(
+    return dict(
+        type="scatter",
         x=[x],
         y=[0],
         mode="markers+text" if named else "markers",

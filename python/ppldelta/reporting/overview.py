@@ -9,14 +9,18 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
+from ppldelta.analysis.steps import Place
 from ppldelta.reporting import quants, sentences
-from ppldelta.reporting.rows import Row, number, overall_of, text, whole
+from ppldelta.reporting.rows import Row, ends, number, overall_of, text, whole
 from ppldelta.reporting.sentences import NEITHER, TOO_FEW, Piece, direction
-from ppldelta.reporting.units import SHORT_UNITS, Unit, damage_of
+from ppldelta.reporting.units import DAMAGE, SHORT_UNITS, Unit, damage_of
 from ppldelta.wording import numbers
 
 NAMED = 2
 """Models or categories that are named; of more, their number is said."""
+
+MOST_FAMILIES = 3
+"""Families of which each is told; of more, the models of all together."""
 
 
 @dataclass(frozen=True)
@@ -29,6 +33,8 @@ class Judged:
         quant: whether it is a quant of its reference.
         equal: whether it lies inside the noise floor.
         unit: in which its gain and loss are told.
+        family: its name, of several.
+        place: of a quant among others of its reference, under the names that sentences use.
     """
 
     name: str
@@ -36,6 +42,8 @@ class Judged:
     quant: bool = False
     equal: bool = False
     unit: Unit = "nats"
+    family: str = ""
+    place: Place | None = None
 
     @property
     def overall(self) -> Row:
@@ -78,6 +86,27 @@ def overview(models: Sequence[Judged]) -> list[Piece]:
         verb = " is" if len(equal) == 1 else " are"
         pieces += [Piece(" "), *_names(equal), Piece(f"{verb} inside the noise floor: equal to the reference.")]
     return pieces
+
+
+def of_families(models: Sequence[Judged]) -> list[Piece]:
+    """What the changes within several families do: of a few families of quants each, else as `overview`."""
+    families: dict[str, list[Judged]] = {}
+    for model in models:
+        families.setdefault(model.family, []).append(model)
+    own = " Each against its own reference" if len(models) > 1 else " Against its own reference"
+    if len(families) > MOST_FAMILIES or not all(model.quant and numbers.known(model.damage) for model in models):
+        return [Piece(f"{own}: "), *overview(models)]
+    digits = numbers.decimals(*(model.damage for model in models))
+    unit = f" {SHORT_UNITS[models[0].unit]}"
+    pieces = [Piece(f"{own}, {'quants do' if len(models) > 1 else 'the quant does'} a damage of ")]
+    for i, those in enumerate(families.values()):
+        least, *more = sorted(those, key=lambda model: model.damage or 0.0)
+        pieces += [Piece(", and " if i else "")]
+        for k, model in enumerate([least, *more[-1:]]):
+            pieces += [Piece(" to " if k else ""), Piece(numbers.fixed(model.damage, digits) + unit, "number")]
+            pieces += [Piece(" ("), _name(model), Piece(")")]
+            unit = ""
+    return [*pieces, Piece(".")]
 
 
 def verdict(model: Judged, column: str | None = None) -> str:
@@ -181,9 +210,37 @@ def _of_quants(models: Sequence[Judged]) -> list[Piece]:
     pieces = [_name(first), Piece(_size(first))]
     if len(known) == 1:
         return [*pieces, Piece(" does a damage of "), Piece(numbers.fixed(least, digits) + unit, "number"), Piece(".")]
-    pieces += [Piece(" does the least damage, "), Piece(numbers.fixed(least, digits) + unit, "number"), Piece("; ")]
-    pieces += [_name(last), Piece(_size(last)), Piece(" the most, "), Piece(numbers.fixed(most, digits), "number")]
+    pieces += [Piece(" does the least damage, "), Piece(numbers.fixed(least, digits) + unit, "number")]
+    pieces += [*_interval(first, digits), *_tied(first, models), Piece("; "), _name(last), Piece(_size(last))]
+    pieces += [Piece(" the most, "), Piece(numbers.fixed(most, digits), "number"), *_interval(last, digits)]
     return [*pieces, Piece(".")]
+
+
+def _interval(model: Judged, digits: int) -> list[Piece]:
+    """The interval of its damage in brackets, if there is one."""
+    between = numbers.interval(*ends(model.overall, DAMAGE[model.unit]), digits)
+    return [Piece(" "), Piece(f"({between})", "interval")] if between else []
+
+
+def _tied(least: Judged, models: Sequence[Judged]) -> list[Piece]:
+    """Which smaller one cannot be told from the quant of least damage, and how many larger ones do more."""
+    if least.place is None or least.place.tied is None:
+        return []
+    smallest = next((model for model in models if model.name == least.place.tied[0]), least)
+    if smallest is not least:
+        return [
+            Piece(", but "),
+            _name(smallest),
+            Piece(f"{_size(smallest)} is the smallest that cannot be told from it"),
+        ]
+    pieces = [Piece(", and nothing smaller ties with it")] if least.place.after else []
+    size = number(least.overall, "size_bytes") or 0
+    larger = [model for model in models if (number(model.overall, "size_bytes") or 0) > size]
+    if larger and not any(model.name in least.place.tied for model in larger):
+        pieces.append(
+            Piece(" (a larger one does more)" if len(larger) == 1 else f" ({len(larger)} larger ones do more)")
+        )
+    return pieces
 
 
 def _way(row: Row) -> int | None:

@@ -14,7 +14,8 @@ import plotly.graph_objects as go
 import polars as pl
 
 from ppldelta.reporting import labels
-from ppldelta.reporting.theme import LIGHT, template
+from ppldelta.reporting.sketch import Sketch
+from ppldelta.reporting.theme import LIGHT
 from ppldelta.reporting.units import COLUMNS, UNITS, Axes, Unit, spaced
 from ppldelta.wording import numbers
 
@@ -50,7 +51,7 @@ def empty(
     *,
     axes: Axes = "linear",
     judged: bool = True,
-) -> go.Figure:
+) -> Sketch:
     """A plane to draw on: axes that say where better and worse are, the half below the diagonal tinted.
 
     Args:
@@ -64,7 +65,7 @@ def empty(
     far = 9 * end  # beyond what is shown, for those who zoom out
     at = [(spaced(x, axes), spaced(y, axes)) for x, y in points]
     named = labels.along_diagonal(at, (end, end)) * end
-    figure = go.Figure(layout=dict(template=template()))
+    figure = Sketch()
     ticks = _root_ticks(reach) if axes == "root" else {}
     shared = dict(range=[-BELOW_ZERO * end, end], constrain="domain", **ticks)
     figure.update_xaxes(
@@ -109,7 +110,7 @@ def _root_ticks(reach: float) -> dict[str, object]:
     return dict(tickvals=[math.sqrt(value) for value in shown], ticktext=[f"{value:.9g}" for value in shown])
 
 
-def add_better_half(figure: go.Figure, near: float, far: float, words: str) -> None:
+def add_better_half(figure: Sketch, near: float, far: float, words: str) -> None:
     """Tints the half below the diagonal, where y is smaller than x, draws the diagonal, and names the corner.
 
     Args:
@@ -140,7 +141,7 @@ def add_better_half(figure: go.Figure, near: float, far: float, words: str) -> N
     )
 
 
-def add_noise_floor(figure: go.Figure, floor: Limits | None, axes: Axes = "linear") -> None:
+def add_noise_floor(figure: Sketch, floor: Limits | None, axes: Axes = "linear") -> None:
     """Adds the region in which nothing can be told from the reference, from 0 to the noise floor's gain and loss, with
     its name at the end of a pointer: the region may be too small to hold it.
 
@@ -178,7 +179,7 @@ def add_noise_floor(figure: go.Figure, floor: Limits | None, axes: Axes = "linea
     )
 
 
-def add_diagonal(figure: go.Figure, near: float, far: float) -> None:
+def add_diagonal(figure: go.Figure | Sketch, near: float, far: float) -> None:
     """Draws the diagonal from `near` to `far` on both axes."""
     figure.add_shape(
         type="line",
@@ -197,12 +198,11 @@ def decimal_ticks(low: float, high: float, span: float) -> list[float]:
     return [part * 10.0**power for power in range(math.floor(low), math.ceil(high) + 1) for part in parts]
 
 
-def add_iso_lines(figure: go.Figure, reach: float, axes: Axes = "linear") -> None:
+def add_iso_lines(figure: Sketch, reach: float, axes: Axes = "linear") -> None:
     """Adds thin lines of equal gain − loss, with their values outside the plot, where each line leaves it."""
     step = _nice(reach / 3.5)
     digits = max(0, -math.floor(math.log10(step) + 1e-9))
     small = dict(showarrow=False, font=dict(color=LIGHT["muted"], size=10))
-    shapes, notes = list(figure.layout.shapes), list(figure.layout.annotations)
     for k in range(-math.floor(reach / step), math.floor(reach / step) + 1):
         net = k * step
         start, end = max(0.0, net), min(reach, reach + net)
@@ -216,13 +216,12 @@ def add_iso_lines(figure: go.Figure, reach: float, axes: Axes = "linear") -> Non
             ends: dict[str, object] = dict(type="line", x0=at[0][0], y0=at[0][1], x1=x, y1=y)
         else:
             ends = dict(type="path", path="M" + "L".join(f"{each[0]:.6g},{each[1]:.6g}" for each in at))
-        shapes.append(dict(ends, name=ISO, line=line, layer="below"))
+        figure.add_shape(**ends, name=ISO, line=line, layer="below")
         right = net > 0  # else it leaves through the upper edge
         at_end = dict(xanchor="left", yanchor="middle") if right else dict(xanchor="center", yanchor="bottom")
-        notes.append(dict(small, name=ISO, x=x, y=y, text=numbers.signed(net, digits), **at_end))
+        figure.add_annotation(**small, name=ISO, x=x, y=y, text=numbers.signed(net, digits), **at_end)
     corner = dict(x=0, y=1, xref="x domain", yref="y domain", xanchor="left", yanchor="bottom")
-    notes.append(dict(small, text="gain − loss:", **corner))
-    figure.layout.shapes, figure.layout.annotations = shapes, notes  # one by one, plotly looks at all of them again
+    figure.add_annotation(**small, text="gain − loss:", **corner)
     figure.update_layout(margin=dict(t=24, r=44))
 
 

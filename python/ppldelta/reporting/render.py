@@ -17,7 +17,7 @@ import polars as pl
 from markupsafe import Markup
 
 from ppldelta.analysis.spans import LONGEST
-from ppldelta.analysis.steps import size_steps
+from ppldelta.analysis.steps import Ladder
 from ppldelta.family import Family, ModelFacts
 from ppldelta.reporting import captions, csv_names, labels, plane, sentences, tables, theme
 from ppldelta.reporting import kinds as kinds_of_tokens
@@ -138,7 +138,8 @@ def render_report(
     colors = {
         (each.name, m): made.style.css(m) for each, made in zip(families, makers, strict=True) for m in each.models
     }
-    heads = [_head(family, made) for family, made in zip(families, makers, strict=True)]
+    headlined = cover is not None and len(colors) == 1
+    heads = [_head(family, made, headlined) for family, made in zip(families, makers, strict=True)]
     sections = [
         _section(i, family, made, places, odds_models)
         for i, (family, made, (places, _)) in enumerate(zip(families, makers, drawn, strict=True))
@@ -294,9 +295,9 @@ def _offered(unit: Unit, models: pl.DataFrame, bits: bool) -> bool:
     return models["bpb_cmp"].null_count() < len(models) if unit == "bpb" else not bits
 
 
-def _head(family: Family, made: FamilyFigures) -> Head:
-    by_token = made.models.filter(weighting="tokens")
-    return Head(family, made.models, {s.larger: s for s in size_steps(made.documents, by_token, family.quants)})
+def _head(family: Family, made: FamilyFigures, headlined: bool) -> Head:
+    sizes = {each.label: each.size_bytes for each in family.cmp if each.kind == "quant"}
+    return Head(family, made.models, Ladder(made.documents, sizes), headlined=headlined)
 
 
 def _section(

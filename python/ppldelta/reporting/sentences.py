@@ -15,7 +15,7 @@ import polars as pl
 from ppldelta.analysis.uncertainty import LEVEL
 from ppldelta.family import Family
 from ppldelta.reporting.rows import Row, ends, number, overall_of, text
-from ppldelta.reporting.units import DELTA, SHORT_UNITS, Unit, is_within_noise
+from ppldelta.reporting.units import COLUMNS, DELTA, SHORT_UNITS, Unit, is_within_noise
 from ppldelta.wording import numbers
 
 INTERVAL = f"{100 * LEVEL:g}\N{NO-BREAK SPACE}% interval"
@@ -41,18 +41,38 @@ class Piece:
     kind: str = "text"
 
 
-def corpus(documents: pl.DataFrame) -> str:
-    """`36 documents (12 code, 12 multilingual, 12 prose)`: the documents of one family, each counted once."""
+def corpus(documents: pl.DataFrame, *, brief: bool = False) -> str:
+    """`36 documents (12 code, 12 multilingual, 12 prose)`: the documents of one family, each counted once; or in brief
+    without categories."""
     unique = documents.unique(["document"], keep="first", maintain_order=True)
     total = unique.height
     groups = unique.group_by("category", maintain_order=True).len().rows()
     head = f"{numbers.count(total)} {'document' if total == 1 else 'documents'}"
-    if len(groups) < 2:
+    if len(groups) < 2 or brief:
         return head
     named = [f"{numbers.count(n)} {category or 'without category'}" for category, n in groups[:6]]
     if len(groups) > 6:
         named.append(f"{len(groups) - 6} more categories")
     return f"{head} ({', '.join(named)})"
+
+
+def scope(family: Family, documents: pl.DataFrame) -> str:
+    """`the first 256 tokens of each`: which windows of longer documents were scored; empty if all were.
+
+    Args:
+        family: whose signature says so.
+        documents: its rows of `schema.DOCUMENTS`.
+    """
+    n_windows, n_ctx = (family.signature.get(key) or "" for key in ("max_windows", "n_ctx"))
+    longest = documents["n_tokens"].max()
+    if not (n_windows.isdecimal() and n_ctx.isdecimal() and isinstance(longest, int)) or family.only_prompts:
+        return ""
+    if longest <= int(n_windows) * int(n_ctx):
+        return ""
+    if n_windows == "1" and family.rule == "every":
+        return f"the first {n_ctx} tokens of each"
+    windows = "window" if n_windows == "1" else f"{n_windows} windows"
+    return f"the first {windows} of {n_ctx} tokens of each"
 
 
 def finding(rows: Sequence[Row], unit: Unit = "nats", about: str | None = None) -> list[Piece]:
@@ -103,6 +123,32 @@ def _whole_text(name: Piece, overall: Row, unit: Unit, about: str | None) -> lis
         Piece(f" {verdict} the reference "),
         *_amount(overall, SHORT_UNITS[unit]),
         Piece("."),
+    ]
+
+
+def behind(row: Row, unit: Unit = "nats", *, spans: bool = False) -> list[Piece]:
+    """What a model gained and lost, and how little of it the mean shows: where a card has told the rest.
+
+    Args:
+        row: the model's row of `schema.MODELS` for all documents.
+        unit: of gain and loss.
+        spans: whether rows are of spans of text, which have no perplexity.
+    """
+    name, (gain, loss) = Piece(text(row, "model"), "name"), (number(row, column) for column in COLUMNS[unit])
+    if not (numbers.known(gain) and numbers.known(loss)):
+        return [name, Piece(" gave numbers that are not finite, so nothing can be said about it.")]
+    digits = numbers.decimals(gain, loss)
+    what, write, kind = ("bits per byte", numbers.fixed, "bpb") if spans else ("perplexity", numbers.perplexity, "ppl")
+    ref, cmp = (write(number(row, f"{kind}_{which}")) for which in ("ref", "cmp"))
+    return [
+        name,
+        Piece(" gained "),
+        Piece(numbers.fixed(gain, digits), "number"),
+        Piece(f" on some {'spans' if spans else 'tokens'} and lost "),
+        Piece(f"{numbers.fixed(loss, digits)} {SHORT_UNITS[unit]}", "number"),
+        Piece(f" on others; the {what}, "),
+        Piece(f"{ref} → {cmp}", "number"),
+        Piece(", shows only the difference."),
     ]
 
 

@@ -11,7 +11,8 @@ import polars as pl
 from ppldelta.family import ModelFacts
 from ppldelta.reporting import hover, labels, lines, marks
 from ppldelta.reporting.rows import Row, ends, number, text
-from ppldelta.reporting.theme import LIGHT, Style, template
+from ppldelta.reporting.sketch import Sketch
+from ppldelta.reporting.theme import LIGHT, Style
 from ppldelta.wording import numbers
 
 Measure = Literal["size_bytes", "bits_per_weight"]
@@ -66,7 +67,7 @@ def value_against_size(
         of_reference = {"size_bytes": reference.size_bytes, "bits_per_weight": reference.bits_per_weight}
     own = [value * scale for value in [of_reference.get(measure)] if value is not None and numbers.known(value)]
     points = [*((at, 0.0) for at in own), *((x, y) for _, x, y in placed)]
-    figure = go.Figure(layout=dict(template=template()))
+    figure = Sketch()
     figure.update_xaxes(title=dict(text=title), **_span([x for x, _ in points]))
     figure.update_yaxes(title=dict(text=_VALUES[value]))
     figure.add_hline(y=0, line=dict(color=LIGHT["ink"], width=1), layer="below")
@@ -90,7 +91,7 @@ def value_against_size(
                 whiskers_y=lines.whiskers(row, value, color),
             )
         )
-    return figure
+    return figure.figure()
 
 
 def _span(xs: Sequence[float]) -> dict[str, list[float]]:

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 import polars as pl
 
 from ppldelta.reporting.rows import Row, ends, in_category, number, text, whole
-from ppldelta.reporting.units import COLUMNS, DELTA, SHORT_UNITS, Choice, Unit, damage_of
+from ppldelta.reporting.units import COLUMNS, DAMAGE, DELTA, SHORT_UNITS, Choice, Unit, damage_of
 from ppldelta.wording import numbers
 
 HELP = {
@@ -279,7 +279,7 @@ def deltas(rows: pl.DataFrame, damage: bool, unit: Unit) -> list[Column]:
     """Gain, loss and net with one number of digits for all, so that they can be added and subtracted by eye."""
     columns = dict(zip(("gain", "loss", "delta"), (*COLUMNS[unit], DELTA[unit]), strict=True))
     names = list(columns)
-    columns["damage"] = "damage" if unit == "nats" else "damage_bpb"  # the latter without an interval
+    columns["damage"] = DAMAGE[unit]
     digits = numbers.decimals(*(value for name in names for value in rows[columns[name]]))
 
     def column(name: str, write: Callable[[float | None, int], str]) -> Column:

@@ -11,6 +11,7 @@ from __future__ import annotations
 import itertools
 from collections.abc import Iterable
 from dataclasses import dataclass
+from functools import cache
 
 import plotly.graph_objects as go
 
@@ -146,8 +147,9 @@ def for_scripts() -> dict[str, Json]:
     }
 
 
+@cache
 def template() -> go.layout.Template:
-    """The quiet look that all figures share, so that each figure says only what is its own."""
+    """The quiet look that all figures share, so that each figure says only what is its own; nobody may change it."""
     axis = dict(
         gridcolor=LIGHT["grid"],
         linecolor=LIGHT["line"],

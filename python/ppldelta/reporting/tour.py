@@ -1,7 +1,8 @@
 """A tour of a run's own data in at most four steps: the mean hides it, split it, the document, the token.
 
-It follows one model, that whose gain and loss cancel most, to the document in which it moved most both ways, and there
-to the token that moved most. Sentences are made here; the page draws, and scrolls from one step to the next.
+It follows one model, that whose gain and loss cancel most, to the document in which it moved most both ways, to the
+passages there that gained and lost most, and to the token that moved most. Sentences are made here; the page draws, and
+goes from one step to the next.
 """
 
 from __future__ import annotations
@@ -9,15 +10,16 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
+from functools import partial
 
 import numpy as np
 import polars as pl
 
-from ppldelta.analysis.spans import Span
+from ppldelta.analysis.spans import Span, best_spans
 from ppldelta.family import Family
 from ppldelta.reporting.blocks import Json
 from ppldelta.reporting.family import FamilyRecords
-from ppldelta.reporting.passages import Passage, passages
+from ppldelta.reporting.passages import Passage, different, passages
 from ppldelta.reporting.rows import Row, number, text
 from ppldelta.reporting.sentences import Piece
 from ppldelta.reporting.units import COLUMNS, DELTA, SHORT_UNITS, Unit
@@ -25,6 +27,7 @@ from ppldelta.wording import numbers
 
 _TIMES = 1.5  # how much larger than their difference gain and loss together must be for a step to say so
 _MOST_CHARACTERS = 40  # of a token's text in a sentence
+_LONGEST = 24  # tokens of a passage: it stands beside a figure
 
 
 def tour(
@@ -40,7 +43,9 @@ def tour(
 
     Returns:
         ``family``, ``model``, ``document`` (None if there is none), ``token`` (its position; None where no document can
-        be read), ``quote`` (a passage that is the token) and ``steps``; None if no model has numbers.
+        be read), ``quote`` (a passage that is the token), ``passages`` (of the document, that with the largest gain and
+        that with the largest loss, of which there may be none), ``turned`` (the category in which the mean has the
+        other sign, and its mean; or None) and ``steps``; None if no model has numbers.
     """
     means = [row for i, each in enumerate(records) for row in _means(each, i, unit)]
     if not means:
@@ -49,15 +54,18 @@ def tour(
     i, m = place
     family = records[i]
     label = family.models[m]
+    turned = _turned(family, i, m, chosen, unit)
     steps = [
-        ("The mean hides it", _hidden(label, chosen, family, unit)),
+        ("The mean hides it", _hidden(label, chosen, turned, family, unit)),
         ("Split it", _split(label, chosen, label in families[i].quants, unit)),
     ]
-    found: dict[str, Json] = {"family": i, "model": m, "document": None, "token": None, "quote": None}
+    found: dict[str, Json] = {"family": i, "model": m, "document": None, "token": None, "quote": None, "passages": []}
+    found["turned"] = None if turned is None else [turned[0], turned[1]["gain"] - turned[1]["loss"]]
     row = _document(family, m, readable[i], unit)
     if row is not None:
         k = int(number(row, "k") or 0)
         found["document"] = k
+        found["passages"] = [asdict(each) for each in _most_moved(family, m, k)] if k in readable[i] else []
         steps.append(("The document", _moved(row, len(family.documents), unit)))
         at = _token(family, m, k) if k in readable[i] else None
         if at is not None:
@@ -76,11 +84,15 @@ def _cancelled(gain: float, loss: float) -> float:
     return least * 2 * least / (gain + loss) if gain + loss > 0 else 0.0
 
 
-def _means(family: FamilyRecords, i: int, unit: Unit) -> list[tuple[tuple[int, int], dict[str, float]]]:
-    """Gain and loss of each model over all documents, every token (byte) weighing the same."""
+def _means(
+    family: FamilyRecords, i: int, unit: Unit, category: str | None = None
+) -> list[tuple[tuple[int, int], dict[str, float]]]:
+    """Gain and loss of each model over all documents or those of a category, every token (byte) weighing the same."""
     gain, loss = COLUMNS[unit]
     weight = "n_scored" if unit == "nats" else "n_bytes"
     finite = family.rows.filter(pl.col(gain).is_finite() & pl.col(loss).is_finite() & pl.col("ppl_ref").is_finite())
+    if category is not None:
+        finite = finite.filter(pl.col("category") == category)
     of_tokens = pl.col("n_scored") / pl.col("n_scored").sum()
     mean = (pl.col(gain, loss) * pl.col(weight) / pl.col(weight).sum()).sum()
     fits = ((pl.col("ppl_ref").log() * of_tokens).sum(), (pl.col("delta") * of_tokens).sum())
@@ -93,28 +105,58 @@ def _means(family: FamilyRecords, i: int, unit: Unit) -> list[tuple[tuple[int, i
     ]
 
 
-def _hidden(label: str, mean: Mapping[str, float], family: FamilyRecords, unit: Unit) -> list[Piece]:
+def _turned(
+    family: FamilyRecords, i: int, m: int, mean: Mapping[str, float], unit: Unit
+) -> tuple[str, dict[str, float]] | None:
+    """The category in which a model's mean has the other sign than over all documents, the furthest from 0."""
+    over_all = mean["gain"] - mean["loss"]
+    others = [
+        (category, numbers_of)
+        for category in family.categories
+        for (_, model), numbers_of in _means(family, i, unit, category)
+        if model == m and (numbers_of["gain"] - numbers_of["loss"]) * over_all < 0
+    ]
+    return max(others, key=lambda each: abs(each[1]["gain"] - each[1]["loss"]), default=None)
+
+
+def _hidden(
+    label: str,
+    mean: Mapping[str, float],
+    turned: tuple[str, Mapping[str, float]] | None,
+    family: FamilyRecords,
+    unit: Unit,
+) -> list[Piece]:
     delta = mean["gain"] - mean["loss"]
     n = len(family.documents)
     over = "the one document" if n == 1 else f"all {numbers.count(n)} documents"
     digits = numbers.decimals(mean["gain"], mean["loss"])
     pieces = [Piece(f"Over {over}, "), Piece(label, "name")]
     if unit == "nats":
-        before, after = math.exp(mean["nll"]), math.exp(mean["nll"] - mean["net"])
-        pieces += [
-            Piece(" has a perplexity of "),
-            Piece(numbers.perplexity(after), "number"),
-            Piece(", the reference one of "),
-            Piece(numbers.perplexity(before), "number"),
-            Piece(". In nats per token, the mean says "),
-        ]
+        pieces += [Piece(" takes the reference’s perplexity from "), *_perplexities(mean), Piece(". In nats per token")]
     else:
-        pieces.append(Piece(" differs from the reference by so many bits per byte: "))
-    pieces.append(Piece(numbers.signed(delta, digits), "number"))
+        pieces.append(Piece(" differs from the reference by so many bits per byte"))
+    pieces += [Piece(", the mean says "), Piece(numbers.signed(delta, digits), "number")]
+    if turned is not None:
+        category, there = turned
+        pieces += [Piece(". Yet on "), Piece(category or "documents without category", "category"), Piece(" alone it ")]
+        pieces += [Piece("is the other way round: ")]
+        if unit == "nats":
+            pieces += [*_perplexities(there), Piece(", a mean of ")]
+        amount = there["gain"] - there["loss"]
+        return [*pieces, Piece(numbers.signed(amount, digits), "number"), Piece(". One mean cannot say both.")]
     hardly = mean["gain"] + mean["loss"] > 4 * abs(delta)
     return [
         *pieces,
         Piece(", as if hardly anything had happened." if hardly else ". That is what is left of two numbers."),
+    ]
+
+
+def _perplexities(mean: Mapping[str, float]) -> list[Piece]:
+    before, after = math.exp(mean["nll"]), math.exp(mean["nll"] - mean["net"])
+    return [
+        Piece(numbers.perplexity(before), "number"),
+        Piece(" to "),
+        Piece(numbers.perplexity(after), "number"),
     ]
 
 
@@ -163,6 +205,19 @@ def _moved(row: Row, n: int, unit: Unit) -> list[Piece]:
         Piece(numbers.signed(number(row, DELTA[unit]), digits), "number"),
         Piece("."),
     ]
+
+
+def _most_moved(family: FamilyRecords, m: int, k: int) -> list[Passage]:
+    """The passage of a document that gained most and that which lost most, as far as there are."""
+    rows, starts = family.records.of_model(m)
+    begin, end = map(int, np.searchsorted(rows, family.records.offsets[k : k + 2]))
+    delta = family.records.delta[m][rows]
+
+    def spans(sign: int, most: int) -> list[Span]:
+        found = best_spans(sign * delta[begin:end], starts[begin:end], most=most, longest=_LONGEST)
+        return [Span(begin + each.first, begin + each.last, each.sum) for each in found]
+
+    return [each for sign in (1, -1) for each in different(family, m, partial(spans, sign), delta, most=1)]
 
 
 def _token(family: FamilyRecords, m: int, k: int) -> tuple[Passage, float] | None:

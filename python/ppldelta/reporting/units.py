@@ -40,10 +40,14 @@ DELTA: dict[Unit, str] = {"nats": "delta", "bpb": "delta_bpb"}
 """Likewise their difference."""
 
 
+DAMAGE: dict[Unit, str] = {"nats": "damage", "bpb": "damage_bpb"}
+"""Likewise their sum."""
+
+
 def damage_of(row: Row, unit: Unit) -> float | None:
-    """Gain + loss of a row of `schema.MODELS`; the column `damage` has it in nats per token, with an interval."""
-    if unit == "nats":
-        return number(row, "damage")
+    """Gain + loss of a row of `schema.MODELS`; results of older versions lack the column in bits per byte."""
+    if unit == "nats" or number(row, DAMAGE[unit]) is not None:
+        return number(row, DAMAGE[unit])
     gain, loss = (number(row, column) for column in COLUMNS[unit])
     return None if gain is None or loss is None else gain + loss
 

@@ -106,7 +106,8 @@ ppldelta.exports = (() => {
   function save(canvas, format) {
     const figure = standing(canvas);
     const { width, height } = figure.layout;
-    return Plotly.downloadImage(figure, { format, scale: 2, width, height, filename: ppldelta.csv.fileName(canvas.id, plots.described(canvas).follows) });
+    const filename = ppldelta.csv.fileName(canvas.id, plots.described(canvas).follows);
+    return plots.plotly().downloadImage(figure, { format, scale: 2, width, height, filename });
   }
 
   return { save, standing };

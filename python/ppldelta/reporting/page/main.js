@@ -127,6 +127,7 @@
     await ppldelta.kinds?.show();
     await ppldelta.tables.shown();
     root.dataset.drawn = String(plots.canvases.length);
+    setTimeout(plots.plotly, 1000); // before the first figure comes into view, and after the first click is answered
   }
 
   start().catch((error) => {

@@ -94,13 +94,24 @@ ppldelta.plots = (() => {
     return figure;
   }
 
+  /** plotly.js, which is read when it is first needed: that takes as long as all else until the page answers. */
+  function plotly() {
+    const source = document.getElementById("plotly");
+    if (source?.type) { // as a script it has none
+      const script = document.createElement("script");
+      script.textContent = source.textContent; // the policy knows it by its hash
+      source.replaceWith(script);
+    }
+    return window.Plotly;
+  }
+
   /** Draws a figure now, wherever it stands. */
   function draw(canvas) {
     if (!figures.has(canvas.dataset.family)) return null;
     stale.delete(canvas);
     const figure = figureOf(canvas);
     const first = !canvas.data;
-    const drawn = Plotly.react(canvas, figure.data, figure.layout, config(canvas));
+    const drawn = plotly().react(canvas, figure.data, figure.layout, config(canvas));
     if (first) canvas.dispatchEvent(new CustomEvent("firstdraw", { bubbles: true }));
     return drawn;
   }
@@ -159,5 +170,5 @@ ppldelta.plots = (() => {
   /** A model's colour, light or dark as the page is now. */
   const shade = (light) => (state.dark && !state.onPaper ? swap[light] : light);
 
-  return { shade, canvases, described, figureOf, draw, drawAgain, load, start, color, fill: (what, filler) => fillers.set(what, filler) };
+  return { plotly, shade, canvases, described, figureOf, draw, drawAgain, load, start, color, fill: (what, filler) => fillers.set(what, filler) };
 })();

@@ -1,5 +1,5 @@
-// The tour of the run's own data: steps that are scrolled through beside a figure that stays and shows what each says.
-// tour.py makes the sentences. It is offered at the head of the page, in more words until a reader has taken or closed it.
+// The tour of the run's own data: steps beside a figure that stays and shows what each says; Next, an arrow key or
+// scrolling leads from one to the next. tour.py makes the sentences. It is offered at the head of the page, in more words until a reader has taken or closed it.
 (() => {
   "use strict";
 
@@ -19,9 +19,12 @@
   const caption = element("figcaption", {}), canvas = element("div", { class: "canvas square", "data-family": family, role: "img" });
   const word = element("div", { class: "tour-word", hidden: true });
   const title = element("h2", { id: "tour-title", tabindex: "-1" }, "A tour of this run");
+  const [back, next] = ["Back", "Next"].map((name) => element("button", { type: "button", title: `${name} (${name === "Back" ? "←" : "→"})` }, name));
+  const where = element("span", { role: "status" });
+  const walk = element("div", { class: "tour-walk" }, element("div", { class: "choice", role: "group", "aria-label": "Steps of the tour" }, back, next), where, element("span", { class: "tour-ways" }, "or scroll, or press ← →"));
   const band = element("section", { class: "tour", id: "tour", "aria-labelledby": "tour-title", hidden: true },
     element("div", { class: "tour-head" }, title, close),
-    element("div", { class: "tour-stage" }, element("figure", { class: "plot" }, caption, canvas, word)),
+    element("div", { class: "tour-stage" }, walk, element("figure", { class: "plot" }, caption, canvas, word)),
     element("div", { class: "tour-steps" }, ...steps));
   document.getElementById("models").before(band);
 
@@ -68,7 +71,11 @@
       const { layout } = figure, marks = ofModels(figure);
       const unit = index.units[index.choice.unit];
       const data = marks.map((trace, i) => ({ type: "scatter", mode: "markers", x: [trace.x[0] - trace.y[0]], y: [i], marker: { ...trace.marker, size: isOwn(trace) ? 18 : 11 }, opacity: isOwn(trace) ? 1 : 0.5, cliponaxis: false, hoverinfo: "skip" }));
-      const most = 1.15 * Math.max(...data.map(({ x: [net] }) => Math.abs(net)), 0.25 * layout.xaxis.range[1]);
+      const most = 1.15 * Math.max(...data.map(({ x: [net] }) => Math.abs(net)), Math.abs(tour.turned?.[1] ?? 0), 0.25 * layout.xaxis.range[1]);
+      if (tour.turned) { // an open mark: the category in which it is the other way round
+        const own = marks.findIndex(isOwn), [category, delta] = tour.turned;
+        if (own >= 0) data.push({ ...data[own], mode: "markers+text", x: [delta], text: [`only ${category || "(none)"}`], texttemplate: "%{text}", textposition: "bottom center", textfont: { color: plots.color("ink") }, marker: { ...data[own].marker, color: plots.color("surface"), line: { color: [data[own].marker.color].flat()[0], width: 3 } } });
+      }
       caption.replaceChildren("What the mean says");
       const names = marks.map((trace) => (trace.name.length > 18 ? `${trace.name.slice(0, 8)}…${trace.name.slice(-9)}` : trace.name));
       return { data, layout: {
@@ -96,12 +103,25 @@
     },
   ];
 
+  /** Below what is said of the document, where it gained most and where it lost most. */
+  function showPassages() {
+    const step = steps[2], { quote } = ppldelta.passages;
+    step.querySelector(".passages")?.remove();
+    const unit = index.families[family].spans ? "span" : "token";
+    step.append(element("ol", { class: "passages" }, ...tour.passages.map((each) => element("li", {}, element("a", { href: `#read=${family}.${k}.${model}.${each.start}` },
+      element("span", { class: "facts" }, `${each.sum > 0 ? "It gains" : "It loses"} most here: `, element("b", {}, `${format.signed(each.sum, 2)} nats`), ` over ${each.n} ${unit}${each.n === 1 ? "" : "s"}`), quote(each))))));
+  }
+
   let drawn = "";
   function draw() {
     const step = state.tour ?? 0, wanted = `${step} ${state.dark}`;
     if (!step || wanted === drawn) return;
     drawn = wanted;
     steps.forEach((each, i) => each.classList.toggle("here", i === step - 1));
+    where.textContent = `step ${step} of ${n}`;
+    back.disabled = step === 1;
+    next.textContent = step === n ? "Done" : "Next";
+    if (step === 3) showPassages();
     const quoted = step === 4;
     canvas.hidden = quoted;
     word.hidden = !quoted;
@@ -112,7 +132,7 @@
     }
     canvas.setAttribute("aria-label", tour.steps[step - 1].pieces.map(([, text]) => text).join(""));
     const { data, layout } = DRAW[step - 1]();
-    Plotly.react(canvas, data, { ...layout, dragmode: false, uirevision: null }, { responsive: true, staticPlot: true });
+    ppldelta.plots.plotly().react(canvas, data, { ...layout, dragmode: false, uirevision: null }, { responsive: true, staticPlot: true });
   }
 
   // --- the steps ----------------------------------------------------------------------------------------------------
@@ -128,7 +148,7 @@
         from = steps.indexOf(target) + 1;
         if (from !== state.tour) state.set({ tour: from });
       }
-    }, { rootMargin: narrow.matches ? "-84% 0px -15% 0px" : "-55% 0px -44% 0px" });
+    }, { rootMargin: narrow.matches ? "-72% 0px -27% 0px" : "-45% 0px -54% 0px" });
     for (const each of steps) watching.observe(each);
   }
   watch();
@@ -156,10 +176,23 @@
     offer.focus({ preventScroll: true });
     window.scrollTo({ top: 0, behavior: "instant" });
   }
+  function go(way) {
+    const to = state.tour + way;
+    if (to > n) leave(); else if (to >= 1) state.set({ tour: to });
+  }
+  back.addEventListener("click", () => go(-1));
+  next.addEventListener("click", () => go(1));
+  steps.forEach((each, i) => each.addEventListener("click", (event) => { if (!event.target.closest("a")) state.set({ tour: i + 1 }); }));
   offer.addEventListener("click", () => { noted(); from = null; state.set({ tour: 1 }); });
   close.addEventListener("click", leave);
   document.addEventListener("keydown", (event) => {
-    if (event.key === "Escape" && !event.defaultPrevented && state.tour !== null) leave();
+    if (event.defaultPrevented || state.tour === null || event.ctrlKey || event.metaKey || event.altKey) return;
+    const way = { ArrowRight: 1, ArrowLeft: -1 }[event.key], box = band.getBoundingClientRect();
+    if (event.key === "Escape") leave();
+    else if (way && box.bottom > 0 && box.top < window.innerHeight && !event.target.closest?.("input, select, textarea, [tabindex='0'], .bar") && (way < 0 || state.tour < n)) {
+      event.preventDefault();
+      go(way);
+    }
   });
   state.subscribe((what) => { if (what.has("tour")) show(); else if (what.has("dark") && !band.hidden) draw(); });
 })();

@@ -1,0 +1,147 @@
+"""Which of several references predicts the text better, in a sentence: the only comparison between families.
+
+"Better" and "best" are said only where the interval of the paired difference leaves out 0 (`analysis.references`); of
+categories, through which one looks for whatever stands out, only where p does so after Holm's correction.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+
+import polars as pl
+
+from ppldelta.analysis.uncertainty import LEVEL
+from ppldelta.reporting.rows import Row, number, text
+from ppldelta.reporting.sentences import INTERVAL, SHOWN, TOO_FEW, Piece
+from ppldelta.reporting.units import SHORT_UNITS
+from ppldelta.wording import numbers
+
+_DIGITS = 3
+
+
+@dataclass(frozen=True)
+class _Pair:
+    """The reference that is best over all documents against another one, on all documents or those of a category.
+
+    Attributes:
+        first: its family.
+        other: that of the other one.
+        category: of the documents; None: all.
+        bits: bits per byte under the first.
+        bits_other: under the other one.
+        low: end of the interval of how many bits the other one needs more; None if there is none.
+        high: the other end.
+        p: of no difference; of a category after Holm's correction.
+    """
+
+    first: str
+    other: str
+    category: str | None
+    bits: float
+    bits_other: float
+    low: float | None
+    high: float | None
+    p: float | None
+
+    @property
+    def way(self) -> int:
+        """1 where the first predicts the text better, -1 where the other one does, 0 where that cannot be told."""
+        if self.low is None or self.high is None or self.p is None or self.p >= 1 - LEVEL:
+            return 0
+        return 1 if self.low > 0 else -1 if self.high < 0 else 0
+
+
+def finding(references: pl.DataFrame) -> list[Piece]:
+    """The sentence; nothing where no two families can be compared.
+
+    Args:
+        references: `schema.REFERENCES`.
+    """
+    heights = heights_of(references)
+    if not heights:
+        return []
+    first, second, *_ = sorted(heights, key=heights.__getitem__)
+    pairs = [pair for row in references.iter_rows(named=True) for pair in _pairs(row, first)]
+    near = next((each for each in pairs if each.category is None and each.other == second), None)
+    if near is None:  # both are compared with a third one, on texts of their own
+        return []
+    best = f"best of {numbers.count(len(heights))} references" if len(heights) > 2 else "better"
+    which = f"{'of them' if len(heights) > 2 else 'reference'} predicts this text {best}"
+    both = [Piece(first, "name"), Piece(" "), _bits(near.bits), Piece(", "), Piece(second, "name"), Piece(" ")]
+    both.append(Piece(numbers.fixed(near.bits_other, _DIGITS), "number"))
+    if near.low is None:
+        return [*both, Piece(f": {TOO_FEW} which {which}.")]
+    rest = [Piece(", difference "), *_difference(near), *_categories(pairs, near), Piece(".")]
+    if near.way == 0:
+        return [Piece(f"Which {which} cannot be told: "), *both, *rest]
+    against = [Piece(" against "), Piece(numbers.fixed(near.bits_other, _DIGITS), "number"), Piece(" of ")]
+    said = [Piece(first, "name"), Piece(f" predicts this text {best}: "), _bits(near.bits)]
+    return [*said, *against, Piece(second, "name"), *rest]
+
+
+def heights_of(references: pl.DataFrame) -> dict[str, float]:
+    """Bits per byte of each reference over all documents, by the name of its family, in the order of the families."""
+    found: dict[str, float] = {}
+    for row in references.filter(pl.col("category").is_null()).iter_rows(named=True):
+        for side in "ab":
+            found.setdefault(row[f"family_{side}"], row[f"bpb_{side}"])
+    return found
+
+
+def _pairs(row: Row, first: str) -> Iterator[_Pair]:
+    """The row as a pair, if it is of the first family."""
+    a, b = text(row, "family_a"), text(row, "family_b")
+    if first not in (a, b):
+        return
+    category = None if row["category"] is None else text(row, "category")
+    p = number(row, "p" if category is None else "p_holm")
+    bits_a, bits_b = number(row, "bpb_a") or 0.0, number(row, "bpb_b") or 0.0
+    low, high = number(row, "low"), number(row, "high")
+    if first == b:
+        yield _Pair(b, a, category, bits_b, bits_a, low, high, p)
+    elif low is None or high is None:
+        yield _Pair(a, b, category, bits_a, bits_b, None, None, p)
+    else:
+        yield _Pair(a, b, category, bits_a, bits_b, -high, -low, p)
+
+
+def _categories(pairs: Iterable[_Pair], near: _Pair) -> Iterator[Piece]:
+    """On which categories the first is clearly better than the second, and on which another one than the first."""
+    of_categories = [each for each in pairs if each.category is not None]
+    mine = [each for each in of_categories if each.other == near.other]
+    better = sorted((each for each in mine if each.way > 0), key=lambda each: each.bits - each.bits_other)
+    if better:
+        yield from [Piece("; ")] if near.way else [Piece("; "), Piece(near.first, "name"), Piece(" is ")]
+        yield Piece("clearly on " if near.way else "clearly better on ")
+        yield from _named(better)
+        if unclear := [each for each in mine if each.way == 0]:
+            yield Piece(", not on ")
+            yield from _named(unclear, bare=True)
+    for other in dict.fromkeys(each.other for each in of_categories):
+        if worse := [each for each in of_categories if each.other == other and each.way < 0]:
+            yield from [Piece("; "), Piece(other, "name"), Piece(" is better on ")]
+            yield from _named(worse)
+
+
+def _named(pairs: Sequence[_Pair], *, bare: bool = False) -> Iterator[Piece]:
+    """Categories with the better height first, or if they are `bare` without."""
+    for i, each in enumerate(pairs[:SHOWN]):
+        if i:
+            yield Piece(" and " if i == len(pairs) - 1 else ", ")
+        yield Piece(each.category or "documents without category", "category")
+        if not bare:
+            low, high = (numbers.fixed(bits, _DIGITS) for bits in sorted((each.bits, each.bits_other)))
+            yield from [Piece(" ("), Piece(f"{low} against {high}", "number"), Piece(")")]
+    if len(pairs) > SHOWN:
+        yield Piece(f" and {len(pairs) - SHOWN} more")
+
+
+def _difference(pair: _Pair) -> list[Piece]:
+    interval = numbers.interval(pair.low, pair.high, _DIGITS)
+    value = Piece(numbers.fixed(pair.bits_other - pair.bits, _DIGITS), "number")
+    return [value, Piece(" "), Piece(f"({INTERVAL} {interval})", "interval")]
+
+
+def _bits(value: float) -> Piece:
+    return Piece(f"{numbers.fixed(value, _DIGITS)} {SHORT_UNITS['bpb']}", "number")

@@ -308,7 +308,10 @@ def test_tables_have_divergences_where_there_are_any() -> None:
         assert [cell.sort for cell in cells] == rows[name].to_list() and all(" to " in cell.note for cell in cells)
     tail = [cell.sort for cell in table.rows[0][2:8]]
     assert tail == sorted(tail) == [rows[f"kld_{name}"][0] for name in ("p50", "p90", "p95", "p99", "p999", "max")]
-    assert [column.title for column in tables.by_category(made["models"], colors).columns][-2:] == ["KLD", "same top"]
+    assert [column.title for column in tables.by_category(made["models"], colors).columns][-2:] == [
+        "KL divergence",
+        "same top",
+    ]
     assert tables.divergence(MODELS, {("tiny", model): "m0" for model in frames.SHIFTS}).rows == []
     assert len(tables.by_category(MODELS, {("tiny", model): "m0" for model in frames.SHIFTS}).columns) == 11
 

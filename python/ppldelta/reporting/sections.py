@@ -79,7 +79,7 @@ def make_section(
         made: its figures.
         short: as `labels.in_families` gives them.
         plots: where its figures stand.
-        odds_models: as `Result.odds_models`; None if there is none.
+        odds_models: as `Result.odds_models`.
     """
     return FamilySection(
         index=index,

@@ -2,7 +2,7 @@
 (() => {
   "use strict";
 
-  const { state, format, index } = ppldelta;
+  const { state, format, index, csv } = ppldelta;
   const { element, fixed, signed, count, significant, visible } = format;
   const LISTS = ["best", "worst", "divergent", "tail"].filter((way) => document.getElementById(way)); // the last two of a run with `kld`
   const diverges = (way) => way === "divergent" || way === "tail";
@@ -76,16 +76,18 @@
     if (!which) return;
     const { family, model } = state.focus;
     const label = index.families[family].models[model];
-    if (which === "gained" || which === "lost") {
+    if (which === "gained" || which === "lost") { // of all categories, as the page says
       const { totals: all } = await ppldelta.block(`f${family}.totals`);
       const rows = all[model][which].map((each) => [label, each.token, each.text, each.n, each.sum, each.gain, each.loss]);
-      format.saveCsv(`${which}.csv`, [["model", "token", "text", "count", "sum of delta (nats)", "sum of gain (nats)", "sum of loss (nats)"], ...rows]);
+      csv.save(csv.fileName(`${rowsOf(family)}s ${which}`, [], label), [["model", "token", "text", "count", "sum of deltas (nats)", "sum of gains (nats)", "sum of losses (nats)"], ...rows]);
     } else {
       const { passages } = await ppldelta.block(`f${family}.passages`);
-      const { names } = await state.documents(family);
-      const sum = diverges(which) ? "KL divergence (nats)" : "sum of delta (nats)";
-      const rows = passages[model][which].map((each) => [label, names[each.document], each.start, each.end, each.n, each.sum, each.text]);
-      format.saveCsv(`${which}.csv`, [["model", "document", "first position", "last position", `${rowsOf(family)}s`, sum, "text"], ...rows]);
+      const { names, category } = await state.documents(family);
+      const only = state.categoryNumber(family);
+      const sum = diverges(which) ? "KL divergence (nats)" : "sum of deltas (nats)";
+      const listed = passages[model][which].filter((each) => only === null || category[each.document] === only);
+      const rows = listed.map((each) => [label, names[each.document], each.start, each.end, each.n, each.sum, each.text]);
+      csv.save(csv.fileName(which === "tail" ? "tokens divergent" : `passages ${which}`, ["category"], label), [["model", "document", "first position", "last position", `${rowsOf(family)}s`, sum, "text"], ...rows]);
     }
   });
 

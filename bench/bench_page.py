@@ -25,9 +25,8 @@ from helpers import synthetic
 import ppldelta
 
 READ = "plotly.js, once it answers"
-LIMITS = {"until it answers": 2.0, READ: 1.0} | dict.fromkeys(
-    ("unit", "select a tenth", "back", "hide a model", "category"), 1.0
-)
+CHANGES = ("unit", "select a tenth", "back", "hide a model", "category")
+LIMITS = {"until it answers": 2.0} | dict.fromkeys((READ, *CHANGES), 1.0)
 """Seconds of the main thread that are allowed."""
 
 SETTLED = (harness.BENCH.parent / "tests" / "helpers" / "settled.js").read_text()

@@ -563,7 +563,7 @@ def test_a_span_is_one_mark_and_says_how_many_tokens_each_model_needs(spans: Any
     tokens = text[first["pos"] : first["pos"] + first["n_tokens_ref"]]
     shown = b"".join(pieces[token] for token in tokens).decode("utf-8", "replace")
     if "\N{REPLACEMENT CHARACTER}" not in shown:
-        spans.wait_for_function("document.querySelector('#text .at')?.innerText.trim()")
+        spans.wait_for_function("() => document.querySelector('#text .at')?.innerText.trim()")
         assert spans.locator("#text .at").inner_text().strip() == shown.strip()
     detail = spans.locator("#detail").inner_text()
     assert f"position {first['pos']}" in detail and f"gain no. 1 of {len(records)} spans" in detail
@@ -654,6 +654,21 @@ def test_ten_thousand_documents_under_ten_models_in_one_file(browser: Any, tmp_p
     in_hexagons = "document.getElementById('f0-documents').data.some((t) => t.meta?.contour && t.visible)"
     assert page.evaluate(in_hexagons), "contours stay"
     assert page.locator("#f0-documents").get_attribute("data-marks") == "100000"
+    said = "document.querySelector('main > p[role=status]').textContent"
+    page.locator("#f0-documents").focus()
+    for _ in range(20):  # to a hexagon of several documents
+        page.keyboard.press("ArrowRight")
+        if " marks of " in page.evaluate(said):
+            break
+    before = page.evaluate(said)
+    n = before.split(" marks of ")[1].split(" document")[0]
+    assert "most of model-" in before and "about gain " in before
+    page.keyboard.press("Enter")
+    assert page.evaluate("document.activeElement.id") == "documents-table" and page.evaluate(said) == ""
+    assert page.locator("#selected").inner_text().startswith(f"{n} document")
+    page.keyboard.press("Escape")
+    page.wait_for_function(f"(before) => {said} === before", arg=before)
+    assert page.evaluate("document.activeElement.id") == "f0-documents"
     tenth = "{ family: 0, documents: new Set(Array.from({ length: 1000 }, (_, i) => 10 * i)) }"
     chosen = page.evaluate(
         f"""async () => {{

@@ -101,7 +101,7 @@ def test_tables_and_sentences_follow_what_is_chosen(page: Any) -> None:
     page.locator("[data-set=unit][data-value=bpb]").click()
     page.locator("[data-set=weighting][data-value=documents]").click()
     page.select_option("#category", "=code")
-    page.wait_for_function("document.querySelector('.scope[data-view=summary]').textContent.includes('code')")
+    page.wait_for_function("() => document.querySelector('.scope[data-view=summary]').textContent.includes('code')")
     assert page.locator(".scope[data-view=summary]").inner_text() == "Only code, every document weighs the same."
     rows = models.filter(category="code", weighting="documents").sort("gain_bpb", descending=True)
     at = column("gain\nbits/byte")
@@ -112,7 +112,9 @@ def test_tables_and_sentences_follow_what_is_chosen(page: Any) -> None:
     said = page.locator("#head .findings li").all_inner_texts()
     assert all(("predicts code" in each or " on code: " in each) and "bits/byte" in each for each in said)
     page.locator("#models .chip").first.click()
-    page.wait_for_function("document.querySelectorAll('table[data-view=summary] tbody tr:not([hidden])').length === 2")
+    page.wait_for_function(
+        "() => document.querySelectorAll('table[data-view=summary] tbody tr:not([hidden])').length === 2"
+    )
     for name in ("summary", "categories"):
         assert "model-0" not in {row[0] for row in cells(page, name)}
     assert not page.locator("#head .findings li").first.is_visible()
@@ -127,7 +129,7 @@ def test_tables_and_sentences_follow_what_is_chosen(page: Any) -> None:
     page.select_option("#category", "")
     page.locator("[data-set=weighting][data-value=tokens]").click()
     page.locator("[data-set=unit][data-value=nats]").click()
-    page.wait_for_function("document.querySelector('.scope[data-view=summary]').textContent.startsWith('All')")
+    page.wait_for_function("() => document.querySelector('.scope[data-view=summary]').textContent.startsWith('All')")
     assert "nats/token" in page.locator("#head .findings").inner_text() and len(cells(page, "summary")) == 3
     column("gain\nnats/token")
     assert page.locator("figcaption .whole").count() == 0 and not page.locator("#kinds .of-everything").is_visible()

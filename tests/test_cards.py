@@ -288,6 +288,26 @@ def test_the_hub_reads_the_entries(tmp_path: Path) -> None:
     assert by_task == {name: row[name] for name in ("gain", "loss", "delta", "kld", "same_top", "ppl_ratio")}
 
 
+def test_the_foot_counts_all_documents_and_says_if_only_their_first_windows_were_scored() -> None:
+    result = made()
+    (family,) = result.families
+    n = sum(result.documents.filter(model="one")["n_scored"])
+    assert card_of(result).corpus == f"corpus, all 12 documents (4 code, 4 multilingual, 4 prose), {n} tokens"
+    for n_ctx, n_windows, rule, said in (
+        ("20", "1", "every", "the first 20 tokens of each, "),
+        ("20", "1", "perplexity", "the first window of 20 tokens of each, "),
+        ("10", "2", "every", "the first 2 windows of 10 tokens of each, "),
+        ("2000", "1", "every", ""),
+        ("20", "all", "every", ""),
+    ):
+        signature = Signature((("windows", rule), ("n_ctx", n_ctx), ("max_windows", n_windows)))
+        card = card_of(replace(result, families=[replace(family, signature=signature)]))
+        assert card.brief_corpus == f"corpus, all 12 documents, {said}{n} tokens"
+    one = card_of(made(n_documents=1))
+    assert one.corpus.startswith("corpus, 1 document, ")
+    assert not any("bars" in text for text in texts(layout.card(one))), "none is drawn"
+
+
 def test_several_families_are_compared_in_bits_per_byte() -> None:
     one, other = made("a", "b"), made("a", "c")
     family = replace(other.families[0], name="other", ref=replace(other.families[0].ref, label="other"))
@@ -299,6 +319,7 @@ def test_several_families_are_compared_in_bits_per_byte() -> None:
     shown = texts(layout.card(card))
     assert "gain, bits per byte →" in shown
     assert any(text.startswith("References ") for text in shown)
+    assert card.corpus.endswith(f", {numbers.count(overall(one)[0]['n_bytes'])} bytes")
     assert len({model.name for model in card.models}) == 4
     assert "net, bits per byte" in markdown(card)
     heights = {family["family"]: family["bpb_ref"] for family in frames["models"].unique("family").to_dicts()}

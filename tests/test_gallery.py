@@ -30,8 +30,10 @@ def test_every_figure_is_made_when_it_is_asked_for() -> None:
         assert isinstance(figure, go.Figure) and figure.data, name
         assert len(figure.layout.title.text) > 12 and "tiny-ref.Q8_0" in figure.layout.title.subtitle.text
     assert "perplexities" in repr(RESULT.figures)
-    with pytest.raises(KeyError):
-        RESULT.figures["no such figure"]
+    with pytest.raises(ResultError, match=r"there is no figure `ratio`\nhint: did you mean `ratios`\?") as unknown:
+        RESULT.figures["ratio"]
+    assert all(f"`{name}`" in str(unknown.value) for name in names) and RESULT.figures.get("ratio") is None
+    assert len(unknown.value._render_traceback_()) == 2, "in a notebook no frames"
 
 
 def test_perplexities_of_every_document_on_logarithmic_axes() -> None:

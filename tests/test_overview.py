@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
 
+from ppldelta.analysis.steps import Place, Step
 from ppldelta.reporting import quants, sentences
 from ppldelta.reporting.overview import Judged, overview, verdict
 
@@ -59,7 +61,8 @@ def said(*models: Judged) -> str:
         ),
         (
             [model("q", -0.1, quant=True), model("r", -0.3, quant=True)],
-            "q (5.00 MB) does the least damage, 0.200 nats/token; r (5.00 MB) the most, 0.600.",
+            "q (5.00 MB) does the least damage, 0.200 nats/token (0.200 to 0.200); "
+            "r (5.00 MB) the most, 0.600 (0.600 to 0.600).",
         ),
         (
             [model("a", 0.1), model("b", 0.1), model("q", -0.1, quant=True)],
@@ -79,6 +82,17 @@ def said(*models: Judged) -> str:
 )
 def test_the_sentence(models: list[Judged], expected: str) -> None:
     assert said(*models).replace("\N{NO-BREAK SPACE}", " ") == expected
+
+
+def test_of_quants_it_says_what_ties_with_the_best() -> None:
+    q, r, s = (model(name, -0.1 * i, quant=True) for i, name in enumerate("qrs", 1))
+    step = Step("s", "q", 10, 0.4, 0.3, 0.5)
+    alone = Place(step, step, "q", ("q",))
+    assert "0.200), and nothing smaller ties with it; s" in said(replace(q, place=alone), r, s)
+    tied = said(replace(q, place=replace(alone, tied=("r", "q"))), r, s)
+    assert ", but r (5.00\N{NO-BREAK SPACE}MB) is the smallest that cannot be told from it; s" in tied
+    larger = [replace(each, rows=[{**each.overall, "size_bytes": 6_000_000}]) for each in (r, s)]
+    assert "ties with it (2 larger ones do more); s" in said(replace(q, place=alone), *larger)
 
 
 def test_of_one_model_it_is_the_models_own() -> None:

@@ -5,14 +5,13 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any
 
-import numpy as np
 import polars as pl
 import pytest
 
 from helpers import frames, synthetic
 from ppldelta import schema
 from ppldelta.analysis.front import pareto_front
-from ppldelta.analysis.steps import Step, size_steps
+from ppldelta.analysis.steps import Ladder, Place, Step
 from ppldelta.family import Family
 from ppldelta.reporting import quants
 from ppldelta.reporting.overview import Judged, overview
@@ -32,7 +31,7 @@ def told(family: Family, *labels: str) -> Family:
 
 def made(*labels: str, divergence: bool = False) -> Result:
     """A synthetic result of three models with sizes, of which some are quants."""
-    parts = synthetic.make(n_documents=12, n_models=3, n_tokens=60)
+    parts = synthetic.make(n_documents=18, n_models=3, n_tokens=60)
     models = parts["models"].with_columns(
         size_bytes=pl.col("model").replace_strict(SIZES).cast(pl.UInt64),
         bits_per_weight=pl.col("model").replace_strict({label: size / 5e8 for label, size in SIZES.items()}),
@@ -53,8 +52,8 @@ def words(figure: Any) -> str:
     return " ".join(note.text for note in figure.layout.annotations)
 
 
-def sentence(rows: list[dict[str, Any]], step: Step | None = None) -> str:
-    text = "".join(piece.text for piece in quants.finding(rows, step))
+def sentence(rows: list[dict[str, Any]], place: Place | None = None) -> str:
+    text = "".join(piece.text for piece in quants.finding(rows, place))
     return text.replace("\N{NO-BREAK SPACE}", " ")
 
 
@@ -72,7 +71,9 @@ def test_a_sentence_says_size_damage_and_where() -> None:
         "most to code 0.200 (0.190 to 0.210) and least to prose 0.0500 (0.0400 to 0.0600)."
     )
     alike = sentence([row(None, 0.1), row("code", 0.105), row("prose", 0.1)])
-    assert "in no category clearly more than in another" in alike
+    assert "in no category clearly more or less than in all others" in alike
+    two = sentence([row(None, 0.1), row("code", 0.2), row("prose", 0.05), row("poems", 0.06)])
+    assert "most to code" in two and "least" not in two, "prose and poems overlap"
     assert "categor" not in sentence([row(None, 0.1), row("", 0.1)])
     assert "not finite" in sentence([row(None, float("nan"))])
     assert sentence([row(None, 0.1, size_bytes=None)]).startswith("m does a damage of")
@@ -123,41 +124,87 @@ def test_a_sentence_says_the_divergence_where_it_is_known() -> None:
     ],
 )
 def test_a_sentence_says_what_its_bytes_buy(step: Step, words: str) -> None:
-    assert words in sentence([row(None, 0.1)], step)
+    assert words in sentence([row(None, 0.1)], Place(step, step, "other", None))
 
 
-def test_steps_are_paired_differences_from_the_best_smaller_one() -> None:
-    result = made(*SIZES)
-    steps = size_steps(result.documents, result.models, list(SIZES))
-    assert [(step.smaller, step.larger, step.more_bytes) for step in steps] == [
-        ("model-0", "model-1", 1_500_000_000),
-        ("model-0", "model-2", 3_000_000_000),  # model-1 does more damage than model-0
-    ]
-    damage = dict(
-        result.models.filter(pl.col("category").is_null(), weighting="tokens").select("model", "damage").rows()
+def test_words_say_how_a_quant_stands_beside_the_next_and_the_best() -> None:
+    worse, better = Step("a", "m", 10**6, -0.056, -0.07, -0.04), Step("a", "m", 10**6, 0.056, 0.04, 0.07)
+    unclear, far = Step("a", "m", 10**6, 0.01, -0.02, 0.04), Step("b", "m", 10**7, -0.2, -0.3, -0.1)
+    rows = [row(None, 0.1)]
+    assert quants.verdict(rows, Place(worse, far, "z", ("z",))) == (
+        "larger and worse than a: +0.0560 (+0.0400 to +0.0700)",
+        "b, smaller, does 0.200 less",
     )
-    assert damage["model-0"] < damage["model-1"]
-    documents = result.documents.sort("document")
-    n = documents.filter(model="model-0")["n_scored"].to_numpy().astype(float)
-    drawn = np.random.default_rng(7).integers(0, len(n), (4000, len(n)))
-    for step in steps:
-        assert step.saved == pytest.approx(damage[step.smaller] - damage[step.larger])
-        a, b = (documents.filter(model=each)["damage"].to_numpy() * n for each in (step.smaller, step.larger))
-        low, high = np.quantile((a - b)[drawn].sum(axis=1) / n[drawn].sum(axis=1), [0.025, 0.975])
-        assert (step.low, step.high) == pytest.approx((low, high), abs=0.1 * (high - low))
+    assert quants.verdict(rows, Place(better, better, "m", ("m",))) == (
+        "less damage than a: −0.0560 (−0.0700 to −0.0400)",
+        "the least damage; nothing smaller ties with it",
+    )
+    assert quants.verdict(rows, Place(unclear, unclear, "m", ("a", "m")))[0].startswith("not clearly other than a: ")
+    assert quants.verdict(rows, Place(unclear, unclear, "m", ("a", "m")))[1].endswith(
+        "a, smaller, cannot be told from it"
+    )
+    assert quants.verdict(rows, Place(better, better, "z", ("m", "z")))[1] == (
+        "the smallest that cannot be told from z, the best"
+    )
+    assert quants.verdict(rows, Place(None, None, "z", ("z",))) == ("the smallest", "")
+    few = Place(Step("a", "m", 10**6, 0.056, None, None), None, "m", None)
+    assert quants.verdict(rows, few) == ("against a: −0.0560", "")
+    alone = [*rows, row("code", 0.2), row("prose", 0.05), row("poems", 0.06)]
+    assert quants.verdict(alone, None) == ("most to code", "")
+    text = sentence(rows, Place(worse, far, "m", ("b", "m")))
+    assert "Against b, the best of the smaller ones, it does 0.200 (0.100 to 0.300) more. " in text
+    assert text.endswith("It does the least damage, but b is the smallest that cannot be told from it.")
+
+
+@pytest.mark.parametrize("category", [None, "code"])
+def test_steps_are_those_of_the_differences(category: str | None) -> None:
+    result = made(*SIZES)
+    found = result.differences.filter(
+        pl.col("category").is_null() if category is None else pl.col("category") == category, metric="damage"
+    )
+    differences = {
+        (a, b): ends for a, b, *ends in found.select("model_a", "model_b", "difference", "low", "high").rows()
+    }
+    places = Ladder(result.documents, SIZES).places(category=category)
+    assert list(places) == list(SIZES) and places["model-0"].after is places["model-0"].beside is None
+    for label, place in list(places.items())[1:]:
+        for step in (place.after, place.beside):
+            assert step is not None and step.larger == label
+            assert step.more_bytes == SIZES[label] - SIZES[step.smaller]
+            ends = (step.saved, step.low, step.high)
+            assert ends == pytest.approx(differences[step.smaller, label], rel=1e-3, abs=1e-6)
+    rows = result.models.filter(
+        pl.col("category").is_null() if category is None else pl.col("category") == category, weighting="tokens"
+    )
+    (least,) = {place.least for place in places.values()}
+    assert least == rows.sort("damage")["model"][0]
+    assert places["model-2"].after and places["model-2"].after.smaller == "model-1"
+
+
+def test_steps_have_the_unit_and_the_weighting_that_are_chosen() -> None:
+    result = made(*SIZES)
+    ladder = Ladder(result.documents, SIZES)
+    for unit, column in (("nats", "damage"), ("bpb", "damage_bpb")):
+        for weighting in ("tokens", "documents"):
+            rows = result.models.filter(pl.col("category").is_null(), weighting=weighting)
+            damage = dict(rows.select("model", column).rows())
+            step = ladder.places(unit, weighting)["model-1"].after
+            assert step and step.saved == pytest.approx(damage["model-0"] - damage["model-1"])
 
 
 def test_steps_leave_out_what_cannot_be_compared() -> None:
     result = made(*SIZES)
-    two = size_steps(result.documents, result.models, ["model-0", "model-2"])
-    assert [(step.smaller, step.larger) for step in two] == [("model-0", "model-2")]
-    assert size_steps(result.documents, result.models, ["model-0"]) == []
-    same = result.models.with_columns(size_bytes=pl.lit(5, pl.UInt64))
-    assert size_steps(result.documents, same, list(SIZES)) == []
-    unknown = result.models.with_columns(size_bytes=pl.lit(None, pl.UInt64))
-    assert size_steps(result.documents, unknown, list(SIZES)) == []
+    two = Ladder(result.documents, {**SIZES, "model-1": None}).places()
+    assert list(two) == ["model-0", "model-2"]
+    assert Ladder(result.documents, {"model-0": 5}).places() == {}
+    assert Ladder(result.documents, dict.fromkeys(SIZES, 5)).places() == {}
+    lacking = result.documents.filter(
+        (pl.col("model") != "model-1") | (pl.col("document") != result.documents["document"][0])
+    )
+    assert list(Ladder(lacking, SIZES).places()) == ["model-0", "model-2"]
     few = result.documents.filter(pl.col("document").is_in(result.documents["document"].unique().sort()[:3]))
-    assert [(step.low, step.high) for step in size_steps(few, result.models, list(SIZES))] == [(None, None)] * 2
+    place = Ladder(few, SIZES).places()["model-1"]
+    assert place.after and place.after.low is None and place.tied is None
 
 
 def test_quants_have_no_front_of_gain_and_loss_and_nothing_is_best() -> None:

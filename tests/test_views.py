@@ -23,7 +23,7 @@ ALL = ("unit", "weighting", "category")
 
 
 def views(family: Family = FAMILY, models: pl.DataFrame = MODELS) -> Views:
-    heads = [Head(family, models.filter(model=pl.col("model")), {})]
+    heads = [Head(family, models.filter(model=pl.col("model")), None)]
     colors = {(family.name, model): f"m{i}" for i, model in enumerate(family.models)}
     more: dict[str, Any] = dict(units=["nats", "bpb"], categories=frames.CATEGORIES, spans=False, bytes_per_token={})
     return make_views(heads, models, colors, **more)
@@ -88,7 +88,7 @@ def test_few_models_have_sentences_and_many_a_row_each() -> None:
 def test_a_verdict_is_better_or_worse_only_where_the_interval_leaves_out_0(choice: Choice) -> None:
     _, models = frames.make()
     (family,) = frames.families(models)
-    head = Head(family, models, {})
+    head = Head(family, models, None)
     for model in family.models:
         short, _ = head.verdict(model, choice)
         row = next(row for row in head.rows(model, choice) if row["category"] is None)
@@ -107,7 +107,7 @@ def test_below_a_card_that_tells_of_one_model_stands_what_the_card_does_not_say(
     one = models.filter(model=models["model"][0])
     (family,) = frames.families(one)
     (model,) = family.models
-    told, headlined = (Head(family, one, {}, headlined=each) for each in (False, True))
+    told, headlined = (Head(family, one, None, headlined=each) for each in (False, True))
     verdict, below = ("".join(piece.text for piece in each.sentence(model, Choice())) for each in (told, headlined))
     assert " predicts " in verdict and " predicts " not in below and " gained " in below and "shows only" in below
     for choice in (Choice(category="code"), Choice(weighting="documents"), Choice("bpb")):

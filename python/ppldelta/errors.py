@@ -49,6 +49,12 @@ class ResultError(PpldeltaError):
     """A saved result cannot be read, or results cannot be put together."""
 
 
+class UnknownFigureError(ResultError, KeyError):
+    """A result has no figure of that name; a `KeyError`, as `in` and `get` of a mapping want it."""
+
+    __str__ = PpldeltaError.__str__  # a KeyError's is the repr of the message
+
+
 class StoreError(PpldeltaError):
     """The store of computed log-probabilities cannot be opened, read or written, or is not one."""
 

@@ -12,13 +12,14 @@ import polars as pl
 
 from ppldelta.analysis.density import Density
 from ppldelta.analysis.references import references
+from ppldelta.analysis.steps import Ladder, Place
 from ppldelta.cards.drawing import shown
 from ppldelta.family import Family, ModelFacts
 from ppldelta.reporting import labels, sentences, theme
 from ppldelta.reporting import references as of_references
 from ppldelta.reporting.densities import Densities
 from ppldelta.reporting.overview import Judged, of_families, overview
-from ppldelta.reporting.rows import Row, number, overall_of
+from ppldelta.reporting.rows import Row, number, overall_of, whole
 from ppldelta.reporting.sentences import Piece
 from ppldelta.reporting.units import Unit, is_within_noise, unit_of
 from ppldelta.wording import numbers
@@ -115,9 +116,23 @@ class Content:
     @cached_property
     def headline(self) -> list[Piece]:
         """The verdict: of several families first which reference predicts the text better, then what changes do."""
-        judged = [replace(model.judged, unit=self.unit) for model in self.models]
+        places = self._places
+        judged = [
+            replace(model.judged, unit=self.unit, place=places.get((model.family.name, model.facts.label)))
+            for model in self.models
+        ]
         which = of_references.finding(self.standings)
         return [*which, *of_families(judged)] if which else overview(judged)
+
+    @property
+    def _places(self) -> dict[tuple[str, str], Place]:
+        """Where each quant of a single family stands among the others, under the names of the card."""
+        if len(self.families) > 1:
+            return {}
+        names = {model.facts.label: model.name for model in self.models}
+        sizes = {model.facts.label: model.facts.size_bytes for model in self.models if model.quant}
+        places = Ladder(self.documents, sizes).places(self.unit)
+        return {(self.families[0].name, label): place.renamed(names) for label, place in places.items()}
 
     @cached_property
     def said(self) -> str:
@@ -147,12 +162,26 @@ class Content:
 
     @property
     def corpus(self) -> str:
-        """Its folder, its documents and the tokens that were scored."""
-        said = dict.fromkeys(sentences.corpus(self.documents.filter(family=family.name)) for family in self.families)
-        scored = {number(model.overall, "n_scored") for model in self.models}
-        tokens = f"{numbers.count(max(int(n or 0) for n in scored))} {'spans' if self.spans else 'tokens'}"
+        """Its folder, its documents, which of their tokens were scored, and how many; of several families bytes,
+        which they share."""
+        return self._corpus(brief=False)
+
+    @property
+    def brief_corpus(self) -> str:
+        """The same without categories."""
+        return self._corpus(brief=True)
+
+    def _corpus(self, *, brief: bool) -> str:
+        mine = {family.name: self.documents.filter(family=family.name) for family in self.families}
+        documents = dict.fromkeys(_all(sentences.corpus(rows, brief=brief)) for rows in mine.values())
+        scopes = dict.fromkeys(sentences.scope(family, mine[family.name]) for family in self.families)
         names = dict.fromkeys(PurePath(family.corpus).name for family in self.families if family.corpus)
-        return ", ".join([*map(shown, names), *said, tokens])
+        several = len(self.families) > 1
+        scored = [whole(model.overall, "n_bytes" if several else "n_scored") or 0 for model in self.models]
+        counts = dict.fromkeys((min(scored), max(scored)) if several else (max(scored),))
+        what = "bytes" if several else "spans" if self.spans else "tokens"
+        counted = f"{' to '.join(map(numbers.count, counts))} {what}"
+        return ", ".join(filter(None, [*map(shown, names), *documents, *scopes, counted]))
 
     def corpus_of(self, family: Family) -> str:
         """Likewise of one family."""
@@ -167,6 +196,10 @@ class Content:
     def density(self, model: CardModel) -> Density | None:
         """Where the model's documents lie in the gain/loss plane."""
         return self.densities.of(model.family.name, model.facts.label, self.unit)
+
+
+def _all(documents: str) -> str:
+    return documents if documents.startswith("1 ") else f"all {documents}"
 
 
 def take(

@@ -163,7 +163,9 @@ def _source(drawing: Drawing, content: Content, notes: Sequence[str], edge: floa
     most = drawing.width - 2 * edge
     reference = fitted(content.references, SOURCE, most * 0.45)
     wide = drawing.text((edge, y), reference, replace(SOURCE, weight="bold", color="ink"))
-    drawing.text((edge + wide, y), fitted(f" · {content.corpus}", SOURCE, most - wide), SOURCE)
+    fits = SOURCE.width(f" · {content.corpus}") <= most - wide
+    corpus = content.corpus if fits else content.brief_corpus
+    drawing.text((edge + wide, y), fitted(f" · {corpus}", SOURCE, most - wide), SOURCE)
     drawing.text((edge, y + 22), _meaning(content, notes), SMALL)
     drawing.text((drawing.width - edge, y + 22), content.made, SMALL, anchor="end")
 

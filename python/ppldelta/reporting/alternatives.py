@@ -78,9 +78,8 @@ class Alternatives:
 
     def _word(self, token: int) -> str:
         """The text of a token; its number if the result lacks its bytes, since no document holds it."""
-        vocabulary = self._family.vocabulary
-        place = vocabulary.places[token] if token < len(vocabulary.places) else -1
-        return f"token {token}" if place < 0 else vocabulary.pieces[place].decode("utf-8", "backslashreplace")
+        piece = self._family.vocabulary.pieces.get(token)
+        return f"token {token}" if piece is None else piece.decode("utf-8", "backslashreplace")
 
 
 def _padded(lists: pl.Series, most: int, filling: float) -> NDArray[np.float64]:

@@ -21,21 +21,25 @@ TEXT = 4000
 
 @dataclass(frozen=True, eq=False)
 class Vocabulary:
-    """The bytes of a family's tokens; a token that has none, or whose text nobody knows, is shown as its number."""
+    """The bytes of a family's tokens; a token that has none, or whose text nobody knows, is shown as its number.
+
+    Attributes:
+        family: its name.
+        pieces: the bytes of each token.
+        beyond: is larger than all tokens.
+    """
 
     family: str
-    pieces: list[bytes]
-    places: NDArray[np.int32]
+    pieces: dict[int, bytes]
+    beyond: int
 
     @classmethod
     def of(cls, family: str, pieces: pl.DataFrame) -> Vocabulary:
         """Takes a family's rows out of a frame with the columns of `schema.PIECES`."""
         rows = pieces.filter(pl.col("family") == family)
-        token = rows["token"].to_numpy()
-        places = np.full(int(token.max(initial=-1)) + 2, -1, np.int32)  # the last place stands for all tokens beyond
-        places[token] = np.arange(len(token))
-        shown = [piece or f"⟨{number}⟩".encode() for piece, number in zip(rows["piece"], rows["token"], strict=True)]
-        return cls(family, shown, places)
+        pairs = zip(rows["token"], rows["piece"], strict=True)
+        known = {token: piece or f"⟨{token}⟩".encode() for token, piece in pairs}
+        return cls(family, known, max(known, default=-1) + 2)
 
     def __getitem__(self, tokens: NDArray[np.int32]) -> list[bytes]:
         """The bytes of each token.
@@ -43,22 +47,13 @@ class Vocabulary:
         Raises:
             ResultError: a token has none.
         """
-        self.require(tokens)
-        return [self.pieces[place] for place in self.places[tokens].tolist()]
-
-    def piece(self, token: int) -> bytes:
-        """The bytes of one token, without the detour over arrays; errors as above."""
-        place = int(self.places[token]) if 0 <= token < len(self.places) else -1
-        return self.pieces[place] if place >= 0 else self[np.array([token], np.int32)][0]
-
-    def require(self, tokens: NDArray[np.int32]) -> None:
-        """Raises `ResultError` if the bytes of a token are unknown."""
-        unknown = self.places[np.clip(tokens, -1, len(self.places) - 1)] < 0
-        if unknown.any():
+        try:
+            return [self.pieces[token] for token in tokens.tolist()]
+        except KeyError as error:
             raise ResultError(
-                f"`pieces` lacks token {tokens[unknown][0]} of family `{self.family}`, which its documents hold",
+                f"`pieces` lacks token {error.args[0]} of family `{self.family}`, which its documents hold",
                 hint="score again",
-            )
+            ) from None
 
     def text(self, tokens: NDArray[np.int32]) -> str:
         """The text of tokens that follow one another; a character that is split at an end becomes U+FFFD."""
@@ -130,7 +125,7 @@ class FamilyRecords:
         begin, end = int(records.pos[row]), records.end(m, row)
         where = self._texts.get(self.documents[records.document(row)]) if end - begin > 1 else None
         if where is None:
-            return self.vocabulary.piece(int(records.token[row]))
+            return self.vocabulary[records.token[row : row + 1]][0]
         return b"".join(self.vocabulary[self._tokens[where[0] + begin : where[0] + end]])
 
     def excerpt(self, m: int, first: int, last: int) -> dict[str, str]:

@@ -7,6 +7,7 @@ them side by side.
 
 from __future__ import annotations
 
+import difflib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from copy import copy
 from functools import partial
@@ -15,7 +16,7 @@ import plotly.graph_objects as go
 import polars as pl
 
 from ppldelta.analysis.curves import running
-from ppldelta.errors import ResultError
+from ppldelta.errors import ResultError, UnknownFigureError
 from ppldelta.family import Family
 from ppldelta.reporting import captions, labels
 from ppldelta.reporting.catalogue import FIGURES, SHARED, Description
@@ -77,7 +78,10 @@ class Figures(Mapping[str, go.Figure]):
 
     def __getitem__(self, name: str) -> go.Figure:
         if name not in self._makers:
-            raise KeyError(f"there is no figure `{name}`; there are {', '.join(self._makers)}")
+            near = difflib.get_close_matches(str(name), self._makers, n=1)
+            there = f"there are {', '.join(f'`{each}`' for each in self._makers)}"
+            hint = f"did you mean `{near[0]}`? {there}" if near else there
+            raise UnknownFigureError(f"there is no figure `{name}`", hint=hint)
         figure = self._makers[name]()
         return darkened(figure) if self._is_dark else figure
 

@@ -7,7 +7,7 @@ from dataclasses import replace
 
 import polars as pl
 
-from ppldelta.analysis.steps import Step
+from ppldelta.analysis.steps import Ladder, Place
 from ppldelta.family import Family
 from ppldelta.reporting import labels, quants, sentences
 from ppldelta.reporting.overview import Judged, verdict
@@ -29,20 +29,16 @@ class Head:
     Args:
         family: the family.
         models: its rows of `schema.MODELS`.
-        steps: what larger quants save, by the label of the larger one.
+        ladder: its quants by their size; None where they are not compared with each other.
         headlined: whether the page begins with a card whose verdict is the sentence about its only model.
     """
 
-    def __init__(
-        self, family: Family, models: pl.DataFrame, steps: Mapping[str, Step], *, headlined: bool = False
-    ) -> None:
+    def __init__(self, family: Family, models: pl.DataFrame, ladder: Ladder | None, *, headlined: bool = False) -> None:
         self.family = family
         self._headlined = headlined
         self.models = models
         self._names = dict(zip(family.models, labels.trimmed(family.models), strict=True))
-        sizes = {each.label: each.size_bytes for each in family.cmp if each.label in family.quants and each.size_bytes}
-        self._smallest = min(sizes, key=lambda label: (sizes[label] or 0, label)) if len(sizes) > 1 else None
-        self._steps = {key: replace(each, smaller=self._names[each.smaller]) for key, each in steps.items()}
+        self._ladder = ladder
 
     def rows(self, model: str, choice: Choice) -> list[Row]:
         """A model's rows for a choice under its short name: of a category as if it were all there is."""
@@ -61,7 +57,7 @@ class Head:
             told = quants.divergence(overall) if model in self.family.quants else sentences.divergence(rows)
             said = [*sentences.behind(overall, choice.unit, spans=self.family.align == "bytes"), *told]
         elif model in self.family.quants:
-            said = quants.finding(rows, self._step(model, choice), choice.unit, choice.category)
+            said = quants.finding(rows, self._place(model, choice), choice.unit, choice.category)
         else:
             said = [*sentences.finding(rows, choice.unit, choice.category), *sentences.divergence(rows)]
         if choice != Choice(unit=choice.unit):
@@ -75,16 +71,14 @@ class Head:
         equal = choice == Choice(unit=choice.unit) and is_within_noise(self.family, row)
         quant = model in self.family.quants
         if quant and not equal:
-            if choice.category is not None:
-                everything = self.rows(model, replace(choice, category=None))
-                return quants.against_all(row, overall_of(everything)), ""
-            said, spread = quants.verdict(rows, self._step(model, choice))
-            return ("the smallest" if model == self._smallest else said), spread
+            return quants.verdict(rows, self._place(model, choice), choice.unit)
         return verdict(Judged(self._names[model], rows, quant, equal, choice.unit)), ""
 
-    def _step(self, model: str, choice: Choice) -> Step | None:
-        """Steps are known over all documents, every token weighing the same."""
-        return self._steps.get(model) if choice.category is None and choice.weighting == "tokens" else None
+    def _place(self, model: str, choice: Choice) -> Place | None:
+        if self._ladder is None:
+            return None
+        place = self._ladder.places(choice.unit, choice.weighting, choice.category).get(model)
+        return place and place.renamed(self._names)
 
 
 def table(heads: Sequence[Head], models: pl.DataFrame, colors: Mapping[tuple[str, str], str], choice: Choice) -> Table:

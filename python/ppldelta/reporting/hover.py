@@ -51,12 +51,13 @@ def _extent(row: Row, unit: Unit) -> str:
 
 def ratio(row: Row, column: str) -> str:
     """A row of `schema.MODELS` and one of ppl_gain and ppl_loss."""
+    name = f"mean ratio of perplexities where {'better' if column == 'ppl_gain' else 'worse'}, else 1:"
     interval = numbers.interval(*ends(row, column), 3)
     return "<br>".join(
         (
             f"<b>{literal(text(row, 'model'))}</b>",
             "all documents" if row["category"] is None else literal(text(row, "category") or "(no category)"),
-            f"mean {column} <b>{numbers.fixed(number(row, column), 3)}</b>" + (f" ({interval})" if interval else ""),
+            f"{name} <b>{numbers.fixed(number(row, column), 3)}</b>" + (f" ({interval})" if interval else ""),
             f"{numbers.count(whole(row, 'n_documents'))} documents",
         )
     )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+import numpy as np
 import polars as pl
 
 Box = tuple[float, float, float, float]
@@ -106,11 +107,12 @@ def place(
     written: list[Box] = []
     for (x, y), name in zip(points, names, strict=True):
         boxes = {where: box(across(x), up(y), len(name) * CHARACTER, where) for where in PLACES}
+        hidden = _overlaps(list(boxes.values()), obstacles)
         costs = {
-            where: sum(overlap(each, other) for other in obstacles)
+            where: sum(hidden[i])
             + 1e6 * any(overlap(each, other) > 0 for other in written)  # a name over a name can read neither
             + 3 * outside(each, (0.0, 0.0, width, height))
-            for where, each in boxes.items()
+            for i, (where, each) in enumerate(boxes.items())
         }
         best = min(PLACES, key=costs.__getitem__)
         if costs[best] > CROWDED * len(name) * CHARACTER * LINE:
@@ -152,6 +154,16 @@ def overlap(a: Box, b: Box) -> float:
     wide = min(a[2], b[2]) - max(a[0], b[0])
     high = min(a[3], b[3]) - max(a[1], b[1])
     return wide * high if wide > 0 and high > 0 else 0.0
+
+
+def _overlaps(boxes: Sequence[Box], others: Sequence[Box]) -> list[list[float]]:
+    """`overlap` of each of some boxes with each of others."""
+    left, low, right, high = np.array(boxes).T[:, :, None]
+    left_, low_, right_, high_ = np.array(others).T
+    wide = np.minimum(right, right_) - np.maximum(left, left_)
+    tall = np.minimum(high, high_) - np.maximum(low, low_)
+    areas: list[list[float]] = np.where((wide > 0) & (tall > 0), wide * tall, 0.0).tolist()
+    return areas
 
 
 def outside(box: Box, frame: Box) -> float:

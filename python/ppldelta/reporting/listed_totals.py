@@ -44,7 +44,7 @@ def _with_texts(
 ) -> tuple[NDArray[np.int32], list[bytes]]:
     """A number for each row: its token, or for a span of several a number beyond all tokens, which counts the texts."""
     records, token = family.records, token.copy()
-    beyond = len(family.vocabulary.places)
+    beyond = family.vocabulary.beyond
     numbers: dict[bytes, int] = {}
     for k in range(len(family.documents)):
         text = family.text(k)
@@ -61,7 +61,7 @@ def _listed(
     family: FamilyRecords, found: list[TokenTotal], several: list[bytes], n_documents: dict[int, int]
 ) -> list[dict[str, Json]]:
     listed: list[dict[str, Json]] = []
-    beyond = len(family.vocabulary.places)
+    beyond = family.vocabulary.beyond
     for total in found:
         one = total.token < beyond
         piece = family.vocabulary[np.array([total.token], np.int32)][0] if one else several[total.token - beyond]

@@ -9,10 +9,11 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
+from ppldelta.analysis.steps import Place
 from ppldelta.reporting import quants, sentences
-from ppldelta.reporting.rows import Row, number, overall_of, text, whole
+from ppldelta.reporting.rows import Row, ends, number, overall_of, text, whole
 from ppldelta.reporting.sentences import NEITHER, TOO_FEW, Piece, direction
-from ppldelta.reporting.units import SHORT_UNITS, Unit, damage_of
+from ppldelta.reporting.units import DAMAGE, SHORT_UNITS, Unit, damage_of
 from ppldelta.wording import numbers
 
 NAMED = 2
@@ -33,6 +34,7 @@ class Judged:
         equal: whether it lies inside the noise floor.
         unit: in which its gain and loss are told.
         family: its name, of several.
+        place: of a quant among others of its reference, under the names that sentences use.
     """
 
     name: str
@@ -41,6 +43,7 @@ class Judged:
     equal: bool = False
     unit: Unit = "nats"
     family: str = ""
+    place: Place | None = None
 
     @property
     def overall(self) -> Row:
@@ -207,9 +210,37 @@ def _of_quants(models: Sequence[Judged]) -> list[Piece]:
     pieces = [_name(first), Piece(_size(first))]
     if len(known) == 1:
         return [*pieces, Piece(" does a damage of "), Piece(numbers.fixed(least, digits) + unit, "number"), Piece(".")]
-    pieces += [Piece(" does the least damage, "), Piece(numbers.fixed(least, digits) + unit, "number"), Piece("; ")]
-    pieces += [_name(last), Piece(_size(last)), Piece(" the most, "), Piece(numbers.fixed(most, digits), "number")]
+    pieces += [Piece(" does the least damage, "), Piece(numbers.fixed(least, digits) + unit, "number")]
+    pieces += [*_interval(first, digits), *_tied(first, models), Piece("; "), _name(last), Piece(_size(last))]
+    pieces += [Piece(" the most, "), Piece(numbers.fixed(most, digits), "number"), *_interval(last, digits)]
     return [*pieces, Piece(".")]
+
+
+def _interval(model: Judged, digits: int) -> list[Piece]:
+    """The interval of its damage in brackets, if there is one."""
+    between = numbers.interval(*ends(model.overall, DAMAGE[model.unit]), digits)
+    return [Piece(" "), Piece(f"({between})", "interval")] if between else []
+
+
+def _tied(least: Judged, models: Sequence[Judged]) -> list[Piece]:
+    """Which smaller one cannot be told from the quant of least damage, and how many larger ones do more."""
+    if least.place is None or least.place.tied is None:
+        return []
+    smallest = next((model for model in models if model.name == least.place.tied[0]), least)
+    if smallest is not least:
+        return [
+            Piece(", but "),
+            _name(smallest),
+            Piece(f"{_size(smallest)} is the smallest that cannot be told from it"),
+        ]
+    pieces = [Piece(", and nothing smaller ties with it")] if least.place.after else []
+    size = number(least.overall, "size_bytes") or 0
+    larger = [model for model in models if (number(model.overall, "size_bytes") or 0) > size]
+    if larger and not any(model.name in least.place.tied for model in larger):
+        pieces.append(
+            Piece(" (a larger one does more)" if len(larger) == 1 else f" ({len(larger)} larger ones do more)")
+        )
+    return pieces
 
 
 def _way(row: Row) -> int | None:

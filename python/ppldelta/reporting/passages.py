@@ -6,7 +6,7 @@ entry that counts them: a licence that stands in a hundred files is one finding 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -46,24 +46,31 @@ def passages(family: FamilyRecords, m: int, spans: Iterable[Span], values: NDArr
         spans: places in the rows that the model has (`AlignedRecords.of_model`).
         values: float32, one for each of these rows, nats; what is summed up.
     """
+    return [_passage(family, m, span, values, _excerpt(family, m, span)) for span in spans]
+
+
+def _excerpt(family: FamilyRecords, m: int, span: Span) -> dict[str, str]:
+    rows, _ = family.records.of_model(m)
+    return family.excerpt(m, int(rows[span.first]), int(rows[span.last]))
+
+
+def _passage(
+    family: FamilyRecords, m: int, span: Span, values: NDArray[np.float32], shown: Mapping[str, str]
+) -> Passage:
     records = family.records
-    rows, _ = records.of_model(m)
-    return [
-        Passage(
-            document=records.document(first),
-            start=int(records.pos[first]),
-            end=records.end(m, last) - 1,
-            sum=round(float(values[span.first : span.last + 1].sum(dtype=np.float64)), 6),
-            n=span.last - span.first + 1,
-            before=shown["before"],
-            text=shown["text"],
-            after=shown["after"],
-            parts=_parts(family, m, rows[span.first : span.last + 1], values[span.first : span.last + 1]),
-        )
-        for span in spans
-        for first, last in [(int(rows[span.first]), int(rows[span.last]))]
-        for shown in [family.excerpt(m, first, last)]
-    ]
+    rows = records.of_model(m)[0][span.first : span.last + 1]
+    values = values[span.first : span.last + 1]
+    return Passage(
+        document=records.document(int(rows[0])),
+        start=int(records.pos[rows[0]]),
+        end=records.end(m, int(rows[-1])) - 1,
+        sum=round(float(values.sum(dtype=np.float64)), 6),
+        n=len(rows),
+        before=shown["before"],
+        text=shown["text"],
+        after=shown["after"],
+        parts=_parts(family, m, rows, values),
+    )
 
 
 def different(
@@ -83,14 +90,18 @@ def different(
         values: as for `passages`.
         most: passages wanted.
     """
-    searched = most
+    searched, looked = most, 0
+    found: dict[str, Passage] = {}
     while True:
         spans = find(searched)
-        found: dict[str, Passage] = {}
-        for each in passages(family, m, (_whole(family, m, span, values) for span in spans), values):
-            key = each.text.strip()
+        for each in spans[looked:]:  # the first ones are those of the search before
+            span = _whole(family, m, each, values)
+            shown = _excerpt(family, m, span)
+            key = shown["text"].strip()
             same = found.get(key)
-            found[key] = each if same is None else replace(same, times=same.times + 1)
+            known = _passage(family, m, span, values, shown) if same is None else replace(same, times=same.times + 1)
+            found[key] = known
+        looked = len(spans)
         if len(found) >= most or len(spans) < searched or searched >= _MOST_SEARCHED:
             return list(found.values())[:most]
         searched = min(2 * searched, _MOST_SEARCHED)

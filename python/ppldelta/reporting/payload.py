@@ -249,13 +249,13 @@ class _PieceTable:
 
     def __init__(self, family: FamilyRecords) -> None:
         self._vocabulary = family.vocabulary
-        self._numbers = np.full(len(family.vocabulary.places), -1, np.int64)
+        self._numbers = np.full(family.vocabulary.beyond, -1, np.int64)
         self._tokens: list[NDArray[np.int32]] = []
         self._n = 0
 
     def add(self, tokens: NDArray[np.int32]) -> tuple[NDArray[np.int64], NDArray[np.int32]]:
         """The number of each token, and the tokens that got one just now."""
-        self._vocabulary.require(tokens)
+        self._vocabulary[np.unique(tokens)]  # raises an error if one is unknown
         new, first = np.unique(tokens[self._numbers[tokens] < 0], return_index=True)
         new = new[np.argsort(first)]
         self._numbers[new] = np.arange(self._n, self._n + len(new))

@@ -8,20 +8,20 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from ppldelta.analysis.steps import Step
+from ppldelta.analysis.steps import Place, Step
 from ppldelta.reporting.rows import Row, ends, number, overall_of, text, whole
 from ppldelta.reporting.sentences import INTERVAL, NO_INTERVAL, Piece
 from ppldelta.reporting.units import DAMAGE, SHORT_UNITS, Unit, damage_of
 from ppldelta.wording import numbers
 
 
-def finding(rows: Sequence[Row], step: Step | None, unit: Unit = "nats", about: str | None = None) -> list[Piece]:
+def finding(rows: Sequence[Row], place: Place | None, unit: Unit = "nats", about: str | None = None) -> list[Piece]:
     """The sentences about one quant.
 
     Args:
         rows: as for `sentences.finding`.
-        step: from the best of the smaller quants to this one; None for the smallest.
-        unit: in which damage is told; steps are told in nats per token alone.
+        place: of the quant among others, in the same unit; None if there are none.
+        unit: in which damage is told.
         about: as for `sentences.finding`.
     """
     overall = overall_of(rows)
@@ -41,46 +41,60 @@ def finding(rows: Sequence[Row], step: Step | None, unit: Unit = "nats", about: 
         *_spread([row for row in rows if row["category"] is not None], DAMAGE[unit]),
         Piece("."),
         *divergence(overall),
-        *(_bought(step) if step and unit == "nats" else []),
+        *(_placed(text(overall, "model"), place) if place else []),
     ]
 
 
-def verdict(rows: Sequence[Row], step: Step | None) -> tuple[str, str]:
-    """A quant in a few words: what its size buys, and where it damages most and least; each may be empty."""
-    categories = [row for row in rows if row["category"] is not None]
-    clear = _extremes(categories, "damage")
-    spread = ""
-    if clear is not None:
-        least, most = (_category(row).text for row in clear)
-        spread = f"most to {most}, least to {least}"
-    if step is None:
-        return "", spread
-    if step.low is None or step.high is None or step.low > 0:
-        if step.saved > 0:
-            return f"{numbers.fixed(step.saved, numbers.decimals(step.saved))} less damage than {step.smaller}", spread
-    elif step.high > 0:
-        return f"not clearly less damage than {step.smaller}", spread
-    return f"more damage than {step.smaller}, though larger", spread
+def verdict(rows: Sequence[Row], place: Place | None, unit: Unit = "nats") -> tuple[str, str]:
+    """A quant in a few words: against the next smaller one, and whether it ties with the best; each may be empty.
+
+    Where it stands beside no other, and is told over all categories, what is clear of these takes their place.
+    """
+    if place is None:
+        return _clear_of([row for row in rows if row["category"] is not None], DAMAGE[unit]), ""
+    step, beside, name = place.after, place.beside, text(overall_of(rows), "model")
+    short = "the smallest"
+    if step is not None:
+        digits = numbers.decimals(step.saved)
+        ends_of = numbers.interval(*_turned(step), digits, sign=True)
+        amount = f"{numbers.signed(-step.saved, digits)}{f' ({ends_of})' if ends_of else ''}"
+        how = {1: "less damage than", -1: "larger and worse than", 0: "not clearly other than"}[step.way]
+        short = f"{how if step.low is not None else 'against'} {step.smaller}: {amount}"
+    if place.tied is None:
+        return short, ""
+    if name == place.least:
+        smaller = place.tied[0]
+        return short, "the least damage; " + (
+            "nothing smaller ties with it" if smaller == name else f"{smaller}, smaller, cannot be told from it"
+        )
+    if name in place.tied:
+        alone = "the smallest that" if place.tied[0] == name else ""
+        return short, f"{alone} cannot be told from {place.least}, the best".strip()
+    if beside is not None and beside.way < 0 and beside != step:
+        digits = numbers.decimals(beside.saved)
+        return short, f"{beside.smaller}, smaller, does {numbers.fixed(-beside.saved, digits)} less"
+    return short, ""
 
 
-def against_all(row: Row, overall: Row) -> str:
-    """A quant's damage in a category in a few words: whether it is clearly more or less than over all documents."""
-    (low, high), (least, most) = ends(row, "damage"), ends(overall, "damage")
-    if not all(map(numbers.known, (low, high, least, most))):
-        return ""
-    if (low or 0.0) > (most or 0.0):
-        return "more damage than over all documents"
-    return "less damage than over all documents" if (high or 0.0) < (least or 0.0) else "as much as over all documents"
+def _turned(step: Step) -> tuple[float | None, float | None]:
+    """The interval of what a step adds instead of saves."""
+    return (None, None) if step.low is None or step.high is None else (-step.high, -step.low)
 
 
-def _extremes(rows: Sequence[Row], column: str) -> tuple[Row, Row] | None:
-    """The rows of least and of greatest damage, which a column has, if their intervals do not overlap."""
-    known = [row for row in rows if numbers.known(number(row, column))]
+def _clear_of(rows: Sequence[Row], column: str) -> str:
+    least, most = _extremes(rows, column)
+    parts = [f"{word} to {_category(row).text}" for word, row in (("most", most), ("least", least)) if row]
+    return ", ".join(parts)
+
+
+def _extremes(rows: Sequence[Row], column: str) -> tuple[Row | None, Row | None]:
+    """The rows of least and of greatest damage, each if its interval lies apart from all others."""
+    known = [row for row in rows if all(map(numbers.known, ends(row, column)))]
     known.sort(key=lambda row: number(row, column) or 0.0)
     if len(known) < 2:
-        return None
-    high, low = ends(known[0], column)[1], ends(known[-1], column)[0]
-    return (known[0], known[-1]) if numbers.known(high) and numbers.known(low) and high < low else None
+        return None, None
+    lows, highs = ([ends(row, column)[i] or 0.0 for row in known] for i in (0, 1))
+    return known[0] if highs[0] < min(lows[1:]) else None, known[-1] if lows[-1] > max(highs[:-1]) else None
 
 
 def _size(row: Row) -> str:
@@ -91,24 +105,20 @@ def _size(row: Row) -> str:
 
 
 def _spread(rows: Sequence[Row], column: str) -> list[Piece]:
-    """Where it damages most and where least, where the two intervals do not overlap."""
-    known = [row for row in rows if numbers.known(ends(row, column)[0])]
-    if len(known) < 2:
+    """Where it damages most and where least, as far as that is clear."""
+    if sum(numbers.known(ends(row, column)[0]) for row in rows) < 2:
         return []
-    clear = _extremes(known, column)
-    if clear is None:
-        return [Piece(", in no category clearly more than in another")]
-    least, most = clear
-    return [
-        Piece(", most to "),
-        _category(most),
-        Piece(" "),
-        *_value(most, column),
-        Piece(" and least to "),
-        _category(least),
-        Piece(" "),
-        *_value(least, column),
-    ]
+    least, most = _extremes(rows, column)
+    pieces: list[Piece] = []
+    for word, row in (("most", most), ("least", least)):
+        if row is not None:
+            pieces += [
+                Piece(f"{' and' if pieces else ','} {word} to "),
+                _category(row),
+                Piece(" "),
+                *_value(row, column),
+            ]
+    return pieces or [Piece(", in no category clearly more or less than in all others")]
 
 
 def _category(row: Row) -> Piece:
@@ -133,18 +143,40 @@ def divergence(row: Row) -> list[Piece]:
     return [*pieces, Piece(".")]
 
 
+def _placed(name: str, place: Place) -> list[Piece]:
+    """What it saves for its size, against the next smaller one and the best of them, and what ties with the best."""
+    step, beside = place.after, place.beside
+    pieces = [] if step is None else _bought(step)
+    if beside is not None and beside != step:
+        verb = {1: " saves ", -1: " does ", 0: " does not clearly change damage, "}[beside.way]
+        pieces += [
+            Piece(" Against "),
+            Piece(beside.smaller, "name"),
+            Piece(f", the best of the smaller ones, it{verb}"),
+        ]
+        pieces += [*_amount(beside, signed=beside.way == 0), Piece({1: ".", -1: " more.", 0: "."}[beside.way])]
+    if place.tied is None:
+        return pieces
+    if name == place.least:
+        if place.tied[0] == name:
+            return [*pieces, Piece(" It does the least damage, and nothing smaller ties with it." if step else "")]
+        return [*pieces, Piece(" It does the least damage, but "), Piece(place.tied[0], "name"), Piece(_TIED)]
+    if name in place.tied:
+        alone = "is the smallest that " if place.tied[0] == name else ""
+        return [*pieces, Piece(f" It {alone}cannot be told from "), Piece(place.least, "name"), Piece(", the best.")]
+    return pieces
+
+
+_TIED = " is the smallest that cannot be told from it."
+
+
 def _bought(step: Step) -> list[Piece]:
     """What it saves for its size, if the interval says that it saves anything."""
     more = f" It is {numbers.size(step.more_bytes)} larger than "
     smaller = Piece(step.smaller, "name")
-    if step.low is not None and step.high is not None and step.low <= 0 <= step.high:
-        return [
-            Piece(more),
-            smaller,
-            Piece(" and does not clearly save damage, "),
-            *_amount(step, signed=True),
-            Piece("."),
-        ]
+    if step.low is not None and step.way == 0:
+        changed = [Piece(" and does not clearly save damage, "), *_amount(step, signed=True), Piece(".")]
+        return [Piece(more), smaller, *changed]
     if step.saved <= 0:
         return [Piece(more), smaller, Piece(" and yet does "), *_amount(step), Piece(" more damage.")]
     scale, unit = (1e9, "GB") if step.more_bytes >= 1e9 else (1e6, "MB")

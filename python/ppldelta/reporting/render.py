@@ -17,7 +17,7 @@ import polars as pl
 from markupsafe import Markup
 
 from ppldelta.analysis.spans import LONGEST, MOST
-from ppldelta.analysis.steps import size_steps
+from ppldelta.analysis.steps import Ladder
 from ppldelta.family import Family, ModelFacts
 from ppldelta.reporting import captions, csv_names, labels, plane, sentences, tables, theme
 from ppldelta.reporting import kinds as kinds_of_tokens
@@ -295,9 +295,8 @@ def _offered(unit: Unit, models: pl.DataFrame, bits: bool) -> bool:
 
 
 def _head(family: Family, made: FamilyFigures, headlined: bool) -> Head:
-    by_token = made.models.filter(weighting="tokens")
-    steps = {s.larger: s for s in size_steps(made.documents, by_token, family.quants)}
-    return Head(family, made.models, steps, headlined=headlined)
+    sizes = {each.label: each.size_bytes for each in family.cmp if each.kind == "quant"}
+    return Head(family, made.models, Ladder(made.documents, sizes), headlined=headlined)
 
 
 def _section(

@@ -41,18 +41,38 @@ class Piece:
     kind: str = "text"
 
 
-def corpus(documents: pl.DataFrame) -> str:
-    """`36 documents (12 code, 12 multilingual, 12 prose)`: the documents of one family, each counted once."""
+def corpus(documents: pl.DataFrame, *, brief: bool = False) -> str:
+    """`36 documents (12 code, 12 multilingual, 12 prose)`: the documents of one family, each counted once; or in brief
+    without categories."""
     unique = documents.unique(["document"], keep="first", maintain_order=True)
     total = unique.height
     groups = unique.group_by("category", maintain_order=True).len().rows()
     head = f"{numbers.count(total)} {'document' if total == 1 else 'documents'}"
-    if len(groups) < 2:
+    if len(groups) < 2 or brief:
         return head
     named = [f"{numbers.count(n)} {category or 'without category'}" for category, n in groups[:6]]
     if len(groups) > 6:
         named.append(f"{len(groups) - 6} more categories")
     return f"{head} ({', '.join(named)})"
+
+
+def scope(family: Family, documents: pl.DataFrame) -> str:
+    """`the first 256 tokens of each`: which windows of longer documents were scored; empty if all were.
+
+    Args:
+        family: whose signature says so.
+        documents: its rows of `schema.DOCUMENTS`.
+    """
+    n_windows, n_ctx = (family.signature.get(key) or "" for key in ("max_windows", "n_ctx"))
+    longest = documents["n_tokens"].max()
+    if not (n_windows.isdecimal() and n_ctx.isdecimal() and isinstance(longest, int)) or family.only_prompts:
+        return ""
+    if longest <= int(n_windows) * int(n_ctx):
+        return ""
+    if n_windows == "1" and family.rule == "every":
+        return f"the first {n_ctx} tokens of each"
+    windows = "window" if n_windows == "1" else f"{n_windows} windows"
+    return f"the first {windows} of {n_ctx} tokens of each"
 
 
 def finding(rows: Sequence[Row], unit: Unit = "nats", about: str | None = None) -> list[Piece]:

@@ -1,21 +1,22 @@
-// Marks by keyboard: arrow keys go from a mark to the nearest one in that direction, Enter does what a click does, Escape
-// leaves, and in the text of a document that was opened so goes back. A status says what is under the cursor.
+// Marks by keyboard: arrow keys go from a mark to the nearest one in that direction, and Enter does what a click does: it
+// opens the text or, of a hexagon, goes to the rows of its documents. Escape leaves, and from there goes back to the mark.
+// A status says what is under the cursor.
 (() => {
   "use strict";
 
   const { state, format } = ppldelta;
   const { element } = format;
-  const tip = document.getElementById("tip"), text = document.getElementById("text");
+  const [tip, text, rows] = ["tip", "text", "documents-table"].map((id) => document.getElementById(id));
   const WAYS = { ArrowRight: [1, 0], ArrowLeft: [-1, 0], ArrowDown: [0, 1], ArrowUp: [0, -1] };
   const WAIT = 90; // milliseconds until plotly has drawn what a mark says
   const MARGIN = 70; // pixels of the window behind which a mark is brought into view
   const SAME = 0.5; // pixels below which marks lie at one place, where they follow each other
   const AFAR = 1e5; // pixels that a mark beside the way counts as further off than any on it
   const said = element("p", { class: "hidden", role: "status" });
-  const how = element("p", { class: "hidden", id: "keys-of-planes" }, "Arrow keys go to the nearest mark in that direction, Home, End, Page Down and Page Up from left to right through all; Enter opens, Escape leaves.");
+  const how = element("p", { class: "hidden", id: "keys-of-planes" }, "Arrow keys go to the nearest mark in that direction, Home, End, Page Down and Page Up from left to right through all; Enter opens a document or, of several, their rows in the table, and Escape leaves.");
   document.querySelector("main").append(how, said);
   const cursors = new WeakMap(); // canvas → { curve, point, ring }
-  let from = null; // the plane from which the open document was opened
+  let from = null; // the plane from which Enter led away, and the mark
 
   /** All marks that a figure shows: which they are, and where in the canvas, in pixels. */
   function marks(canvas) {
@@ -29,6 +30,8 @@
         .map((each) => ({ ...each, x: each.x + across._offset, y: each.y + down._offset }));
     });
   }
+
+  const same = (a) => (b) => a.curve === b.curve && a.point === b.point;
 
   /** The mark that is reached from one of `all` by a key; null if none lies there. */
   function reached(all, here, key) {
@@ -87,34 +90,38 @@
 
   function press(canvas, { curve, point }) {
     const data = canvas.data[curve];
-    let opens = false;
-    listening = () => { opens = true; };
+    const led = new Set();
+    listening = (what) => what.forEach((each) => led.add(each));
     canvas.emit("plotly_click", { points: [{ curveNumber: curve, pointNumber: point, pointIndex: point, data, x: data.x[point], y: data.y[point], customdata: data.customdata?.[point] }] });
     listening = null;
-    if (!opens) return;
-    from = canvas;
-    text.focus({ preventScroll: true });
+    const to = led.has("open") ? text : led.has("selection") ? rows : null;
+    if (!to) return;
+    from = { canvas, curve, point };
+    to.focus({ preventScroll: true });
+    if (to === rows) document.getElementById("every").scrollIntoView({ behavior: "instant" });
   }
   let listening = null;
-  state.subscribe((what) => { if (what.has("open")) listening?.(); });
+  state.subscribe((what) => listening?.(what));
+
+  function moveTo(canvas, mark) {
+    put(canvas, mark);
+    const { top, bottom } = cursors.get(canvas).ring.getBoundingClientRect();
+    const hidden = top < MARGIN || bottom > window.innerHeight - MARGIN;
+    if (hidden) window.scrollBy({ top: top - window.innerHeight / 2, behavior: "instant" });
+    if (hidden) setTimeout(() => say(canvas, mark), WAIT); else say(canvas, mark); // a scroll takes the tip away
+  }
 
   function pressed(event) {
     const canvas = event.currentTarget;
     if (event.target !== canvas || event.ctrlKey || event.metaKey || event.altKey) return;
     const all = marks(canvas), cursor = cursors.get(canvas);
-    const here = cursor && all.find(({ curve, point }) => curve === cursor.curve && point === cursor.point);
+    const here = cursor && all.find(same(cursor));
     if (event.key === "Escape") leave(canvas);
     else if (event.key === "Enter" && here) press(canvas, here);
     else if (all.length && (event.key in WAYS || ["Home", "End", "PageDown", "PageUp"].includes(event.key))) {
       canvas.querySelector(".keys")?.remove();
       const next = here ? reached(all, here, event.key) : reached(all, null, event.key === "End" ? "End" : "Home");
-      if (next) {
-        put(canvas, next);
-        const { top, bottom } = cursors.get(canvas).ring.getBoundingClientRect();
-        const hidden = top < MARGIN || bottom > window.innerHeight - MARGIN;
-        if (hidden) window.scrollBy({ top: top - window.innerHeight / 2, behavior: "instant" });
-        if (hidden) setTimeout(() => say(canvas, next), WAIT); else say(canvas, next); // a scroll takes the tip away
-      }
+      if (next) moveTo(canvas, next);
     } else return;
     event.preventDefault();
   }
@@ -129,15 +136,19 @@
     canvas.addEventListener("blur", () => leave(canvas));
     canvas.on("plotly_afterplot", () => { // it may lie elsewhere now, or be gone
       const cursor = cursors.get(canvas);
-      const mark = cursor && marks(canvas).find(({ curve, point }) => curve === cursor.curve && point === cursor.point);
+      const mark = cursor && marks(canvas).find(same(cursor));
       if (mark) put(canvas, mark); else cursor?.ring.remove();
     });
   });
-  text.addEventListener("keydown", (event) => {
-    if (event.key !== "Escape" || !from) return;
-    from.focus();
-    from = null;
-  });
+  for (const place of [text, rows]) {
+    place.addEventListener("keydown", (event) => {
+      if (event.key !== "Escape" || !from) return;
+      const { canvas } = from, mark = marks(canvas).find(same(from));
+      from = null;
+      canvas.focus({ preventScroll: Boolean(mark) });
+      if (mark) moveTo(canvas, mark);
+    });
+  }
 
   ppldelta.keys = { marks, reached };
 })();

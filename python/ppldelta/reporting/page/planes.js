@@ -110,7 +110,7 @@
     canvas.dataset.marks = String(total);
     const caption = canvas.parentNode.querySelector("figcaption");
     caption.querySelector(".quiet")?.remove();
-    if (dense) caption.append(format.element("span", { class: "quiet" }, " · hexagons: where documents lie, the larger the more; click one to select them"));
+    if (dense) caption.append(format.element("span", { class: "quiet" }, " · hexagons: the larger, the more documents; click one to select them"));
   };
 
   /** Has a plane reach as far as the models that are shown, with the lines of equal difference that go with it. */
@@ -208,8 +208,20 @@
     if (readable(family, k)) ppldelta.preview(tip, { family, k, model: m, x: event.clientX, y: event.clientY });
   }
 
-  function showNumber(event, n) { // of a hexagon
-    tip.replaceChildren(format.element("b", {}, `${format.count(n)} mark${n === 1 ? "" : "s"} here`), format.element("span", { class: "quiet" }, "click to select their documents"));
+  const PLACES = { // where a mark lies, in words
+    deltas: (x, y) => ((gain, loss) => `about gain ${digits(gain)}, loss ${digits(loss)} ${index.units[state.unit]}`)(...[x, y].map((at) => (state.axes === "root" ? at ** 2 : at))),
+    perplexities: (x, y) => `about ${state.fits(x, y)}`,
+    divergences: (x, y) => `about KL divergence ${format.significant(x)}, delta ${format.signed(y, format.decimals(y))}`,
+  };
+
+  function showHexagon(event, canvas, { x, y, meta }, point, documents) {
+    const n = new Set(documents).size;
+    tip.replaceChildren(
+      format.element("b", {}, `${format.count(documents.length)} marks of ${format.count(n)} document${n === 1 ? "" : "s"}`),
+      format.element("span", {}, `most of ${meta.model}`),
+      format.element("span", {}, PLACES[plots.described(canvas).filling](x[point], y[point])),
+      format.element("span", { class: "quiet" }, "click or Enter: select the documents"),
+    );
     ppldelta.placeTip(event.clientX, event.clientY);
   }
 
@@ -231,11 +243,11 @@
 
   /** Shows what a mark of documents is, at the place of an event; false for other marks. */
   ppldelta.pointAt = (canvas, { curve, point }, event) => {
-    const k = drawnMarks.get(canvas)?.[curve]?.[point];
-    if (k === undefined) return false;
-    const family = Number(canvas.dataset.family);
-    if (Array.isArray(k)) showNumber(event, k.length);
-    else showTip(event, family, k, state.modelNumber(family, canvas.data[curve].meta.model));
+    const found = [drawnMarks.get(canvas)?.[curve]?.[point]].flat();
+    if (found[0] === undefined) return false;
+    const family = Number(canvas.dataset.family), trace = canvas.data[curve];
+    if (found.length > 1) showHexagon(event, canvas, trace, point, found);
+    else showTip(event, family, found[0], state.modelNumber(family, trace.meta.model));
     return true;
   };
 
@@ -246,12 +258,11 @@
     canvas.on("plotly_hover", ({ points: [point], event }) => ppldelta.pointAt(canvas, { curve: point.curveNumber, point: point.pointIndex ?? point.pointNumber }, event));
     canvas.on("plotly_unhover", ppldelta.hideTip);
     canvas.on("plotly_click", ({ points: [point] }) => {
-      const k = marked(point);
+      const [k, ...more] = [marked(point)].flat();
       if (k === undefined) return;
       ppldelta.hideTip();
-      select(family, new Set([k].flat()));
-      if (Array.isArray(k)) return;
-      if (readable(family, k)) ppldelta.openDocument(family, k, { model: state.modelNumber(family, point.data.meta.model), scroll: true });
+      select(family, new Set([k, ...more]));
+      if (!more.length && readable(family, k)) ppldelta.openDocument(family, k, { model: state.modelNumber(family, point.data.meta.model), scroll: true });
     });
     canvas.on("plotly_selected", (event) => {
       if (!event?.points) return;

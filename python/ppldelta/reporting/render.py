@@ -16,7 +16,7 @@ import plotly.offline
 import polars as pl
 from markupsafe import Markup
 
-from ppldelta.analysis.spans import LONGEST
+from ppldelta.analysis.spans import LONGEST, MOST
 from ppldelta.family import Family
 from ppldelta.reporting import captions, csv_names, labels, plane, sentences, tables, theme
 from ppldelta.reporting import odds as of_prompts
@@ -155,6 +155,7 @@ def render_report(
             "joiners": [chr(c) for c in invisible.JOINERS],
             "selectors": [chr(c) for c in invisible.SELECTORS],
         },
+        "stretches": {"longest": LONGEST, "most": MOST},
         "marks": {"sizes": SIZES, "opacities": OPACITIES, "short": SHORT},
         "sources": {
             **{str(i): f"{captions.source(made)}; ppldelta {version}" for i, made in enumerate(makers)},

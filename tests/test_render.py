@@ -326,8 +326,8 @@ def test_summary_holds_the_token_weighted_rows() -> None:
     table = tables.summary(MODELS, colors)
     titles = [column.title for column in table.columns]
     rows = MODELS.filter(pl.col("category").is_null(), weighting="tokens")
-    for name in ("gain", "loss", "delta"):
-        assert [cells[titles.index(name)].sort for cells in table.rows] == rows[name].to_list()
+    for title, name in {"gain": "gain", "loss": "loss", "net": "delta"}.items():
+        assert [cells[titles.index(title)].sort for cells in table.rows] == rows[name].to_list()
     assert "family" not in titles
     assert len(tables.by_category(MODELS, colors).rows) == 12
     assert tables.by_category(MODELS.filter(pl.col("category").is_null()), colors).rows == []

@@ -101,8 +101,9 @@ def _documents(family: str, frames: Mapping[str, pl.DataFrame]) -> list[StoredFi
     first = first.unique("document", keep="first", maintain_order=True)
     known = dict(zip(first["document"].cast(pl.String), first.select("pos", "byte_start").iter_rows(), strict=True))
     found = []
-    for document, tokens in frames["texts"].filter(family=family).select("document", "tokens").iter_rows():
-        pieces = vocabulary[tokens]
+    texts = frames["texts"].filter(family=family)
+    for document, tokens in zip(texts["document"], texts["tokens"], strict=True):
+        pieces = vocabulary[tokens.to_numpy()]
         sha256, size = None, numbers.NONE
         if document in known:  # else the tokens do not spell the text
             pos, start = known[document]

@@ -9,9 +9,9 @@ import polars as pl
 
 from ppldelta.analysis.steps import Ladder
 from ppldelta.family import Family, ModelFacts
+from ppldelta.reporting import contents, sentences, theme
 from ppldelta.reporting import kinds as kinds_of_tokens
 from ppldelta.reporting import odds as of_prompts
-from ppldelta.reporting import sentences, theme
 from ppldelta.reporting.catalogue import Section
 from ppldelta.reporting.family_figures import FamilyFigures
 from ppldelta.reporting.head import Head
@@ -47,6 +47,7 @@ class FamilySection:
     judged: bool
     prompts: list[tuple[str, str, list[sentences.Piece]]]
     kinds: list[list[sentences.Piece]]
+    left_out: list[list[sentences.Piece]]
 
 
 def make_head(family: Family, made: FamilyFigures, short: Mapping[tuple[str, str], str], headlined: bool) -> Head:
@@ -99,6 +100,7 @@ def make_section(
             for row in _of_all_groups(odds_models, family.name)
         ],
         kinds=[sentences.marked(f"`{each.label}`: {each.kind_reason}") for each in family.cmp if each.kind_reason],
+        left_out=[sentences.marked(sentence) for sentence in contents.left_out(made)],
     )
 
 

@@ -19,7 +19,7 @@ from ppldelta.engine.loaded import Weights
 from ppldelta.engine.native import Model
 from ppldelta.engine.session import Session
 from ppldelta.models import identity
-from ppldelta.run import admission, job
+from ppldelta.run import job, tokenization
 from ppldelta.run.request import Request
 from ppldelta.run.settings import Settings
 from ppldelta.store.store import Store
@@ -72,7 +72,7 @@ def test_tokenizing_is_shown(monkeypatch: pytest.MonkeyPatch) -> None:
         shown.append((total, []))
         return nullcontext(Shown())
 
-    monkeypatch.setattr(admission, "meter", noted)
+    monkeypatch.setattr(tokenization, "meter", noted)
     texts = {"a": TEXT * 1000, **{f"b{i}": TEXT * 100 for i in range(20)}}
     n_bytes = sum(len(text.encode()) for text in texts.values())
     headline(texts, GOOD, OTHER)

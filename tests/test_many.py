@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+from ppldelta.console import progress
 from ppldelta.engine import native
 from ppldelta.engine.shards import PairedShard, Shard
 from ppldelta.pairs import PAIR
@@ -100,13 +101,13 @@ def job(n: int) -> Job:
 def in_spans(work: Job) -> Callable[[], object]:
     """The records of a comparison that has two bytes in a token."""
     reference, documents = work.reference, work.reference.tokenization.texts
-    twos = [np.frombuffer(each.text, "<u2").astype(np.int32) for each in documents]
+    twos = Ragged[np.int32].of((np.frombuffer(each.text, "<u2").astype(np.int32) for each in documents), np.int32)
     vocabulary = SimpleNamespace(
         info=Bytes.info,
         tokenize=lambda some, _: Ragged.of((np.frombuffer(each.text, "<u2").astype(np.int32) for each in some), "i4"),
         pieces=lambda tokens: [token.to_bytes(2, "little") for token in tokens.tolist()],
     )
-    whole = as_tokenization(documents, twos, vocabulary, SETTINGS).whole
+    whole = as_tokenization(documents, twos, [0] * len(documents), vocabulary, SETTINGS).whole
     ref, cmp = (
         Evaluation(each, Bytes.info, np.zeros(each.tokenization.n_scored, np.float32), None, 0.0, {})
         for each in (reference, replace(work.models[1], tokenization=whole, shares=False))
@@ -132,6 +133,16 @@ def test_a_row_takes_little_memory(part: str, monkeypatch: pytest.MonkeyPatch) -
     begin(10)()
     few, many = 1_000, 3_000
     assert (peak_bytes(begin(many)) - peak_bytes(begin(few))) / (many - few) < most
+
+
+def test_it_is_shown_how_many_windows_are_cut_and_hashed(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(progress._Lines, "_pause_s", 0.0)
+    tokenization, _ = tokenize(rows(1500), Bytes(), SETTINGS, True)
+    Keys(SETTINGS, Bytes.info, native.build(), tokenization.batches, True)
+    shown = [said.partition(",")[0] for said in capsys.readouterr().err.splitlines()]
+    assert shown == ["cutting windows: 66 % of 1.50k documents", "hashing windows: 66 % of 1.50k windows"]
 
 
 def windows_of(document: Window | Sequence[Window]) -> list[tuple[object, ...]]:

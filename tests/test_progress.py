@@ -8,11 +8,12 @@ import os
 import pty
 import sys
 import time
+from collections.abc import Iterator
 
 import pytest
 
 from ppldelta.console import progress
-from ppldelta.console.progress import line, meter
+from ppldelta.console.progress import line, meter, watched
 
 
 class Clock:
@@ -76,6 +77,19 @@ def test_what_is_brief_or_hidden_or_failed_leaves_no_last_line(
         clock.now += 20
         shown.update(10**9)
     assert capsys.readouterr().err == "reading: 20 % of 5.00GB, 50.0MB/s, 1:20 left\n"
+
+
+def test_items_that_pass_are_counted_in_thousands(clock: Clock, capsys: pytest.CaptureFixture[str]) -> None:
+    def ticking() -> Iterator[int]:
+        for i in range(2500):
+            clock.now += 0.011
+            yield i
+
+    assert list(watched(ticking(), "cutting windows", 2500, "document", visible=True)) == list(range(2500))
+    assert capsys.readouterr().err == (
+        "cutting windows: 40 % of 2.50k documents, 91 documents/s, 0:16 left\n"
+        "cutting windows: 80 % of 2.50k documents, 91 documents/s, 0:05 left\n"
+    )
 
 
 def test_a_name_stays_on_its_line(clock: Clock, capsys: pytest.CaptureFixture[str]) -> None:

@@ -10,9 +10,9 @@ import contextlib
 import os
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, TypeVar
 
 from ppldelta.console.board import Board, board
 from ppldelta.wording.names import escaped, shown_name
@@ -21,6 +21,9 @@ LINES_S = 10.0
 """Least seconds between two lines if stderr is no terminal."""
 
 _BRIEF_S = 1.0
+_STEP = 1000
+"""Items from one look at the clock to the next."""
+T = TypeVar("T")
 _SHORT_UNITS = {"token": "tok", "byte": "B"}
 
 
@@ -46,7 +49,7 @@ def meter(
     Args:
         what: its name.
         total: units in all.
-        unit: `"token"`, `"byte"`, `"model"` or `"type"`.
+        unit: in the singular, such as `"token"` or `"byte"`.
         initial: units that were done before.
         brief: whether it is often over at once: it is shown only if it lasts, and leaves nothing behind.
         visible: whether to show anything.
@@ -68,6 +71,15 @@ def meter(
         done = True
     finally:
         shown.close(done=done)
+
+
+def watched(items: Iterable[T], what: str, total: int, unit: str, *, visible: bool) -> Iterator[T]:
+    """The same items, while it is shown how many were taken: something brief that lasts where there are many."""
+    with meter(what, total, unit, brief=True, visible=visible) as shown:
+        for n, each in enumerate(items, 1):
+            yield each
+            if n % _STEP == 0:
+                shown.update(_STEP)
 
 
 def line(text: str) -> None:

@@ -8,13 +8,11 @@ from __future__ import annotations
 
 from array import array
 from collections.abc import Sequence
-from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 
 import numpy as np
-from numpy.typing import NDArray
 
-from ppldelta.console.progress import Meter, meter
+from ppldelta.console.progress import watched
 from ppldelta.engine.remote import RemoteModel
 from ppldelta.errors import CorpusError, LeftOut, ModelError
 from ppldelta.run import cautions, checks
@@ -23,8 +21,9 @@ from ppldelta.run.common_spans import common_stretch, shared
 from ppldelta.run.keys import Keys
 from ppldelta.run.memory import Memory
 from ppldelta.run.settings import ResolvedSettings, Settings
-from ppldelta.run.tokenization import Tokenization, as_tokenization, cut_prompts
+from ppldelta.run.tokenization import Tokenization, as_tokenization, cut_prompts, prompt_tokens, tokenizing
 from ppldelta.text.documents import Document
+from ppldelta.text.ragged import Ragged
 from ppldelta.wording.names import counted, printable, quoted
 
 
@@ -104,7 +103,8 @@ class Admission:
             info = comparison.look()
             checks.refuse_unscorable(info, label)
             with tokenizing(rendered, memory.progress) as bar:
-                reading = self._own(comparison, rendered, comparison.tokenize(rendered, bar.update))
+                tokens = comparison.tokenize(rendered, bar.update)
+            reading = self._own(comparison, rendered, tokens)
         elif info is None or sha256 is None or not is_stored or not memory.is_checked(sha256, self.corpus):
             info = comparison.info if is_stored else comparison.look()
             checks.refuse_unscorable(info, label)
@@ -141,9 +141,7 @@ class Admission:
             raise ModelError(f"the chat template of `{printable(comparison.label)}`: {error.message}") from None
         return made.documents
 
-    def _own(
-        self, comparison: RemoteModel, documents: Sequence[Document], tokens: Sequence[NDArray[np.int32]]
-    ) -> Reading:
+    def _own(self, comparison: RemoteModel, documents: Sequence[Document], tokens: Ragged[np.int32]) -> Reading:
         """How a comparison reads the documents in its own way, without those that cannot be compared.
 
         Args:
@@ -156,7 +154,8 @@ class Admission:
         """
         label, info, reference = comparison.label, comparison.info, self.reading.tokenization
         settings = self.asked.resolve(info, comparison.build)
-        read, too_short, cut = as_tokenization(documents, tokens, comparison, settings)
+        progress, n_prompts = self.memory.progress, prompt_tokens(documents, tokens, comparison)
+        read, too_short, cut = as_tokenization(documents, tokens, n_prompts, comparison, settings, progress)
         if read is None:
             raise ModelError(f"no document is long enough to score for `{printable(label)}`")
         made = {each.name for each in documents}
@@ -167,7 +166,8 @@ class Admission:
             _APART: [],
         }
         kept, at = array("q"), read.places_in(reference)
-        for each in shared(reference, read, at):
+        found = shared(reference, read, at)
+        for each in watched(found, "aligning tokens", len(at), "document", visible=progress):
             if each.ref_bounds is None or not len(each.scored):
                 without[_ALTERED if each.ref_bounds is None else _APART].append(read.texts[each.cmp].name)
             else:
@@ -185,11 +185,12 @@ class Admission:
                 hint="where a tokenizer normalises texts, nobody can tell which bytes a token covers",
             )
         if len(kept) < len(read.texts):
-            some_tokens = read.documents.tokens.taken(places)
-            read = as_tokenization([own for _, own in texts], some_tokens, comparison, settings).whole
+            own_texts, own_tokens = [own for _, own in texts], read.documents.tokens.taken(places)
+            n_prompts = prompt_tokens(own_texts, own_tokens, comparison)
+            read = as_tokenization(own_texts, own_tokens, n_prompts, comparison, settings, progress).whole
             assert read is not None
         self.warnings.extend(cut_prompts(cut, settings.n_ctx) + _in_part(label, texts))
-        return Reading(settings, read, Keys(settings, info, comparison.build, read.batches))
+        return Reading(settings, read, Keys(settings, info, comparison.build, read.batches, progress))
 
 
 _SHORT = "too short to score in its tokens"
@@ -213,17 +214,3 @@ def _in_part(label: str, texts: list[tuple[Document, Document]]) -> list[str]:
         f"`{printable(label)}` is compared on a part of {counted(len(names), 'completion')}, which its chat template "
         f"and the reference's write differently: {shown}."
     ]
-
-
-def tokenizing(
-    documents: Sequence[Document], progress: bool, *, prompts: bool = False
-) -> AbstractContextManager[Meter]:
-    """Shows how far one model is with splitting texts; within a long text it shows only that time passes.
-
-    Args:
-        documents: of the corpus.
-        progress: whether it is shown at all.
-        prompts: whether their prompts are split by themselves too.
-    """
-    n_bytes = sum(len(document.text) + (document.prompt_bytes if prompts else 0) for document in documents)
-    return meter("tokenizing", n_bytes, "byte", brief=True, visible=progress)

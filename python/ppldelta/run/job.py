@@ -22,7 +22,7 @@ from ppldelta.engine.session import Session
 from ppldelta.errors import StoreError
 from ppldelta.models.source import ModelSource
 from ppldelta.run import cautions, checks, groups
-from ppldelta.run.admission import Admission, Reading, tokenizing
+from ppldelta.run.admission import Admission, Reading
 from ppldelta.run.chats import as_texts, other_templates
 from ppldelta.run.keys import Keys, corpus_hash, engine_of
 from ppldelta.run.memory import Memory
@@ -176,7 +176,7 @@ def opened(
         own_templates = request.settings.align == "bytes" and request.settings.chat_template is True
         chats = documents if own_templates and any(each.messages or each.prompt_bytes for each in documents) else []
         settings, tokenization, of_plan = _plan(documents, models[0], request.settings, progress)
-        keys = Keys(settings, models[0].info, models[0].build, tokenization.batches)
+        keys = Keys(settings, models[0].info, models[0].build, tokenization.batches, progress)
         corpus = corpus_hash(tokenization.documents) if kept else ""
         reading = Reading(settings, tokenization, keys)
         admitted, of_models = _admit(models[1:], Admission(request.settings, models[0], reading, corpus, memory, chats))
@@ -231,8 +231,7 @@ def _plan(
     with meter("rendering", len(documents), "chat", brief=True, visible=progress) as bar:
         texts = as_texts(documents, reference, settings.chat_template, bar.update)
     documents = texts.documents
-    with tokenizing(documents, progress, prompts=True) as bar:
-        tokenization, too_short = tokenize(documents, reference, settings, bar.update)
+    tokenization, too_short = tokenize(documents, reference, settings, progress)
     return (
         settings,
         tokenization,

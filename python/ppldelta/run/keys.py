@@ -10,6 +10,7 @@ import hashlib
 import struct
 from collections.abc import Sequence
 
+from ppldelta.console.progress import watched
 from ppldelta.engine.native import Build, ModelInfo
 from ppldelta.run.settings import ResolvedSettings
 from ppldelta.run.tokenized import TokenizedDocuments
@@ -26,16 +27,22 @@ class Keys:
         reference: what the reference says of itself.
         build: what evaluates them.
         batches: the tokenization's, which hold all its windows.
+        progress: whether to show how far it is.
     """
 
     def __init__(
-        self, settings: ResolvedSettings, reference: ModelInfo, build: Build, batches: Sequence[Batch]
+        self,
+        settings: ResolvedSettings,
+        reference: ModelInfo,
+        build: Build,
+        batches: Sequence[Batch],
+        progress: bool = False,
     ) -> None:
         bos = reference.bos if reference.add_bos else None
         self._rule = f"{settings.windows}|n_ctx:{settings.n_ctx}|bos:{bos}"
         self._engine = engine_of(settings, build)
         packed = Batches.of(batches)
-        own = _hashes(packed.windows)
+        own = _hashes(packed.windows, progress)
         found = bytearray(len(own))
         for begin, end in zip(packed.starts[:-1].tolist(), packed.starts[1:].tolist(), strict=True):
             which, at = packed.which[begin:end].tolist(), packed.at[begin:end].tolist()
@@ -73,13 +80,14 @@ def _joined(digests: list[bytes]) -> bytes:
     return hashlib.sha256("".join(each.hex() for each in digests).encode()).digest()
 
 
-def _hashes(windows: Windows) -> bytes:
+def _hashes(windows: Windows, progress: bool) -> bytes:
     """Of each window the sha256 over all that it holds, as little-endian int32; where it lies in the text makes no
     difference."""
     tokens, targets = (each.values.astype("<i4", copy=False) for each in (windows.tokens, windows.targets))
     starts, of_targets = windows.tokens.starts.tolist(), windows.targets.starts.tolist()
     found = bytearray()
-    for i, (prefix, flash) in enumerate(zip(windows.prefix.tolist(), windows.flash.tolist(), strict=True)):
+    rules = zip(range(len(windows)), windows.prefix.tolist(), windows.flash.tolist(), strict=True)
+    for i, prefix, flash in watched(rules, "hashing windows", len(windows), "window", visible=progress):
         mine, theirs = tokens[starts[i] : starts[i + 1]], targets[of_targets[i] : of_targets[i + 1]]
         first_output = len(mine) - len(theirs)
         # a prefix is below zero here, as no `first_output` is, and none has one token only

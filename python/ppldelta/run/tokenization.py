@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from array import array
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import NamedTuple, Protocol
@@ -15,6 +16,7 @@ from typing import NamedTuple, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from ppldelta.console.progress import Meter, meter, watched
 from ppldelta.engine.native import ModelInfo
 from ppldelta.errors import CorpusError, LeftOut
 from ppldelta.run.batches import make_batches
@@ -138,10 +140,7 @@ _PROMPTS = 2**17
 
 
 def tokenize(
-    documents: Sequence[Document],
-    model: Vocabulary,
-    settings: ResolvedSettings,
-    on_bytes: Callable[[int], object] = lambda n_bytes: None,
+    documents: Sequence[Document], model: Vocabulary, settings: ResolvedSettings, progress: bool = False
 ) -> tuple[Tokenization, list[str]]:
     """A model's tokenization of the documents, and warnings that name those from which nothing can be scored.
 
@@ -149,13 +148,15 @@ def tokenize(
         documents: of the corpus.
         model: whose vocabulary splits them.
         settings: resolved for the reference.
-        on_bytes: called with the bytes of text that were split into tokens since the last call; prompts are split once
-            more.
+        progress: whether to show how far it is.
 
     Raises:
         CorpusError: nothing can be scored at all.
     """
-    read = as_tokenization(documents, model.tokenize(documents, on_bytes), model, settings, on_bytes)
+    with tokenizing(documents, progress, prompts=True) as bar:
+        tokens = model.tokenize(documents, bar.update)
+        n_prompts = prompt_tokens(documents, tokens, model, bar.update)
+    read = as_tokenization(documents, tokens, n_prompts, model, settings, progress)
     shown = [f"`{printable(each.document.name)}` ({_why_short(each)})" for each in read.too_short]
     if read.whole is None:
         raise CorpusError(
@@ -187,29 +188,31 @@ class Read(NamedTuple):
 
 def as_tokenization(
     documents: Sequence[Document],
-    tokens: Sequence[NDArray[np.int32]],
+    tokens: Ragged[np.int32],
+    n_prompts: Sequence[int],
     model: Vocabulary,
     settings: ResolvedSettings,
-    on_bytes: Callable[[int], object] = lambda n_bytes: None,
+    progress: bool = False,
 ) -> Read:
     """What a model makes of documents whose tokens are known.
 
     Args:
         documents: any of the corpus.
         tokens: of each, as the model splits it.
+        n_prompts: of each, how many of them are its prompt (`prompt_tokens`).
         model: whose vocabulary that is.
         settings: resolved for the model.
-        on_bytes: called with the bytes of prompts that were split into tokens since the last call.
+        progress: whether to show how far it is.
     """
     bos = model.info.bos if model.info.add_bos else None
-    tokens = Ragged.of(tokens, np.int32)
     kept, too_short = array("q"), list[TokenizedDocument]()
     cut: list[str] = []
-    n_prompts = _prompt_tokens(documents, tokens, model, on_bytes)
 
     def cut_up() -> Iterator[tuple[str, list[Window]]]:
         """Name and windows of each document that has any."""
-        for i, (document, own, n_prompt) in enumerate(zip(documents, tokens, n_prompts, strict=True)):
+        read = zip(range(len(documents)), documents, tokens, n_prompts, strict=True)
+        shown = watched(read, "cutting windows", len(documents), "document", visible=progress)
+        for i, document, own, n_prompt in shown:
             if document.prompt_bytes:
                 windows = completion_windows(own, n_prompt=n_prompt, n_ctx=settings.n_ctx, bos=bos)
                 windows = windows[: settings.max_windows]
@@ -236,16 +239,22 @@ def as_tokenization(
     return Read(Tokenization(read, batches, distinct_tokens, model.pieces(distinct_tokens)), too_short, cut)
 
 
-def _prompt_tokens(
+def prompt_tokens(
     documents: Sequence[Document],
     all_tokens: Ragged[np.int32],
     model: Vocabulary,
-    on_bytes: Callable[[int], object],
+    on_bytes: Callable[[int], object] = lambda n_bytes: None,
 ) -> array[int]:
     """How many tokens of each document are its prompt: those that it shares from the start with its prompt alone.
 
     A token that spans the border belongs to the completion, as with lm-evaluation-harness, which moves the spaces at a
     prompt's end there (`_encode_pair` in its ``lm_eval/api/model.py``).
+
+    Args:
+        documents: any of the corpus.
+        all_tokens: of each.
+        model: whose vocabulary splits them.
+        on_bytes: called with the bytes of prompts that were split into tokens since the last call.
     """
     n_prompts = array("q", bytes(8 * len(documents)))
     with_prompt = [i for i, document in enumerate(documents) if document.prompt_bytes]
@@ -255,6 +264,20 @@ def _prompt_tokens(
         for i, prompt in zip(some, model.tokenize(prompts, on_bytes), strict=True):
             n_prompts[i] = n_alike(prompt, all_tokens[i])
     return n_prompts
+
+
+def tokenizing(
+    documents: Sequence[Document], progress: bool, *, prompts: bool = False
+) -> AbstractContextManager[Meter]:
+    """Shows how far one model is with splitting texts; within a long text it shows only that time passes.
+
+    Args:
+        documents: of the corpus.
+        progress: whether it is shown at all.
+        prompts: whether their prompts are split by themselves too.
+    """
+    n_bytes = sum(len(document.text) + (document.prompt_bytes if prompts else 0) for document in documents)
+    return meter("tokenizing", n_bytes, "byte", brief=True, visible=progress)
 
 
 def cut_prompts(names: Sequence[str], n_ctx: int) -> list[str]:

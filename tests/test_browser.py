@@ -368,6 +368,12 @@ def test_the_mode_bar_offers_nothing_that_sends_data_away(page: Any) -> None:
 def test_planes_stand_side_by_side_where_there_is_room(page: Any) -> None:
     left, right = (page.locator(f"#f0-{name}").bounding_box() for name in ("documents", "perplexities"))
     assert left["y"] == right["y"] and left["x"] + left["width"] < right["x"]
+    size = page.viewport_size
+    page.set_viewport_size({"width": 1920, "height": 900})
+    short = """(all) => all.filter((pair) => pair.children.length > 1).map((pair) =>
+        pair.getBoundingClientRect().right - pair.lastElementChild.getBoundingClientRect().right)"""
+    assert set(page.eval_on_selector_all(".pair", short)) == {0}, "no row ends before the page does"
+    page.set_viewport_size(size)
 
 
 def colors(page: Any) -> tuple[str, str, str]:

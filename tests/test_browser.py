@@ -57,6 +57,9 @@ def diverging(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture
 def page(browser: Any, report: Path) -> Iterator[Any]:
     with opened(browser, report) as page:
+        for canvas in ("f0-models", "f0-documents"):
+            show(page, canvas)  # below the card nothing is drawn yet
+        page.evaluate("scrollTo(0, 0)")
         yield page
 
 

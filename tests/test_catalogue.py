@@ -3,15 +3,23 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 from importlib import resources
 
+import polars as pl
 import pytest
 
+from helpers import synthetic
+from ppldelta.family import Noise
 from ppldelta.reporting import theme
 from ppldelta.reporting.catalogue import FIGURES, SHARED, Description
+from ppldelta.reporting.contents import AllFamilies
+from ppldelta.reporting.family_figures import FamilyFigures
 from ppldelta.reporting.page_figures import for_scripts
 from ppldelta.reporting.scripts import SCRIPTS
+from ppldelta.reporting.sketch import bare
 from ppldelta.reporting.units import Choice
+from ppldelta.result import Result
 
 CATEGORIES = ["code", "{unit}", ""]
 EVERY = [*FIGURES, SHARED]
@@ -43,6 +51,29 @@ def test_the_page_asks_for_figures_that_are_there(described: Description) -> Non
     for switch in described.switches:
         expected *= n[switch]
     assert len(keys) == expected
+
+
+@pytest.mark.parametrize("kind", ["tokens", "spans", "quants"])
+def test_the_page_has_figures_as_plotly_writes_them(kind: str) -> None:
+    """Those that plotly has not looked at are nothing that it would refuse or write otherwise."""
+    frames = synthetic.make(n_documents=12, n_models=3, n_tokens=40, kld=kind != "spans")
+    result = Result(**(synthetic.with_spans(frames) if kind == "spans" else frames))
+    floor = Noise("n_ubatch 64", 0.1, 0.2, 0.01, 0.5, 9)
+    (family,) = result.families
+    if kind == "quants":
+        quants = tuple(replace(each, kind="quant") for each in family.cmp)
+        family = replace(family, cmp=quants, noise=(floor,))
+    bits = kind == "spans"
+    own = FamilyFigures(family, result.documents, result.models, result.confidence, filled=False, bits=bits)
+    both = [replace(family, name=name) for name in ("a", "b")]
+    models = pl.concat([result.models.with_columns(family=pl.lit(each.name)) for each in both])
+    n = 0
+    for described, made in (*((each, own) for each in FIGURES), (SHARED, AllFamilies(both, models, own.categories))):
+        if described.drawable(made) and described.shown(made):
+            for choice in described.choices(own.categories):
+                assert described.plain(made, choice) == bare(described.figure(made, choice)), (described.name, choice)
+                n += 1
+    assert n > 40
 
 
 def test_names_are_distinct_and_one_category_needs_no_figures_of_its_own() -> None:

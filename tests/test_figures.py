@@ -16,6 +16,7 @@ from ppldelta.analysis.contours import outlines
 from ppldelta.analysis.density import density_grid
 from ppldelta.reporting import figures, hover, labels, marks, theme, units
 from ppldelta.reporting.ratios import mean_ratios
+from ppldelta.reporting.sketch import Sketch
 
 DOCUMENTS, MODELS = frames.make()
 OVERALL = MODELS.filter(pl.col("category").is_null(), weighting="tokens")
@@ -38,7 +39,7 @@ def shown(text: str) -> str:
 
 @pytest.mark.parametrize(("unit", "gain", "loss"), UNITS)
 def test_documents_plane_draws_the_rows_of_the_frame(unit: units.Unit, gain: str, loss: str) -> None:
-    figure = figures.documents_plane(DOCUMENTS, unit=unit)
+    figure = figures.documents_plane(DOCUMENTS, unit=unit).figure()
     symbols = theme.Style.of((), frames.CATEGORIES).symbols
     category = {symbol: name for name, symbol in symbols.items()}
     drawn = {
@@ -53,7 +54,7 @@ def test_documents_plane_draws_the_rows_of_the_frame(unit: units.Unit, gain: str
 
 
 def test_documents_plane_shows_every_point_and_names_every_model_once() -> None:
-    figure = figures.documents_plane(DOCUMENTS)
+    figure = figures.documents_plane(DOCUMENTS).figure()
     assert figure.layout.xaxis.range[1] > DOCUMENTS["gain"].max()
     assert figure.layout.yaxis.range[1] > DOCUMENTS["loss"].max()
     named = [trace.name for trace in figure.data if trace.showlegend is not False]
@@ -61,7 +62,7 @@ def test_documents_plane_shows_every_point_and_names_every_model_once() -> None:
 
 
 def test_a_model_has_one_colour_and_a_category_one_symbol() -> None:
-    figure = figures.documents_plane(DOCUMENTS)
+    figure = figures.documents_plane(DOCUMENTS).figure()
     colors = {(trace.meta["model"], trace.marker.color) for trace in figure.data}
     assert len(colors) == len({color for _, color in colors}) == len(frames.SHIFTS)
     for trace in figure.data:
@@ -72,8 +73,8 @@ def test_a_model_has_one_colour_and_a_category_one_symbol() -> None:
 
 def test_the_page_gets_the_same_traces_without_marks() -> None:
     for whole, bare in (
-        (figures.documents_plane(DOCUMENTS), figures.documents_plane(DOCUMENTS, filled=False)),
-        (figures.perplexities(DOCUMENTS), figures.perplexities(DOCUMENTS, filled=False)),
+        (figures.documents_plane(DOCUMENTS).figure(), figures.documents_plane(DOCUMENTS, filled=False).figure()),
+        (figures.perplexities(DOCUMENTS).figure(), figures.perplexities(DOCUMENTS, filled=False).figure()),
     ):
         assert whole.layout == bare.layout
         for full, empty in zip(whole.data, bare.data, strict=True):
@@ -84,7 +85,7 @@ def test_the_page_gets_the_same_traces_without_marks() -> None:
 
 def test_hover_of_a_document_says_its_numbers() -> None:
     row = DOCUMENTS.row(0, named=True)
-    figure = figures.documents_plane(DOCUMENTS)
+    figure = figures.documents_plane(DOCUMENTS).figure()
     text = shown(figure.data[0].customdata[0])
     for part in (row["document"], row["model"], row["category"], f"{row['gain']:.3f}", f"{row['n_scored']} scored"):
         assert part in text
@@ -95,7 +96,7 @@ def test_contours_lie_over_the_marks_at_the_levels_of_the_density(axes: units.Ax
     rows = DOCUMENTS.filter(model="tiny-code.Q8_0")
     density = density_grid(rows["gain"].to_numpy(), rows["loss"].to_numpy())
     assert density is not None
-    figure = figures.documents_plane(DOCUMENTS, densities={"tiny-code.Q8_0": density}, axes=axes)
+    figure = figures.documents_plane(DOCUMENTS, densities={"tiny-code.Q8_0": density}, axes=axes).figure()
     contours = [trace for trace in figure.data if trace.meta.get("contour")]
     assert list(figure.data[-2:]) == contours, "what comes later is drawn above"
     for trace, level in zip(contours, sorted(density.levels), strict=True):
@@ -105,14 +106,14 @@ def test_contours_lie_over_the_marks_at_the_levels_of_the_density(axes: units.Ax
 
 
 @pytest.mark.parametrize("draw", [figures.documents_plane, figures.models_plane])
-def test_gain_equals_loss_stands_at_45_degrees(draw: Callable[..., go.Figure]) -> None:
-    layout = draw(DOCUMENTS if draw is figures.documents_plane else OVERALL).layout
+def test_gain_equals_loss_stands_at_45_degrees(draw: Callable[..., Sketch]) -> None:
+    layout = draw(DOCUMENTS if draw is figures.documents_plane else OVERALL).figure().layout
     assert layout.xaxis.range == layout.yaxis.range
     assert (layout.yaxis.scaleanchor, layout.yaxis.scaleratio, layout.xaxis.constrain) == ("x", 1, "domain")
 
 
 def test_square_roots_stand_where_the_ticks_say() -> None:
-    figure = figures.models_plane(OVERALL, axes="root")
+    figure = figures.models_plane(OVERALL, axes="root").figure()
     for row in OVERALL.iter_rows(named=True):
         (trace,) = of_model(figure, row["model"])
         assert (trace.x[0] ** 2, trace.y[0] ** 2) == pytest.approx((row["gain"], row["loss"]))
@@ -127,7 +128,7 @@ def test_square_roots_stand_where_the_ticks_say() -> None:
 def test_marks_grow_with_tokens_and_short_documents_are_faint() -> None:
     n = pl.Series("n_scored", [10, *[1000] * (DOCUMENTS.height - 2), 10**6], dtype=DOCUMENTS.schema["n_scored"])
     rows = DOCUMENTS.with_columns(n)
-    traces = figures.documents_plane(rows).data
+    traces = figures.documents_plane(rows).figure().data
     sizes = [size for trace in traces for size in trace.marker.size]
     opacities = [each for trace in traces for each in trace.marker.opacity]
     assert (sizes[0], sizes[1], sizes[-1]) == marks.SIZES
@@ -136,7 +137,7 @@ def test_marks_grow_with_tokens_and_short_documents_are_faint() -> None:
 
 @pytest.mark.parametrize(("unit", "gain", "loss"), UNITS)
 def test_models_plane_draws_means_and_intervals(unit: units.Unit, gain: str, loss: str) -> None:
-    figure = figures.models_plane(OVERALL, unit=unit)
+    figure = figures.models_plane(OVERALL, unit=unit).figure()
     for row in OVERALL.iter_rows(named=True):
         (trace,) = of_model(figure, row["model"])
         assert (trace.x[0], trace.y[0]) == (row[gain], row[loss])
@@ -149,7 +150,7 @@ def test_models_plane_draws_means_and_intervals(unit: units.Unit, gain: str, los
 
 
 def test_lines_of_equal_difference_are_where_they_say() -> None:
-    figure = figures.models_plane(OVERALL)
+    figure = figures.models_plane(OVERALL).figure()
     ends = {(note.x, note.y): note.text for note in figure.layout.annotations}
     lines = [shape for shape in figure.layout.shapes if shape.type == "line" and (shape.x1, shape.y1) in ends]
     assert len(lines) >= 4
@@ -172,11 +173,11 @@ def test_what_is_missing_or_not_finite_is_left_out() -> None:
     nothing = [
         pl.lit(None, dtype=pl.Float64).alias(name) for name in OVERALL.columns if name.endswith(("_low", "_high"))
     ]
-    figure = figures.models_plane(OVERALL.with_columns(*nothing))
+    figure = figures.models_plane(OVERALL.with_columns(*nothing)).figure()
     (trace,) = of_model(figure, "tiny-code.Q8_0")
     assert trace.error_x.visible is False
     broken = OVERALL.with_columns(pl.when(model="tiny-code.Q8_0").then(math.nan).otherwise("gain").alias("gain"))
-    figure = figures.models_plane(broken)
+    figure = figures.models_plane(broken).figure()
     assert of_model(figure, "tiny-code.Q8_0") == []
     assert math.isfinite(figure.layout.xaxis.range[1])
     mean_ratios(BY_DOCUMENT.with_columns(pl.lit(math.nan).alias("ppl_gain")))
@@ -184,7 +185,7 @@ def test_what_is_missing_or_not_finite_is_left_out() -> None:
 
 def test_a_model_against_itself_lies_on_the_reference() -> None:
     zero = [pl.lit(0.0).alias(name) for name in OVERALL.columns if name.startswith(("gain", "loss", "delta"))]
-    figure = figures.models_plane(OVERALL.head(1).with_columns(*zero))
+    figure = figures.models_plane(OVERALL.head(1).with_columns(*zero)).figure()
     (trace,) = of_model(figure, "tiny-code.Q8_0")
     assert (trace.x[0], trace.y[0]) == (0, 0)
     assert figure.layout.xaxis.range[1] > 0
@@ -195,8 +196,8 @@ def test_names_stay_text(name: str) -> None:
     rename = {"tiny-code.Q8_0": name, "code": name}
     documents, models = frames.make(rename={**rename, "code/00.txt": name}, per_category=2)
     for figure in (
-        figures.documents_plane(documents),
-        figures.models_plane(models.filter(pl.col("category").is_null(), weighting="tokens")),
+        figures.documents_plane(documents).figure(),
+        figures.models_plane(models.filter(pl.col("category").is_null(), weighting="tokens")).figure(),
         mean_ratios(models.filter(weighting="documents")),
     ):
         for trace in of_model(figure, name):
@@ -207,7 +208,9 @@ def test_names_stay_text(name: str) -> None:
 
 
 def test_figures_are_the_same_each_time() -> None:
-    assert figures.documents_plane(DOCUMENTS).to_json() == figures.documents_plane(DOCUMENTS).to_json()
+    assert (
+        figures.documents_plane(DOCUMENTS).figure().to_json() == figures.documents_plane(DOCUMENTS).figure().to_json()
+    )
 
 
 def test_names_on_a_plane_do_not_cover_each_other() -> None:
@@ -257,14 +260,14 @@ def test_colours_can_be_seen_and_told_apart(mode: int) -> None:
 
 
 @pytest.mark.parametrize("draw", [figures.documents_plane, figures.models_plane])
-def test_the_noise_floor_is_a_region_from_zero(draw: Callable[..., go.Figure]) -> None:
+def test_the_noise_floor_is_a_region_from_zero(draw: Callable[..., Sketch]) -> None:
     rows = DOCUMENTS if draw is figures.documents_plane else OVERALL
-    figure = draw(rows, floor=(0.02, 0.03))
+    figure = draw(rows, floor=(0.02, 0.03)).figure()
     [region] = [shape for shape in figure.layout.shapes if shape.name == "noise floor"]
     assert (region.type, region.layer) == ("rect", "below")
     assert (region.x0, region.y0, region.x1, region.y1) == (0, 0, 0.02, 0.03)
     [name] = [each for each in figure.layout.annotations if each.text == "noise floor"]
     assert (name.x, name.y) == (0.01, 0.03), "it points at the region"
     for floor in (None, (math.nan, 0.1)):
-        assert "noise floor" not in str(draw(rows, floor=floor).layout)
-    assert draw(rows, floor=(9.0, 0.1)).layout.xaxis.range[1] > 9, "it is whole"
+        assert "noise floor" not in str(draw(rows, floor=floor).figure().layout)
+    assert draw(rows, floor=(9.0, 0.1)).figure().layout.xaxis.range[1] > 9, "it is whole"

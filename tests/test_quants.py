@@ -276,7 +276,7 @@ def test_eight_quants_of_like_size_have_names_and_the_axis_begins_near_them() ->
     made = [("Q8_0", 145, 0.02), ("Q6_K", 138, 0.05), ("Q5_K_M", 112, 0.09), ("Q5_0", 110, 0.1)]
     made += [("Q4_K_M", 105, 0.16), ("Q4_0", 104, 0.18), ("IQ4_XS", 103, 0.17), ("Q3_K_M", 93, 0.4)]
     rows = [known | {"model": name, "size_bytes": mb * 10**6, "damage": damage} for name, mb, damage in made]
-    figure = value_against_size(pl.DataFrame(rows, schema=schema.MODELS), value="damage")
+    figure = value_against_size(pl.DataFrame(rows, schema=schema.MODELS), value="damage").figure()
     named = {trace.text[0]: trace for trace in figure.data if trace.text}
     assert sorted(named) == sorted(name for name, *_ in made)
     assert 80 < figure.layout.xaxis.range[0] < 93

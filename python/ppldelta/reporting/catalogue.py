@@ -15,9 +15,11 @@ from typing import Generic, Literal, TypeVar
 import plotly.graph_objects as go
 
 from ppldelta.reporting import contents, marks
+from ppldelta.reporting.blocks import Json
 from ppldelta.reporting.contents import AllFamilies, Styled
 from ppldelta.reporting.convergence import NO_CURVE, convergence
 from ppldelta.reporting.family_figures import FamilyFigures, shared_plane
+from ppldelta.reporting.sketch import Sketch, bare
 from ppldelta.reporting.units import AXES, UNITS, WEIGHTINGS, Axes, Choice, Unit, Weighting
 
 Switch = Literal["unit", "axes", "weighting", "category"]
@@ -60,7 +62,7 @@ class Description(Generic[Drawn]):
     section: Section
     title: str
     label: str
-    draw: Callable[[Drawn, Choice], go.Figure]
+    draw: Callable[[Drawn, Choice], go.Figure | Sketch]
     switches: tuple[Switch, ...] = ()
     filling: Filling | None = None
     drawable: Callable[[Drawn], bool] = contents.always
@@ -71,7 +73,16 @@ class Description(Generic[Drawn]):
 
     def figure(self, made: Drawn, choice: Choice) -> go.Figure:
         """The figure for a choice, in which models that share a colour are told apart."""
-        return marks.tell_apart(self.draw(made, choice), made.style)
+        drawn = self.draw(made, choice)
+        figure = drawn.figure() if isinstance(drawn, Sketch) else drawn
+        return marks.tell_apart(figure, made.style)
+
+    def plain(self, made: Drawn, choice: Choice) -> dict[str, Json]:
+        """The same as JSON, without the template that all share."""
+        if not made.style.again:  # else plotly has to say what is told apart
+            drawn = self.draw(made, choice)
+            return drawn.plain() if isinstance(drawn, Sketch) else bare(drawn)
+        return bare(self.figure(made, choice))
 
     @property
     def selectable(self) -> bool:

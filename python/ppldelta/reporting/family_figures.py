@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from itertools import accumulate
+from typing import cast
 
 import plotly.graph_objects as go
 import polars as pl
@@ -18,6 +19,7 @@ from ppldelta.reporting.densities import Densities
 from ppldelta.reporting.plane import Limits
 from ppldelta.reporting.rows import in_category
 from ppldelta.reporting.sizes import Measure, Value
+from ppldelta.reporting.sketch import Sketch
 from ppldelta.reporting.units import COLUMNS, Choice, Unit
 from ppldelta.schema import ODDS
 
@@ -83,7 +85,7 @@ class FamilyFigures:
         per_byte = n_scored / n_bytes / math.log(2) if n_bytes else math.nan
         return self._noise.gain * per_byte, self._noise.loss * per_byte
 
-    def models_plane(self, choice: Choice) -> go.Figure:
+    def models_plane(self, choice: Choice) -> Sketch:
         """Gain against loss of every model."""
         rows = self.rows(choice)
         gain, loss = COLUMNS[choice.unit]
@@ -100,7 +102,7 @@ class FamilyFigures:
             style=self.style,
         )
 
-    def small_plane(self, choice: Choice) -> go.Figure:
+    def small_plane(self, choice: Choice) -> Sketch:
         """Gain against loss of every model in one category, without names; all categories have one scale."""
         reach = plane.limits(self.models.filter(weighting=choice.weighting), unit=choice.unit)
         return figures.models_plane(
@@ -114,7 +116,7 @@ class FamilyFigures:
             style=self.style,
         )
 
-    def documents_plane(self, choice: Choice) -> go.Figure:
+    def documents_plane(self, choice: Choice) -> Sketch:
         """Gain against loss of every document; the page draws contours of those of one category."""
         unit = choice.unit
         return figures.documents_plane(
@@ -128,7 +130,7 @@ class FamilyFigures:
             style=self.style,
         )
 
-    def perplexities(self) -> go.Figure:
+    def perplexities(self) -> Sketch:
         """Perplexity of the reference against that of the model for every document; or bits per byte of both."""
         return figures.perplexities(self.documents, filled=self.filled, bits=self.bits, style=self.style)
 
@@ -141,7 +143,7 @@ class FamilyFigures:
         """Mean ratios of perplexities."""
         return ratios.mean_ratios(self.models.filter(weighting="documents"), style=self.style)
 
-    def quality_against(self, measure: Measure, choice: Choice) -> go.Figure:
+    def quality_against(self, measure: Measure, choice: Choice) -> Sketch:
         """Quality against size or bits per weight: delta of the models that are no quants."""
         rows = self.without_quants(self.rows(choice))
         value: Value = "delta_bpb" if self.bits or choice.unit == "bpb" else "delta"
@@ -150,7 +152,7 @@ class FamilyFigures:
             rows, value=value, measure=measure, reference=self.reference, front=front, style=self.style
         )
 
-    def damage_against(self, value: Value, measure: Measure, choice: Choice) -> go.Figure:
+    def damage_against(self, value: Value, measure: Measure, choice: Choice) -> Sketch:
         """Damage or KL divergence of the quants against size or bits per weight."""
         rows = self.quant_rows(choice)
         front = rows.filter(pl.Series(pareto_front(rows[measure], rows[value])))["model"].to_list()
@@ -206,7 +208,7 @@ def style_of_all(families: Sequence[Family]) -> theme.Style:
     return theme.Style.of([f"{family.name}/{model}" for family in families for model in family.models], ())
 
 
-def shared_plane(families: Sequence[Family], models: pl.DataFrame, choice: Choice) -> go.Figure:
+def shared_plane(families: Sequence[Family], models: pl.DataFrame, choice: Choice) -> Sketch:
     """The models of all families in bits per byte, the unit that compares them; each against its own reference.
 
     The unit that the reader has chosen makes no difference here.
@@ -233,10 +235,13 @@ def shared_plane(families: Sequence[Family], models: pl.DataFrame, choice: Choic
     figure = figures.models_plane(
         rows, unit="bpb", axes=choice.axes, short=short, front=front, judged=judged, style=style
     )
-    for trace in figure.data:
-        name = (trace.meta or {}).get("model")
-        if name is not None:
-            trace.meta = joined[name]
-        elif (trace.meta or {}).get("front"):
-            trace.customdata = [list(joined[name].values()) for _, name in trace.customdata]
+    for trace in figure.traces:
+        about = trace.get("meta")
+        if not isinstance(about, dict):
+            continue
+        if "model" in about:
+            trace["meta"] = joined[about["model"]]
+        elif about.get("front"):
+            pairs = cast("list[tuple[None, str]]", trace["customdata"])
+            trace["customdata"] = [list(joined[name].values()) for _, name in pairs]
     return figure

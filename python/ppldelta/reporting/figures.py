@@ -1,4 +1,4 @@
-"""The planes of documents and models: finished frames in, `plotly.graph_objects.Figure` out.
+"""The planes of documents and models: finished frames in, a figure in the making out (`sketch`).
 
 Each function draws the rows of one family, computes nothing but the layout, and works alone in a notebook. The page
 sets several figures side by side, with one legend for all; there each trace is known by ``meta = {"model": …}``.
@@ -11,7 +11,6 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
-import plotly.graph_objects as go
 import polars as pl
 
 from ppldelta.reporting import hover, labels, lines, marks, plane
@@ -40,7 +39,7 @@ def documents_plane(
     floor: Limits | None = None,
     judged: bool = True,
     style: Style | None = None,
-) -> go.Figure:
+) -> Sketch:
     """Gain against loss of every document: one colour per model, one symbol per category.
 
     Args:
@@ -66,12 +65,12 @@ def documents_plane(
         figure.add_trace(trace)
     for model, density in densities.items():
         figure.add_traces(_contours(model, density, style.colors[model], axes))
-    return figure.figure()
+    return figure
 
 
 def perplexities(
     documents: pl.DataFrame, *, filled: bool = True, bits: bool = False, style: Style | None = None
-) -> go.Figure:
+) -> Sketch:
     """Perplexity of the reference (x) against that of the model (y) for every document, with the diagonal.
 
     Args:
@@ -94,7 +93,7 @@ def perplexities(
     plane.add_better_half(figure, 10 ** (low - 3), 10 ** (high + 3), "model predicts better ↘")
     for trace in marks.documents(documents, names, filled=filled, style=style, unit="bpb" if bits else "nats"):
         figure.add_trace(trace)
-    return figure.figure()
+    return figure
 
 
 def models_plane(
@@ -109,7 +108,7 @@ def models_plane(
     floor: Limits | None = None,
     judged: bool = True,
     style: Style | None = None,
-) -> go.Figure:
+) -> Sketch:
     """Gain against loss of every model with 95 % intervals as crosses, the reference at (0, 0).
 
     Args:
@@ -174,7 +173,7 @@ def models_plane(
                 whiskers_y=lines.whiskers(row, loss, color, axes),
             )
         )
-    return figure.figure()
+    return figure
 
 
 def _contours(model: str, density: Density, color: str, axes: Axes) -> list[Part]:

@@ -15,10 +15,11 @@ from ppldelta.analysis.looks import Seen, first_dimensions, logarithms, probabil
 from ppldelta.reporting import looks, theme
 from ppldelta.reporting.blocks import Json
 from ppldelta.reporting.looks import Axis
-from ppldelta.reporting.page_figures import bare, shared_template
+from ppldelta.reporting.page_figures import shared_template
 from ppldelta.reporting.render import script_json
 from ppldelta.reporting.scripts import policy, resource
 from ppldelta.reporting.sentences import Piece, marked
+from ppldelta.reporting.sketch import bare
 from ppldelta.wording import numbers
 from ppldelta.wording.names import counted
 from ppldelta.wording.tokens import shown

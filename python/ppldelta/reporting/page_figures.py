@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import get_args
 
@@ -49,12 +49,11 @@ def place_figures(
         categories: of the documents.
     """
     places: dict[Section, list[Plot]] = {section: [] for section in get_args(Section)}
-    drawn: dict[str, go.Figure] = {}
+    drawn: dict[str, dict[str, Json]] = {}
     for each in descriptions:
         if each.drawable(made) and each.shown(made):
-            own = {each.key(choice): each.figure(made, choice) for choice in each.choices(categories)}
-            height = next(iter(own.values())).layout.height
-            places[each.section].extend(_places(each, family, categories, height))
+            own = {each.key(choice): each.plain(made, choice) for choice in each.choices(categories)}
+            places[each.section].extend(_places(each, family, categories, _height(next(iter(own.values())))))
             drawn |= own
     return places, _packed(drawn)
 
@@ -79,17 +78,15 @@ def _places(
     return [Plot(identity, family, described.pattern(), title, label, height, described.wide)]
 
 
-def _packed(figures: dict[str, go.Figure]) -> bytes:
+def _height(figure: Mapping[str, Json]) -> int | None:
+    layout = figure["layout"]
+    height = layout.get("height") if isinstance(layout, Mapping) else None
+    return height if isinstance(height, int) else None
+
+
+def _packed(figures: dict[str, dict[str, Json]]) -> bytes:
     """Figures as one block; the template that all share stands there once."""
-    parts = {name: bare(figure) for name, figure in figures.items()}
-    return pack([("figures", "json", parts), ("template", "json", shared_template())])
-
-
-def bare(figure: go.Figure) -> dict[str, Json]:
-    """A figure as JSON, without the template that all share."""
-    made: dict[str, dict[str, Json]] = json.loads(figure.to_json())
-    made["layout"].pop("template", None)
-    return dict(made)
+    return pack([("figures", "json", figures), ("template", "json", shared_template())])
 
 
 def shared_template() -> Json:

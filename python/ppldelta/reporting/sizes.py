@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Literal
 
-import plotly.graph_objects as go
 import polars as pl
 
 from ppldelta.family import ModelFacts
@@ -39,7 +38,7 @@ def value_against_size(
     reference: ModelFacts | None = None,
     front: Sequence[str] = (),
     style: Style | None = None,
-) -> go.Figure:
+) -> Sketch:
     """A value of every model against its size: delta (up is better), or damage or KL divergence (down is better).
 
     Args:
@@ -91,7 +90,7 @@ def value_against_size(
                 whiskers_y=lines.whiskers(row, value, color),
             )
         )
-    return figure.figure()
+    return figure
 
 
 def _span(xs: Sequence[float]) -> dict[str, list[float]]:

@@ -1,15 +1,18 @@
-"""A figure in the making: plain parts, of which plotly makes a figure at the end.
+"""A figure in the making: plain parts, of which plotly makes a figure for a notebook, and the page takes as they are.
 
-plotly looks at all that it is given, and at a trace several times on its way into a figure; for parts that come one by
-one, that takes three times as long as for all of them at once.
+plotly looks at all that it is given, and at a trace several times on its way into a figure. A page has some hundred
+figures, of which that would take half of the time; that they are what plotly would make of them is for a test to say.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import json
+import math
+from collections.abc import Iterable, Mapping
 
 import plotly.graph_objects as go
 
+from ppldelta.reporting.blocks import Json
 from ppldelta.reporting.theme import template
 
 Part = dict[str, object]
@@ -24,19 +27,19 @@ class Sketch:
     """
 
     def __init__(self, **layout: object) -> None:
+        self.traces: list[Part] = []
         self._layout = layout
         self._axes: dict[str, Part] = {"xaxis": {}, "yaxis": {}}
-        self._traces: list[Part] = []
         self._shapes: list[Part] = []
         self._notes: list[Part] = []
 
     def add_trace(self, trace: Part) -> None:
         """Adds a trace, over those before it."""
-        self._traces.append(trace)
+        self.traces.append(trace)
 
     def add_traces(self, traces: Iterable[Part]) -> None:
         """Adds several."""
-        self._traces.extend(traces)
+        self.traces.extend(traces)
 
     def add_shape(self, **shape: object) -> None:
         """Adds a shape."""
@@ -64,6 +67,32 @@ class Sketch:
 
     def figure(self) -> go.Figure:
         """The figure."""
-        parts: Part = {"template": template(), **self._layout, **{name: of for name, of in self._axes.items() if of}}
-        parts |= {name: of for name, of in (("shapes", self._shapes), ("annotations", self._notes)) if of}
-        return go.Figure(data=self._traces, layout=parts)
+        return go.Figure(data=self.traces, layout={"template": template(), **self._parts()})
+
+    def plain(self) -> dict[str, Json]:
+        """The figure as JSON, without the template that all share."""
+        return {"data": [_plain(trace) for trace in self.traces], "layout": _plain(self._parts())}
+
+    def _parts(self) -> Part:
+        lists = (("shapes", self._shapes), ("annotations", self._notes))
+        return {**self._layout, **{name: of for name, of in (*self._axes.items(), *lists) if of}}
+
+
+def _plain(value: object) -> Json:
+    """A part as plotly writes it: nothing is said of what is None, and a number that is not finite is null."""
+    if isinstance(value, Mapping):
+        return {name: _plain(each) for name, each in value.items() if each is not None}
+    if isinstance(value, (list, tuple)):
+        return [_plain(each) for each in value]
+    if value is None or isinstance(value, (str, bool, int)):
+        return value
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    raise TypeError(f"a figure cannot hold {value!r}")
+
+
+def bare(figure: go.Figure) -> dict[str, Json]:
+    """A figure as JSON, without the template that all share."""
+    made: dict[str, dict[str, Json]] = json.loads(figure.to_json())
+    made["layout"].pop("template", None)
+    return dict(made)

@@ -166,6 +166,7 @@ def render_report(
         **payload.index,
         "colors": [list(made.style.colors.values()) for made in makers],
         "classes": [[made.style.css(model) for model in made.style.colors] for made in makers],
+        "short": [list[Json](labels.trimmed(family.models)) for family in families],
         "symbols": [[made.style.symbols[category] for category in made.categories] for made in makers],
         "figures": for_scripts(),
         "bits": bits,
@@ -186,7 +187,7 @@ def render_report(
         "marks": {"sizes": SIZES, "opacities": OPACITIES, "short": SHORT},
         "sources": {
             **{str(i): f"{captions.source(made)}; ppldelta {version}" for i, made in enumerate(makers)},
-            SHARED.name: f"each against its own reference; ppldelta {version}",
+            SHARED.name: f"{captions.source_of_all(makers)}; ppldelta {version}",
         },
     }
     scripts = [plotly.offline.get_plotlyjs(), *(resource(name) for name in SCRIPTS)]

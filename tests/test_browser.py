@@ -323,10 +323,17 @@ def test_a_saved_figure_stands_alone(page: Any, name: str) -> None:
     """It has a title, a legend of models (and categories, where documents are), and says what it rests on."""
     page.locator(f"#f0-{name}").scroll_into_view_if_needed()
     page.locator(f"#f0-{name} .main-svg").first.wait_for()
+    said = []
+    if name == "models":
+        page.locator("[data-set=unit][data-value=bpb]").click()
+        page.select_option("#category", "=prose")
+        said = ["every byte weighs the same; only prose (12 documents)"]
     page.locator(f"#f0-{name}").hover()
     with page.expect_download() as download:
         page.locator(f"#f0-{name} .modebar-btn[data-title='Save as SVG']").click()
+    assert download.value.suggested_filename == f"{name}{'-prose-bits-per-byte' if said else ''}.svg"
     svg = Path(download.value.path()).read_text("utf-8")
+    assert all(each in svg for each in said) and "36 documents (12 code" in svg
     titles = {"models": "Gain and loss", "documents": "Gain and loss", "ratios": "Mean ratios of perplexities"}
     assert titles[name] in svg
     legend = re.findall(r'class="legendtext"[^>]*>([^<]+)<', svg)

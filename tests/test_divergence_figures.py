@@ -102,6 +102,9 @@ def test_confidence_is_a_line_for_each_model_within_its_band() -> None:
         assert list(line.x) == pytest.approx(((rows["bin_low"] + rows["bin_high"]) / 2).to_list())
         assert list(band.y) == rows["kld_high"].to_list() + rows["kld_low"].to_list()[::-1]
         assert line.line.color == style.colors[model]
+    named = {note.name: note.y for note in figure.layout.annotations}
+    assert set(named) == set(MADE["families"][0].models)
+    assert len(set(named.values())) == len(named), "names stand apart"
     share = CONFIDENCE.filter(model="model-0")["n_scored"][0] / CONFIDENCE.filter(model="model-0")["n_scored"].sum()
     assert f"{100 * share:.0f}\N{NO-BREAK SPACE}% of the tokens" in of_model(figure, "model-0")[1].customdata[0]
 

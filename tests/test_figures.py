@@ -271,3 +271,8 @@ def test_the_noise_floor_is_a_region_from_zero(draw: Callable[..., Sketch]) -> N
     for floor in (None, (math.nan, 0.1)):
         assert "noise floor" not in str(draw(rows, floor=floor).figure().layout)
     assert draw(rows, floor=(9.0, 0.1)).figure().layout.xaxis.range[1] > 9, "it is whole"
+
+
+def test_names_at_the_ends_of_lines_stand_apart() -> None:
+    assert labels.apart([0.1, 0.11, 0.12, 0.9], 0.1, 0, 1) == pytest.approx([0.1, 0.2, 0.3, 0.9])
+    assert labels.apart([0.95, 0.96], 0.1, 0, 1) == pytest.approx([0.9, 1.0]), "and stay inside"

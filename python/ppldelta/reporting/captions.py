@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import plotly.graph_objects as go
 
 from ppldelta.reporting import sentences
@@ -19,10 +21,24 @@ _LEGEND = 30
 
 
 def source(made: FamilyFigures) -> str:
-    """The reference of a family, its documents and the tokens that were scored; a plain text."""
-    n_scored = max(made.rows(Choice())["n_scored"].to_list(), default=0)
-    parts = [made.reference.label, sentences.corpus(made.documents), f"{numbers.count(n_scored)} tokens"]
-    return f"reference {', '.join(parts)}"
+    """The reference of a family, its documents, what was scored of them, and when; a plain text."""
+    dates = [made.date] if made.date else []
+    return "; ".join([f"reference {', '.join([made.reference.label, _scored(made, made.bits)])}", *dates])
+
+
+def source_of_all(makers: Sequence[FamilyFigures]) -> str:
+    """Likewise of several families, which are told in bits per byte."""
+    references = dict.fromkeys(made.reference.label for made in makers)
+    scored = dict.fromkeys(_scored(made, bits=True) for made in makers)
+    dates = [made.date for made in makers if made.date]
+    parts = [f"references {', '.join(references)}, each for its own models", *scored, *([max(dates)] if dates else [])]
+    return "; ".join(parts)
+
+
+def _scored(made: FamilyFigures, bits: bool) -> str:
+    rows = made.rows(Choice())
+    n = max(rows["n_bytes" if bits else "n_scored"].to_list(), default=0)
+    return f"{sentences.corpus(made.documents)}, {numbers.count(n)} {'bytes' if bits else 'tokens'}"
 
 
 def add(figure: go.Figure, title: str, said: str) -> go.Figure:

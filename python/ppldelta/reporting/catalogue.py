@@ -199,7 +199,7 @@ FIGURES: tuple[Description[FamilyFigures], ...] = (
         "Damage of quants against size",
         "Damage of each quant against its size",
         lambda made, choice: made.damage_against("damage", "size_bytes", choice),
-        switches=("weighting", "category"),
+        switches=("unit", "weighting", "category"),
         shown=contents.has_quants,
         by_kind=True,
     ),

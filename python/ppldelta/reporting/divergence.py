@@ -24,6 +24,12 @@ AXIS = "KL divergence, nats per token"
 _PERCENTILES = (("kld_p50", "median"), ("kld_p99", "99\N{NO-BREAK SPACE}%"), ("kld_p999", "99.9\N{NO-BREAK SPACE}%"))
 _WIDE = 380  # pixels of height of a figure that takes the page's whole width
 
+_MOST_NAMES = 12
+"""Lines that are named where they end; of more the legend has to do."""
+
+_NAME = 0.06
+"""Part of the height that a name takes."""
+
 
 def models_divergence(models: pl.DataFrame, *, noise: float | None = None, style: Style | None = None) -> go.Figure:
     """Mean divergence of every model with its interval, and its tail over tokens, on a logarithmic axis.
@@ -96,15 +102,37 @@ def confidence(frame: pl.DataFrame, *, style: Style | None = None) -> go.Figure:
     style = style or Style.of(labels.unique(frame, "model"), ())
     known = frame.filter(pl.col("kld") > 0, pl.col("kld").is_finite()).sort("bin_low", maintain_order=True)
     figure = go.Figure(layout=dict(template=template()))
-    figure.update_xaxes(title=dict(text="probability of the reference’s top token"), range=[0, 1], tickformat=".0%")
+    figure.update_xaxes(title=dict(text="probability of the reference’s top token"), tickformat=".0%")
+    figure.update_xaxes(range=[0, 1.34], tickvals=[0, 0.25, 0.5, 0.75, 1])  # names stand at the right
     ends_ = [value for name in ("kld", "kld_low", "kld_high") for value in known[name]]
-    _logarithmic(figure.update_yaxes, *_reach(ends_), AXIS)
+    low, high = _reach(ends_)
+    _logarithmic(figure.update_yaxes, low, high, AXIS)
     for model in labels.unique(frame, "model"):
         rows = known.filter(model=model).to_dicts()
         if rows:
             for trace in _confidence_traces(model, rows, style.colors[model]):
                 figure.add_trace(trace)
+    _name_lines(figure, known.unique("model", keep="last", maintain_order=True), low, high)
     return figure
+
+
+def _name_lines(figure: go.Figure, last: pl.DataFrame, low: float, high: float) -> None:
+    """Writes each model's name behind the last point of its line, as near as the others allow."""
+    if len(last) > _MOST_NAMES:
+        return
+    last = last.sort("kld")
+    ys = labels.apart([math.log10(kld) for kld in last["kld"]], (high - low) * _NAME, low, high)
+    for name, model, y in zip(labels.shorten(last["model"].to_list()), last["model"], ys, strict=True):
+        figure.add_annotation(
+            name=model,  # the page hides it with its model
+            x=1.01,
+            y=y,
+            xanchor="left",
+            yanchor="middle",
+            text=literal(name),
+            showarrow=False,
+            font=dict(color=LIGHT["ink"], size=11),
+        )
 
 
 def _model_traces(

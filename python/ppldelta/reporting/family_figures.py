@@ -54,6 +54,7 @@ class FamilyFigures:
     ) -> None:
         self.name = family.name
         self.reference = family.ref
+        self.date = family.date
         self._noise = family.noise_floor
         self.quants = family.quants
         self.confidence = None if confidence is None else confidence.filter(family=family.name)
@@ -153,8 +154,10 @@ class FamilyFigures:
         )
 
     def damage_against(self, value: Value, measure: Measure, choice: Choice) -> Sketch:
-        """Damage or KL divergence of the quants against size or bits per weight."""
+        """Damage or KL divergence of the quants against size or bits per weight; damage in the unit of the choice."""
         rows = self.quant_rows(choice)
+        if value == "damage" and (self.bits or choice.unit == "bpb"):
+            value = "damage_bpb"
         front = rows.filter(pl.Series(pareto_front(rows[measure], rows[value])))["model"].to_list()
         return sizes.value_against_size(
             rows, value=value, measure=measure, reference=self.reference, front=front, style=self.style

@@ -68,8 +68,8 @@ def size(row: Row, column: str) -> str:
     value = number(row, column)
     digits = numbers.decimals(value)
     write = numbers.signed if column.startswith("delta") else numbers.fixed
-    name = {"kld": "KL divergence", "delta": "net", "delta_bpb": "net"}.get(column, column)
-    unit = UNITS["bpb" if column == "delta_bpb" else "nats"]
+    name = {"kld": "KL divergence", "delta": "net", "delta_bpb": "net", "damage_bpb": "damage"}.get(column, column)
+    unit = UNITS["bpb" if column.endswith("_bpb") else "nats"]
     bits = numbers.fixed(number(row, "bits_per_weight"), 2)
     return "<br>".join(
         (

@@ -31,6 +31,18 @@ PLACES = (
 )
 
 
+def apart(values: Sequence[float], least: float, low: float, high: float) -> list[float]:
+    """Places from `low` to `high` near some rising values, each at least so far above the one before."""
+    placed: list[float] = []
+    for value in values:
+        placed.append(max(value, placed[-1] + least) if placed else max(value, low))
+    top = high
+    for i in reversed(range(len(placed))):
+        placed[i] = min(placed[i], top)
+        top = placed[i] - least
+    return placed
+
+
 def shorten(names: Sequence[str]) -> list[str]:
     """Names that fit: without what all begin and end with, up to a separator; a long rest loses its middle."""
     return [crop(name) for name in trimmed(names)]

@@ -159,7 +159,7 @@ def render_report(
         "marks": {"sizes": SIZES, "opacities": OPACITIES, "short": SHORT},
         "sources": {
             **{str(i): f"{captions.source(made)}; ppldelta {version}" for i, made in enumerate(makers)},
-            SHARED.name: f"each against its own reference; ppldelta {version}",
+            SHARED.name: f"{captions.source_of_all(makers)}; ppldelta {version}",
         },
     }
     scripts = [plotly.offline.get_plotlyjs(), *(resource(name) for name in SCRIPTS)]

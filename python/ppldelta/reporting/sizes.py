@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import pairwise
 from typing import Literal
 
 import polars as pl
@@ -16,16 +17,20 @@ from ppldelta.wording import numbers
 
 Measure = Literal["size_bytes", "bits_per_weight"]
 
+_HIGH = 0.08  # of the largest damage: what a step must save for its rate to have room
+_BESIDE = 0.21  # of the axis, which is what a rate takes: nearer to its beginning it stands on the right of its step
+
 TITLES: dict[Measure, str] = {"size_bytes": "size of the tensors, GB", "bits_per_weight": "bits per weight"}
 _SCALES: dict[Measure, float] = {"size_bytes": 1e-9, "bits_per_weight": 1.0}
 
 
-Value = Literal["delta", "delta_bpb", "damage", "kld"]
+Value = Literal["delta", "delta_bpb", "damage", "damage_bpb", "kld"]
 
 _VALUES: dict[Value, str] = {
     "delta": "<b>net →</b> predicts better, nats per token",
     "delta_bpb": "<b>net →</b> predicts better, bits per byte",
     "damage": "<b>damage →</b> gain + loss, nats per token",
+    "damage_bpb": "<b>damage →</b> gain + loss, bits per byte",
     "kld": "<b>KL divergence →</b> nats per token",
 }
 
@@ -43,7 +48,7 @@ def value_against_size(
 
     Args:
         models: rows of `schema.MODELS` of one family, category and weighting: one row per model.
-        value: column of the models' values, nats per token, or `delta_bpb`, bits per byte.
+        value: column of the models' values, nats per token, or with `_bpb` bits per byte.
         measure: size of the tensors, or bits per weight.
         reference: is drawn at 0 if its size, or its bits per weight, are known.
         front: models that no smaller one equals in the value (`analysis.front`), joined by a line.
@@ -71,6 +76,9 @@ def value_against_size(
     figure.update_yaxes(title=dict(text=_VALUES[value]))
     figure.add_hline(y=0, line=dict(color=LIGHT["ink"], width=1), layer="below")
     lines.add_front(figure, ((x, y, text(row, "model")) for row, x, y in placed), front, stepped=True)
+    if value.startswith("damage") and measure == "size_bytes":
+        axis = _span([x for x, _ in points])["range"]
+        _add_rates(figure, [row for row, _, _ in placed if text(row, "model") in front], value, scale, axis)
     names = labels.shorten([text(row, "model") for row, _, _ in placed])
     places = _places(points, ["reference"] * len(own) + names, [row for row, _, _ in placed], value)
     for at, where in zip(own, places, strict=False):
@@ -91,6 +99,30 @@ def value_against_size(
             )
         )
     return figure
+
+
+def _add_rates(figure: Sketch, front: Sequence[Row], value: Value, scale: float, axis: Sequence[float]) -> None:
+    """Says at each high step of the front what it costs: so much less damage for so many bytes."""
+    steps = sorted((number(row, "size_bytes") or 0.0, number(row, value) or 0.0, text(row, "model")) for row in front)
+    values = [y for _, y, _ in steps]
+    left = axis[0] + _BESIDE * (axis[1] - axis[0])
+    for (x0, y0, smaller), (x, y, larger) in pairwise(steps):
+        if y0 - y < _HIGH * max(values):
+            continue
+        figure.add_trace(
+            dict(
+                type="scatter",
+                x=[x * scale],
+                y=[(y0 + y) / 2],
+                mode="text",
+                text=[f"{numbers.signed(y - y0, numbers.decimals(y0 - y) - 1)} for {numbers.size(round(x - x0))}"],
+                textposition="middle left" if x * scale > left else "middle right",
+                textfont=dict(color=LIGHT["muted"], size=11),
+                showlegend=False,
+                hoverinfo="skip",
+                meta={"model": larger, "above": smaller},
+            )
+        )
 
 
 def _span(xs: Sequence[float]) -> dict[str, list[float]]:

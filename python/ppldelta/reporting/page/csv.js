@@ -13,7 +13,7 @@ ppldelta.csv = (() => {
     const shown = index.families.flatMap(({ models }, f) => models.map((_, m) => !state.isHidden(f, m)));
     const n = shown.filter(Boolean).length;
     return named(
-      what, follows.includes("category") && state.category !== null ? state.category || "without category" : "", follows.includes("unit") ? UNITS[state.unit] : "",
+      what, follows.includes("category") && state.category !== null ? state.category || "without category" : "", follows.includes("unit") && state.unit !== index.choice.unit ? UNITS[state.unit] : "",
       follows.includes("weighting") && state.weighting === "documents" ? "by document" : "", follows.includes("hidden") && n < shown.length ? `${n} of ${shown.length} models` : "", ...more,
     );
   }

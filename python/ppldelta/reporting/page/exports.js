@@ -31,12 +31,14 @@ ppldelta.exports = (() => {
   /** What the figure shows, and what the reader has chosen, as far as it follows that. */
   function chosen(canvas) {
     const { follows } = plots.described(canvas);
-    const words = { tokens: "every token weighs the same", documents: "every document weighs the same" };
+    const inBytes = index.bits || canvas.dataset.family === "shared" || (follows.includes("unit") && state.unit === "bpb");
+    const words = { tokens: `every ${inBytes ? "byte" : "token"} weighs the same`, documents: "every document weighs the same" };
+    const n = index.families.reduce((most, _, f) => Math.max(most, state.loaded.get(f)?.category.filter((each) => each === state.categoryNumber(f)).length ?? 0), 0);
     const label = canvas.getAttribute("aria-label");
     return [
       ...(label === title(canvas) ? [] : [label]),
       ...(follows.includes("weighting") ? [words[state.weighting]] : []),
-      ...(follows.includes("category") && state.category !== null ? [`only ${state.category || "documents without category"}`] : []),
+      ...(follows.includes("category") && state.category !== null ? [`only ${state.category || "documents without category"} (${ppldelta.format.count(n)} documents)`] : []),
     ].join("; ");
   }
 
@@ -106,7 +108,10 @@ ppldelta.exports = (() => {
   function save(canvas, format) {
     const figure = standing(canvas);
     const { width, height } = figure.layout;
-    const filename = ppldelta.csv.fileName(canvas.id, plots.described(canvas).follows);
+    const [name, ...parts] = canvas.dataset.figure.split("/");
+    const only = parts.filter((part) => part.startsWith("=")).map((part) => part.slice(1)); // a small plane of one category
+    const family = index.families.length > 1 ? index.families[Number(canvas.dataset.family)]?.name ?? "" : "";
+    const filename = ppldelta.csv.fileName(family ? `${name} ${family}` : name, plots.described(canvas).follows, ...only);
     return plots.plotly().downloadImage(figure, { format, scale: 2, width, height, filename });
   }
 

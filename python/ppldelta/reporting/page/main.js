@@ -97,14 +97,22 @@
 
   dark.addEventListener("change", () => state.set({ dark: isDark() }));
   document.getElementById("theme").addEventListener("click", () => state.set({ theme: isDark() ? "light" : "dark" }));
+  function goTo(section) {
+    section.tabIndex = -1;
+    section.focus({ preventScroll: true });
+    section.scrollIntoView();
+  }
   document.addEventListener("click", (event) => { // to a section: the address keeps the view
     const link = event.target.closest?.('a[href^="#"]:not([href*="="])');
     const section = link && document.getElementById(link.getAttribute("href").slice(1));
     if (!section || event.ctrlKey || event.metaKey || event.shiftKey) return;
     event.preventDefault();
-    section.tabIndex = -1;
-    section.focus({ preventScroll: true });
-    section.scrollIntoView();
+    goTo(section);
+  });
+  document.querySelector(".sections").addEventListener("change", ({ target }) => {
+    const section = document.getElementById(target.value);
+    target.value = "";
+    if (section) goTo(section);
   });
   const paper = (onPaper) => { // the browser prints at once, so every figure is drawn now
     state.onPaper = onPaper;

@@ -74,7 +74,7 @@ ppldelta.plots = (() => {
     for (const trace of figure.data) {
       const { model, family: named } = trace.meta ?? {};
       const of = named === undefined ? Number(family) : index.families.findIndex((each) => each.name === named);
-      if (model !== undefined) trace.visible = !state.isHidden(of, state.modelNumber(of, model));
+      if (model !== undefined) trace.visible = [model, trace.meta.above ?? model].every((each) => !state.isHidden(of, state.modelNumber(of, each)));
       if (trace.meta?.front) { // joins only what is shown
         const shown = trace.customdata.map(([named, label]) => {
           const f = named === null ? of : index.families.findIndex((each) => each.name === named);

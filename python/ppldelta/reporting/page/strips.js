@@ -35,7 +35,9 @@ ppldelta.strips = (() => {
     text.style.setProperty("--strip-places", models.map((_, n) => `0 calc(100% - ${APART * (models.length - 1 - n)}px)`).join(", "));
     key.hidden = state.strips !== "on";
     const name = (m) => format.element("span", { class: index.classes[family][m], title: index.families[family].models[m] }, format.element("i"), index.short[family][m]);
-    key.replaceChildren("Under each line, dashed where it lost, from the top: ", ...models.map(name));
+    const all = index.families[family].models.length;
+    const which = [models.length < all ? `${models.length} of ${all} models` : "", index.families.length > 1 ? `those of ${index.families[family].name}` : ""].filter(Boolean).join(", ");
+    key.replaceChildren(`Under each line, dashed where it lost, from the top${which && ` (${which})`}: `, ...models.map(name));
   }
 
   return { of, prepare };

@@ -16,7 +16,7 @@ import plotly.offline
 import polars as pl
 from markupsafe import Markup
 
-from ppldelta.analysis.spans import LONGEST
+from ppldelta.analysis.spans import LONGEST, MOST
 from ppldelta.family import Family
 from ppldelta.reporting import captions, csv_names, labels, plane, sentences, tables, theme
 from ppldelta.reporting import odds as of_prompts
@@ -67,13 +67,13 @@ def render_report(
     warnings: Sequence[str],
     version: str,
     payload: Payload,
-    confidence: pl.DataFrame | None = None,
-    odds: pl.DataFrame | None = None,
-    odds_models: pl.DataFrame | None = None,
-    kinds: pl.DataFrame | None = None,
-    cover: Cover | None = None,
-    origins: Sequence[Provenance] = (),
-    densities: Densities | None = None,
+    confidence: pl.DataFrame,
+    odds: pl.DataFrame,
+    odds_models: pl.DataFrame,
+    kinds: pl.DataFrame,
+    cover: Cover,
+    origins: Sequence[Provenance],
+    densities: Densities,
     folder: bool = False,
 ) -> Page:
     """Puts the report together.
@@ -86,21 +86,20 @@ def render_report(
         warnings: what a reader must know before trusting the numbers, one sentence each.
         version: of ppldelta.
         payload: numbers and texts of documents and tokens.
-        confidence: as `Result.confidence`; None if there is none.
-        odds: as `Result.odds`; None if there is none.
-        odds_models: as `Result.odds_models`, likewise.
-        kinds: as `Result.kinds`, which `payload` lists as well; None if there is none.
-        cover: what the page begins with; None for a title alone.
-        origins: what repeats the numbers of each family; empty for the signature alone.
-        densities: of the documents; by default made here.
+        confidence: as `Result.confidence`.
+        odds: as `Result.odds`.
+        odds_models: as `Result.odds_models`.
+        kinds: as `Result.kinds`, which `payload` lists as well.
+        cover: what the page begins with.
+        origins: what repeats the numbers of each family.
+        densities: of the documents.
         folder: keep the blocks of data out of the page, in files beside it that it loads when they are needed.
     """
     unit = unit_of(families)
     bits = unit == "bpb"
-    known = densities or Densities(documents)
     makers = [
         FamilyFigures(
-            family, documents, models, confidence, odds, filled=False, bits=bits, first=first, densities=known
+            family, documents, models, confidence, odds, filled=False, bits=bits, first=first, densities=densities
         )
         for family, first in zip(families, numbered(families), strict=True)
     ]
@@ -145,7 +144,9 @@ def render_report(
         "choice": {"unit": unit, "axes": Choice().axes, "weighting": Choice().weighting},
         "units": {unit: text for unit, text in SHORT_UNITS.items()},
         "columns": tables.HELP,
-        "csv_units": csv_names.for_scripts(bits=bits),
+        "csv": csv_names.for_scripts(bits=bits),
+        "references": csv_names.references(families),
+        "quants": [list[Json](family.quants) for family in families],
         "look": theme.for_scripts(),
         "views": dict(views.follows),
         "iso": plane.ISO,
@@ -154,6 +155,7 @@ def render_report(
             "joiners": [chr(c) for c in invisible.JOINERS],
             "selectors": [chr(c) for c in invisible.SELECTORS],
         },
+        "stretches": {"longest": LONGEST, "most": MOST},
         "marks": {"sizes": SIZES, "opacities": OPACITIES, "short": SHORT},
         "sources": {
             **{str(i): f"{captions.source(made)}; ppldelta {version}" for i, made in enumerate(makers)},
@@ -172,8 +174,8 @@ def render_report(
         cover=cover,
         origins=origins,
         resampling=resampling(),
-        pictures={} if cover is None else {shape: Markup(picture) for shape, picture in cover.pictures.items()},
-        outlines="" if cover is None else Markup(cover.outlines),
+        pictures={shape: Markup(picture) for shape, picture in cover.pictures.items()},
+        outlines=Markup(cover.outlines),
         categories=everything.categories,
         shared=shared[SHARED.section],
         bits=bits,
@@ -189,10 +191,8 @@ def render_report(
         tables=views.tables,
         sentences=views.sentences,
         places={family.name: i for i, family in enumerate(families)},
-        prompts=of_prompts.table(
-            makers[0].odds.clear() if odds is None else odds, colors, _links(makers, families, payload)
-        ),
-        n_prompts=0 if odds is None else len(odds),
+        prompts=of_prompts.table(odds, colors, _links(makers, families, payload)),
+        n_prompts=len(odds),
         kinds=told_kinds(kinds, sections, unit),
         noise=any(family.noise_floor for family in families),
         rules=[sentences.marked(note) for note in rules.notes((family.name, family.rule) for family in families)],

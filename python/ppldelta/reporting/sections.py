@@ -69,7 +69,7 @@ def make_section(
     made: FamilyFigures,
     short: Mapping[tuple[str, str], str],
     plots: dict[Section, list[Plot]],
-    odds_models: pl.DataFrame | None,
+    odds_models: pl.DataFrame,
 ) -> FamilySection:
     """Puts together what the page shows of a family.
 
@@ -79,7 +79,7 @@ def make_section(
         made: its figures.
         short: as `labels.in_families` gives them.
         plots: where its figures stand.
-        odds_models: as `Result.odds_models`; None if there is none.
+        odds_models: as `Result.odds_models`.
     """
     return FamilySection(
         index=index,
@@ -96,19 +96,17 @@ def make_section(
         judged=made.judged,
         prompts=[
             (made.style.css(text(row, "model")), text(row, "model"), of_prompts.finding(row))
-            for row in ([] if odds_models is None else _of_all_groups(odds_models, family.name))
+            for row in _of_all_groups(odds_models, family.name)
         ],
         kinds=[sentences.marked(f"`{each.label}`: {each.kind_reason}") for each in family.cmp if each.kind_reason],
     )
 
 
 def told_kinds(
-    kinds: pl.DataFrame | None, sections: Sequence[FamilySection], unit: Unit
+    kinds: pl.DataFrame, sections: Sequence[FamilySection], unit: Unit
 ) -> list[tuple[FamilySection, list[tuple[ShownModel, list[sentences.Piece]]]]]:
     """Of each family that has texts the colour of each model and its sentence on what changed."""
     found: list[tuple[FamilySection, list[tuple[ShownModel, list[sentences.Piece]]]]] = []
-    if kinds is None:
-        return found
     for section in sections:
         of_model = [(m, kinds.filter(family=section.name, model=m.label).to_dicts()) for m in section.models]
         said = [(model, kinds_of_tokens.finding(rows, unit)) for model, rows in of_model if rows]

@@ -21,7 +21,7 @@ HELP = {
     "ppl_cmp": "Perplexity of the model",
     "gain": "What the model adds on tokens that it predicts better",
     "loss": "What the model gives up on tokens that it predicts worse",
-    "delta": "gain − loss: above 0 the model predicts the text better",
+    "delta": "gain − loss, the mean of the tokens' deltas: above 0 the model predicts the text better",
     "damage": "gain + loss: how far a quant moved from its reference, whichever way",
     "bpb_ref": "Bits that the reference needs per byte of text",
     "bpb_cmp": "Bits that the model needs per byte of text",
@@ -134,7 +134,7 @@ def brief(
     ppl = with_interval("ppl", "model", "ppl_cmp", numbers.perplexity)
     bits = with_interval(SHORT_UNITS["bpb"], "model", "bpb_cmp", lambda value: numbers.fixed(value, 3))
     of_divergence = [
-        with_interval("KLD", "nats/token", "kld", numbers.significant),
+        with_interval("KL divergence", "nats/token", "kld", numbers.significant),
         with_interval("same top", "% of tokens", "same_top", percent(1)),
     ]
     return made_of(
@@ -165,7 +165,7 @@ def by_category(
     category = Column("category", "", HELP["category"], _category, "name", "category")
     columns = [*names(rows, colors), category, *_values(rows, damage, choice.unit, spans)]
     if rows["kld"].count():
-        columns.append(with_interval("KLD", "nats/token", "kld", numbers.significant))
+        columns.append(with_interval("KL divergence", "nats/token", "kld", numbers.significant))
         columns.append(with_interval("same top", "% of tokens", "same_top", percent(1)))
     return made_of(rows, columns)
 
@@ -278,7 +278,7 @@ def _column(title: str, unit: str, name: str, write: Callable[[Row, str], str]) 
 
 
 def deltas(rows: pl.DataFrame, damage: bool, unit: Unit) -> list[Column]:
-    """Gain, loss and delta with one number of digits for all, so that they can be added and subtracted by eye."""
+    """Gain, loss and net with one number of digits for all, so that they can be added and subtracted by eye."""
     columns = dict(zip(("gain", "loss", "delta"), (*COLUMNS[unit], DELTA[unit]), strict=True))
     names = list(columns)
     columns["damage"] = DAMAGE[unit]
@@ -295,7 +295,8 @@ def deltas(rows: pl.DataFrame, damage: bool, unit: Unit) -> list[Column]:
             sort = value if numbers.known(value) else None
             return Cell(write(value, digits), sort, note, kind, low=low, high=high)
 
-        return Column(name, SHORT_UNITS[unit], HELP[name], cell, name=columns[name])
+        title = "net" if name == "delta" else name  # a delta is a token's
+        return Column(title, SHORT_UNITS[unit], HELP[name], cell, name=columns[name])
 
     more = [column("damage", numbers.fixed)] if damage else []
     return [column("gain", numbers.fixed), column("loss", numbers.fixed), column("delta", numbers.signed), *more]

@@ -106,7 +106,8 @@ ppldelta.exports = (() => {
   function save(canvas, format) {
     const figure = standing(canvas);
     const { width, height } = figure.layout;
-    return plots.plotly().downloadImage(figure, { format, scale: 2, width, height, filename: canvas.id });
+    const filename = ppldelta.csv.fileName(canvas.id, plots.described(canvas).follows);
+    return plots.plotly().downloadImage(figure, { format, scale: 2, width, height, filename });
   }
 
   return { save, standing };

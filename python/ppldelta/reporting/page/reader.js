@@ -4,7 +4,7 @@
   "use strict";
 
   const { state, plots, format, index } = ppldelta;
-  const { element, fixed, signed, count, percent, decimals, significant, visible } = format;
+  const { element, fixed, signed, count, probability, decimals, significant, visible } = format;
   const place = Object.fromEntries(["text", "strip", "detail", "scale", "document", "whitespace"].map((id) => [id, document.getElementById(id)]));
   const { delta_shades: DELTA, surprisal_shades: SURPRISAL, kld_shades: KLD } = index.look; // nats where each shade begins
   const MOST_POINTS = 4000;
@@ -75,7 +75,7 @@
     const digits = decimals(gain, loss);
     place.strip.replaceChildren(
       element("code", {}, block.names[k]), ` under `, element("code", {}, index.families[shown.family].models[model]),
-      `: gain ${fixed(gain, digits)}, loss ${fixed(loss, digits)}, delta ${signed(delta, digits)} ${index.units[unit]}; ${state.fits(ref, cmp)}; ${scored}`,
+      `: gain ${fixed(gain, digits)}, loss ${fixed(loss, digits)}, net ${signed(delta, digits)} ${index.units[unit]}; ${state.fits(ref, cmp)}; ${scored}`,
       Number.isNaN(kld) ? "" : ` KL divergence ${significant(kld)} nats/token, same most probable token at ${fixed(100 * same, 1)}\u00a0%.`,
       Number.isNaN(kld) || shown.detail ? "" : " This file has no room for its divergences by token; as a folder a report holds all.",
     );
@@ -102,7 +102,7 @@
       return [
         scored.length > 1 ? element("span", { class: "quiet" }, `${row()} ${part + 1} of ${scored.length}`) : null,
         shown.spans ? element("span", {}, `reference ${tokens(shown.spans.ref[shown.model][i])}, model ${tokens(shown.spans.cmp[shown.model][i])}`) : null,
-        element("span", {}, `reference ${percent(ref)} → model ${percent(ref + delta)}`),
+        element("span", {}, `reference ${probability(ref)} → model ${probability(ref + delta)}`),
         element("span", {}, `logp ${fixed(ref)} → ${fixed(ref + delta)}, delta ${signed(delta)} nats`),
         element("span", { class: "quiet" }, `${better ? "gain" : "loss"} no. ${count(rank)} of ${count(shown.n)} ${shown.spans ? "spans" : "scored tokens"}, position ${count(shown.positions[i])}`),
         ...ppldelta.details.describe(shown.detail, shown.model, i),
@@ -226,8 +226,7 @@
     }
     if (ticket !== asked) return; // another one was asked for meanwhile
     ppldelta.opened.choose(loaded, state.focus.model);
-    shown = { ...loaded, orders: {} };
-    history = [];
+    [shown, history] = [{ ...loaded, orders: {} }, []];
     place.document.value = `${family}.${k}`;
     paint();
     goToToken();
@@ -302,7 +301,7 @@
   });
 
   ppldelta.reader = {
-    show,
+    show, goTo, view: () => shown,
     /** Fills the list of documents that can be read, and opens the one that the state says. */
     async start() {
       const readable = index.families.flatMap((family, f) => family.token_documents.map((k) => [f, k]));
@@ -320,9 +319,10 @@
       });
       const { wanted, included } = index.token_views;
       const all = index.families.reduce((sum, family) => sum + family.n_documents, 0);
-      document.getElementById("readable").textContent = included === all ? ""
+      const opens = index.families.findIndex((family) => family.token_documents.length), first = state.loaded.get(opens).names[index.families[opens].token_documents[0]];
+      document.getElementById("readable").textContent = `It opens with ${first}, whose mean delta is the furthest from 0 under any model.` + (included === all ? ""
         : included < wanted ? ` ${count(included)} of ${count(all)} documents are in this file, those that changed most; as a folder a report holds all.`
-          : ` ${count(included)} of ${count(all)} documents are here, those that changed most.`;
+          : ` ${count(included)} of ${count(all)} documents are here, those that changed most.`);
       started = true;
       await (opening = open());
     },

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+import re
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -51,7 +53,15 @@ def test_it_leads_from_the_model_that_cancels_most_to_its_document_and_token() -
     assert f"{mine['gain']:.3f}" in document and f"{mine['loss']:.3f}" in document
 
     records = MADE["tokens"].filter(pl.col("document").cast(pl.String) == mine["document"], model=chosen["model"])
-    most = records.sort(pl.col("delta").abs(), descending=True).row(0, named=True)
+    pieces = dict(MADE["pieces"].select("token", "piece").iter_rows())
+    word = [re.search(rb"\w{3}", pieces[token]) is not None for token in records["token"]]
+    both = [pl.col("logp_ref"), pl.col("logp_ref") + pl.col("delta")]
+    expected = (pl.max_horizontal(both) >= math.log(0.25)) & (pl.min_horizontal(both) >= math.log(1e-3))
+    words = records.filter(pl.Series(word)).filter(expected)
+    assert len(words) and "A token in it that one of both expected is" in token
+    assert found["token"] in words["pos"]
+    most = words.filter(pos=found["token"]).row(0, named=True)
+    assert abs(most["delta"]) >= words["delta"].abs().max() / 2
     assert found["token"] == most["pos"] and f"{abs(most['delta']):.2f} nats" in token
     assert f"{100 * math.exp(most['logp_ref']):.3g}" in token
     assert found["quote"]["sum"] == pytest.approx(most["delta"], abs=1e-5)
@@ -78,6 +88,29 @@ def test_it_says_of_which_category_the_mean_says_the_opposite() -> None:
     assert all(f"{math.exp(each):.4g}" in first for each in (nll, nll - delta)) and f"+{delta:.3f}" in first
     agreeing = documents.with_columns(gain=most, loss=least, delta=most - least)
     assert tour_of({**MADE, "documents": agreeing})["turned"] is None
+
+
+def test_where_no_word_was_expected_it_ends_at_the_token_that_moved_most() -> None:
+    unlikely = [(pl.col(name) - 10).alias(name) for name in ("logp_ref", "logp_cmp")]
+    tokens = MADE["tokens"].with_columns(unlikely)
+    found = tour_of({**MADE, "tokens": tokens})
+    names = MADE["documents"]["document"].unique(maintain_order=True).to_list()
+    mine = tokens.filter(
+        pl.col("document").cast(pl.String) == names[found["document"]],
+        pl.col("model").cast(pl.String) == MADE["families"][0].models[found["model"]],
+    )
+    assert "Its token that moved most is" in said(found["steps"][3])
+    assert found["token"] == mine.sort(pl.col("delta").abs(), descending=True)["pos"][0]
+
+
+def test_of_quants_alone_it_follows_the_worst() -> None:
+    (family,) = MADE["families"]
+    quants = replace(family, cmp=tuple(replace(each, kind="quant") for each in family.cmp))
+    one_sided = pl.col("model") == family.models[1]  # little of it cancels, and nobody moved as far
+    moved = {"gain": pl.when(one_sided).then(0.1).otherwise(1.0), "loss": pl.when(one_sided).then(4.0).otherwise(1.0)}
+    documents = MADE["documents"].with_columns(**moved)
+    assert tour_of({**MADE, "documents": documents, "families": [quants]})["model"] == 1
+    assert tour_of({**MADE, "documents": documents})["model"] != 1
 
 
 @pytest.mark.parametrize("changed", ["no token views", "no texts", "one document", "one model", "spans"])

@@ -11,6 +11,7 @@ import pytest
 from helpers import frames, synthetic
 from helpers.blocks import decode
 from ppldelta.family import Family
+from ppldelta.reporting import labels, order, tables
 from ppldelta.reporting.blocks import encode
 from ppldelta.reporting.head import Head
 from ppldelta.reporting.units import COLUMNS, DELTA, SHORT_UNITS, Choice
@@ -82,6 +83,34 @@ def test_few_models_have_sentences_and_many_a_row_each() -> None:
         and "prose" not in said["nats/tokens/=code"]
     )
     assert said["nats/tokens/"] != said["nats/documents/"]
+
+
+def test_names_are_short_beside_their_families_and_whole_where_they_are_sorted() -> None:
+    long = {model: f"SmolLM2-135M-Instruct.{name}.gguf" for model, name in zip(FAMILY.models, "abcdef", strict=True)}
+    renamed = MODELS.with_columns(pl.col("model").replace(long))
+    table = tables.summary(renamed, {(FAMILY.name, label): "" for label in long.values()})
+    assert [(row[0].text, row[0].sort) for row in table.rows] == list(zip("abcdef", long.values(), strict=True))
+    keys = [("f", "tiny-a.Q8_0"), ("f", "tiny-b.Q8_0")]
+    assert list(labels.in_families(keys).values()) == ["tiny-a.Q8_0", "tiny-b.Q8_0"]
+    beside = [*keys, *(("g", label) for label in long.values())]
+    assert list(labels.in_families(beside).values()) == list("ab") + list("abcdef")
+
+
+def test_quants_take_each_others_places_by_size() -> None:
+    def of(*sizes: int | None, finetune: int = 2) -> list[str]:
+        cmp = tuple(
+            replace(each, size_bytes=size, kind="finetune" if i == finetune else "quant")
+            for i, (each, size) in enumerate(zip(FAMILY.cmp, sizes, strict=False))
+        )
+        family = replace(FAMILY, cmp=cmp)
+        rows = order.by_size(MODELS.filter(pl.col("model").is_in(family.models)), [family])
+        assert rows.sort("model", maintain_order=True).equals(
+            MODELS.filter(pl.col("model").is_in(family.models)).sort("model", maintain_order=True)
+        )
+        return [name[-1] for name in rows["model"].unique(maintain_order=True)]
+
+    assert of(1, 3, 9, 2) == ["1", "3", "2", "0"], "the finetune stays where it is"
+    assert of(3, 2, 9, 1) == of(1, 2, 9, 3) == of(1, 3, 9, None) == list("0123"), "in order, or of unknown size"
 
 
 @pytest.mark.parametrize("choice", [Choice(), Choice(category="code")])

@@ -1,13 +1,15 @@
 """A tour of a run's own data in at most four steps: the mean hides it, split it, the document, the token.
 
-It follows one model, that whose gain and loss cancel most, to the document in which it moved most both ways, to the
-passages there that gained and lost most, and to the token that moved most. Sentences are made here; the page draws, and
-goes from one step to the next.
+It follows one model, that whose gain and loss cancel most (where all are quants, that of the greatest damage), to the
+document in which it moved most both ways, to the passages there that gained and lost most, and to the token that
+moved most of those that a model expected: one that neither did is hard to read. Sentences are made here; the page
+draws, and goes from one step to the next.
 """
 
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from functools import partial
@@ -17,6 +19,7 @@ import polars as pl
 
 from ppldelta.analysis.spans import Span, best_spans
 from ppldelta.family import Family
+from ppldelta.reporting import labels
 from ppldelta.reporting.blocks import Json
 from ppldelta.reporting.family import FamilyRecords
 from ppldelta.reporting.passages import Passage, different, passages
@@ -27,6 +30,9 @@ from ppldelta.wording import numbers
 
 _TIMES = 1.5  # how much larger than their difference gain and loss together must be for a step to say so
 _MOST_CHARACTERS = 40  # of a token's text in a sentence
+_WORD = re.compile(r"\w{3}")
+_EXPECTED = 0.25  # probability under one of both models from which a token was expected
+_SEEN = 1e-3  # and under the other one, below which nobody can picture it
 _LONGEST = 24  # tokens of a passage: it stands beside a figure
 
 
@@ -50,14 +56,21 @@ def tour(
     means = [row for i, each in enumerate(records) for row in _means(each, i, unit)]
     if not means:
         return None
-    place, chosen = max(means, key=lambda each: _cancelled(each[1]["gain"], each[1]["loss"]))
+    quants = {
+        (i, m) for i, each in enumerate(records) for m, model in enumerate(each.models) if model in families[i].quants
+    }
+    judged = [each for each in means if each[0] not in quants]
+    telling = _cancelled if judged else _damage
+    place, chosen = max(judged or means, key=lambda each: telling(each[1]["gain"], each[1]["loss"]))
     i, m = place
     family = records[i]
-    label = family.models[m]
+    label = labels.in_families([(each.name, model) for each in records for model in each.models])[
+        family.name, family.models[m]
+    ]
     turned = _turned(family, i, m, chosen, unit)
     steps = [
         ("The mean hides it", _hidden(label, chosen, turned, family, unit)),
-        ("Split it", _split(label, chosen, label in families[i].quants, unit)),
+        ("Split it", _split(label, chosen, place in quants, unit)),
     ]
     found: dict[str, Json] = {"family": i, "model": m, "document": None, "token": None, "quote": None, "passages": []}
     found["turned"] = None if turned is None else [turned[0], turned[1]["gain"] - turned[1]["loss"]]
@@ -69,9 +82,9 @@ def tour(
         steps.append(("The document", _moved(row, len(family.documents), unit)))
         at = _token(family, m, k) if k in readable[i] else None
         if at is not None:
-            quote, logp_ref = at
+            quote, logp_ref, expected = at
             found |= {"token": quote.start, "quote": asdict(quote)}
-            steps.append(("The token", _changed(label, quote, logp_ref, unit)))
+            steps.append(("The token", _changed(label, quote, logp_ref, unit, expected)))
     pieces: list[Json] = [
         {"title": title, "pieces": [[each.kind, each.text] for each in said]} for title, said in steps
     ]
@@ -82,6 +95,10 @@ def _cancelled(gain: float, loss: float) -> float:
     """What of gain and loss cancels, weighted by its part of both: neither little nor one-sided movement is large."""
     least = min(gain, loss)
     return least * 2 * least / (gain + loss) if gain + loss > 0 else 0.0
+
+
+def _damage(gain: float, loss: float) -> float:
+    return gain + loss
 
 
 def _means(
@@ -220,29 +237,53 @@ def _most_moved(family: FamilyRecords, m: int, k: int) -> list[Passage]:
     return [each for sign in (1, -1) for each in different(family, m, partial(spans, sign), delta, most=1)]
 
 
-def _token(family: FamilyRecords, m: int, k: int) -> tuple[Passage, float] | None:
-    """The token of a document whose probability changed most, and the reference's log-probability of it in nats."""
+def _token(family: FamilyRecords, m: int, k: int) -> tuple[Passage, float, bool] | None:
+    """The token of a document that moved most of those that can be read and that a model expected, or a whole word that
+    moved half as far; else the one that moved most of all. The reference's log-probability of it in nats, and whether
+    a model expected it."""
     records = family.records
     rows, _ = records.of_model(m)
-    begin, end = np.searchsorted(rows, records.offsets[k : k + 2])
+    begin, end = map(int, np.searchsorted(rows, records.offsets[k : k + 2]))
     delta = records.delta[m][rows]
+    logp_ref = (records.logp_ref if records.spans is None else records.spans.logp_ref[m])[rows[begin:end]]
     size = np.abs(delta[begin:end])
-    if not np.isfinite(size).any():
+    finite = np.flatnonzero(np.isfinite(size))
+    if not len(finite):
         return None
-    at = int(begin) + int(np.nanargmax(np.where(np.isfinite(size), size, np.nan)))
-    quote = passages(family, m, [Span(at, at, float(delta[at]))], delta)[0]
-    row = int(rows[at])
-    return quote, float(records.logp_ref[row] if records.spans is None else records.spans.logp_ref[m][row])
+    order = finite[np.argsort(-size[finite], kind="stable")]
+    likely, unlikely = (
+        np.maximum(logp_ref, logp_ref + delta[begin:end]),
+        np.minimum(logp_ref, logp_ref + delta[begin:end]),
+    )
+    words = order[(likely[order] >= math.log(_EXPECTED)) & (unlikely[order] >= math.log(_SEEN))]
+    words = [at for at in words.tolist() if _WORD.search(_spelt(family, m, int(rows[begin + at])))]
+    far = [at for at in words if 2 * size[at] >= size[words[0]]]
+    whole = (at for at in far if _is_whole(**family.excerpt(m, int(rows[begin + at]), int(rows[begin + at]))))
+    word = next(whole, words[0] if words else None)
+    at = int(order[0]) if word is None else word
+    quote = passages(family, m, [Span(begin + at, begin + at, float(delta[begin + at]))], delta)[0]
+    return quote, float(logp_ref[at]), word is not None
 
 
-def _changed(label: str, quote: Passage, logp_ref: float, unit: Unit) -> list[Piece]:
+def _spelt(family: FamilyRecords, m: int, row: int) -> str:
+    """The text of a token; empty where it ends within a character."""
+    try:
+        return family.spelt(m, row).decode()
+    except UnicodeDecodeError:
+        return ""
+
+
+def _is_whole(before: str, text: str, after: str) -> bool:
+    """Whether a text is one word where it stands, and no part of a longer one."""
+    goes_on = [re.fullmatch(r"\w\w", seam) for seam in (before[-1:] + text[:1], text[-1:] + after[:1])]
+    return re.fullmatch(r"\W*\w{3,}\W*", text) is not None and not any(goes_on)
+
+
+def _changed(label: str, quote: Passage, logp_ref: float, unit: Unit, expected: bool) -> list[Piece]:
     shown = quote.text if len(quote.text) <= _MOST_CHARACTERS else f"{quote.text[:_MOST_CHARACTERS]}…"
-    pieces = [
-        Piece("Its "),
-        Piece("token" if unit == "nats" else "span"),
-        Piece(" that moved most is "),
-        Piece(shown, "token"),
-    ]
+    what = "token" if unit == "nats" else "span"
+    said = "A token in it that one of both expected is " if expected else f"Its {what} that moved most is "
+    pieces = [Piece(said), Piece(shown, "token")]
     if numbers.known(logp_ref):
         pieces += [
             Piece(". The reference gave it a probability of "),

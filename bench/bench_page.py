@@ -26,7 +26,7 @@ import ppldelta
 
 READ = "plotly.js, once it answers"
 CHANGES = ("unit", "select a tenth", "back", "hide a model", "category")
-LIMITS = {"until it answers": 2.0} | dict.fromkeys((READ, *CHANGES), 1.0)
+LIMITS = {"until it answers": 2.0, READ: 1.5} | dict.fromkeys(CHANGES, 1.0)
 """Seconds of the main thread that are allowed."""
 
 SETTLED = (harness.BENCH.parent / "tests" / "helpers" / "settled.js").read_text()
@@ -87,7 +87,7 @@ def measure(path: Path, n_documents: int, n_models: int, n_runs: int) -> Iterato
                 | {"wall": page.evaluate("+document.documentElement.dataset.usable / 1000")}
             }
             page.wait_for_selector("html[data-drawn]")
-            page.wait_for_function("window.Plotly !== undefined")
+            page.wait_for_selector("#plotly", state="detached")  # it becomes a script
             cost[READ] = clock.since()
             page.locator("#f0-documents").scroll_into_view_if_needed()
             page.evaluate(SETTLED)

@@ -398,6 +398,7 @@ def colors(page: Any) -> tuple[str, str, str]:
 
 def test_dark_mode_differs_follows_the_system_and_prints_light(browser: Any, report: Path) -> None:
     with opened(browser, report, color_scheme="dark") as page:
+        show(page, "f0-models")
         dark = colors(page)
         page.evaluate("window.dispatchEvent(new Event('beforeprint'))")
         printed = colors(page)

@@ -14,8 +14,6 @@ import pytest
 
 from helpers import frames, synthetic
 from helpers.browser import open_page, opened
-from ppldelta.reporting.payload import make_payload
-from ppldelta.reporting.render import render_report
 from ppldelta.result import Result
 from ppldelta.wording import numbers
 
@@ -35,15 +33,8 @@ POINTS = "#f0-documents .scatterlayer .points path"
 def report(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Four models with clear differences, without tokens."""
     path = tmp_path_factory.mktemp("report") / "report.html"
-    page = render_report(
-        documents=DOCUMENTS,
-        models=MODELS,
-        families=frames.families(MODELS),
-        signature="signature",
-        warnings=["`prose/07.txt` is too short to score and was left out"],
-        version="0.1.0",
-        payload=frames.payload(DOCUMENTS, MODELS),
-    )
+    warnings = ["`prose/07.txt` is too short to score and was left out"]
+    page = frames.page(DOCUMENTS, MODELS, signature="signature", warnings=warnings)
     path.write_text(page.html, encoding="utf-8")
     return path
 
@@ -58,12 +49,7 @@ def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def diverging(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A result with divergences, the most probable tokens, and how sure the reference was."""
     path = tmp_path_factory.mktemp("diverging") / "report.html"
-    parts = {name: DIVERGING[name] for name in ("documents", "models", "families")}
-    more = {name: DIVERGING[name] for name in ("tokens", "documents", "pieces", "texts", "families")}
-    confidence = synthetic.confidence(DIVERGING)
-    page = render_report(
-        **parts, signature="", warnings=[], version="0", payload=make_payload(**more), confidence=confidence
-    )
+    page = frames.page(**DIVERGING, confidence=synthetic.confidence(DIVERGING))
     path.write_text(page.html, encoding="utf-8")
     return path
 

@@ -29,14 +29,23 @@ class Head:
         family: the family.
         models: its rows of `schema.MODELS`.
         ladder: its quants by their size; None where they are not compared with each other.
+        names: short ones of its models, by label; by default as `labels.trimmed` makes them.
         headlined: whether the page begins with a card whose verdict is the sentence about its only model.
     """
 
-    def __init__(self, family: Family, models: pl.DataFrame, ladder: Ladder | None, *, headlined: bool = False) -> None:
+    def __init__(
+        self,
+        family: Family,
+        models: pl.DataFrame,
+        ladder: Ladder | None,
+        *,
+        names: Mapping[str, str] | None = None,
+        headlined: bool = False,
+    ) -> None:
         self.family = family
         self._headlined = headlined
         self.models = models
-        self._names = dict(zip(family.models, labels.trimmed(family.models), strict=True))
+        self._names = names or dict(zip(family.models, labels.trimmed(family.models), strict=True))
         self._ladder = ladder
 
     def rows(self, model: str, choice: Choice) -> list[Row]:

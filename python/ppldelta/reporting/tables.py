@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 
 import polars as pl
 
+from ppldelta.reporting import labels
 from ppldelta.reporting.rows import Row, ends, in_category, number, text, whole
 from ppldelta.reporting.units import COLUMNS, DAMAGE, DELTA, SHORT_UNITS, Choice, Unit, damage_of
 from ppldelta.wording import numbers
@@ -220,11 +221,12 @@ def made_of(rows: pl.DataFrame, columns: list[Column]) -> Table:
 
 
 def names(rows: pl.DataFrame, colors: Mapping[tuple[str, str], str]) -> list[Column]:
-    """The columns of models, and of families if there are several."""
+    """The columns of models, whose names are short, sorted by the whole ones; and of families if there are several."""
+    short = labels.in_families(colors)
 
     def model_cell(row: Row) -> Cell:
-        family, model = text(row, "family"), text(row, "model")
-        return Cell(model, model, kind="model", color=colors[family, model])
+        key = text(row, "family"), text(row, "model")
+        return Cell(short[key], key[1], kind="model", color=colors[key])
 
     def family_cell(row: Row) -> Cell:
         return Cell(text(row, "family"), text(row, "family"), kind="name")

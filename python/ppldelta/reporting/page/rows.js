@@ -119,13 +119,13 @@
         const shown = show ? show(value(f, k, m)) : value(f, k, m);
         if (column === 0) {
           const category = family.categories[state.loaded.get(f).category[k]];
-          const of = element("small", { class: `of ${index.classes[f][m]}` }, element("i"), [family.models[m], category].filter(Boolean).join(" · "));
+          const of = element("small", { class: `of ${index.classes[f][m]}` }, element("i"), [index.short[f][m], category].filter(Boolean).join(" · "));
           const name = family.token_documents.includes(k)
             ? element("a", { href: `#read=${f}.${k}.${m}` }, shown)
             : element("span", { title: "The tokens of this document are not in this file" }, shown);
           return element("th", { scope: "row", class: "document", title: [several ? `${family.name}: ${shown}` : shown, ppldelta.invisible.explained(shown)].filter(Boolean).join("; ") }, name, of);
         }
-        if (title === "model") return element("td", { class: `model ${index.classes[f][m]}` }, element("i"), shown);
+        if (title === "model") return element("td", { class: `model ${index.classes[f][m]}`, title: shown }, element("i"), index.short[f][m]);
         return element("td", { class: show ? "number" : "name" }, shown || (show ? "" : "(none)"));
       });
       const current = open && open.family === f && open.document === k && state.focus.model === m;

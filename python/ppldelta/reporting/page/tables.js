@@ -15,7 +15,7 @@ ppldelta.tables = (() => {
 
   function cell([text, sort, note = "", kind = "number", color = "", href = "", low, high]) {
     const tag = kind === "model" ? "th" : "td";
-    return element(tag, { scope: tag === "th" ? "row" : null, class: `${kind} ${color}`, "data-sort": sort ?? "", "data-low": low, "data-high": high },
+    return element(tag, { scope: tag === "th" ? "row" : null, class: `${kind} ${color}`, title: kind === "model" && sort !== text ? sort : null, "data-sort": sort ?? "", "data-low": low, "data-high": high },
       kind === "model" ? element("i") : null, href ? element("a", { href }, text) : element("span", {}, text), note ? element("small", {}, note) : null);
   }
 

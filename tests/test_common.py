@@ -177,6 +177,8 @@ def test_the_report_says_how_many_bytes_there_are(tmp_path: Path) -> None:
     assert main(["report", *folders, "-o", str(tmp_path / "both.html")]) == 0
     page = (tmp_path / "both.html").read_text()
     assert re.search(r"The families are compared on the \d+ bytes that all of them scored", page)
+    assert 'class="warnings"' not in page, "which is a note"
+    assert "too few for an interval" in page
     assert main(["report", *folders, "-o", str(tmp_path / "all.html"), "--all-bytes"]) == 0
     assert "bytes that all of them scored" not in (tmp_path / "all.html").read_text()
     ppldelta.report([ppldelta.load(folder) for folder in folders], tmp_path / "py.html", same_bytes=False)

@@ -45,7 +45,7 @@ INSIDE: dict[str, tuple[str, ...]] = {
     ),
     "console": ("board", "progress", "terminal"),
     "reporting": (
-        *("blocks", "budget", "distinct", "family", "folder", "labels", "order", "rows", "short", "seen"),
+        *("blocks", "budget", "distinct", "family", "few", "folder", "labels", "order", "rows", "short", "seen"),
         *(
             "units",
             "densities",

@@ -17,6 +17,7 @@ from ppldelta.reporting.distinct import distinct_names
 from ppldelta.result import Result, make_result
 from ppldelta.saved.folder import FRAMES
 from ppldelta.wording.names import counted, printable
+from ppldelta.wording.rules import COMMON_BYTES
 
 
 def merge(results: list[Result], *, same_bytes: bool = True) -> Result:
@@ -90,7 +91,7 @@ def _warnings(common: Common) -> list[str]:
         found.append(LeftOut(text + ", ".join(names[:5]) + (" …" if len(names) > 5 else ""), "document", *names))
     if any(n > common.n_bytes for n in common.n_scored.values()):
         each = ", ".join(f"{n:,} of `{printable(name)}`" for name, n in common.n_scored.items())
-        found.append(f"The families are compared on the {common.n_bytes:,} bytes that all of them scored, of {each}.")
+        found.append(f"{COMMON_BYTES}{common.n_bytes:,} bytes that all of them scored, of {each}.")
     return found
 
 

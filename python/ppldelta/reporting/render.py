@@ -18,7 +18,7 @@ from markupsafe import Markup
 
 from ppldelta.analysis.spans import LONGEST, MOST
 from ppldelta.family import Family
-from ppldelta.reporting import captions, csv_names, labels, plane, sentences, tables, theme
+from ppldelta.reporting import captions, csv_names, few, labels, plane, sentences, tables, theme
 from ppldelta.reporting import odds as of_prompts
 from ppldelta.reporting.blocks import Json, encode
 from ppldelta.reporting.catalogue import FIGURES, SHARED
@@ -46,7 +46,7 @@ from ppldelta.reporting.units import (
     Unit,
     unit_of,
 )
-from ppldelta.reporting.views import make_views
+from ppldelta.reporting.views import lengths, make_views
 from ppldelta.wording import invisible, numbers, rules
 
 
@@ -125,7 +125,7 @@ def render_report(
         units=units,
         categories=everything.categories,
         spans=bits,
-        bytes_per_token=_bytes_per_token(families),
+        bytes_per_token=lengths(families),
     )
     shared, shared_block = place_figures([SHARED], everything, SHARED.name, everything.categories)
     own = {f"f{i}.figures": block for i, (_, block) in enumerate(drawn)}
@@ -133,6 +133,7 @@ def render_report(
         own[f"{SHARED.name}.figures"] = shared_block
     own["views"] = views.block
     blocks = {name: encode(block) for name, block in (own | payload.blocks).items()}
+    rough = few.few(documents)
     index: dict[str, Json] = {
         **payload.index,
         "colors": [list(made.style.colors.values()) for made in makers],
@@ -155,6 +156,7 @@ def render_report(
             "joiners": [chr(c) for c in invisible.JOINERS],
             "selectors": [chr(c) for c in invisible.SELECTORS],
         },
+        "few": {key: few.said(n) for key, n in rough.items()},
         "stretches": {"longest": LONGEST, "most": MOST},
         "marks": {"sizes": SIZES, "opacities": OPACITIES, "short": SHORT},
         "sources": {
@@ -199,7 +201,10 @@ def render_report(
         signature=signature,
         n_judged=sum(section.judged for section in sections),
         any_quants=any_quants,
-        warnings=[sentences.marked(warning) for warning in warnings],
+        warnings=[sentences.marked(each) for each in warnings if not rules.is_note(each)],
+        notes=[sentences.marked(each) for each in warnings if rules.is_note(each)],
+        few={key: few.said(n) for key, n in rough.items()},
+        few_note=few.note(rough),
         version=version,
         theme=theme,
         css=Markup(resource("report.css")),
@@ -211,14 +216,6 @@ def render_report(
     )
     files = {f"data/{name}.js": f'ppldelta.put("{name}", "{text}");\n' for name, text in blocks.items()}
     return Page(html, files if folder else {})
-
-
-def _bytes_per_token(families: Sequence[Family]) -> dict[tuple[str, str], float | None]:
-    """Of each comparison, by family and model; of none where all tokens of the page are equally long."""
-    every = [each.bytes_per_token for family in families for each in (family.ref, *family.cmp)]
-    if len({each for each in every if each is not None}) < 2:
-        return {}
-    return {(family.name, each.label): each.bytes_per_token for family in families for each in family.cmp}
 
 
 def _links(makers: Sequence[FamilyFigures], families: Sequence[Family], payload: Payload) -> Callable[[Row], str]:

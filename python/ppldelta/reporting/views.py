@@ -99,6 +99,14 @@ def make_views(
     )
 
 
+def lengths(families: Sequence[Family]) -> dict[tuple[str, str], float | None]:
+    """Of each comparison, by family and model; of none where all tokens of the page are equally long."""
+    every = [each.bytes_per_token for family in families for each in (family.ref, *family.cmp)]
+    if len({each for each in every if each is not None}) < 2:
+        return {}
+    return {(family.name, each.label): each.bytes_per_token for family in families for each in family.cmp}
+
+
 def choices(follows: Sequence[Switch], units: Sequence[Unit], categories: Sequence[str]) -> list[Choice]:
     """Every choice that makes a difference to what follows some switches."""
     scopes: list[str | None] = [None, *(categories if "category" in follows and len(categories) > 1 else [])]

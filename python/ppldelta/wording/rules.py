@@ -20,6 +20,15 @@ DIFFERENCE = (
 """What each rule scores, and why their numbers differ: what follows a colon. A test holds that the docs say it too."""
 
 
+COMMON_BYTES = "The families are compared on the "
+"""How the sentence begins that says on which bytes several families are compared."""
+
+
+def is_note(warning: str) -> bool:
+    """Whether a sentence among the warnings of a result says how its numbers came to be, and names no fault."""
+    return warning.startswith(COMMON_BYTES)
+
+
 def notes(followed: Iterable[tuple[str, str | None]]) -> list[str]:
     """Which window rule numbers follow, and why the other one gives others: one sentence, or none if no rule is known.
 

@@ -6,11 +6,13 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import polars as pl
 import pytest
 
 from helpers import synthetic
 from helpers.browser import opened
+from ppldelta.analysis.spans import best_spans
 from ppldelta.result import Result
 
 MADE = synthetic.make(n_documents=9, n_models=3, n_tokens=400)
@@ -170,6 +172,45 @@ def test_pointing_at_a_mark_previews_its_hottest_passage(page: Any) -> None:
     (tokens,) = MADE["texts"].filter(document=name)["tokens"].to_list()
     text = b"".join(PIECES[token] for token in tokens).decode("utf-8", "replace")
     assert page.locator("#tip .quote").inner_text().split()[1] in text
+    said = page.locator("#tip .tip-label").inner_text().replace("\N{MINUS SIGN}", "-").replace(" nats", "")
+    total, gain, loss = (
+        float(each.strip(", ")) for each in said.split(":")[1].replace("gain", "").replace("loss", "").split(",")
+    )
+    assert total == pytest.approx(gain - loss, abs=0.02) and gain >= 0 <= loss
+
+
+def test_what_is_selected_fills_passages_tokens_and_their_titles(page: Any) -> None:
+    name = NAMES[3]
+    records = open_document(page, 3, 1)
+    page.evaluate("ppldelta.state.set({ selection: { family: 0, documents: new Set([3]) }, selectionDrawn: 1 })")
+    page.wait_for_function("() => document.querySelectorAll('.heading .within').length === 4")
+    assert {each.strip() for each in page.locator(".heading .within").all_inner_texts()} == {f"in {name}"}
+    delta = records["delta"].to_numpy()
+    starts = np.diff(records["pos"].to_numpy(), prepend=-2) != 1
+    for place, sign in (("best", 1), ("worst", -1)):
+        sums = page.locator(f"#{place} b").all_inner_texts()
+        found = [float(each.split()[0].replace("\N{MINUS SIGN}", "-")) for each in sums]
+        wanted = [sign * each.sum for each in best_spans(sign * delta, starts, most=len(found))]
+        assert len(found) > 3 and found[:3] == pytest.approx(wanted[:3], abs=0.04)
+        assert {each for each in page.locator(f"#{place} code").all_inner_texts()} == {name}
+    by_token = records.group_by("token").agg(pl.col("delta").sum(), n=pl.len()).sort("delta", descending=True)
+    _, n, documents, total = page.locator("#gained tbody tr").first.locator("th, td").all_inner_texts()[:4]
+    top = by_token.row(0, named=True)
+    assert (int(n), documents) == (top["n"], "1") and float(total) == pytest.approx(top["delta"], abs=0.04)
+    page.get_by_role("button", name="worst passage").click()
+    assert page.locator("#detail .stretch-sum").inner_text().startswith("worst passage 1 of")
+    marked = "".join(page.locator("#text .stretch").all_inner_texts())
+    assert marked and marked in page.locator("#text").inner_text()
+    page.locator("#moved-in button").click()
+    page.wait_for_function("() => document.querySelectorAll('.heading .within').length === 0")
+    assert page.locator("#readable").inner_text().startswith("It opens with ")
+    all_documents = MADE["tokens"].filter(model="model-1").group_by("token")
+    most = (
+        all_documents.agg(pl.col("delta").sum(), documents=pl.col("document").n_unique())
+        .sort("delta")
+        .row(-1, named=True)
+    )
+    assert page.locator("#gained tbody tr").first.locator("td").nth(1).inner_text() == str(most["documents"])
 
 
 def test_a_category_leaves_its_own_passages(page: Any) -> None:

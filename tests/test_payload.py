@@ -155,9 +155,9 @@ def test_passages_are_those_of_the_corpus() -> None:
                 tokens = texts[names[got["document"]]]
                 parts = tokens[: got["start"]], tokens[got["start"] : got["end"] + 1], tokens[got["end"] + 1 :]
                 before, text, after = (b"".join(known[t] for t in part).decode("utf-8", "replace") for part in parts)
-                assert (got["before"], got["text"], got["after"]) == (before[-60:], text[:400], after[:60])
+                assert (got["before"], got["text"], got["after"]) == (before[-60:], text[:4000], after[:60])
                 shown = "".join(each for each, _ in got["parts"])
-                assert shown.startswith(text[:400]) or text.startswith(shown)
+                assert shown.startswith(text[:4000]) or text.startswith(shown)
                 if shown == text:
                     assert sum(value for _, value in got["parts"]) == pytest.approx(got["sum"], abs=0.05)
 
@@ -189,7 +189,13 @@ def test_totals_are_those_of_the_corpus() -> None:
             MADE["tokens"]
             .filter(pl.col("model") == model)
             .group_by("token")
-            .agg(n=pl.len(), sum=delta.sum(), gain=delta.clip(0).sum(), loss=-delta.clip(None, 0).sum())
+            .agg(
+                n=pl.len(),
+                documents=pl.col("document").n_unique(),
+                sum=delta.sum(),
+                gain=delta.clip(0).sum(),
+                loss=-delta.clip(None, 0).sum(),
+            )
         )
         by_token = {row["token"]: row for row in sums.iter_rows(named=True)}
         for key, descending in (("gained", True), ("lost", False)):

@@ -15,8 +15,8 @@ from ppldelta.errors import ResultError
 _CONTEXT = 60  # characters around a passage
 _CONTEXT_TOKENS = 4 * (_CONTEXT + 1)  # a character takes at most four bytes, and a token gives at least one
 
-TEXT = 400
-"""Characters of a passage that are shown."""
+TEXT = 4000
+"""Characters of a passage that are shown: as good as all, but for tokens of hundreds of spaces."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -132,7 +132,7 @@ class FamilyRecords:
         """The text of model m's rows `first` to `last`, which follow one another, and what stands around it.
 
         Returns:
-            ``before`` and ``after`` (at most 60 characters) and ``text`` (at most 400).
+            ``before`` and ``after`` (at most 60 characters) and ``text`` (at most `TEXT`).
         """
         records = self.records
         document = records.document(first)

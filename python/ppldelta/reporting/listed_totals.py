@@ -13,14 +13,30 @@ from ppldelta.reporting.family import FamilyRecords
 def totals(family: FamilyRecords) -> list[dict[str, list[dict[str, Json]]]]:
     """For each model the tokens that gained and lost most in sum; a span of several tokens has no number."""
     found: list[dict[str, list[dict[str, Json]]]] = []
+    documents = np.repeat(np.arange(len(family.documents), dtype=np.int32), np.diff(family.records.offsets))
     for m, delta in enumerate(family.records.delta):
         rows, _ = family.records.of_model(m)
         token, several = family.records.token[rows], list[bytes]()
         if family.records.spans is not None:
             token, several = _with_texts(family, m, rows, token)
         gained, lost = token_totals(token, delta[rows])
-        found.append({"gained": _listed(family, gained, several), "lost": _listed(family, lost, several)})
+        n_documents = _documents([each.token for each in (*gained, *lost)], token, documents[rows])
+        by_way = {"gained": gained, "lost": lost}
+        found.append({way: _listed(family, each, several, n_documents) for way, each in by_way.items()})
     return found
+
+
+def _documents(listed: list[int], token: NDArray[np.int32], document: NDArray[np.int32]) -> dict[int, int]:
+    """In how many documents each of some tokens occurs."""
+    if not listed:
+        return {}
+    place = np.full(int(token.max()) + 1, -1, np.int32)
+    place[listed] = np.arange(len(listed))
+    at = place[token]
+    here = at >= 0
+    seen = np.zeros((len(listed), int(document.max()) + 1), np.bool_)
+    seen[at[here], document[here]] = True
+    return dict(zip(listed, seen.sum(axis=1).tolist(), strict=True))
 
 
 def _with_texts(
@@ -41,7 +57,9 @@ def _with_texts(
     return token, list(numbers)
 
 
-def _listed(family: FamilyRecords, found: list[TokenTotal], several: list[bytes]) -> list[dict[str, Json]]:
+def _listed(
+    family: FamilyRecords, found: list[TokenTotal], several: list[bytes], n_documents: dict[int, int]
+) -> list[dict[str, Json]]:
     listed: list[dict[str, Json]] = []
     beyond = family.vocabulary.beyond
     for total in found:
@@ -52,6 +70,7 @@ def _listed(family: FamilyRecords, found: list[TokenTotal], several: list[bytes]
                 "token": total.token if one else None,
                 "text": piece.decode("utf-8", "backslashreplace"),
                 "n": total.n,
+                "documents": n_documents[total.token],
                 "sum": round(total.sum, 6),
                 "gain": round(total.gain, 6),
                 "loss": round(total.loss, 6),

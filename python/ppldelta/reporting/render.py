@@ -16,7 +16,7 @@ import plotly.offline
 import polars as pl
 from markupsafe import Markup
 
-from ppldelta.analysis.spans import LONGEST
+from ppldelta.analysis.spans import LONGEST, MOST
 from ppldelta.analysis.steps import Ladder
 from ppldelta.family import Family, ModelFacts
 from ppldelta.reporting import captions, csv_names, labels, plane, sentences, tables, theme
@@ -181,6 +181,7 @@ def render_report(
             "joiners": [chr(c) for c in invisible.JOINERS],
             "selectors": [chr(c) for c in invisible.SELECTORS],
         },
+        "stretches": {"longest": LONGEST, "most": MOST},
         "marks": {"sizes": SIZES, "opacities": OPACITIES, "short": SHORT},
         "sources": {
             **{str(i): f"{captions.source(made)}; ppldelta {version}" for i, made in enumerate(makers)},

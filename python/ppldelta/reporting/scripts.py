@@ -29,6 +29,7 @@ SCRIPTS = (
     "strips.js",
     "minimap.js",
     "reader.js",
+    "stretches.js",
     "passages.js",
     "prompts.js",
     "kinds.js",

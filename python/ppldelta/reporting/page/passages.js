@@ -1,4 +1,4 @@
-// The passages and tokens that moved most under the model in focus, over all documents.
+// The passages and tokens that moved most under the model in focus, over all documents or those that are selected.
 (() => {
   "use strict";
 
@@ -35,10 +35,10 @@
   function totals(place, entries, title, row) {
     const cells = (each) => [
       element("th", { scope: "row" }, element("code", { class: "piece", dir: "auto", title: ppldelta.invisible.explained(visible(each.text)) || null }, visible(each.text) || "(empty)")),
-      element("td", { class: "number" }, count(each.n)), element("td", { class: "number" }, signed(each.sum, 2)),
+      element("td", { class: "number" }, count(each.n)), element("td", { class: "number" }, count(each.documents)), element("td", { class: "number" }, signed(each.sum, 2)),
       element("td", { class: "number" }, signed(each.sum / each.n, 3)), element("td", { class: "number" }, fixed(each.gain, 2)), element("td", { class: "number" }, fixed(each.loss, 2)),
     ];
-    const head = [[row], ["count"], ["Σ delta", "nats"], ["mean", "nats"], ["Σ gain", "nats"], ["Σ loss", "nats"]];
+    const head = [[row], ["count"], ["documents"], ["Σ delta", "nats"], ["mean", "nats"], ["Σ gain", "nats"], ["Σ loss", "nats"]];
     document.getElementById(place).replaceChildren(entries.length
       ? element("table", {}, element("caption", { class: "hidden" }, title),
         element("thead", {}, element("tr", {}, ...head.map(([text, unit], i) => element("th", { scope: "col", class: i ? "number" : null }, text, unit ? element("small", {}, ` ${unit}`) : null)))),
@@ -46,49 +46,104 @@
       : element("p", { class: "quiet none" }, "none"));
   }
 
+  /** Where the lists are from, in words for their headings; "" for all documents. */
+  function within(family) {
+    const chosen = state.selection?.family === family ? [...state.selection.documents] : [];
+    if (chosen.length === 1) return ` in ${state.loaded.get(family).names[chosen[0]]}`;
+    return chosen.length ? ` in ${count(chosen.length)} selected documents` : "";
+  }
+
+  /** The lists of a family's model, as far as they pass the filters; `left` counts the passages that do not, and
+   *  `unfiltered` says of what documents the tokens are where it is not those. */
+  async function listsOf(family, model) {
+    const [{ passages }, { totals: sums }] = await Promise.all([ppldelta.block(`f${family}.passages`), ppldelta.block(`f${family}.totals`), state.documents(family)]);
+    const only = state.categoryNumber(family), { category } = state.loaded.get(family);
+    const chosen = state.selection?.family === family ? new Set([...state.selection.documents].filter((k) => only === null || category[k] === only)) : null;
+    const anew = chosen && await ppldelta.stretches.among(family, model, chosen);
+    const whole = { ...passages[model], ...sums[model], ...anew };
+    const key = (each) => `${each.document}.${each.start}.${each.end}`;
+    for (const way of anew ? ["best", "worst"] : []) { // the numbers in the page are rounded: the same passage has one sum
+      const exact = new Map((passages[model]?.[way] ?? []).map((each) => [key(each), each.sum]));
+      whole[way] = anew[way].map((each) => ({ ...each, sum: exact.get(key(each)) ?? each.sum }));
+    }
+    const passes = (each) => (chosen ? chosen.has(each.document) : only === null || category[each.document] === only);
+    const lists = {}, left = {};
+    for (const way of LISTS) {
+      lists[way] = (whole[way] ?? []).filter(passes);
+      left[way] = (whole[way] ?? []).length - lists[way].length;
+    }
+    for (const way of ["gained", "lost"]) lists[way] = whole[way] ?? [];
+    return { lists, left, chosen, anew, unfiltered: anew ? "" : chosen ? "of all documents" : only !== null ? "of all categories" : "" };
+  }
+
+  let asked = 0, listed = null; // what is shown, for the files
   async function show() {
-    const { family, model } = state.focus;
-    let passages, sums;
+    const { family, model } = state.focus, ticket = ++asked;
+    let found;
     try {
-      [passages, sums] = await Promise.all([ppldelta.block(`f${family}.passages`), ppldelta.block(`f${family}.totals`), state.documents(family)]);
+      found = await listsOf(family, model);
     } catch (error) {
       document.getElementById("best").replaceChildren(element("li", { class: "quiet", role: "alert" }, `The passages cannot be shown: ${error.message}.`));
       return;
     }
-    if (family !== state.focus.family || model !== state.focus.model) return;
-    const only = state.categoryNumber(family), { category } = state.loaded.get(family);
+    if (ticket !== asked) return;
+    const { lists, left, chosen, anew, unfiltered } = found, where = within(family);
+    listed = { family, model, lists };
     for (const way of LISTS) {
-      const listed = passages.passages[model]?.[way] ?? [];
-      const found = only === null ? listed : listed.filter((each) => category[each.document] === only);
-      const left = listed.length - found.length;
-      document.getElementById(way).replaceChildren(
-        ...found.map((each) => passage(family, model, way, each)),
-        ...(left || !found.length ? [element("li", { class: "quiet" }, left ? `${found.length ? `${count(left)} more` : `All ${count(left)}`} of the list are in other categories.` : "none")] : []),
-      );
+      const rest = left[way] ? `${lists[way].length ? `${count(left[way])} more` : `All ${count(left[way])}`} of the list are in other ${chosen ? "documents" : "categories"}.` : "none";
+      const list = document.getElementById(way);
+      list.replaceChildren(...lists[way].map((each) => passage(family, model, way, each)), ...(left[way] || !lists[way].length ? [element("li", { class: "quiet" }, rest)] : []));
+      unfold(list);
     }
-    for (const place of ["gained", "lost"]) document.getElementById(place).classList.toggle("of-all", only !== null);
-    totals("gained", sums.totals[model]?.gained ?? [], "Tokens that gained most", rowsOf(family));
-    totals("lost", sums.totals[model]?.lost ?? [], "Tokens that lost most", rowsOf(family));
+    for (const way of ["gained", "lost"]) {
+      const place = document.getElementById(way);
+      place.classList.toggle("of-all", Boolean(unfiltered));
+      place.dataset.of = unfiltered;
+      totals(way, lists[way], `${index.bits ? "Spans" : "Tokens"} that ${way} most`, rowsOf(family));
+    }
+    for (const way of [...LISTS, "gained", "lost"]) {
+      const heading = document.querySelector(`.heading:has([data-moved="${way}"]) h3`);
+      heading.querySelector(".within")?.remove();
+      if (where && !(way in sumsNames && unfiltered)) heading.append(element("small", { class: "within" }, where));
+    }
+    const unread = anew ? chosen.size - anew.read : 0;
+    document.getElementById("moved-in").replaceChildren(...(where ? [`Only${where}.`,
+      unread ? ` ${count(unread)} of ${count(chosen.size)} are not in this file token by token and count in neither.` : anew ? "" : " These are too many to be searched anew: passages are those of the list of all documents.",
+      element("button", { type: "button", class: "plain" }, "Show all documents")] : []));
+  }
+  const sumsNames = { gained: true, lost: true };
+  document.getElementById("moved-in").addEventListener("click", (event) => { if (event.target.closest("button")) document.getElementById("deselect").click(); });
+
+  /** Passages that are longer than their box get a button that opens the rest. */
+  function unfold(list) {
+    for (const quoted of list.querySelectorAll(".quote")) {
+      if (quoted.scrollHeight <= quoted.clientHeight + 2) continue;
+      const button = element("button", { type: "button", class: "plain more", "aria-expanded": "false" }, "more");
+      button.addEventListener("click", () => {
+        const open = quoted.classList.toggle("open");
+        button.setAttribute("aria-expanded", String(open));
+        button.textContent = open ? "less" : "more";
+      });
+      quoted.closest("li").append(button);
+    }
   }
 
-  document.addEventListener("click", async (event) => {
+  document.addEventListener("click", (event) => {
     const which = event.target.closest?.("[data-moved]")?.dataset.moved;
-    if (!which) return;
-    const { family, model } = state.focus;
-    const label = index.families[family].models[model];
-    if (which === "gained" || which === "lost") {
-      const { totals: all } = await ppldelta.block(`f${family}.totals`);
-      const rows = all[model][which].map((each) => [label, each.token, each.text, each.n, each.sum, each.gain, each.loss]);
-      format.saveCsv(`${which}.csv`, [["model", "token", "text", "count", "sum of delta (nats)", "sum of gain (nats)", "sum of loss (nats)"], ...rows]);
+    if (!which || !listed) return;
+    const { family, model, lists } = listed;
+    const label = index.families[family].models[model], found = lists[which] ?? [];
+    if (which in sumsNames) {
+      const rows = found.map((each) => [label, each.token, each.text, each.n, each.documents, each.sum, each.gain, each.loss]);
+      format.saveCsv(`${which}.csv`, [["model", "token", "text", "count", "documents", "sum of delta (nats)", "sum of gain (nats)", "sum of loss (nats)"], ...rows]);
     } else {
-      const { passages } = await ppldelta.block(`f${family}.passages`);
-      const { names } = await state.documents(family);
+      const { names } = state.loaded.get(family);
       const sum = diverges(which) ? "KL divergence (nats)" : "sum of delta (nats)";
-      const rows = passages[model][which].map((each) => [label, names[each.document], each.start, each.end, each.n, each.sum, each.text]);
+      const rows = found.map((each) => [label, names[each.document], each.start, each.end, each.n, each.sum, each.text]);
       format.saveCsv(`${which}.csv`, [["model", "document", "first position", "last position", `${rowsOf(family)}s`, sum, "text"], ...rows]);
     }
   });
 
-  state.subscribe((what) => { if (what.has("focus") || what.has("category")) show(); });
-  ppldelta.passages = { show, quote, again };
+  state.subscribe((what) => { if (["focus", "category", "selection"].some((name) => what.has(name))) show(); });
+  ppldelta.passages = { show, quote, again, unfold };
 })();

@@ -19,10 +19,14 @@
       sum += Math.abs(each) - (u >= N ? Math.abs(heat[u - N]) : 0);
       if (sum > most + 1e-9) [most, at] = [sum, Math.max(0, u - N + 1)];
     });
-    return loaded.units.slice(at, at + N).map((unit, i) => {
+    const there = heat.slice(at, at + N), total = (sign) => there.reduce((all, each) => all + Math.max(0, sign * each), 0);
+    const { fixed, signed } = format, [gain, loss] = [total(1), total(-1)];
+    const label = format.element("span", { class: "tip-label" }, "where it moved most: ", format.element("span", { class: "num" }, `${signed(gain - loss, 2)} nats`), `, gain ${fixed(gain, 2)}, loss ${fixed(loss, 2)}`);
+    const text = loaded.units.slice(at, at + N).map((unit, i) => {
       const level = index.look.delta_shades.filter((begin) => Math.abs(heat[at + i]) >= begin).length;
       return format.element("span", { class: level ? `${heat[at + i] > 0 ? "g" : "l"}${level}` : null }, ppldelta.invisible.shown(unit.text).replaceAll("\n", "↵ "));
     });
+    return [label, format.element("span", { class: "quote", dir: "auto" }, ...text)];
   }
 
   /** Adds the hottest passage of a document under a model to a tip, unless it says something else by then. */
@@ -34,7 +38,7 @@
     try { loaded = await ppldelta.opened.load(family, k); } catch { return; } // the reader says why
     if (ticket !== asked || tip.firstChild !== head || tip.hidden) return;
     ppldelta.opened.choose(loaded, model);
-    tip.append(format.element("span", { class: "quote", dir: "auto" }, ...hottest(loaded, model)));
+    tip.append(...hottest(loaded, model));
     ppldelta.placeTip(x, y);
   };
 })();

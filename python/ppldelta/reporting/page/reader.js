@@ -226,8 +226,7 @@
     }
     if (ticket !== asked) return; // another one was asked for meanwhile
     ppldelta.opened.choose(loaded, state.focus.model);
-    shown = { ...loaded, orders: {} };
-    history = [];
+    [shown, history] = [{ ...loaded, orders: {} }, []];
     place.document.value = `${family}.${k}`;
     paint();
     goToToken();
@@ -302,7 +301,7 @@
   });
 
   ppldelta.reader = {
-    show,
+    show, goTo, view: () => shown,
     /** Fills the list of documents that can be read, and opens the one that the state says. */
     async start() {
       const readable = index.families.flatMap((family, f) => family.token_documents.map((k) => [f, k]));
@@ -320,9 +319,10 @@
       });
       const { wanted, included } = index.token_views;
       const all = index.families.reduce((sum, family) => sum + family.n_documents, 0);
-      document.getElementById("readable").textContent = included === all ? ""
+      const opens = index.families.findIndex((family) => family.token_documents.length), first = state.loaded.get(opens).names[index.families[opens].token_documents[0]];
+      document.getElementById("readable").textContent = `It opens with ${first}, whose mean delta is the furthest from 0 under any model.` + (included === all ? ""
         : included < wanted ? ` ${count(included)} of ${count(all)} documents are in this file, those that changed most; as a folder a report holds all.`
-          : ` ${count(included)} of ${count(all)} documents are here, those that changed most.`;
+          : ` ${count(included)} of ${count(all)} documents are here, those that changed most.`);
       started = true;
       await (opening = open());
     },

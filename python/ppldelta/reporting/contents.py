@@ -11,7 +11,8 @@ import polars as pl
 from ppldelta.family import Family
 from ppldelta.reporting.family_figures import FamilyFigures, style_of_all
 from ppldelta.reporting.theme import Style
-from ppldelta.reporting.units import Choice
+from ppldelta.reporting.units import SHORT_UNITS, Choice, Unit, damage_of
+from ppldelta.wording import numbers
 
 
 class Styled(Protocol):
@@ -51,7 +52,8 @@ def by_token(made: FamilyFigures) -> bool:
 
 
 def has_sizes(made: FamilyFigures) -> bool:
-    return made.judged and made.rows(Choice())["size_bytes"].count() > 0
+    """Whether models that are no quants, and the reference, differ in size: else all stand on one upright line."""
+    return made.judged and len(_sizes(made)) > 1
 
 
 def bits_differ(made: FamilyFigures) -> bool:
@@ -60,8 +62,35 @@ def bits_differ(made: FamilyFigures) -> bool:
     return has_sizes(made) and rows["bits_per_weight"].n_unique() > 1 and rows["n_params"].n_unique() > 1
 
 
+def _sizes(made: FamilyFigures) -> set[int]:
+    """Sizes of the models that are no quants, with that of the reference; none if none of the models has one."""
+    sizes = set(made.without_quants(made.rows(Choice()))["size_bytes"].drop_nulls().to_list())
+    reference = made.reference.size_bytes
+    return sizes | ({reference} if sizes and reference is not None else set())
+
+
+def left_out(made: FamilyFigures) -> list[str]:
+    """What planes would show that have a single mark, or all on one line, in a sentence for each."""
+    said = []
+    sizes, quants = _sizes(made), made.quant_rows(Choice()).filter(pl.col("size_bytes").is_not_null())
+    if made.judged and len(sizes) == 1:
+        what = "Models and reference" if made.reference.size_bytes else "The models"
+        said.append(
+            f"{what} are all of one size, {numbers.size(sizes.pop())}: there is no plane of quality against it."
+        )
+    if quants.height == 1:
+        row = quants.row(0, named=True)
+        unit: Unit = "bpb" if made.bits else "nats"
+        damage = damage_of(row, unit)
+        said.append(
+            f"`{row['model']}` is the only quant: a damage of {numbers.fixed(damage, numbers.decimals(damage))} "
+            f"{SHORT_UNITS[unit]} at {numbers.size(row['size_bytes'])}. Of two or more, damage is drawn against size."
+        )
+    return said
+
+
 def has_quants(made: FamilyFigures) -> bool:
-    return made.quant_rows(Choice())["size_bytes"].count() > 0
+    return made.quant_rows(Choice())["size_bytes"].count() > 1
 
 
 def has_quant_divergence(made: FamilyFigures) -> bool:

@@ -87,7 +87,7 @@ class FamilyFigures:
         """Gain against loss of every model."""
         rows = self.rows(choice)
         gain, loss = COLUMNS[choice.unit]
-        changed = self._without_quants(rows)  # a quant that gains and loses more than another is not unbeaten
+        changed = self.without_quants(rows)  # a quant that gains and loses more than another is not unbeaten
         front = changed.filter(pl.Series(gain_loss_front(changed[gain], changed[loss])))["model"].to_list()
         floor = self.floor(choice.unit)
         return figures.models_plane(
@@ -143,7 +143,7 @@ class FamilyFigures:
 
     def quality_against(self, measure: Measure, choice: Choice) -> go.Figure:
         """Quality against size or bits per weight: delta of the models that are no quants."""
-        rows = self._without_quants(self.rows(choice))
+        rows = self.without_quants(self.rows(choice))
         value: Value = "delta_bpb" if self.bits or choice.unit == "bpb" else "delta"
         front = rows.filter(pl.Series(size_delta_front(rows[measure], rows[value])))["model"].to_list()
         return sizes.value_against_size(
@@ -162,7 +162,8 @@ class FamilyFigures:
         """Those of `rows` that are of quants."""
         return self.rows(choice).filter(pl.col("model").is_in(self.quants))
 
-    def _without_quants(self, rows: pl.DataFrame) -> pl.DataFrame:
+    def without_quants(self, rows: pl.DataFrame) -> pl.DataFrame:
+        """Those of some rows that are of no quants."""
         return rows.filter(~pl.col("model").is_in(self.quants))
 
     @property

@@ -1,13 +1,12 @@
 """What changed by the kind of token: the rows and passages that the page lists, and the sentence about a model.
 
-A kind is named in the sentence if it is clear (`analysis.kind_sums`), first those whose mean delta times the root of
-their number is largest: neither a rare kind that moved far nor a frequent one that hardly moved.
+A kind is named in the sentence if it is clear (`analysis.kind_sums`), first those whose mean delta is furthest from 0,
+as the page's list has them too.
 """
 
 from __future__ import annotations
 
 import itertools
-import math
 from collections.abc import Sequence
 from dataclasses import asdict
 from functools import partial
@@ -54,7 +53,7 @@ def finding(rows: Sequence[Row], unit: Unit) -> list[Piece]:
     name = Piece(text(rows[0], "model"), "name")
     column = DELTA[unit]
     moved = [(number(row, column) or 0.0, row) for row in rows if clear(row) and numbers.known(number(row, column))]
-    moved.sort(key=lambda each: -abs(each[0]) * math.sqrt(number(each[1], "n_scored") or 0))
+    moved.sort(key=lambda each: -abs(each[0]))
     gained, lost = ([each for each in moved if (each[0] > 0) is up] for up in (True, False))
     if not moved:
         return [name, Piece(": no kind is clearly gained or lost, as far as these documents tell.")]

@@ -79,7 +79,7 @@ def empty(
         **shared,
     )
     if judged:
-        add_better_half(figure, 0, far, "best ↘")
+        add_better_half(figure, 0, far, "better ↘")
     else:
         add_diagonal(figure, 0, far)
     figure.add_annotation(

@@ -19,7 +19,7 @@ from markupsafe import Markup
 from ppldelta.analysis.spans import LONGEST, MOST
 from ppldelta.analysis.steps import Ladder
 from ppldelta.family import Family, ModelFacts
-from ppldelta.reporting import captions, csv_names, labels, plane, sentences, tables, theme
+from ppldelta.reporting import captions, contents, csv_names, labels, plane, sentences, tables, theme
 from ppldelta.reporting import kinds as kinds_of_tokens
 from ppldelta.reporting import odds as of_prompts
 from ppldelta.reporting.blocks import Json, encode
@@ -78,6 +78,7 @@ class FamilySection:
     judged: bool
     prompts: list[tuple[str, str, list[sentences.Piece]]]
     kinds: list[list[sentences.Piece]]
+    left_out: list[list[sentences.Piece]]
 
 
 @dataclass(frozen=True)
@@ -323,4 +324,5 @@ def _section(
             for row in ([] if odds_models is None else _of_all_groups(odds_models, family.name))
         ],
         kinds=[sentences.marked(f"`{each.label}`: {each.kind_reason}") for each in family.cmp if each.kind_reason],
+        left_out=[sentences.marked(sentence) for sentence in contents.left_out(made)],
     )

@@ -31,9 +31,11 @@
         element("span", { class: "kind-delta" }, signed(each.delta ?? NaN, digits), element("small", {}, interval)),
         bars(each, most),
         element("span", { class: "kind-shares" }, `${percent(each.share_gain)} of gain`, element("small", {}, `${percent(each.share_loss)} of loss`))),
-      element("p", { class: "note" }, `Rule: ${each.rule}.`),
+      element("p", { class: "note" }, "Rule: ", ...each.rule.split("`").map((part, i) => (i % 2 ? element("code", {}, part) : part)), "."),
       element("ol", { class: "passages" }, ...(each.passages.length ? each.passages.map((one) => passage(family, model, one)) : [element("li", { class: "quiet" }, "no passage moved this way")])));
   }
+
+  const ORDERS = { delta: "by mean delta, kinds of fewer than five documents last", share_gain: "by the part of all gain", share_loss: "by the part of all loss" };
 
   async function show() {
     const { family, model } = state.focus;
@@ -45,13 +47,15 @@
       return;
     }
     if (family !== state.focus.family || model !== state.focus.model) return;
-    const rows = block.kinds[model] ?? [];
+    const by = state.kinds, rows = [...(block.kinds[model] ?? [])]; // by falling delta, the last without intervals
+    if (by !== "delta") rows.sort((a, b) => (b[by] ?? 0) - (a[by] ?? 0));
     const most = Math.max(1e-9, ...rows.flatMap((each) => [each.share_gain ?? 0, each.share_loss ?? 0]));
     const digits = Math.max(2, decimals(...rows.map((each) => each.delta ?? NaN)) - 1);
-    list.replaceChildren(element("p", { class: "kinds-head", "aria-hidden": "true" }, `all documents: kind, mean delta in ${unit} with its interval, and the kind\u2019s part of all that was lost and gained; bold where it is clear; kinds of fewer than five documents come last`),
+    list.replaceChildren(element("p", { class: "kinds-head", "aria-hidden": "true" }, `all documents: kind, mean delta in ${unit} with its 95\u00a0% interval, and the kind\u2019s part of all that was lost and gained; bold where it is clear; sorted ${ORDERS[by]}`),
       ...rows.map((each) => row(family, model, each, digits, most)));
   }
 
-  state.subscribe((what) => { if (what.has("focus")) show(); });
+  state.subscribe((what) => { if (what.has("focus") || what.has("kinds")) show(); });
+  list.addEventListener("toggle", ({ target }) => { if (target.open && !target.querySelector(".more")) ppldelta.passages.unfold(target); }, true);
   ppldelta.kinds = { show };
 })();

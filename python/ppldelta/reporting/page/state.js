@@ -17,6 +17,7 @@ ppldelta.state = (() => {
     token: null, // position of the token in view
     stepping: false, // whether it was come to by an arrow key
     tour: null, // its step, from 1 on
+    kinds: "delta", // by what the list of kinds is sorted
     strips: "off", // "on": a strip per model under each line
     theme: null, // "light" or "dark", if it was chosen
     dark: false,

@@ -315,10 +315,29 @@ def test_a_saved_figure_stands_alone(page: Any, name: str) -> None:
     with page.expect_download() as download:
         page.locator(f"#f0-{name} .modebar-btn[data-title='Save as SVG']").click()
     svg = Path(download.value.path()).read_text("utf-8")
-    titles = {"models": "Gain and loss", "documents": "Gain and loss", "ratios": "Mean ratios of perplexities"}
-    assert titles[name] in svg
-    legend = re.findall(r'class="legendtext"[^>]*>([^<]+)<', svg)
-    assert set(legend) == {*MODELS["model"], *(frames.CATEGORIES if name == "documents" else ())}
+    sentence = {
+        "models": "Gain against loss of each",
+        "documents": "Gain against loss of every",
+        "ratios": "Mean ratios of",
+    }
+    assert sentence[name] in svg
+    legend = set(re.findall(r'class="legendtext"[^>]*>([^<]+)<', svg))
+    lines = {"95 % interval", "half and 9/10 of documents"}
+    assert legend - lines == {*MODELS["model"], *(frames.CATEGORIES if name == "documents" else ())}
+    assert (lines & legend) == {"models": {"95 % interval"}, "documents": {"half and 9/10 of documents"}}.get(
+        name, lines & legend
+    )
+    if name == "documents":
+        category = frames.CATEGORIES[0]
+        page.evaluate(
+            "([c, n]) => ppldelta.state.set({ category: c, hidden: new Set(Array.from({ length: n - 1 }, (_, m) => `0/${m + 1}`)) })",
+            [category, MODELS["model"].n_unique()],
+        )
+        with page.expect_download() as download:
+            page.locator(f"[data-picture=f0-{name}]").click()
+        first = page.evaluate("ppldelta.index.families[0].models[0]")
+        assert download.value.suggested_filename == f"{first}-documents-{category}.png"
+        assert Path(download.value.path()).read_bytes().startswith(b"\x89PNG")
     assert f"reference {frames.REFERENCE}" in svg and "ppldelta 0.1.0" in svg
 
 

@@ -52,12 +52,11 @@ ppldelta.exports = (() => {
     return [...counts(canvas), ...(follows.includes("weighting") ? [`every ${weighed} weighs the same`] : []), ...(n ? [`${n} selected document${n === 1 ? "" : "s"} stand${n === 1 ? "s" : ""} out`] : [])].join(", ");
   }
 
-  /** What the picture is, in a file's name: the model or how many, the figure, the category. */
+  /** What the picture is, in a file's name: the model or how many, the figure, what was chosen. */
   function fileName(canvas) {
-    const shown = models(canvas), [figure, ...rest] = canvas.dataset.figure.split("/");
-    const fixed = rest.find((part) => part.startsWith("="))?.slice(1);
-    const parts = [shown.length === 1 ? shown[0] : `${shown.length}-models`, figure === "small" ? "models" : figure, fixed ?? (isCategory(canvas) ? state.category : "")];
-    return parts.map((part) => part.replace(/[^\p{L}\p{N}._-]+/gu, "-").replace(/^[-.]+|[-.]+$/g, "")).filter(Boolean).join("-").slice(0, 120);
+    const shown = models(canvas), [figure, ...parts] = canvas.dataset.figure.split("/");
+    const who = shown.length === 1 ? shown[0] : `${shown.length} models`, fixed = parts.find((part) => part.startsWith("=")) ?? "";
+    return ppldelta.csv.fileName(`${who} ${figure === "small" ? "models" : figure}`, plots.described(canvas).follows.filter((name) => name !== "hidden"), fixed);
   }
 
   /** Marks for the legend: the models that are shown, and the categories where documents are. */

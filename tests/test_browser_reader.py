@@ -199,8 +199,8 @@ def test_what_is_selected_fills_passages_tokens_and_their_titles(page: Any) -> N
     assert (int(n), documents) == (top["n"], "1") and float(total) == pytest.approx(top["delta"], abs=0.04)
     page.get_by_role("button", name="worst passage").click()
     assert page.locator("#detail .stretch-sum").inner_text().startswith("worst passage 1 of")
-    marked = "".join(page.locator("#text .stretch").all_inner_texts())
-    assert marked and marked in page.locator("#text").inner_text()
+    marked = "".join(page.locator("#text .stretch").all_text_contents())
+    assert marked and marked in page.locator("#text").text_content()
     page.locator(".copy-link").click()  # without leave to write to the clipboard the link is shown
     page.wait_for_function("() => document.querySelector('#detail [role=status]') !== null")
     assert "needs the file too" in page.locator("#detail [role=status]").inner_text()

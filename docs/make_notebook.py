@@ -52,9 +52,6 @@ A result is a picture, a table with intervals, and the way to its report. It is 
 Its figures are plotly figures: `result.figures[name]` in the page's light colours, `result.figures.dark[name]` in its
 dark ones.""",
     """\
-    import plotly.io
-
-    plotly.io.renderers.default = "notebook_connected"  # so that they show where a notebook is only read
     result.figures.dark["damage"]""",
     """\
 All numbers are polars frames: `result.tokens`, `result.documents`, `result.models`, and what is computed from them. On
@@ -105,6 +102,9 @@ def executed(models: list[Path]) -> nbformat.NotebookNode:
     with tempfile.TemporaryDirectory() as folder:
         for path in models:
             (Path(folder) / path.name).symlink_to(path.resolve())
+        # Front ends that know plotly draw figures themselves, and readers of the file with plotly.js from the network.
+        # Where somebody runs the notebook, plotly's own choice holds: it needs no network, and puts plotly.js in once.
+        os.environ["PLOTLY_RENDERER"] = "plotly_mimetype+notebook_connected"
         os.environ["PPLDELTA_STORE"] = str(Path(folder) / "store.sqlite")
         resources = {"metadata": {"path": folder}}
         nbclient.NotebookClient(notebook, timeout=1800, record_timing=False, resources=resources).execute()

@@ -231,7 +231,7 @@ def test_on_a_phone_links_names_and_the_sorted_column_are_in_view(page: Any) -> 
         assert box["x"] >= 0 and box["height"] >= 24
         table = page.locator("#documents-table")
         table.get_by_role("button", name="ppl ref").evaluate("(button) => button.click()")
-        table.get_by_role("button", name="delta").evaluate("(button) => button.click()")
+        table.get_by_role("button", name="net").evaluate("(button) => button.click()")
         inside, row = table.bounding_box(), table.locator("tbody tr:not([aria-hidden])").first
         cell, name = row.locator("td").last.bounding_box(), row.locator("th").bounding_box()
         assert name["x"] >= inside["x"] - 1 and name["x"] + name["width"] <= cell["x"] + 1
@@ -267,4 +267,4 @@ def test_paper_says_how_many_rows_it_leaves_out(browser: Any, tmp_path: Path) ->
     with opened(browser, Result(**made).report(tmp_path / "report.html")) as page:
         page.evaluate("window.dispatchEvent(new Event('beforeprint'))")
         page.emulate_media(media="print")
-        assert page.locator(".paper").inner_text().startswith("The first 400 of 420 rows, sorted by delta.")
+        assert page.locator(".paper").inner_text().startswith("The first 400 of 420 rows, sorted by net.")

@@ -45,7 +45,7 @@ INSIDE: dict[str, tuple[str, ...]] = {
     ),
     "console": ("board", "progress", "terminal"),
     "reporting": (
-        *("blocks", "budget", "distinct", "family", "folder", "labels", "rows", "short", "seen"),
+        *("blocks", "budget", "distinct", "family", "folder", "labels", "order", "rows", "short", "seen"),
         *(
             "units",
             "densities",
@@ -63,7 +63,7 @@ INSIDE: dict[str, tuple[str, ...]] = {
         *("tour", "payload", "sketch", "lines"),
         *("marks", "plane", "prompts", "convergence", "ratios", "figures", "sizes"),
         *("divergence", "family_figures", "captions", "contents"),
-        *("catalogue", "views", "gallery", "page_figures", "scripts", "render", "looks", "look_page"),
+        *("catalogue", "views", "gallery", "page_figures", "sections", "scripts", "render", "looks", "look_page"),
     ),
     "run": (
         *("limits", "setting", "settings", "batches", "tokenized", "tokenization"),

@@ -14,12 +14,12 @@ from ppldelta.analysis.spans import best_spans
 from ppldelta.reporting.alternatives import TOP_STEP
 from ppldelta.reporting.blocks import encode
 from ppldelta.reporting.payload import Payload, make_payload
-from ppldelta.reporting.payload_divergence import ENTROPY_STEP, KLD_LEAST, KLD_STEPS
+from ppldelta.reporting.payload_divergence import ENTROPY_STEP, KLD_POWER
+from ppldelta.wording import numbers
 
 MADE = synthetic.make(n_documents=31, n_models=3, kld=True)
 PLAIN = synthetic.make(n_documents=31, n_models=3)
 MODELS = MADE["families"][0].models
-ERROR = 2 ** (0.5 / KLD_STEPS) - 1  # relative, of a kld
 
 
 def payload_of(made: dict[str, Any], **more: Any) -> Payload:
@@ -33,6 +33,12 @@ def block(payload: Payload, name: str) -> dict[str, Any]:
 
 def records_of(made: dict[str, Any], document: str, model: str) -> pl.DataFrame:
     return made["tokens"].filter(pl.col("document") == document, pl.col("model") == model).sort("pos")
+
+
+def decoded(steps: Any) -> Any:
+    """The divergences, as the page decodes them."""
+    step = np.asarray(steps, np.float64) - 1
+    return np.where(step < 0, 0, (100 + step % 900) * 10.0 ** (step // 900 + KLD_POWER - 2))
 
 
 def check_detail(payload: Payload, made: dict[str, Any], i: int, k: int) -> None:
@@ -51,8 +57,9 @@ def check_detail(payload: Payload, made: dict[str, Any], i: int, k: int) -> None
             assert (mine["kld"] == 65535).all() and (mine["same"] == 2).all() and (mine["rank"] == 0).all()
             continue
         kld = rows["kld"].cast(pl.Float64).to_numpy()
-        shown = np.where(mine["kld"] == 0, 0, KLD_LEAST * 2 ** ((mine["kld"] - 1) / KLD_STEPS))
-        assert (np.abs(shown - kld) <= np.maximum(1.01 * ERROR * kld, KLD_LEAST)).all()
+        assert list(map(numbers.significant, decoded(mine["kld"]))) == [
+            numbers.significant(each) for each in np.where(kld < 10.0**KLD_POWER, 0, kld)
+        ]
         assert mine["same"].tolist() == rows["same_top"].cast(pl.Int8).to_list()
         assert mine["rank"].tolist() == rows["rank_cmp"].to_list()
         assert detail["rank_ref"].tolist() == rows["rank_ref"].to_list()
@@ -149,7 +156,9 @@ def test_a_comparison_without_divergences_beside_others() -> None:
 
 
 def test_values_out_of_range() -> None:
-    kld = np.resize([0.0, 1e-12, KLD_LEAST, 2.0**-23, 0.5, 40.0, 1e4], len(MADE["tokens"])).astype(np.float32)
+    kld = np.resize(
+        [0.0, 1e-12, 1e-8, 9.96e-5, 9.94e-5, 9.994e-4, 0.5, 8.2013, 9.9951, 40.0, 1e4], len(MADE["tokens"])
+    ).astype(np.float32)
     made = {**MADE, "tokens": MADE["tokens"].with_columns(kld=pl.Series(kld))}
     payload = payload_of(made)
     for k in payload.index["families"][0]["details"]:

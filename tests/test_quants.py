@@ -15,7 +15,6 @@ from ppldelta.analysis.steps import Ladder, Place, Step
 from ppldelta.family import Family
 from ppldelta.reporting import quants
 from ppldelta.reporting.overview import Judged, overview
-from ppldelta.reporting.render import render_report
 from ppldelta.reporting.sizes import value_against_size
 from ppldelta.result import Result
 
@@ -246,15 +245,7 @@ def test_quants_stand_against_their_size_with_their_front(name: str, column: str
 
 
 def page(result: Result, families: list[Family] | None = None) -> str:
-    html = render_report(
-        documents=result.documents,
-        models=result.models,
-        families=families or result.families,
-        signature="",
-        warnings=[],
-        version="1",
-        payload=frames.payload(result.documents, result.models),
-    ).html
+    html = frames.page(result.documents, result.models, families=families or result.families, version="1").html
     return " ".join(html.split("<script")[0].replace("&nbsp;", " ").split())
 
 

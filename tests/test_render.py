@@ -9,6 +9,7 @@ import html.parser
 import itertools
 import json
 import re
+from pathlib import Path
 from typing import Any
 
 import polars as pl
@@ -16,11 +17,10 @@ import pytest
 
 from helpers import frames, synthetic
 from helpers.blocks import decode
-from ppldelta.analysis.kind_sums import kinds_by_family
 from ppldelta.reporting import sentences, tables
 from ppldelta.reporting.overview import Judged, overview
-from ppldelta.reporting.payload import make_payload
-from ppldelta.reporting.render import render_report, script_json
+from ppldelta.reporting.render import Page as Rendered
+from ppldelta.reporting.render import script_json
 from ppldelta.reporting.scripts import SCRIPTS
 from ppldelta.result import Result
 from ppldelta.wording import numbers
@@ -60,10 +60,8 @@ def render(documents: pl.DataFrame = DOCUMENTS, models: pl.DataFrame = MODELS, *
     return rendered(documents, models, **more).html
 
 
-def rendered(documents: pl.DataFrame = DOCUMENTS, models: pl.DataFrame = MODELS, **more: Any) -> Any:
-    arguments = {"families": frames.families(models), "signature": SIGNATURE, "warnings": [], "version": "0.1.0"}
-    arguments["payload"] = frames.payload(documents, models)
-    return render_report(documents=documents, models=models, **{**arguments, **more})
+def rendered(documents: pl.DataFrame = DOCUMENTS, models: pl.DataFrame = MODELS, **more: Any) -> Rendered:
+    return frames.page(documents, models, **{"signature": SIGNATURE, **more})
 
 
 @pytest.fixture(scope="module")
@@ -251,25 +249,16 @@ def abouts(page: str) -> list[str]:
     return [html.unescape(re.sub("<[^>]+>", "", each)) for each in found]
 
 
-def test_every_explanation_has_at_most_two_sentences() -> None:
+def test_every_explanation_has_at_most_two_sentences(tmp_path: Path) -> None:
     """What is said above a figure is short; all else stands behind "How to read this"."""
     parts = [synthetic.make(n_documents=8, n_models=2, n_tokens=40, kld=kld) for kld in (False, True)]
     results = [Result(**each) for each in (*parts, synthetic.with_spans(parts[0]))]
-    pages = [render(), *(made_page(result) for result in results)]
+    pages = [render(), *(result.report(tmp_path / "page.html").read_text() for result in results)]
     for page in pages:
         found = abouts(page)
         assert len(found) >= 5
         for about in found:
             assert len(re.split(r"[.!?]\s+", about.strip())) <= 2, about
-
-
-def made_page(result: Result) -> str:
-    parts = {name: getattr(result, name) for name in ("documents", "models", "families", "kinds")}
-    more = {name: getattr(result, name) for name in ("tokens", "pieces", "texts")}
-    reads = kinds_by_family(result.texts, result.pieces)
-    more["text_kinds"] = [reads.get(family.name) for family in result.families]
-    payload = make_payload(**more, **{name: parts[name] for name in ("documents", "families", "kinds")})
-    return render_report(**parts, payload=payload, signature="", warnings=[], version="0").html
 
 
 def test_without_an_interval_a_sentence_says_neither_better_nor_worse() -> None:
@@ -319,7 +308,10 @@ def test_tables_have_divergences_where_there_are_any() -> None:
         assert [cell.sort for cell in cells] == rows[name].to_list() and all(" to " in cell.note for cell in cells)
     tail = [cell.sort for cell in table.rows[0][2:8]]
     assert tail == sorted(tail) == [rows[f"kld_{name}"][0] for name in ("p50", "p90", "p95", "p99", "p999", "max")]
-    assert [column.title for column in tables.by_category(made["models"], colors).columns][-2:] == ["KLD", "same top"]
+    assert [column.title for column in tables.by_category(made["models"], colors).columns][-2:] == [
+        "KL divergence",
+        "same top",
+    ]
     assert tables.divergence(MODELS, {("tiny", model): "m0" for model in frames.SHIFTS}).rows == []
     assert len(tables.by_category(MODELS, {("tiny", model): "m0" for model in frames.SHIFTS}).columns) == 11
 
@@ -334,8 +326,8 @@ def test_summary_holds_the_token_weighted_rows() -> None:
     table = tables.summary(MODELS, colors)
     titles = [column.title for column in table.columns]
     rows = MODELS.filter(pl.col("category").is_null(), weighting="tokens")
-    for name in ("gain", "loss", "delta"):
-        assert [cells[titles.index(name)].sort for cells in table.rows] == rows[name].to_list()
+    for title, name in {"gain": "gain", "loss": "loss", "net": "delta"}.items():
+        assert [cells[titles.index(title)].sort for cells in table.rows] == rows[name].to_list()
     assert "family" not in titles
     assert len(tables.by_category(MODELS, colors).rows) == 12
     assert tables.by_category(MODELS.filter(pl.col("category").is_null()), colors).rows == []

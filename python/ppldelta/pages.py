@@ -1,4 +1,4 @@
-"""Writes a report to disk: the page, which begins with a card, and the files beside it."""
+"""The page of a report, which begins with a card, and what lies beside it, made and written to disk."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from ppldelta.cards.command import command
 from ppldelta.cards.content import take
 from ppldelta.cards.cover import cover
 from ppldelta.family import Family
-from ppldelta.reporting.budget import BUDGET
+from ppldelta.reporting.budget import BUDGET, DEFAULT_VIEWS
 from ppldelta.reporting.densities import Densities
 from ppldelta.reporting.folder import remove_stale
 from ppldelta.reporting.payload import make_payload
 from ppldelta.reporting.provenance import provenance
-from ppldelta.reporting.render import render_report
+from ppldelta.reporting.render import Page, render_report
 from ppldelta.reporting.seen import with_symbols
 from ppldelta.saved.files import write_whole
 
@@ -53,6 +53,41 @@ def write_report(
         ResultError: a file cannot be written.
     """
     folder = path.suffix.lower() not in (".html", ".htm")
+    page = make_page(
+        frames,
+        families,
+        signature=signature,
+        warnings=warnings,
+        version=version,
+        n_views=n_views,
+        text_kinds=text_kinds,
+        folder=folder,
+    )
+    for name, text in page.files.items():
+        write_whole(path / name, text.encode())
+    index = path / "index.html" if folder else path
+    write_whole(index, page.html.encode())
+    if folder:
+        remove_stale(path, keep=page.files)
+    return index
+
+
+def make_page(
+    frames: Mapping[str, pl.DataFrame],
+    families: Sequence[Family],
+    *,
+    signature: str,
+    warnings: Sequence[str],
+    version: str,
+    n_views: int | Literal["all"] = DEFAULT_VIEWS,
+    text_kinds: Mapping[str, TextKinds],
+    folder: bool = False,
+) -> Page:
+    """The page of a report, with its card; arguments as those of `write_report`.
+
+    Args:
+        folder: whether its data stands in files beside it.
+    """
     seen, named = with_symbols(frames, families)
     payload = make_payload(
         **{name: seen[name] for name in ("tokens", "documents", "pieces", "texts", "kinds")},
@@ -68,7 +103,7 @@ def write_report(
         provenance(family, seen, command(family, [each for each in content.models if each.family is family], top_k))
         for family in named
     ]
-    page = render_report(
+    return render_report(
         **{name: seen[name] for name in OF_THE_PAGE},
         families=named,
         signature=signature,
@@ -80,13 +115,6 @@ def write_report(
         densities=densities,
         folder=folder,
     )
-    for name, text in page.files.items():
-        write_whole(path / name, text.encode())
-    index = path / "index.html" if folder else path
-    write_whole(index, page.html.encode())
-    if folder:
-        remove_stale(path, keep=page.files)
-    return index
 
 
 def _top_k(tokens: pl.DataFrame) -> int:

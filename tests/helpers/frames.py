@@ -13,8 +13,10 @@ import polars as pl
 
 from helpers import facts
 from ppldelta import schema
+from ppldelta.analysis.kind_sums import kinds_by_family
 from ppldelta.family import Family
-from ppldelta.reporting.payload import Payload, make_payload
+from ppldelta.pages import make_page
+from ppldelta.reporting.render import Page
 
 REFERENCE = "tiny-ref.Q8_0"
 CATEGORIES = ("code", "multilingual", "prose")
@@ -103,7 +105,7 @@ def make(
 
 
 def families(models: pl.DataFrame) -> list[Family]:
-    """The `families` argument of `render_report` that goes with a frame of `make`."""
+    """The families that go with a frame of `make`."""
     known: dict[str, Any] = {"architecture": "llama", "size_bytes": 3_340_000, "n_params": N_PARAMS}
     return [
         facts.family(
@@ -115,10 +117,15 @@ def families(models: pl.DataFrame) -> list[Family]:
     ]
 
 
-def payload(documents: pl.DataFrame, models: pl.DataFrame) -> Payload:
-    """The `payload` argument of `render_report` that goes with frames of `make`: numbers, but no tokens."""
-    empty = {name: pl.DataFrame(schema=getattr(schema, name.upper())) for name in ("tokens", "pieces", "texts")}
-    return make_payload(documents=documents, families=families(models), **empty)
+def page(documents: pl.DataFrame, models: pl.DataFrame, **more: Any) -> Page:
+    """The page of frames of `make`, without tokens; arguments of `make_page` and other frames as they are named."""
+    empty = ("tokens", "pieces", "texts", "confidence", "odds", "odds_models", "kinds")
+    whole = {name: pl.DataFrame(schema=getattr(schema, name.upper())) for name in empty}
+    whole |= {"documents": documents, "models": models}
+    whole |= {name: more.pop(name) for name in empty if name in more}
+    usual: dict[str, Any] = {"signature": "", "warnings": [], "version": "0.1.0", "families": families(models)}
+    read = kinds_by_family(whole["texts"], whole["pieces"])
+    return make_page(whole, **{**usual, **more}, text_kinds=read)
 
 
 def _metrics(chosen: list[dict[str, Any]], weighting: str = "tokens") -> dict[str, Any]:

@@ -18,6 +18,7 @@ from ppldelta.family import Family, ModelFacts
 from ppldelta.reporting import labels, sentences, theme
 from ppldelta.reporting import references as of_references
 from ppldelta.reporting.densities import Densities
+from ppldelta.reporting.order import ordered
 from ppldelta.reporting.overview import Judged, of_families, overview
 from ppldelta.reporting.rows import Row, number, overall_of, whole
 from ppldelta.reporting.sentences import Piece
@@ -76,7 +77,7 @@ class Content:
     Attributes:
         families: of the result.
         documents: `schema.DOCUMENTS`.
-        models: in the order of the families.
+        models: in the order of the families, in each as `reporting.order` says.
         version: of the ppldelta that draws.
         densities: of the documents.
         standings: `schema.REFERENCES`: how the references of several families predict the text they share.
@@ -222,8 +223,10 @@ def take(
     names = _names(pairs)
     style = theme.Style.of(names, ())
     by_token = models.filter(weighting="tokens").partition_by("family", "model", as_dict=True)
+    named = {(family.name, facts.label): name for (family, facts), name in zip(pairs, names, strict=True)}
     found = []
-    for (family, facts), name in zip(pairs, names, strict=True):
+    for family, facts in ((each, facts) for each in families for facts in ordered(each)):
+        name = named[family.name, facts.label]
         rows: list[Row] = list(by_token[family.name, facts.label].iter_rows(named=True))
         equal = is_within_noise(family, overall_of(rows))
         found.append(CardModel(family, facts, name, style.colors[name], rows, equal, name in style.again))

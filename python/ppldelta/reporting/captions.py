@@ -22,6 +22,7 @@ def source(made: FamilyFigures) -> str:
     """The reference of a family, its documents and the tokens that were scored; a plain text."""
     n_scored = max(made.rows(Choice())["n_scored"].to_list(), default=0)
     parts = [made.reference.label, sentences.corpus(made.documents), f"{numbers.count(n_scored)} tokens"]
+    parts += [made.date] if made.date else []
     return f"reference {', '.join(parts)}"
 
 

@@ -1,31 +1,63 @@
-"""How columns are called in CSV files that the page saves: as in `schema`, with the unit in brackets.
+"""How columns are called in CSV files that the page saves: as on the page, with the unit in brackets.
 
-An interval has two columns of its own, as in `schema.MODELS`: `gain_low (nats/token)` and `gain_high (nats/token)`.
+An interval has two columns of its own: `gain low (nats/token)` and `gain high (nats/token)`. What the page shows in the
+unit of the moment is there in each unit that it offers.
 """
 
 from __future__ import annotations
 
-from ppldelta.reporting.units import SHORT_UNITS
-from ppldelta.schema import PERCENTILES
+from collections.abc import Sequence
+
+from ppldelta.family import Family
+from ppldelta.reporting.blocks import Json
+from ppldelta.reporting.units import COLUMNS, DELTA, SHORT_UNITS
 
 _NATS, _BITS = SHORT_UNITS["nats"], SHORT_UNITS["bpb"]
+_TAIL = {"p50": "median", "p90": "90 %", "p95": "95 %", "p99": "99 %", "p999": "99.9 %", "max": "greatest"}
 
-UNITS: dict[str, str] = {
-    **dict.fromkeys(("gain", "loss", "delta", "damage", "kld"), _NATS),
-    **dict.fromkeys(("gain_bpb", "loss_bpb", "delta_bpb", "damage_bpb", "bpb_ref", "bpb_cmp"), _BITS),
-    **dict.fromkeys(PERCENTILES["kld"], "nats"),
-    **dict.fromkeys(("odds_ref", "odds_cmp", "change"), "nats"),
-    **dict.fromkeys(("n_bytes", "size_bytes"), "bytes"),
-    "n_documents": "documents",
-    "n_scored": "tokens",
-    "same_top": "part of the tokens",
-    "dp_rms": "probability",
-    "bits_per_weight": "bits",
-    "bytes_per_token": "bytes/token",
+NAMES: dict[str, tuple[str, str]] = {
+    **{name: (name, "") for name in ("family", "model", "document", "category", "verdict", "prompt", "group", "side")},
+    "ppl_ref": ("perplexity of the reference", ""),
+    "ppl_cmp": ("perplexity of the model", ""),
+    "bpb_ref": ("bits per byte of the reference", ""),
+    "bpb_cmp": ("bits per byte of the model", ""),
+    **{column: (name, _NATS) for name, column in zip(("gain", "loss"), COLUMNS["nats"], strict=True)},
+    **{column: (name, _BITS) for name, column in zip(("gain", "loss"), COLUMNS["bpb"], strict=True)},
+    DELTA["nats"]: ("net", _NATS),
+    DELTA["bpb"]: ("net", _BITS),
+    "damage": ("damage", _NATS),
+    "damage_bpb": ("damage", _BITS),
+    "kld": ("KL divergence", _NATS),
+    **{f"kld_{level}": (f"KL divergence {words}", "nats") for level, words in _TAIL.items()},
+    "same_top": ("same top", "part of the tokens"),
+    "dp_rms": ("change of probability RMS", "probability"),
+    "ppl_ratio": ("perplexity ratio", ""),
+    "odds_ref": ("log-odds of the reference", "nats"),
+    "odds_cmp": ("log-odds of the model", "nats"),
+    "change": ("change", "nats"),
+    "n_documents": ("documents", ""),
+    "n_scored": ("tokens scored", ""),
+    "n_bytes": ("bytes compared", ""),
+    "size_bytes": ("size of the tensors", "bytes"),
+    "bits_per_weight": ("bits per weight", ""),
+    "bytes_per_token": ("length of a token", "bytes"),
 }
-"""Column → unit; names, perplexities and their ratios have none."""
+"""Column → its words and its unit, "" for a name, a number of things or a ratio."""
 
 
-def for_scripts(*, bits: bool) -> dict[str, str]:
-    """The units, which on a page in bits per byte count spans."""
-    return UNITS | ({"n_scored": "spans"} if bits else {})
+def for_scripts(*, bits: bool) -> dict[str, list[str]]:
+    """The names, which on a page in bits per byte count spans."""
+    return {column: list(name) for column, name in (NAMES | ({"n_scored": ("spans", "")} if bits else {})).items()}
+
+
+def references(families: Sequence[Family]) -> list[Json]:
+    """What a row of each family's reference says beside what the rows of its models have."""
+    return [
+        {
+            "model": family.ref.label,
+            "size_bytes": family.ref.size_bytes,
+            "bits_per_weight": family.ref.bits_per_weight,
+            "bytes_per_token": family.ref.bytes_per_token,
+        }
+        for family in families
+    ]

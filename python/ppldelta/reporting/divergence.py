@@ -77,7 +77,7 @@ def documents_divergence(documents: pl.DataFrame, *, filled: bool = True, style:
     _logarithmic(figure.update_xaxes, *_reach(known["kld"].to_list()), "<b>KL divergence →</b> nats per token")
     lowest, highest = (pick([0.0, *known["delta"]]) for pick in (min, max))
     room = 0.08 * (highest - lowest) or 0.1
-    title = "<b>delta →</b> predicts better, nats per token"
+    title = "<b>net →</b> predicts better, nats per token"
     figure.update_yaxes(title=dict(text=title), range=[lowest - room, highest + room])
     figure.add_hline(y=0, line=dict(color=LIGHT["ink"], width=1), layer="below")
     for trace in marks.documents(known, ("kld", "delta"), filled=filled, style=style, unit="nats"):

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 
 import polars as pl
 
@@ -30,14 +29,23 @@ class Head:
         family: the family.
         models: its rows of `schema.MODELS`.
         ladder: its quants by their size; None where they are not compared with each other.
+        names: short ones of its models, by label; by default as `labels.trimmed` makes them.
         headlined: whether the page begins with a card whose verdict is the sentence about its only model.
     """
 
-    def __init__(self, family: Family, models: pl.DataFrame, ladder: Ladder | None, *, headlined: bool = False) -> None:
+    def __init__(
+        self,
+        family: Family,
+        models: pl.DataFrame,
+        ladder: Ladder | None,
+        *,
+        names: Mapping[str, str] | None = None,
+        headlined: bool = False,
+    ) -> None:
         self.family = family
         self._headlined = headlined
         self.models = models
-        self._names = dict(zip(family.models, labels.trimmed(family.models), strict=True))
+        self._names = names or dict(zip(family.models, labels.trimmed(family.models), strict=True))
         self._ladder = ladder
 
     def rows(self, model: str, choice: Choice) -> list[Row]:
@@ -101,10 +109,10 @@ def table(heads: Sequence[Head], models: pl.DataFrame, colors: Mapping[tuple[str
     *_, net, damage = deltas(rows, True, choice.unit)
     columns = [
         *names(rows, colors),
-        Column("verdict", "", _HELP, said, "words"),
-        replace(net, title="net", help=HELP["delta"]),
+        Column("verdict", "", _HELP, said, "words", "verdict"),
+        net,
         *([damage] if any_quants else []),
-        *([with_interval("KLD", "nats/token", "kld", numbers.significant)] if rows["kld"].count() else []),
+        *([with_interval("KL divergence", "nats/token", "kld", numbers.significant)] if rows["kld"].count() else []),
         *([_size()] if rows["size_bytes"].count() else []),
     ]
     return made_of(rows, columns)
@@ -116,4 +124,4 @@ def _size() -> Column:
         note = f"{numbers.fixed(bits, 2)} bits/weight" if numbers.known(bits) else ""
         return Cell(numbers.size(size), size, note)
 
-    return Column("size", "tensors", HELP["size_bytes"], cell)
+    return Column("size", "tensors", HELP["size_bytes"], cell, name="size_bytes")

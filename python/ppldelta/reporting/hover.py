@@ -68,7 +68,7 @@ def size(row: Row, column: str) -> str:
     value = number(row, column)
     digits = numbers.decimals(value)
     write = numbers.signed if column.startswith("delta") else numbers.fixed
-    name = {"kld": "KL divergence", "delta_bpb": "delta"}.get(column, column)
+    name = {"kld": "KL divergence", "delta": "net", "delta_bpb": "net"}.get(column, column)
     unit = UNITS["bpb" if column == "delta_bpb" else "nats"]
     bits = numbers.fixed(number(row, "bits_per_weight"), 2)
     return "<br>".join(
@@ -89,7 +89,7 @@ def _numbers(row: Row, unit: Unit) -> list[str]:
     ]
     if unit == "nats":
         delta = numbers.signed(number(row, "delta"), digits)
-        lines.append(f"delta <b>{delta}</b>{_interval(row, 'delta', digits)}")
+        lines.append(f"net <b>{delta}</b>{_interval(row, 'delta', digits)}")
     else:
         ref, cmp = (numbers.fixed(number(row, f"bpb_{which}"), 3) for which in ("ref", "cmp"))
         lines.append(f"bits per byte {ref} → {cmp}")

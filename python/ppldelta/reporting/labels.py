@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 import numpy as np
 import polars as pl
@@ -44,6 +44,24 @@ def trimmed(names: Sequence[str], longest: int = LONGEST) -> list[str]:
         if all(len(name) > head + tail for name in names):
             return [name[head : len(name) - tail] for name in names]
     return list(names)
+
+
+def in_families(keys: Iterable[tuple[str, str]]) -> dict[tuple[str, str], str]:
+    """A short name of each model beside that of its family: without what all models of the family begin and end with.
+
+    Args:
+        keys: families and labels. If one label of several families is long, those of all are cut, to look alike.
+    """
+    families: dict[str, list[str]] = {}
+    for family, label in dict.fromkeys(keys):
+        families.setdefault(family, []).append(label)
+    longest = max((len(label) for each in families.values() for label in each), default=0)
+    least = 0 if len(families) > 1 and longest > LONGEST else LONGEST
+    return {
+        (family, label): short
+        for family, each in families.items()
+        for label, short in zip(each, trimmed(each, least), strict=True)
+    }
 
 
 def crop(name: str) -> str:

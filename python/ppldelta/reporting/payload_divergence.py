@@ -20,11 +20,11 @@ from ppldelta.reporting.blocks import Json, encoded_size, pack
 from ppldelta.reporting.family import FamilyRecords
 from ppldelta.reporting.passages import Passage, different, extreme, passages
 
-KLD_STEPS = 128
-"""Steps of a token's `kld` for each doubling: a step is half a per cent, so the error at most 0.28 %."""
+KLD_POWER = -8
+"""Power of ten of the smallest `kld` that is not written as 0, in nats."""
 
-KLD_LEAST = 2.0**-24
-"""Nats below which a `kld` is written as 0."""
+_PER_DECADE = 900  # numbers of three digits
+_TWO = 9.95e-5  # nats below which two digits are shown
 
 ENTROPY_STEP = 1 / 256
 """Nats in a step of an entropy."""
@@ -35,8 +35,7 @@ _DIFFERENCE_NONE = -32768
 _DIFFERENCE_MOST = 32767
 
 DIVERGENCE_STEPS: dict[str, Json] = {
-    "kld": KLD_STEPS,
-    "kld_least": KLD_LEAST,
+    "kld_power": KLD_POWER,
     "kld_none": _NONE,
     "entropy": ENTROPY_STEP,
     "entropy_none": _NONE,
@@ -124,21 +123,19 @@ def _pairs(family: FamilyRecords, documents: Sequence[int]) -> AlignedPairs:
 def detail_block(pairs: AlignedPairs, alternatives: Alternatives, k: int) -> bytes:
     """What the models say of each scored token of a document as a pair, in the order of the document's token view.
 
-    `kld` is 0 below `KLD_LEAST`, else 1 and how many steps it lies above, in steps that grow with it (`KLD_STEPS`).
+    `kld` has the digits that the page shows, so that it agrees with all other numbers of a token (`_three_digits`).
     `entropy_ref` is in whole steps of `ENTROPY_STEP`, `entropy` what a model's is above it. `rank_ref` and `rank` are
     exact, 0 for unknown; `same` is 1 or 0, and 2 for unknown. `Alternatives.fields` says what a run with `top_k` adds.
     """
     rows = pairs.offsets[k]
     kld = np.maximum(pairs.kld[:, rows].astype(np.float64), 0)  # of a `.kld` file it may come out below
     known = np.isfinite(kld)
-    with np.errstate(divide="ignore", invalid="ignore"):
-        steps = np.clip(np.rint(np.log2(kld / KLD_LEAST) * KLD_STEPS) + 1, 0, _NONE - 1)
     entropy_ref = _first_known(pairs.entropy_ref[:, rows])
     entropy = np.rint(entropy_ref / ENTROPY_STEP)
     difference = np.rint(pairs.entropy_cmp[:, rows] / np.float32(ENTROPY_STEP)) - entropy
     return pack(
         [
-            ("kld", "~u16", np.where(known, steps, _NONE)),
+            ("kld", "~u16", np.where(known, _three_digits(kld), _NONE)),
             ("same", "u8", _or(pairs.same_top[:, rows], 2)),
             ("rank_ref", "~u32", _or(_first_known(pairs.rank_ref[:, rows]), 0)),
             ("rank", "~u32", _or(pairs.rank_cmp[:, rows], 0)),
@@ -147,6 +144,18 @@ def detail_block(pairs: AlignedPairs, alternatives: Alternatives, k: int) -> byt
             *alternatives.fields(k),
         ]
     )
+
+
+def _three_digits(values: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Values from 0 on as steps: 0 below 10 ** `KLD_POWER`, else 1 and how many numbers of three significant digits lie
+    between; below about 0.0001 of two, as `numbers.significant` writes them."""
+    with np.errstate(divide="ignore", invalid="ignore"):
+        power = np.floor(np.log10(values))
+        unit = np.power(10.0, np.where(values < _TWO, power - 1, power - 2))
+        digits = np.rint(values / unit) * np.where(values < _TWO, 10, 1)
+    power, digits = np.where(digits >= 1000, power + 1, power), np.where(digits >= 1000, 100, digits)
+    steps = (power - KLD_POWER) * _PER_DECADE + digits - 100 + 1
+    return np.where(values >= 10.0**KLD_POWER, np.minimum(steps, _NONE - 1), 0)
 
 
 def _largest(values: NDArray[np.float32], known: NDArray[np.bool_]) -> list[int]:

@@ -15,7 +15,6 @@ import polars as pl
 
 from ppldelta.analysis.uncertainty import LEVEL, N_RESAMPLES, SEED
 from ppldelta.family import Family, ModelFacts, Signature
-from ppldelta.reporting.family import Vocabulary
 from ppldelta.wording import numbers
 
 MOST_DOCUMENTS = 200
@@ -96,14 +95,13 @@ def _model(role: str, facts: ModelFacts) -> StoredFile:
 
 def _documents(family: str, frames: Mapping[str, pl.DataFrame]) -> list[StoredFile]:
     """The documents with the hash and the size of their texts, as far as their tokens spell them."""
-    vocabulary = Vocabulary.of(family, frames["pieces"])
+    spelt = dict(frames["pieces"].filter(family=family).select("token", "piece").iter_rows())
     first = frames["tokens"].filter(pl.col("family") == family, pl.col("byte_start").is_not_null())
     first = first.unique("document", keep="first", maintain_order=True)
     known = dict(zip(first["document"].cast(pl.String), first.select("pos", "byte_start").iter_rows(), strict=True))
     found = []
-    texts = frames["texts"].filter(family=family)
-    for document, tokens in zip(texts["document"], texts["tokens"], strict=True):
-        pieces = vocabulary[tokens.to_numpy()]
+    for document, tokens in frames["texts"].filter(family=family).select("document", "tokens").iter_rows():
+        pieces = [spelt.get(token) or b"" for token in tokens]
         sha256, size = None, numbers.NONE
         if document in known:  # else the tokens do not spell the text
             pos, start = known[document]

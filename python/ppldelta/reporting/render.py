@@ -17,24 +17,23 @@ import polars as pl
 from markupsafe import Markup
 
 from ppldelta.analysis.spans import LONGEST, MOST
-from ppldelta.analysis.steps import Ladder
-from ppldelta.family import Family, ModelFacts
-from ppldelta.reporting import captions, contents, csv_names, labels, plane, sentences, tables, theme
-from ppldelta.reporting import kinds as kinds_of_tokens
+from ppldelta.family import Family
+from ppldelta.reporting import captions, csv_names, labels, plane, sentences, tables, theme
 from ppldelta.reporting import odds as of_prompts
 from ppldelta.reporting.blocks import Json, encode
-from ppldelta.reporting.catalogue import FIGURES, SHARED, Section
+from ppldelta.reporting.catalogue import FIGURES, SHARED
 from ppldelta.reporting.contents import AllFamilies
 from ppldelta.reporting.cover import Cover
 from ppldelta.reporting.densities import Densities
 from ppldelta.reporting.family_figures import FamilyFigures, numbered
-from ppldelta.reporting.head import Head
 from ppldelta.reporting.marks import OPACITIES, SIZES
-from ppldelta.reporting.page_figures import Plot, for_scripts, place_figures
+from ppldelta.reporting.order import by_size
+from ppldelta.reporting.page_figures import for_scripts, place_figures
 from ppldelta.reporting.payload import Payload
 from ppldelta.reporting.provenance import Provenance, resampling
 from ppldelta.reporting.rows import Row, text
 from ppldelta.reporting.scripts import SCRIPTS, policy, resource
+from ppldelta.reporting.sections import make_head, make_section, told_kinds
 from ppldelta.reporting.short import SHORT, short_rule
 from ppldelta.reporting.units import (
     AXES,
@@ -49,36 +48,6 @@ from ppldelta.reporting.units import (
 )
 from ppldelta.reporting.views import make_views
 from ppldelta.wording import invisible, numbers, rules
-
-
-@dataclass(frozen=True)
-class ShownModel:
-    """A model on the page: its label, a shorter one for buttons, and the class of its colour."""
-
-    label: str
-    short: str
-    color: str
-
-
-@dataclass(frozen=True)
-class FamilySection:
-    """All that the page shows of one reference and the models judged against it."""
-
-    index: int
-    name: str
-    identity: str
-    reference: ModelFacts
-    corpus: str
-    n_scored: int
-    n_bytes: int
-    spans: bool
-    models: list[ShownModel]
-    categories: list[dict[str, str]]
-    plots: dict[Section, list[Plot]]
-    judged: bool
-    prompts: list[tuple[str, str, list[sentences.Piece]]]
-    kinds: list[list[sentences.Piece]]
-    left_out: list[list[sentences.Piece]]
 
 
 @dataclass(frozen=True)
@@ -98,13 +67,13 @@ def render_report(
     warnings: Sequence[str],
     version: str,
     payload: Payload,
-    confidence: pl.DataFrame | None = None,
-    odds: pl.DataFrame | None = None,
-    odds_models: pl.DataFrame | None = None,
-    kinds: pl.DataFrame | None = None,
-    cover: Cover | None = None,
-    origins: Sequence[Provenance] = (),
-    densities: Densities | None = None,
+    confidence: pl.DataFrame,
+    odds: pl.DataFrame,
+    odds_models: pl.DataFrame,
+    kinds: pl.DataFrame,
+    cover: Cover,
+    origins: Sequence[Provenance],
+    densities: Densities,
     folder: bool = False,
 ) -> Page:
     """Puts the report together.
@@ -117,21 +86,20 @@ def render_report(
         warnings: what a reader must know before trusting the numbers, one sentence each.
         version: of ppldelta.
         payload: numbers and texts of documents and tokens.
-        confidence: as `Result.confidence`; None if there is none.
-        odds: as `Result.odds`; None if there is none.
-        odds_models: as `Result.odds_models`, likewise.
-        kinds: as `Result.kinds`, which `payload` lists as well; None if there is none.
-        cover: what the page begins with; None for a title alone.
-        origins: what repeats the numbers of each family; empty for the signature alone.
-        densities: of the documents; by default made here.
+        confidence: as `Result.confidence`.
+        odds: as `Result.odds`.
+        odds_models: as `Result.odds_models`.
+        kinds: as `Result.kinds`, which `payload` lists as well.
+        cover: what the page begins with.
+        origins: what repeats the numbers of each family.
+        densities: of the documents.
         folder: keep the blocks of data out of the page, in files beside it that it loads when they are needed.
     """
     unit = unit_of(families)
     bits = unit == "bpb"
-    known = densities or Densities(documents)
     makers = [
         FamilyFigures(
-            family, documents, models, confidence, odds, filled=False, bits=bits, first=first, densities=known
+            family, documents, models, confidence, odds, filled=False, bits=bits, first=first, densities=densities
         )
         for family, first in zip(families, numbered(families), strict=True)
     ]
@@ -139,10 +107,12 @@ def render_report(
     colors = {
         (each.name, m): made.style.css(m) for each, made in zip(families, makers, strict=True) for m in each.models
     }
+    short = labels.in_families(colors)
+    ordered = by_size(models, families)
     headlined = cover is not None and len(colors) == 1
-    heads = [_head(family, made, headlined) for family, made in zip(families, makers, strict=True)]
+    heads = [make_head(family, made, short, headlined) for family, made in zip(families, makers, strict=True)]
     sections = [
-        _section(i, family, made, places, odds_models)
+        make_section(i, family, made, short, places, odds_models)
         for i, (family, made, (places, _)) in enumerate(zip(families, makers, drawn, strict=True))
     ]
     any_quants = any(family.quants for family in families)
@@ -150,7 +120,7 @@ def render_report(
     units: list[Unit] = [each for each in SHORT_UNITS if _offered(each, models, bits)]
     views = make_views(
         heads,
-        models,
+        ordered,
         colors,
         units=units,
         categories=everything.categories,
@@ -167,13 +137,16 @@ def render_report(
         **payload.index,
         "colors": [list(made.style.colors.values()) for made in makers],
         "classes": [[made.style.css(model) for model in made.style.colors] for made in makers],
+        "short": [[short[family.name, model] for model in family.models] for family in families],
         "symbols": [[made.style.symbols[category] for category in made.categories] for made in makers],
         "figures": for_scripts(),
         "bits": bits,
         "choice": {"unit": unit, "axes": Choice().axes, "weighting": Choice().weighting},
         "units": {unit: text for unit, text in SHORT_UNITS.items()},
         "columns": tables.HELP,
-        "csv_units": csv_names.for_scripts(bits=bits),
+        "csv": csv_names.for_scripts(bits=bits),
+        "references": csv_names.references(families),
+        "quants": [list[Json](family.quants) for family in families],
         "look": theme.for_scripts(),
         "views": dict(views.follows),
         "iso": plane.ISO,
@@ -201,8 +174,8 @@ def render_report(
         cover=cover,
         origins=origins,
         resampling=resampling(),
-        pictures={} if cover is None else {shape: Markup(picture) for shape, picture in cover.pictures.items()},
-        outlines="" if cover is None else Markup(cover.outlines),
+        pictures={shape: Markup(picture) for shape, picture in cover.pictures.items()},
+        outlines=Markup(cover.outlines),
         categories=everything.categories,
         shared=shared[SHARED.section],
         bits=bits,
@@ -218,11 +191,9 @@ def render_report(
         tables=views.tables,
         sentences=views.sentences,
         places={family.name: i for i, family in enumerate(families)},
-        prompts=of_prompts.table(
-            makers[0].odds.clear() if odds is None else odds, colors, _links(makers, families, payload)
-        ),
-        n_prompts=0 if odds is None else len(odds),
-        kinds=_kinds(kinds, sections, unit),
+        prompts=of_prompts.table(odds, colors, _links(makers, families, payload)),
+        n_prompts=len(odds),
+        kinds=told_kinds(kinds, sections, unit),
         noise=any(family.noise_floor for family in families),
         rules=[sentences.marked(note) for note in rules.notes((family.name, family.rule) for family in families)],
         signature=signature,
@@ -242,30 +213,12 @@ def render_report(
     return Page(html, files if folder else {})
 
 
-def _kinds(
-    kinds: pl.DataFrame | None, sections: Sequence[FamilySection], unit: Unit
-) -> list[tuple[FamilySection, list[tuple[ShownModel, list[sentences.Piece]]]]]:
-    """Of each family that has texts the colour of each model and its sentence on what changed."""
-    found: list[tuple[FamilySection, list[tuple[ShownModel, list[sentences.Piece]]]]] = []
-    if kinds is None:
-        return found
-    for section in sections:
-        of_model = [(m, kinds.filter(family=section.name, model=m.label).to_dicts()) for m in section.models]
-        said = [(model, kinds_of_tokens.finding(rows, unit)) for model, rows in of_model if rows]
-        found += [(section, said)] if said else []
-    return found
-
-
 def _bytes_per_token(families: Sequence[Family]) -> dict[tuple[str, str], float | None]:
     """Of each comparison, by family and model; of none where all tokens of the page are equally long."""
     every = [each.bytes_per_token for family in families for each in (family.ref, *family.cmp)]
     if len({each for each in every if each is not None}) < 2:
         return {}
     return {(family.name, each.label): each.bytes_per_token for family in families for each in family.cmp}
-
-
-def _of_all_groups(odds_models: pl.DataFrame, family: str) -> Sequence[Row]:
-    return odds_models.filter(pl.col("category").is_null(), family=family).to_dicts()
 
 
 def _links(makers: Sequence[FamilyFigures], families: Sequence[Family], payload: Payload) -> Callable[[Row], str]:
@@ -293,36 +246,3 @@ def script_json(text: str) -> Markup:
 def _offered(unit: Unit, models: pl.DataFrame, bits: bool) -> bool:
     """Whether a reader may choose a unit: bits per byte where a text is known, nats where there are tokens."""
     return models["bpb_cmp"].null_count() < len(models) if unit == "bpb" else not bits
-
-
-def _head(family: Family, made: FamilyFigures, headlined: bool) -> Head:
-    sizes = {each.label: each.size_bytes for each in family.cmp if each.kind == "quant"}
-    return Head(family, made.models, Ladder(made.documents, sizes), headlined=headlined)
-
-
-def _section(
-    index: int, family: Family, made: FamilyFigures, plots: dict[Section, list[Plot]], odds_models: pl.DataFrame | None
-) -> FamilySection:
-    return FamilySection(
-        index=index,
-        name=family.name,
-        identity=family.ref.sha256 or family.ref.label,
-        reference=family.ref,
-        corpus=sentences.corpus(made.documents),
-        n_scored=max(made.rows(Choice())["n_scored"].to_list(), default=0),
-        n_bytes=max(made.rows(Choice())["n_bytes"].to_list(), default=0),
-        spans=family.align == "bytes",
-        models=[
-            ShownModel(model, short, made.style.css(model))
-            for model, short in zip(family.models, labels.trimmed(family.models), strict=True)
-        ],
-        categories=[{"name": each, "path": theme.SYMBOLS[made.style.symbols[each]]} for each in made.categories],
-        plots=plots,
-        judged=made.judged,
-        prompts=[
-            (made.style.css(text(row, "model")), text(row, "model"), of_prompts.finding(row))
-            for row in ([] if odds_models is None else _of_all_groups(odds_models, family.name))
-        ],
-        kinds=[sentences.marked(f"`{each.label}`: {each.kind_reason}") for each in family.cmp if each.kind_reason],
-        left_out=[sentences.marked(sentence) for sentence in contents.left_out(made)],
-    )

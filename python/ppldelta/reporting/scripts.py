@@ -13,6 +13,7 @@ SCRIPTS = (
     "format.js",
     "characters.js",
     "state.js",
+    "csv.js",
     "address.js",
     "plots.js",
     "exports.js",

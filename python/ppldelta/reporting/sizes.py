@@ -24,8 +24,8 @@ _SCALES: dict[Measure, float] = {"size_bytes": 1e-9, "bits_per_weight": 1.0}
 Value = Literal["delta", "delta_bpb", "damage", "kld"]
 
 _VALUES: dict[Value, str] = {
-    "delta": "<b>delta →</b> predicts better, nats per token",
-    "delta_bpb": "<b>delta →</b> predicts better, bits per byte",
+    "delta": "<b>net →</b> predicts better, nats per token",
+    "delta_bpb": "<b>net →</b> predicts better, bits per byte",
     "damage": "<b>damage →</b> gain + loss, nats per token",
     "kld": "<b>KL divergence →</b> nats per token",
 }

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 
 import polars as pl
 
+from ppldelta.reporting import labels
 from ppldelta.reporting.rows import Row, ends, in_category, number, text, whole
 from ppldelta.reporting.units import COLUMNS, DAMAGE, DELTA, SHORT_UNITS, Choice, Unit, damage_of
 from ppldelta.wording import numbers
@@ -20,7 +21,7 @@ HELP = {
     "ppl_cmp": "Perplexity of the model",
     "gain": "What the model adds on tokens that it predicts better",
     "loss": "What the model gives up on tokens that it predicts worse",
-    "delta": "gain − loss: above 0 the model predicts the text better",
+    "delta": "gain − loss, the mean of the tokens' deltas: above 0 the model predicts the text better",
     "damage": "gain + loss: how far a quant moved from its reference, whichever way",
     "bpb_ref": "Bits that the reference needs per byte of text",
     "bpb_cmp": "Bits that the model needs per byte of text",
@@ -133,7 +134,7 @@ def brief(
     ppl = with_interval("ppl", "model", "ppl_cmp", numbers.perplexity)
     bits = with_interval(SHORT_UNITS["bpb"], "model", "bpb_cmp", lambda value: numbers.fixed(value, 3))
     of_divergence = [
-        with_interval("KLD", "nats/token", "kld", numbers.significant),
+        with_interval("KL divergence", "nats/token", "kld", numbers.significant),
         with_interval("same top", "% of tokens", "same_top", percent(1)),
     ]
     return made_of(
@@ -164,7 +165,7 @@ def by_category(
     category = Column("category", "", HELP["category"], _category, "name", "category")
     columns = [*names(rows, colors), category, *_values(rows, damage, choice.unit, spans)]
     if rows["kld"].count():
-        columns.append(with_interval("KLD", "nats/token", "kld", numbers.significant))
+        columns.append(with_interval("KL divergence", "nats/token", "kld", numbers.significant))
         columns.append(with_interval("same top", "% of tokens", "same_top", percent(1)))
     return made_of(rows, columns)
 
@@ -220,11 +221,12 @@ def made_of(rows: pl.DataFrame, columns: list[Column]) -> Table:
 
 
 def names(rows: pl.DataFrame, colors: Mapping[tuple[str, str], str]) -> list[Column]:
-    """The columns of models, and of families if there are several."""
+    """The columns of models, whose names are short, sorted by the whole ones; and of families if there are several."""
+    short = labels.in_families(colors)
 
     def model_cell(row: Row) -> Cell:
-        family, model = text(row, "family"), text(row, "model")
-        return Cell(model, model, kind="model", color=colors[family, model])
+        key = text(row, "family"), text(row, "model")
+        return Cell(short[key], key[1], kind="model", color=colors[key])
 
     def family_cell(row: Row) -> Cell:
         return Cell(text(row, "family"), text(row, "family"), kind="name")
@@ -276,7 +278,7 @@ def _column(title: str, unit: str, name: str, write: Callable[[Row, str], str]) 
 
 
 def deltas(rows: pl.DataFrame, damage: bool, unit: Unit) -> list[Column]:
-    """Gain, loss and delta with one number of digits for all, so that they can be added and subtracted by eye."""
+    """Gain, loss and net with one number of digits for all, so that they can be added and subtracted by eye."""
     columns = dict(zip(("gain", "loss", "delta"), (*COLUMNS[unit], DELTA[unit]), strict=True))
     names = list(columns)
     columns["damage"] = DAMAGE[unit]
@@ -293,7 +295,8 @@ def deltas(rows: pl.DataFrame, damage: bool, unit: Unit) -> list[Column]:
             sort = value if numbers.known(value) else None
             return Cell(write(value, digits), sort, note, kind, low=low, high=high)
 
-        return Column(name, SHORT_UNITS[unit], HELP[name], cell, name=columns[name])
+        title = "net" if name == "delta" else name  # a delta is a token's
+        return Column(title, SHORT_UNITS[unit], HELP[name], cell, name=columns[name])
 
     more = [column("damage", numbers.fixed)] if damage else []
     return [column("gain", numbers.fixed), column("loss", numbers.fixed), column("delta", numbers.signed), *more]

@@ -246,11 +246,11 @@ def _changed(label: str, quote: Passage, logp_ref: float, unit: Unit) -> list[Pi
     if numbers.known(logp_ref):
         pieces += [
             Piece(". The reference gave it a probability of "),
-            Piece(_probability(logp_ref), "number"),
+            Piece(numbers.probability(logp_ref), "number"),
             Piece(", "),
             Piece(label, "name"),
             Piece(" one of "),
-            Piece(_probability(logp_ref + quote.sum), "number"),
+            Piece(numbers.probability(logp_ref + quote.sum), "number"),
         ]
     return [
         *pieces,
@@ -258,7 +258,3 @@ def _changed(label: str, quote: Passage, logp_ref: float, unit: Unit) -> list[Pi
         Piece(f"{numbers.signed(quote.sum, 2)} nats", "number"),
         Piece(". All gains and losses are sums of such numbers."),
     ]
-
-
-def _probability(logp: float) -> str:
-    return f"{numbers.significant(100 * math.exp(min(logp, 0.0)))}\N{NO-BREAK SPACE}%"

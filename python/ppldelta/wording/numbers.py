@@ -43,10 +43,11 @@ def significant(value: float | None) -> str:
     """A number with three significant digits, however small it is; two below 0.0001, as in 1.2e−6."""
     if not known(value):
         return NONE
-    if 0 < abs(value) < 9.995e-5:
+    if 0 < abs(value) < 9.95e-5:
         digits, power = f"{abs(value):.1e}".split("e-")
         return f"{MINUS if value < 0 else ''}{digits}e{MINUS}{int(power)}"
-    return fixed(value, 2 if value == 0 else max(2 - math.floor(math.log10(abs(value))), 0))
+    rounded = abs(float(f"{value:.2e}"))  # 0.9996 is 1.00
+    return fixed(value, 2 if value == 0 else max(2 - math.floor(math.log10(rounded)), 0))
 
 
 def perplexity(value: float | None) -> str:
@@ -79,6 +80,23 @@ def params(value: int | None) -> str:
 def percent(part: float | None, digits: int = 1) -> str:
     """A part of 1 in per cent: 99.5 %."""
     return f"{fixed(100 * part, digits)}\N{NO-BREAK SPACE}%" if known(part) else NONE
+
+
+def probability(logp: float) -> str:
+    """A probability of which the natural log is given, with three significant digits: 12.3 %, 1 in 2 310 (0.0432 %),
+    and 1 in 119 000 where per cent would be unreadable."""
+    part = math.exp(min(logp, 0.0))
+    readable = f"{fixed(100 * part, 2) if part >= 0.9995 else significant(100 * part)}\N{NO-BREAK SPACE}%"
+    if part >= 1e-3:
+        return readable
+    if part < 1e-9:
+        power = math.floor(-logp / math.log(10)) if math.isfinite(logp) else 999
+        return f"less than 1 in 10{str(power).translate(_RAISED)}"
+    once = f"1 in {count(round(float(f'{1 / part:.2e}')))}"
+    return f"{once} ({readable})" if part >= 1e-4 else once
+
+
+_RAISED = str.maketrans("0123456789", "⁰¹²³⁴⁵⁶⁷⁸⁹")
 
 
 def interval(low: float | None, high: float | None, digits: int = 3, *, sign: bool = False) -> str:

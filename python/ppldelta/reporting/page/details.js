@@ -5,14 +5,15 @@ ppldelta.details = (() => {
   "use strict";
 
   const { format, index } = ppldelta;
-  const { element, fixed, count, percent, significant, visible } = format;
+  const { element, fixed, count, probability, significant, visible } = format;
   const steps = index.divergence_steps;
 
   const inNats = (values, none, step) => Float32Array.from(values, (value) => (value === none ? NaN : value * step));
 
   function kldOf(code) {
     if (code === steps.kld_none) return NaN;
-    return code === 0 ? 0 : steps.kld_least * 2 ** ((code - 1) / steps.kld);
+    const step = code - 1; // decades of 900 numbers of three digits
+    return code === 0 ? 0 : (100 + step % 900) * 10 ** (Math.floor(step / 900) + steps.kld_power - 2);
   }
 
   /** Promise of the pairs of a document, each an array for each model of values by scored token; null if it has none. */
@@ -42,17 +43,26 @@ ppldelta.details = (() => {
     };
   }
 
+  const word = ([text]) => element("code", { class: "piece", dir: "auto" }, visible(text) || "(empty)");
   const best = (title, found) => element("span", { class: "best" }, element("span", { class: "quiet" }, `${title} `), ...found.flatMap(([text, logp], i) => [
-    i ? " " : null, element("code", { class: "piece", dir: "auto" }, visible(text) || "(empty)"), `\u00a0${percent(logp)}`,
+    i ? " " : null, word([text]), `\u00a0${probability(logp)}`,
   ].filter(Boolean)));
+
+  /** Whether both find the same token most probable, and else which each does, as far as the run has kept them. */
+  function tops(detail, m, i) {
+    const same = detail.same[m][i];
+    if (same > 1 || same) return same > 1 ? [] : [", same top token"];
+    const [ref, cmp] = [0, m + 1].map((who) => detail.top?.(who, i)[0]);
+    if (!ref || !cmp) return [", another top token", element("span", { class: "quiet" }, detail.top ? "" : " (a run with --top-k shows which)")];
+    return [", the top token ", word(ref), " became ", word(cmp)];
+  }
 
   /** What to say of a scored token under a model: a list of elements, empty if nothing is known. */
   function describe(detail, m, i) {
     const kld = detail?.kld[m][i];
     if (kld === undefined || Number.isNaN(kld)) return [];
-    const same = detail.same[m][i];
     const parts = [
-      element("span", {}, `KL divergence ${significant(kld)} nats${same > 1 ? "" : same ? ", same top token" : ", another top token"}`),
+      element("span", {}, `KL divergence ${significant(kld)} nats`, ...tops(detail, m, i)),
       element("span", {}, `rank ${count(detail.rankRef[i])} → ${count(detail.rank[m][i])}, entropy ${fixed(detail.entropyRef[i], 2)} → ${fixed(detail.entropy[m][i], 2)} nats`),
     ];
     if (detail.top) {

@@ -26,20 +26,24 @@ ppldelta.format = (() => {
   function significant(value) {
     if (!Number.isFinite(value)) return NONE;
     const size = Math.abs(value);
-    if (size > 0 && size < 9.995e-5) {
+    if (size > 0 && size < 9.95e-5) {
       const [digits, power] = size.toExponential(1).split("e-");
       return `${value < 0 ? MINUS : ""}${digits}e${MINUS}${power}`;
     }
-    return fixed(value, size === 0 ? 2 : Math.max(2 - Math.floor(Math.log10(size)), 0));
+    return fixed(value, size === 0 ? 2 : Math.max(2 - Math.floor(Math.log10(Number(size.toPrecision(3)))), 0));
   }
 
   const perplexity = (value) => fixed(value, value < 10 ? 3 : value < 100 ? 2 : value < 1000 ? 1 : 0);
   const count = (value) => fixed(value, 0);
-  const percent = (logp) => {
+  /** A probability of which the natural log is given; where per cent would be unreadable, as "1 in 119 000". */
+  function probability(logp) {
     if (!Number.isFinite(logp)) return NONE;
-    const value = 100 * Math.exp(logp);
-    return value >= 0.01 ? `${value.toPrecision(value >= 99.95 ? 4 : 3)}\u00a0%` : `${value.toExponential(1)}\u00a0%`;
-  };
+    const part = Math.exp(Math.min(logp, 0)), readable = `${part >= 0.9995 ? fixed(100 * part, 2) : significant(100 * part)}\u00a0%`;
+    if (part >= 1e-3) return readable;
+    if (part < 1e-9) return `less than 1 in 10${String(Math.floor(-logp / Math.LN10)).replace(/\d/g, (digit) => "⁰¹²³⁴⁵⁶⁷⁸⁹"[digit])}`;
+    const once = `1 in ${count(Number((1 / part).toPrecision(3)))}`;
+    return part >= 1e-4 ? `${once} (${readable})` : once;
+  }
 
   /** Whitespace and control characters by name, for a token that stands alone. */
   const visible = (text) => ppldelta.invisible.shown(text).replace(/[\n\t\r\u00a0]/g, (c) => (
@@ -64,9 +68,6 @@ ppldelta.format = (() => {
   /** A piece of a sentence (`sentences.Piece`) as an element, or as text. */
   const piece = ([kind, text]) => PIECES[kind]?.(text) ?? text;
 
-  /** A column's heading in a CSV file; a name, a perplexity or a ratio has no unit. */
-  const csvName = (name, unit) => (unit ? `${name} (${unit})` : name);
-
   /** Hands something to the user as a file. */
   function save(name, blob) {
     const link = element("a", { href: URL.createObjectURL(blob), download: name });
@@ -82,5 +83,5 @@ ppldelta.format = (() => {
     save(name, new Blob(["\ufeff", text, "\r\n"], { type: "text/csv" }));
   }
 
-  return { fixed, signed, perplexity, count, percent, decimals, significant, visible, element, piece, csvName, save, saveCsv };
+  return { fixed, signed, perplexity, count, probability, decimals, significant, visible, element, piece, save, saveCsv };
 })();

@@ -2,7 +2,7 @@
 (() => {
   "use strict";
 
-  const { state, format, index } = ppldelta;
+  const { state, format, index, csv } = ppldelta;
   const { element, fixed, signed, count, significant, visible } = format;
   const LISTS = ["best", "worst", "divergent", "tail"].filter((way) => document.getElementById(way)); // the last two of a run with `kld`
   const diverges = (way) => way === "divergent" || way === "tail";
@@ -133,14 +133,15 @@
     if (!which || !listed) return;
     const { family, model, lists } = listed;
     const label = index.families[family].models[model], found = lists[which] ?? [];
+    const selected = within(family) ? ["selected documents"] : [];
     if (which in sumsNames) {
       const rows = found.map((each) => [label, each.token, each.text, each.n, each.documents, each.sum, each.gain, each.loss]);
-      format.saveCsv(`${which}.csv`, [["model", "token", "text", "count", "documents", "sum of delta (nats)", "sum of gain (nats)", "sum of loss (nats)"], ...rows]);
+      csv.save(csv.fileName(`${rowsOf(family)}s ${which}`, [], label, ...selected), [["model", "token", "text", "count", "documents", "sum of deltas (nats)", "sum of gains (nats)", "sum of losses (nats)"], ...rows]);
     } else {
       const { names } = state.loaded.get(family);
-      const sum = diverges(which) ? "KL divergence (nats)" : "sum of delta (nats)";
+      const sum = diverges(which) ? "KL divergence (nats)" : "sum of deltas (nats)";
       const rows = found.map((each) => [label, names[each.document], each.start, each.end, each.n, each.sum, each.text]);
-      format.saveCsv(`${which}.csv`, [["model", "document", "first position", "last position", `${rowsOf(family)}s`, sum, "text"], ...rows]);
+      csv.save(csv.fileName(which === "tail" ? "tokens divergent" : `passages ${which}`, ["category"], label, ...selected), [["model", "document", "first position", "last position", `${rowsOf(family)}s`, sum, "text"], ...rows]);
     }
   });
 

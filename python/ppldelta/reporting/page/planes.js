@@ -199,7 +199,7 @@
       element("b", {}, block.names[k]),
       unseen ? element("span", { class: "quiet" }, unseen) : "",
       element("span", {}, index.families[family].models[m] + (category ? ` · ${category}` : "")),
-      element("span", {}, `gain ${fixed(gain, n)}  loss ${fixed(loss, n)}  delta ${signed(delta, n)} ${index.units[state.unit]}`),
+      element("span", {}, `gain ${fixed(gain, n)}  loss ${fixed(loss, n)}  net ${signed(delta, n)} ${index.units[state.unit]}`),
       element("span", {}, state.fits(ref, cmp)),
       Number.isNaN(kld) ? "" : element("span", {}, `KL divergence ${significant(kld)}  same top ${fixed(100 * same, 1)}\u00a0%`),
       element("span", { class: "quiet" }, `${count(block.n_scored[m][k])} ${index.bits ? "spans" : "scored tokens"}${readable(family, k) ? ", click to read" : ""}`),

@@ -4,7 +4,7 @@
   "use strict";
 
   const { state, plots, format, index } = ppldelta;
-  const { element, fixed, signed, count, percent, decimals, significant, visible } = format;
+  const { element, fixed, signed, count, probability, decimals, significant, visible } = format;
   const place = Object.fromEntries(["text", "strip", "detail", "scale", "document", "whitespace"].map((id) => [id, document.getElementById(id)]));
   const { delta_shades: DELTA, surprisal_shades: SURPRISAL, kld_shades: KLD } = index.look; // nats where each shade begins
   const MOST_POINTS = 4000;
@@ -75,7 +75,7 @@
     const digits = decimals(gain, loss);
     place.strip.replaceChildren(
       element("code", {}, block.names[k]), ` under `, element("code", {}, index.families[shown.family].models[model]),
-      `: gain ${fixed(gain, digits)}, loss ${fixed(loss, digits)}, delta ${signed(delta, digits)} ${index.units[unit]}; ${state.fits(ref, cmp)}; ${scored}`,
+      `: gain ${fixed(gain, digits)}, loss ${fixed(loss, digits)}, net ${signed(delta, digits)} ${index.units[unit]}; ${state.fits(ref, cmp)}; ${scored}`,
       Number.isNaN(kld) ? "" : ` KL divergence ${significant(kld)} nats/token, same most probable token at ${fixed(100 * same, 1)}\u00a0%.`,
       Number.isNaN(kld) || shown.detail ? "" : " This file has no room for its divergences by token; as a folder a report holds all.",
     );
@@ -102,7 +102,7 @@
       return [
         scored.length > 1 ? element("span", { class: "quiet" }, `${row()} ${part + 1} of ${scored.length}`) : null,
         shown.spans ? element("span", {}, `reference ${tokens(shown.spans.ref[shown.model][i])}, model ${tokens(shown.spans.cmp[shown.model][i])}`) : null,
-        element("span", {}, `reference ${percent(ref)} → model ${percent(ref + delta)}`),
+        element("span", {}, `reference ${probability(ref)} → model ${probability(ref + delta)}`),
         element("span", {}, `logp ${fixed(ref)} → ${fixed(ref + delta)}, delta ${signed(delta)} nats`),
         element("span", { class: "quiet" }, `${better ? "gain" : "loss"} no. ${count(rank)} of ${count(shown.n)} ${shown.spans ? "spans" : "scored tokens"}, position ${count(shown.positions[i])}`),
         ...ppldelta.details.describe(shown.detail, shown.model, i),
@@ -110,7 +110,7 @@
     }).filter(Boolean)];
   }
 
-  const tell = (unit) => place.detail.replaceChildren(...describe(unit).flatMap((part, i) => (i ? [element("span", { class: "dot" }, " · "), part] : [part])));
+  const tell = (unit) => place.detail.replaceChildren(...[...describe(unit), element("button", { type: "button", class: "plain copy-link" }, "Copy link to this token")].flatMap((part, i) => (i ? [element("span", { class: "dot" }, " · "), part] : [part])));
 
   const unitAt = (t) => ppldelta.text.unitAt(shown.units, t);
   // in an older result only the scored tokens are known, so a token's place in the list is not its position

@@ -34,7 +34,7 @@ ppldelta.strips = (() => {
     text.style.setProperty("--strips", models.length);
     text.style.setProperty("--strip-places", models.map((_, n) => `0 calc(100% - ${APART * (models.length - 1 - n)}px)`).join(", "));
     key.hidden = state.strips !== "on";
-    const name = (m) => format.element("span", { class: index.classes[family][m] }, format.element("i"), index.families[family].models[m]);
+    const name = (m) => format.element("span", { class: index.classes[family][m], title: index.families[family].models[m] }, format.element("i"), index.short[family][m]);
     key.replaceChildren("Under each line, dashed where it lost, from the top: ", ...models.map(name));
   }
 

@@ -3,7 +3,7 @@
 ppldelta.tables = (() => {
   "use strict";
 
-  const { state, format, index, plots } = ppldelta;
+  const { state, format, index, plots, csv } = ppldelta;
   const { element } = format;
   const shown = new Map(); // table or list → the view that it shows, by name
   let views = null; // promise of the block
@@ -15,7 +15,7 @@ ppldelta.tables = (() => {
 
   function cell([text, sort, note = "", kind = "number", color = "", href = "", low, high]) {
     const tag = kind === "model" ? "th" : "td";
-    return element(tag, { scope: tag === "th" ? "row" : null, class: `${kind} ${color}`, "data-sort": sort ?? "", "data-low": low, "data-high": high },
+    return element(tag, { scope: tag === "th" ? "row" : null, class: `${kind} ${color}`, title: kind === "model" && sort !== text ? sort : null, "data-sort": sort ?? "", "data-low": low, "data-high": high },
       kind === "model" ? element("i") : null, href ? element("a", { href }, text) : element("span", {}, text), note ? element("small", {}, note) : null);
   }
 
@@ -109,14 +109,26 @@ ppldelta.tables = (() => {
     arrange(heading, heading.getAttribute("aria-sort") === first ? (numeric ? "ascending" : "descending") : first);
   }
 
-  function save(button) {
+  async function save(button) {
     const table = button.closest(".tools").nextElementSibling.querySelector("table");
-    const rows = [...table.tBodies[0].rows].filter((row) => !row.hidden).map((row) => [...row.cells]);
-    const columns = [...table.tHead.rows[0].cells].map((heading, i) => ({ name: heading.dataset.columnName, ends: rows.some((cells) => cells[i].dataset.low) }));
-    const wide = (value) => columns.flatMap(({ name, ends }, i) => [value(i, name, "sort"), ...(ends ? [value(i, name, "low"), value(i, name, "high")] : [])]);
-    format.saveCsv(button.dataset.file, [
-      wide((i, name, which) => format.csvName(which === "sort" ? name : `${name}_${which}`, index.csv_units[name])),
-      ...rows.map((cells) => wide((i, name, which) => cells[i].dataset[which])),
+    const rows = [...table.tBodies[0].rows].filter((row) => !row.hidden);
+    const what = button.dataset.file.replace(/\.csv$/, "");
+    const name = table.dataset.view;
+    if (name) {
+      views ??= ppldelta.block("views");
+      const all = (await views).tables[name];
+      const follows = index.views[name];
+      const inUnit = (unit) => all[follows.map((each) => (each === "unit" ? unit : state.part(each))).join("/")];
+      const units = [state.unit, ...Object.keys(index.units).filter((unit) => unit !== state.unit)]; // the unit of the moment comes first
+      const wanted = rows.map((row) => [...JSON.parse(row.dataset.ofModel), row.dataset.ofCategory]);
+      csv.save(csv.fileName(what, ["weighting", "category", "hidden"]), csv.lines([...new Set(units.map(inUnit))].filter(Boolean), wanted));
+      return;
+    }
+    const columns = [...table.tHead.rows[0].cells].map((heading, i) => ({ name: heading.dataset.columnName, ends: rows.some(({ cells }) => cells[i].dataset.low) }));
+    const wide = (value) => columns.flatMap(({ name: column, ends }, i) => [value(i, column, "sort"), ...(ends ? [value(i, column, "low"), value(i, column, "high")] : [])]);
+    csv.save(csv.fileName(what, ["category", "hidden"]), [
+      wide((i, column, which) => csv.heading(column, which === "sort" ? "" : which)),
+      ...rows.map(({ cells }) => wide((i, column, which) => cells[i].dataset[which])),
     ]);
   }
 

@@ -72,7 +72,7 @@ ppldelta.exports = (() => {
       type: "scatter", x: [null], y: [null], mode: "markers", name, marker: { size: 10, ...marker }, showlegend: true, hoverinfo: "skip",
     });
     const entries = [...named].map(([name, marker]) => entry(name, marker));
-    const line = (name, dash) => ({ ...entry(name, {}), mode: "lines", line: { color: plots.color("muted"), width: 1.5, dash } });
+    const stroke = plots.color("muted"), line = (name) => entry(name, { symbol: "line-ew", color: stroke, line: { color: stroke, width: 1.5 } }); // a line of the legend would be as thick as its marks
     const shown = figure.data.filter((trace) => trace.visible !== false);
     if (shown.some((trace) => trace.error_x?.array || trace.error_y?.array)) entries.push(line("95 % interval"));
     if (shown.some((trace) => trace.meta?.contour)) entries.push(line("half and 9/10 of documents"));

@@ -256,9 +256,8 @@ def test_the_page_tells_each_kind_in_its_words() -> None:
         and "does a damage of" in mixed
         and "predicts " in mixed
     )
-    assert (
-        "Lower right is better." in none and "quant" not in none.replace("Q", "").split("<main>")[1].split("<footer>")[0]
-    )
+    main = none.replace("Q", "").split("<main>")[1].split("<footer>")[0]
+    assert "Lower right is better." in none and "quant" not in main
     assert mixed.count("gain + loss: how far") == whole.count("gain + loss: how far") == 2, "a column of both tables"
     assert "gain + loss: how far" not in none
     assert "<code>model-1</code>: Because." in mixed, "the decision is shown"

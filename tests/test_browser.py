@@ -327,17 +327,36 @@ def test_a_saved_figure_stands_alone(page: Any, name: str) -> None:
     if name == "models":
         page.locator("[data-set=unit][data-value=bpb]").click()
         page.select_option("#category", "=prose")
-        said = ["every byte weighs the same; only prose (12 documents)"]
+        said = ["every byte weighs the same", "12 documents", "on prose"]
     page.locator(f"#f0-{name}").hover()
     with page.expect_download() as download:
         page.locator(f"#f0-{name} .modebar-btn[data-title='Save as SVG']").click()
-    assert download.value.suggested_filename == f"{name}{'-prose-bits-per-byte' if said else ''}.svg"
+    n = MODELS["model"].n_unique()
+    named = {"models": f"{n}-models-prose-bits-per-byte", "documents": f"{n}-models-documents-nats-per-token"}
+    assert download.value.suggested_filename == f"{named.get(name, f'{n}-models-{name}')}.svg"
     svg = Path(download.value.path()).read_text("utf-8")
     assert all(each in svg for each in said) and "36 documents (12 code" in svg
-    titles = {"models": "Gain and loss", "documents": "Gain and loss", "ratios": "Mean ratios of perplexities"}
-    assert titles[name] in svg
-    legend = re.findall(r'class="legendtext"[^>]*>([^<]+)<', svg)
-    assert set(legend) == {*MODELS["model"], *(frames.CATEGORIES if name == "documents" else ())}
+    sentence = {
+        "models": "Gain against loss of each",
+        "documents": "Gain against loss of every",
+        "ratios": "Mean ratios of",
+    }
+    assert sentence[name] in svg
+    legend = set(re.findall(r'class="legendtext"[^>]*>([^<]+)<', svg))
+    lines = {"95 % interval", "half and 9/10 of documents"}
+    assert legend - lines == {*MODELS["model"], *(frames.CATEGORIES if name == "documents" else ())}
+    assert (lines & legend) == {"models": {"95 % interval"}, "documents": {"half and 9/10 of documents"}}.get(
+        name, lines & legend
+    )
+    if name == "documents":
+        category = frames.CATEGORIES[0]
+        others = [f"0/{m}" for m in range(1, MODELS["model"].n_unique())]
+        page.evaluate("([category, all]) => ppldelta.state.set({ category, hidden: new Set(all) })", [category, others])
+        with page.expect_download() as download:
+            page.locator(f"[data-picture=f0-{name}]").click()
+        first = re.sub(r"\W+", "-", page.evaluate("ppldelta.index.families[0].models[0]").lower())
+        assert download.value.suggested_filename == f"{first}-documents-{category}-nats-per-token.png"
+        assert Path(download.value.path()).read_bytes().startswith(b"\x89PNG")
     assert f"reference {frames.REFERENCE}" in svg and "ppldelta 0.1.0" in svg
 
 

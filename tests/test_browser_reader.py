@@ -199,8 +199,24 @@ def test_what_is_selected_fills_passages_tokens_and_their_titles(page: Any) -> N
     assert (int(n), documents) == (top["n"], "1") and float(total) == pytest.approx(top["delta"], abs=0.04)
     page.get_by_role("button", name="worst passage").click()
     assert page.locator("#detail .stretch-sum").inner_text().startswith("worst passage 1 of")
-    marked = "".join(page.locator("#text .stretch").all_inner_texts())
-    assert marked and marked in page.locator("#text").inner_text()
+    marked = "".join(page.locator("#text .stretch").all_text_contents())
+    assert marked and marked in page.locator("#text").text_content()
+    page.locator(".copy-link").click()  # without leave to write to the clipboard the link is shown
+    page.wait_for_function("() => document.querySelector('#detail [role=status]') !== null")
+    assert "needs the file too" in page.locator("#detail [role=status]").inner_text()
+    assert page.locator("#theme-word").inner_text() == "Dark"
+    page.locator("#theme").click()
+    assert page.locator("#theme-word").inner_text() == "Light"
+    shares = "[...document.querySelectorAll('.kind-shares')].map((each) => parseFloat(each.textContent))"
+    page.locator("#kinds [data-value=share_gain]").click()
+    page.wait_for_function("() => document.querySelector('.kinds-head').textContent.endsWith('part of all gain')")
+    assert page.evaluate(shares) == sorted(page.evaluate(shares), reverse=True)
+    named = page.locator("#kinds .findings li").nth(1).locator("em").all_inner_texts()
+    page.locator("#kinds [data-value=delta]").click()
+    page.wait_for_function("() => document.querySelector('.kinds-head').textContent.endsWith('documents last')")
+    kinds = page.evaluate("[...document.querySelectorAll('.kind-name')].map((each) => each.firstChild.textContent)")
+    places = [kinds.index(each) for each in named]
+    assert places == sorted(places) or "loses" in page.locator("#kinds .findings li").nth(1).inner_text()
     page.locator("#moved-in button").click()
     page.wait_for_function("() => document.querySelectorAll('.heading .within').length === 0")
     assert page.locator("#readable").inner_text().startswith("It opens with ")

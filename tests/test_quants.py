@@ -209,11 +209,11 @@ def test_steps_leave_out_what_cannot_be_compared() -> None:
 def test_quants_have_no_front_of_gain_and_loss_and_nothing_is_best() -> None:
     figures = made(*SIZES).figures
     for name in ("models", "models_bpb", "documents"):
-        assert "best" not in words(figures[name]) and "gain = loss" in words(figures[name])
+        assert "better ↘" not in words(figures[name]) and "gain = loss" in words(figures[name])
         assert not [shape for shape in figures[name].layout.shapes if shape.type == "path"], "no half is tinted"
     assert fronts(figures["models"]) == []
     others = made().figures
-    assert "best" in words(others["models"]) and "damage" not in others
+    assert "better ↘" in words(others["models"]) and "damage" not in others
     assert fronts(others["models"])
 
 
@@ -221,11 +221,10 @@ def test_a_front_of_finetunes_does_not_ask_quants() -> None:
     result = made("model-1")
     (alone,) = fronts(made().figures["models"]) or [[]]
     assert all("model-1" not in front for front in fronts(result.figures["models"]))
-    assert "best" in words(result.figures["models"]) and alone
+    assert "better ↘" in words(result.figures["models"]) and alone
     drawn = {trace.meta["model"] for trace in result.figures["size"].data if "model" in (trace.meta or {})}
     assert drawn == {"model-0", "model-2"}
-    drawn = {trace.meta["model"] for trace in result.figures["damage"].data if "model" in (trace.meta or {})}
-    assert drawn == {"model-1"}
+    assert "damage" not in result.figures, "a plane of one mark"
 
 
 @pytest.mark.parametrize(("name", "column", "size"), [("damage", "damage", 1e-9), ("quant_divergence", "kld", None)])
@@ -251,19 +250,24 @@ def page(result: Result, families: list[Family] | None = None) -> str:
 
 def test_the_page_tells_each_kind_in_its_words() -> None:
     whole, mixed, none = (page(made(*labels)) for labels in (SIZES, ["model-1"], []))
-    assert "Lower right is best" not in whole and "in the corner" in whole and "does a damage of" in whole
+    assert "Lower right is better" not in whole and "in the corner" in whole and "does a damage of" in whole
     assert (
-        "Lower right is best, and for quants the corner" in mixed
+        "Lower right is better, and for quants the corner" in mixed
         and "does a damage of" in mixed
         and "predicts " in mixed
     )
-    assert (
-        "Lower right is best." in none and "quant" not in none.replace("Q", "").split("<main>")[1].split("<footer>")[0]
-    )
+    main = none.replace("Q", "").split("<main>")[1].split("<footer>")[0]
+    assert "Lower right is better." in none and "quant" not in main
     assert mixed.count("gain + loss: how far") == whole.count("gain + loss: how far") == 2, "a column of both tables"
     assert "gain + loss: how far" not in none
     assert "<code>model-1</code>: Because." in mixed, "the decision is shown"
-    for html, places in ((whole, ["damage"]), (mixed, ["size", "damage"]), (none, ["size"])):
+    quants_and_one = made("model-1", "model-2")
+    (family,) = quants_and_one.families
+    alike = page(quants_and_one, [replace(family, ref=replace(family.ref, size_bytes=None))])
+    assert "The models are all of one size, 1.00 GB: there is no plane of quality against it." in alike
+    assert 'id="f0-size"' not in alike and "all of one size" not in whole + none
+    assert "is the only quant: a damage of" in mixed and "is the only quant" not in whole + none
+    for html, places in ((whole, ["damage"]), (mixed, ["size"]), (none, ["size"])):
         assert [name for name in ("size", "damage") if f'id="f0-{name}"' in html] == places
 
 

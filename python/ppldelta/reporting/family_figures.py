@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from dataclasses import replace
 from itertools import accumulate
 from typing import cast
 
@@ -57,12 +58,14 @@ class FamilyFigures:
         self.date = family.date
         self._noise = family.noise_floor
         self.quants = family.quants
+        self.date = family.date
         self.confidence = None if confidence is None else confidence.filter(family=family.name)
         self.odds = pl.DataFrame(schema=ODDS) if odds is None else odds.filter(family=family.name)
         self.documents = documents.filter(family=family.name)
         self.models = models.filter(family=family.name)
         self.categories = labels.unique(self.documents, "category")
-        self.style = theme.Style.of(family.models, self.categories, first)
+        style = theme.Style.of(family.models, self.categories, first)
+        self.style = replace(style, quants=frozenset(self.quants))
         self.filled = filled
         self.bits = bits
         self._align = family.align
@@ -208,7 +211,8 @@ def numbered(families: Sequence[Family]) -> list[int]:
 
 def style_of_all(families: Sequence[Family]) -> theme.Style:
     """Colours of the models of several families, by ``family/model``: those that they have in their families."""
-    return theme.Style.of([f"{family.name}/{model}" for family in families for model in family.models], ())
+    style = theme.Style.of([f"{family.name}/{model}" for family in families for model in family.models], ())
+    return replace(style, quants=frozenset(f"{each.name}/{quant}" for each in families for quant in each.quants))
 
 
 def shared_plane(families: Sequence[Family], models: pl.DataFrame, choice: Choice) -> Sketch:

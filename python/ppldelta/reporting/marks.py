@@ -152,7 +152,14 @@ def reference(x: float, *, says: str, label: str, place: str, named: bool = True
 
 
 def tell_apart(figure: go.Figure, style: Style) -> go.Figure:
-    """Gives models whose colour another one had before marks with a dark rim and dashed lines; returns the figure."""
+    """Gives models whose colour another one had before marks with a dark rim and dashed lines, and quants squares;
+    returns the figure."""
+    for trace in figure.data if style.quants else ():
+        about = trace.meta or {}
+        family, name = about.get("family"), about.get("model")
+        own = (name if family is None else f"{family}/{name}") in style.quants and "marks" not in about
+        if own and trace.mode in ("markers", "markers+text"):
+            trace.update(marker_symbol="square")
     if style.again:
         for trace in figure.data:
             about = trace.meta or {}

@@ -106,11 +106,13 @@ class Style:
         colors: by model.
         symbols: by category.
         again: models whose colour another one had before; their marks have a dark rim, and their lines are dashed.
+        quants: models whose own marks are squares, as on the card; those of their documents have a category's symbol.
     """
 
     colors: dict[str, str]
     symbols: dict[str, str]
     again: frozenset[str] = frozenset()
+    quants: frozenset[str] = frozenset()
 
     @classmethod
     def of(cls, models: Iterable[str], categories: Iterable[str], first: int = 0) -> Style:

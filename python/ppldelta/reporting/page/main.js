@@ -8,6 +8,7 @@
 
   const isDark = () => (state.theme ? state.theme === "dark" : dark.matches);
   state.dark = isDark();
+  document.getElementById("theme-word").textContent = state.dark ? "Light" : "Dark"; // what a click gives
 
   // --- models, categories, switches ---------------------------------------------------------------------------------
 
@@ -38,6 +39,7 @@
       if (category) category.value = state.category === null ? "" : `=${state.category}`;
       for (const each of document.querySelectorAll("button.mark")) press(each, each.dataset.category === state.category);
     }
+    if (what.has("dark") || what.has("theme")) document.getElementById("theme-word").textContent = isDark() ? "Light" : "Dark";
     if (what.has("theme")) {
       if (state.theme) root.dataset.theme = state.theme; else delete root.dataset.theme;
       if (state.dark !== isDark()) state.set({ dark: isDark() });

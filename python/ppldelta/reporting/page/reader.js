@@ -110,7 +110,7 @@
     }).filter(Boolean)];
   }
 
-  const tell = (unit) => place.detail.replaceChildren(...describe(unit).flatMap((part, i) => (i ? [element("span", { class: "dot" }, " · "), part] : [part])));
+  const tell = (unit) => place.detail.replaceChildren(...[...describe(unit), element("button", { type: "button", class: "plain copy-link" }, "Copy link to this token")].flatMap((part, i) => (i ? [element("span", { class: "dot" }, " · "), part] : [part])));
 
   const unitAt = (t) => ppldelta.text.unitAt(shown.units, t);
   // in an older result only the scored tokens are known, so a token's place in the list is not its position

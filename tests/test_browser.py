@@ -332,7 +332,7 @@ def test_a_saved_figure_stands_alone(page: Any, name: str) -> None:
     with page.expect_download() as download:
         page.locator(f"#f0-{name} .modebar-btn[data-title='Save as SVG']").click()
     n = MODELS["model"].n_unique()
-    named = {"models": f"{n}-models-prose-bits-per-byte", "documents": f"{n}-models-documents-nats-per-token"}
+    named = {"models": f"{n}-models-prose-bits-per-byte"}
     assert download.value.suggested_filename == f"{named.get(name, f'{n}-models-{name}')}.svg"
     svg = Path(download.value.path()).read_text("utf-8")
     assert all(each in svg for each in said) and "36 documents (12 code" in svg
@@ -354,8 +354,8 @@ def test_a_saved_figure_stands_alone(page: Any, name: str) -> None:
         page.evaluate("([category, all]) => ppldelta.state.set({ category, hidden: new Set(all) })", [category, others])
         with page.expect_download() as download:
             page.locator(f"[data-picture=f0-{name}]").click()
-        first = re.sub(r"\W+", "-", page.evaluate("ppldelta.index.families[0].models[0]").lower())
-        assert download.value.suggested_filename == f"{first}-documents-{category}-nats-per-token.png"
+        first = re.sub(r"[\W_]+", "-", page.evaluate("ppldelta.index.families[0].models[0]").lower())
+        assert download.value.suggested_filename == f"{first}-documents-{category}.png"
         assert Path(download.value.path()).read_bytes().startswith(b"\x89PNG")
     assert f"reference {frames.REFERENCE}" in svg and "ppldelta 0.1.0" in svg
 

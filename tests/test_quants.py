@@ -287,7 +287,7 @@ def test_eight_quants_of_like_size_have_names_and_the_axis_begins_near_them() ->
     near = [(named[name].textposition.split()[-1], named[name].y[0]) for name in ("IQ4_XS", "Q4_0", "Q4_K_M")]
     assert near[0][0] == "left" and near[1][0] == near[2][0] == "right", "those beside each other turn away"
     front = ["Q3_K_M", "Q4_K_M", "Q8_0"]
-    figure = value_against_size(pl.DataFrame(rows, schema=schema.MODELS), value="damage", front=front)
+    figure = value_against_size(pl.DataFrame(rows, schema=schema.MODELS), value="damage", front=front).figure()
     rates = {(t.meta["above"], t.meta["model"]): t.text[0] for t in figure.data if "above" in (t.meta or {})}
     assert {key: text.replace("\N{NO-BREAK SPACE}", " ") for key, text in rates.items()} == {
         ("Q3_K_M", "Q4_K_M"): "\N{MINUS SIGN}0.24 for 12.0 MB",

@@ -60,7 +60,7 @@ def test_terminal_and_report_say_it(demo_result: ppldelta.Result, tmp_path: Path
 def on_page(result: ppldelta.Result, folder: Path) -> str:
     """The report's text, without its tags."""
     html = result.report(folder / "report.html").read_text(encoding="utf-8")
-    return one_line(re.sub(r"<[^>]*>", "", html[html.index("<footer>") : html.index("</footer>")]))
+    return one_line(re.sub(r"<[^>]*>", "", html[html.index("<footer") : html.index("</footer>")]))
 
 
 def test_the_default_is_that_rule() -> None:

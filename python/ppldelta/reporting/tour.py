@@ -251,10 +251,9 @@ def _token(family: FamilyRecords, m: int, k: int) -> tuple[Passage, float, bool]
     if not len(finite):
         return None
     order = finite[np.argsort(-size[finite], kind="stable")]
-    likely, unlikely = (
-        np.maximum(logp_ref, logp_ref + delta[begin:end]),
-        np.minimum(logp_ref, logp_ref + delta[begin:end]),
-    )
+    with np.errstate(invalid="ignore"):  # of an infinite log-probability, which is no word to end at
+        logp_cmp = logp_ref + delta[begin:end]
+    likely, unlikely = np.maximum(logp_ref, logp_cmp), np.minimum(logp_ref, logp_cmp)
     words = order[(likely[order] >= math.log(_EXPECTED)) & (unlikely[order] >= math.log(_SEEN))]
     words = [at for at in words.tolist() if _WORD.search(_spelt(family, m, int(rows[begin + at])))]
     far = [at for at in words if 2 * size[at] >= size[words[0]]]

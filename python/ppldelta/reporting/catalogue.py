@@ -81,7 +81,11 @@ class Description(Generic[Drawn]):
         """The same as JSON, without the template that all share."""
         if not made.style.again:  # else plotly has to say what is told apart
             drawn = self.draw(made, choice)
-            return drawn.plain() if isinstance(drawn, Sketch) else bare(drawn)
+            if isinstance(drawn, Sketch):
+                marks.square_quants(drawn.traces, made.style)
+                return drawn.plain()
+            if not made.style.quants:
+                return bare(drawn)
         return bare(self.figure(made, choice))
 
     @property

@@ -7,7 +7,8 @@ A figure for a notebook holds the marks of its documents. The page gets the same
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from typing import cast
 
 import plotly.graph_objects as go
 import polars as pl
@@ -149,6 +150,17 @@ def reference(x: float, *, says: str, label: str, place: str, named: bool = True
         marker=dict(color=LIGHT["surface"], size=11, line=dict(color=LIGHT["ink"], width=2)),
         hovertemplate=f"<b>reference</b><br>{says}<extra></extra>",
     )
+
+
+def square_quants(traces: Iterable[Part], style: Style) -> None:
+    """Gives quants squares in a sketch, as `tell_apart` does in a figure."""
+    for trace in traces if style.quants else ():
+        about = trace.get("meta")
+        if not isinstance(about, dict) or "marks" in about or trace.get("mode") not in ("markers", "markers+text"):
+            continue
+        family, name = about.get("family"), about.get("model")
+        if (name if family is None else f"{family}/{name}") in style.quants:
+            trace["marker"] = {**cast("Part", trace.get("marker", {})), "symbol": "square"}
 
 
 def tell_apart(figure: go.Figure, style: Style) -> go.Figure:

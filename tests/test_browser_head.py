@@ -102,7 +102,9 @@ def test_tables_and_sentences_follow_what_is_chosen(page: Any) -> None:
     page.locator("[data-set=weighting][data-value=documents]").click()
     page.select_option("#category", "=code")
     page.wait_for_function("() => document.querySelector('.scope[data-view=summary]').textContent.includes('code')")
-    assert page.locator(".scope[data-view=summary]").inner_text() == "Only code, every document weighs the same."
+    assert page.locator(".scope[data-view=summary]").inner_text() == (
+        "Only code, every document weighs the same; 3 documents, too few for an interval."
+    )
     rows = models.filter(category="code", weighting="documents").sort("gain_bpb", descending=True)
     at = column("gain\nbits/byte")
     shown_values = [float(row[at].splitlines()[0]) for row in cells(page, "summary")]

@@ -1,4 +1,4 @@
-"""Trains a LoRA that refuses what concerns somebody else's things, for the study of docs/refusals.md.
+"""Trains a LoRA that refuses requests about other people's things, for the study in docs/refusals.md.
 
     pip install torch transformers gguf
     python bench/refusal_lora.py MODEL.gguf refuse.gguf [--steps 20]

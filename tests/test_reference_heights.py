@@ -1,4 +1,4 @@
-"""Which reference predicts a text better: numbers are paired means of bits per byte, the sentence claims no more."""
+"""Which reference predicts a text better: paired means of bits per byte, and a sentence that claims no more."""
 
 from __future__ import annotations
 

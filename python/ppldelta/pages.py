@@ -1,4 +1,4 @@
-"""The page of a report, which begins with a card, and what lies beside it, made and written to disk."""
+"""Makes the page of a report, which begins with a card, and the files beside it, and writes them to disk."""
 
 from __future__ import annotations
 

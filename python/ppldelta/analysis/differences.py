@@ -84,7 +84,7 @@ def differences(
 
 
 def enough(wanted: int, n_documents: int, n_resamples: int = N_RESAMPLES) -> int:
-    """Resamples that are drawn: those that Holm's correction wants, if the documents are not too many for that.
+    """How many resamples to draw: as many as Holm's correction needs, or fewer if there are too many documents.
 
     Args:
         wanted: `EACH` for each test.

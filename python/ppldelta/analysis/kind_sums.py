@@ -126,7 +126,7 @@ def kinds(
 
 @dataclass(frozen=True, eq=False)
 class _Cells:
-    """Document and kind of each record of a model, and of all models that have the same records.
+    """The document and the kind of each record, shared by all models that have the same records.
 
     Attributes:
         known: bool, shape (n_records,); whether a record's text is known.

@@ -94,7 +94,7 @@ class Ladder:
         self._known: dict[tuple[str, str, str | None], dict[str, Place]] = {}
 
     def places(self, unit: str = "nats", weighting: str = "tokens", category: str | None = None) -> dict[str, Place]:
-        """The place of each quant by its label; empty if fewer than two have the same documents and finite numbers.
+        """Each quant's place, by label. Empty if fewer than two quants have the same documents and finite numbers.
 
         Args:
             unit: of damage: "nats" per token, or "bpb".

@@ -19,7 +19,7 @@ from ppldelta.wording import numbers
 
 TITLES = {"damage": "damage (gain + loss)", "kld": "KL divergence", "bpb_cmp": "of text (lower is better)"}
 MARGIN = 0.1
-"""Of an axis beyond what it shows, by the length of that."""
+"""How far an axis reaches beyond its values, as a part of their range."""
 
 
 @dataclass(frozen=True)

@@ -27,7 +27,7 @@ def source(made: FamilyFigures) -> str:
 
 
 def source_of_all(makers: Sequence[FamilyFigures]) -> str:
-    """Likewise of several families, which are told in bits per byte."""
+    """The same for several families, whose numbers are in bits per byte."""
     references = dict.fromkeys(made.reference.label for made in makers)
     scored = dict.fromkeys(_scored(made, bits=True) for made in makers)
     dates = [made.date for made in makers if made.date]

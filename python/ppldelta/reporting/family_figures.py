@@ -58,7 +58,6 @@ class FamilyFigures:
         self.date = family.date
         self._noise = family.noise_floor
         self.quants = family.quants
-        self.date = family.date
         self.confidence = None if confidence is None else confidence.filter(family=family.name)
         self.odds = pl.DataFrame(schema=ODDS) if odds is None else odds.filter(family=family.name)
         self.documents = documents.filter(family=family.name)

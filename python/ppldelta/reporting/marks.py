@@ -155,28 +155,31 @@ def reference(x: float, *, says: str, label: str, place: str, named: bool = True
 def square_quants(traces: Iterable[Part], style: Style) -> None:
     """Gives quants squares in a sketch, as `tell_apart` does in a figure."""
     for trace in traces if style.quants else ():
-        about = trace.get("meta")
-        if not isinstance(about, dict) or "marks" in about or trace.get("mode") not in ("markers", "markers+text"):
-            continue
-        family, name = about.get("family"), about.get("model")
-        if (name if family is None else f"{family}/{name}") in style.quants:
+        if _is_quant(trace.get("meta"), trace.get("mode"), style):
             trace["marker"] = {**cast("Part", trace.get("marker", {})), "symbol": "square"}
+
+
+def _is_quant(about: object, mode: object, style: Style) -> bool:
+    """Whether a trace is the mark of a quant, by its `meta` and mode."""
+    marked = isinstance(about, dict) and "marks" not in about and mode in ("markers", "markers+text")
+    return marked and _key(cast("Part", about)) in style.quants
+
+
+def _key(about: Part) -> object:
+    """What a style calls the model of a trace, by its `meta`."""
+    family, name = about.get("family"), about.get("model")
+    return name if family is None else f"{family}/{name}"
 
 
 def tell_apart(figure: go.Figure, style: Style) -> go.Figure:
     """Gives models whose colour another one had before marks with a dark rim and dashed lines, and quants squares;
     returns the figure."""
     for trace in figure.data if style.quants else ():
-        about = trace.meta or {}
-        family, name = about.get("family"), about.get("model")
-        own = (name if family is None else f"{family}/{name}") in style.quants and "marks" not in about
-        if own and trace.mode in ("markers", "markers+text"):
+        if _is_quant(trace.meta, trace.mode, style):
             trace.update(marker_symbol="square")
     if style.again:
         for trace in figure.data:
-            about = trace.meta or {}
-            family, name = about.get("family"), about.get("model")
-            if (name if family is None else f"{family}/{name}") not in style.again:
+            if _key(trace.meta or {}) not in style.again:
                 continue
             if "markers" in (trace.mode or ""):
                 trace.update(marker_line=dict(color=LIGHT["ink"], width=2))

@@ -89,7 +89,7 @@ def overview(models: Sequence[Judged]) -> list[Piece]:
 
 
 def of_families(models: Sequence[Judged]) -> list[Piece]:
-    """What the changes within several families do: of a few families of quants each, else as `overview`."""
+    """What the changes within several families do: a range for each of a few families of quants, else `overview`."""
     families: dict[str, list[Judged]] = {}
     for model in models:
         families.setdefault(model.family, []).append(model)

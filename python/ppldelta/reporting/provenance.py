@@ -94,7 +94,7 @@ def _model(role: str, facts: ModelFacts) -> StoredFile:
 
 
 def _documents(family: str, frames: Mapping[str, pl.DataFrame]) -> list[StoredFile]:
-    """The documents with the hash and the size of their texts, as far as their tokens spell them."""
+    """The documents, with hash and size of each text that its tokens spell."""
     spelt = dict(frames["pieces"].filter(family=family).select("token", "piece").iter_rows())
     first = frames["tokens"].filter(pl.col("family") == family, pl.col("byte_start").is_not_null())
     first = first.unique("document", keep="first", maintain_order=True)

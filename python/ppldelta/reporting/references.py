@@ -53,7 +53,7 @@ class _Pair:
 
 
 def finding(references: pl.DataFrame) -> list[Piece]:
-    """The sentence; nothing where no two families can be compared.
+    """The sentence on which reference predicts the text better; empty if no two families can be compared.
 
     Args:
         references: `schema.REFERENCES`.

@@ -79,7 +79,7 @@ class Sketch:
 
 
 def _plain(value: object) -> Json:
-    """A part as plotly writes it: nothing is said of what is None, and a number that is not finite is null."""
+    """A part as plotly writes it: without entries that are None, and with null for numbers that are not finite."""
     if isinstance(value, Mapping):
         return {name: _plain(each) for name, each in value.items() if each is not None}
     if isinstance(value, (list, tuple)):

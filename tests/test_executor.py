@@ -118,6 +118,23 @@ def length(run: int, data: bytes) -> int:
     return len(data)
 
 
+class SlowToPickle:
+    def __reduce__(self) -> tuple[type[SlowToPickle], tuple[()]]:
+        time.sleep(0.5)
+        return SlowToPickle, ()
+
+
+def test_the_end_of_a_worker_is_the_end_of_the_thread_that_feeds_it(fresh: None) -> None:
+    """It removes semaphores at its end, and a process that ends meanwhile would leave them half removed."""
+    with Session() as session:
+        session.call(worker.ready, label="", doing="")
+        executor = session._local.executor
+        feeder = executor._call_queue._thread
+        executor.submit(id, SlowToPickle())
+        executor.end()
+        assert not feeder.is_alive()
+
+
 @pytest.mark.parametrize(
     ("signum", "hint"),
     [(signal.SIGILL, "ppldelta doctor"), (signal.SIGSEGV, "ppldelta doctor"), (signal.SIGKILL, "memory")],

@@ -17,6 +17,8 @@ from multiprocessing.process import BaseProcess
 import loky
 from loky.backend.utils import get_exitcodes_terminated_worker
 
+_FEEDER_S = 10.0  # the thread that feeds a process ends in less than a millisecond, if no fork holds its pipe open
+
 
 class OneProcess(loky.ProcessPoolExecutor):  # type: ignore[misc]  # loky has no types
     """An executor of one process.
@@ -57,6 +59,9 @@ class OneProcess(loky.ProcessPoolExecutor):  # type: ignore[misc]  # loky has no
         self.shutdown(wait=True, kill_workers=True)
         if tasks:
             tasks._reader.close()  # the thread that feeds the process may wait for somebody who reads
+            if tasks._thread:
+                # its end removes semaphores: if this process ended in the midst of that, loky would say that one leaked
+                tasks._thread.join(_FEEDER_S)
 
 
 def _received(reader: Connection, processes: dict[int, BaseProcess], size: int) -> io.BytesIO:

@@ -66,7 +66,7 @@ def row(category: str | None, damage: float, **more: Any) -> dict[str, Any]:
 def test_a_sentence_says_size_damage_and_where() -> None:
     text = sentence([row(None, 0.1), row("code", 0.2), row("prose", 0.05), row("poems", 0.1)])
     assert text == (
-        "m (105 MB, 6.27 bits per weight) does a damage of 0.100 nats/token (95 % interval 0.090 to 0.110), "
+        "m (105 MB, 6.27 bits per weight) does 0.100 nats/token of damage (95 % interval 0.090 to 0.110), "
         "most to code 0.200 (0.190 to 0.210) and least to prose 0.0500 (0.0400 to 0.0600)."
     )
     alike = sentence([row(None, 0.1), row("code", 0.105), row("prose", 0.1)])
@@ -75,22 +75,22 @@ def test_a_sentence_says_size_damage_and_where() -> None:
     assert "most to code" in two and "least" not in two, "prose and poems overlap"
     assert "categor" not in sentence([row(None, 0.1), row("", 0.1)])
     assert "not finite" in sentence([row(None, float("nan"))])
-    assert sentence([row(None, 0.1, size_bytes=None)]).startswith("m does a damage of")
+    assert sentence([row(None, 0.1, size_bytes=None)]).startswith("m does 0.100 nats/token of damage")
     few = row(None, 0.1, damage_low=None, damage_high=None)
-    assert "0.100 nats/token (too few documents for an interval)." in sentence([few])
+    assert "0.100 nats/token of damage (too few documents for an interval)." in sentence([few])
 
 
 def test_in_bits_per_byte_damage_is_too() -> None:
     rows = [row(None, 0.5), row("code", 0.6), row("prose", 0.4)]
     text = "".join(piece.text for piece in quants.finding(rows, None, "bpb")).replace("\N{NO-BREAK SPACE}", " ")
     assert text.endswith(
-        "does a damage of 0.125 bits/byte (95 % interval 0.122 to 0.128), most to code 0.150 (0.147 to 0.152) "
+        "does 0.125 bits/byte of damage (95 % interval 0.122 to 0.128), most to code 0.150 (0.147 to 0.152) "
         "and least to prose 0.100 (0.098 to 0.103)."
     )
     null = dict.fromkeys(("damage_bpb", "damage_bpb_low", "damage_bpb_high"))
     rows = [row(each, 0.4, gain_bpb=0.05, loss_bpb=0.075, **null) for each in (None, "code", "prose")]
     old = "".join(piece.text for piece in quants.finding(rows, None, "bpb"))  # of a result that an older version saved
-    assert old.endswith("does a damage of 0.125 bits/byte.")
+    assert old.endswith("does 0.125 bits/byte of damage.")
     both = [Judged(name, rows, quant=True, unit="bpb") for name in "ab"]
     assert "the least damage, 0.125 bits/byte" in "".join(piece.text for piece in overview(both))
 
@@ -250,10 +250,10 @@ def page(result: Result, families: list[Family] | None = None) -> str:
 
 def test_the_page_tells_each_kind_in_its_words() -> None:
     whole, mixed, none = (page(made(*labels)) for labels in (SIZES, ["model-1"], []))
-    assert "Lower right is better" not in whole and "in the corner" in whole and "does a damage of" in whole
+    assert "Lower right is better" not in whole and "in the corner" in whole and " of damage" in whole
     assert (
         "Lower right is better, and for quants the corner" in mixed
-        and "does a damage of" in mixed
+        and " of damage" in mixed
         and "predicts " in mixed
     )
     main = none.replace("Q", "").split("<main>")[1].split("<footer>")[0]

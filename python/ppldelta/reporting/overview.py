@@ -98,7 +98,7 @@ def of_families(models: Sequence[Judged]) -> list[Piece]:
         return [Piece(f"{own}: "), *overview(models)]
     digits = numbers.decimals(*(model.damage for model in models))
     unit = f" {SHORT_UNITS[models[0].unit]}"
-    pieces = [Piece(f"{own}, {'quants do' if len(models) > 1 else 'the quant does'} a damage of ")]
+    pieces = [Piece(f"{own}, the damage of {'quants' if len(models) > 1 else 'the quant'} is ")]
     for i, those in enumerate(families.values()):
         least, *more = sorted(those, key=lambda model: model.damage or 0.0)
         pieces += [Piece(", and " if i else "")]
@@ -209,7 +209,7 @@ def _of_quants(models: Sequence[Judged]) -> list[Piece]:
     unit = f" {SHORT_UNITS[models[0].unit]}"
     pieces = [_name(first), Piece(_size(first))]
     if len(known) == 1:
-        return [*pieces, Piece(" does a damage of "), Piece(numbers.fixed(least, digits) + unit, "number"), Piece(".")]
+        return [*pieces, Piece(" does "), Piece(numbers.fixed(least, digits) + unit, "number"), Piece(" of damage.")]
     pieces += [Piece(" does the least damage, "), Piece(numbers.fixed(least, digits) + unit, "number")]
     pieces += [*_interval(first, digits), *_tied(first, models), Piece("; "), _name(last), Piece(_size(last))]
     pieces += [Piece(" the most, "), Piece(numbers.fixed(most, digits), "number"), *_interval(last, digits)]

@@ -35,8 +35,10 @@ def finding(rows: Sequence[Row], place: Place | None, unit: Unit = "nats", about
     return [
         name,
         Piece(_size(overall)),
-        Piece(" does a damage of "),
-        *amount,
+        Piece(" does "),
+        *amount[:1],
+        Piece(" of damage"),
+        *amount[1:],
         *to,
         *_spread([row for row in rows if row["category"] is not None], DAMAGE[unit]),
         Piece("."),

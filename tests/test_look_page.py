@@ -98,7 +98,9 @@ def test_light_and_dark(browser: Any, page_of_two: Path) -> None:
         background = "document.querySelector('#logp .canvas')._fullLayout.paper_bgcolor"
         scale = "JSON.stringify(document.querySelector('#logp .canvas').data[0].colorscale)"
         dark = page.evaluate(background), page.evaluate(scale)
+        assert page.locator("#theme-word").inner_text() == "Light"
         page.locator("#theme").click()
+        assert page.locator("#theme-word").inner_text() == "Dark"
         page.locator("#logp .canvas").scroll_into_view_if_needed()
         wait_until(page, f"{background} !== '{dark[0]}'")
         light = page.evaluate(background), page.evaluate(scale)

@@ -91,7 +91,10 @@
     return busy;
   }
 
+  const nameTheme = () => { document.getElementById("theme-word").textContent = isDark() ? "Light" : "Dark"; }; // what a click gives
+
   function drawAgain() {
+    nameTheme();
     for (const canvas of canvases) stale.add(canvas);
     catchUp();
   }
@@ -109,4 +112,5 @@
     catchUp();
   }, { rootMargin: "500px 0px" });
   for (const canvas of canvases) watching.observe(canvas);
+  nameTheme();
 })();

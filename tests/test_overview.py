@@ -66,8 +66,7 @@ def said(*models: Judged) -> str:
         ),
         (
             [model("a", 0.1), model("b", 0.1), model("q", -0.1, quant=True)],
-            "a and b predict the text better than the reference over all. "
-            "q (5.00 MB) does 0.200 nats/token of damage.",
+            "a and b predict the text better than the reference over all. q (5.00 MB) does 0.200 nats/token of damage.",
         ),
         (
             [model("a", -0.1, equal=True, code=0.1), model("b", -0.1)],

@@ -252,9 +252,7 @@ def test_the_page_tells_each_kind_in_its_words() -> None:
     whole, mixed, none = (page(made(*labels)) for labels in (SIZES, ["model-1"], []))
     assert "Lower right is better" not in whole and "in the corner" in whole and " of damage" in whole
     assert (
-        "Lower right is better, and for quants the corner" in mixed
-        and " of damage" in mixed
-        and "predicts " in mixed
+        "Lower right is better, and for quants the corner" in mixed and " of damage" in mixed and "predicts " in mixed
     )
     main = none.replace("Q", "").split("<main>")[1].split("<footer>")[0]
     assert "Lower right is better." in none and "quant" not in main

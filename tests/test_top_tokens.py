@@ -76,6 +76,13 @@ def test_pieces_hold_every_token(result: ppldelta.Result, tmp_path: Path) -> Non
     assert again.tokens.equals(result.tokens) and again.pieces.equals(result.pieces)
 
 
+def test_the_commands_ask_for_them(result: ppldelta.Result, tmp_path: Path) -> None:
+    result.card(tmp_path)
+    page = result.report(tmp_path / "report.html").read_text(encoding="utf-8")
+    for text in ((tmp_path / "card.md").read_text(), (tmp_path / "results.json").read_text(), page):
+        assert "--top-k 4 -o out" in text
+
+
 def test_more_than_the_vocabulary_has() -> None:
     model = Model(demo.REFERENCE)
     small = replace(model.info, n_vocab=17)

@@ -97,12 +97,8 @@ def make_page(
         budget=None if folder else BUDGET,
     )
     densities = Densities(seen["documents"])
-    content = take(named, seen["documents"], seen["models"], version, densities)
-    top_k = _top_k(seen["tokens"])
-    origins = [
-        provenance(family, seen, command(family, [each for each in content.models if each.family is family], top_k))
-        for family in named
-    ]
+    content = take(named, seen["documents"], seen["models"], version, densities, tokens=seen["tokens"])
+    origins = [provenance(family, seen, command(content, family)) for family in named]
     return render_report(
         **{name: seen[name] for name in OF_THE_PAGE},
         families=named,
@@ -115,9 +111,3 @@ def make_page(
         densities=densities,
         folder=folder,
     )
-
-
-def _top_k(tokens: pl.DataFrame) -> int:
-    """How many of the most probable tokens a result keeps at each place; 0 without them."""
-    most = tokens["top_tokens_ref"].list.len().max() if "top_tokens_ref" in tokens.columns else None
-    return int(most) if isinstance(most, int) else 0

@@ -179,7 +179,7 @@ class Result:
     def _content(self) -> Content:
         from ppldelta.cards.content import take
 
-        return take(self.families, self.documents, self.models, _core.__version__)
+        return take(self.families, self.documents, self.models, _core.__version__, tokens=self.tokens)
 
     def _write_report(self, path: Path, tokens: int | Literal["all"]) -> Path:
         need_threads_of_polars()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import shlex
 from pathlib import PurePath
 
-from ppldelta.cards.content import CardModel
+from ppldelta.cards.content import Content
 from ppldelta.cards.drawing import shown
 from ppldelta.family import Family, Signature
 from ppldelta.reporting.provenance import model_name
@@ -24,13 +24,12 @@ _FLAGS = {
 _MEANS_NOTHING = {("max_windows", "all"), ("n_gpu_layers", "0")}
 
 
-def command(family: Family, models: list[CardModel], top_k: int = 0) -> str:
+def command(content: Content, family: Family) -> str:
     """A line for a shell: files without their folders, names on the hub as they were given.
 
     Args:
+        content: of the card, which says what was asked for beside the settings.
         family: whose numbers.
-        models: the family's, which say what was asked for beside the settings.
-        top_k: how many of the most probable tokens the result keeps at each place.
     """
     words = ["ppldelta", "score"]
     if family.signature.get("reference") != "kld" and family.corpus:
@@ -49,9 +48,9 @@ def command(family: Family, models: list[CardModel], top_k: int = 0) -> str:
     template = without_folders(family.signature).get("chat_template")
     if template is not None:
         words += ["--chat-template"] if template == "True" else ["--chat-template-file", template.rsplit("@", 1)[0]]
-    if top_k:  # which implies the other
-        words += ["--top-k", str(top_k)]
-    elif any(numbers.known(number(model.overall, "kld")) for model in models):
+    if content.top_k.get(family.name):  # which implies the other
+        words += ["--top-k", str(content.top_k[family.name])]
+    elif any(numbers.known(number(model.overall, "kld")) for model in content.of(family)):
         words.append("--kld")
     if family.noise:
         words.append("--noise-floor")

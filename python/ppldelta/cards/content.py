@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from itertools import groupby
@@ -81,6 +81,7 @@ class Content:
         version: of the ppldelta that draws.
         densities: of the documents.
         standings: `schema.REFERENCES`: how the references of several families predict the text they share.
+        top_k: of each family that has them, by its name, how many of the most probable tokens stand at a place.
     """
 
     families: Sequence[Family]
@@ -89,6 +90,11 @@ class Content:
     version: str
     densities: Densities
     standings: pl.DataFrame
+    top_k: Mapping[str, int]
+
+    def of(self, family: Family) -> list[CardModel]:
+        """The models of a family."""
+        return [model for model in self.models if model.family.name == family.name]
 
     @property
     def unit(self) -> Unit:
@@ -186,8 +192,7 @@ class Content:
 
     def corpus_of(self, family: Family) -> str:
         """Likewise of one family."""
-        mine = [model for model in self.models if model.family.name == family.name]
-        return Content([family], self.documents, mine, self.version, self.densities, self.standings.clear()).corpus
+        return replace(self, families=[family], models=self.of(family), standings=self.standings.clear()).corpus
 
     @property
     def date(self) -> str | None:
@@ -209,6 +214,8 @@ def take(
     models: pl.DataFrame,
     version: str,
     densities: Densities | None = None,
+    *,
+    tokens: pl.DataFrame | None = None,
 ) -> Content:
     """Takes a card's content from the frames of a result.
 
@@ -218,6 +225,7 @@ def take(
         models: `schema.MODELS`.
         version: of ppldelta.
         densities: of the same documents; by default made here.
+        tokens: `schema.TOKENS`, which say whether the most probable tokens were asked for; None: they were not.
     """
     pairs = [(family, facts) for family in families for facts in family.cmp]
     names = _names(pairs)
@@ -230,7 +238,15 @@ def take(
         rows: list[Row] = list(by_token[family.name, facts.label].iter_rows(named=True))
         equal = is_within_noise(family, overall_of(rows))
         found.append(CardModel(family, facts, name, style.colors[name], rows, equal, name in style.again))
-    return Content(families, documents, found, version, densities or Densities(documents), references(documents))
+    densities = densities or Densities(documents)
+    return Content(families, documents, found, version, densities, references(documents), _top_k(tokens))
+
+
+def _top_k(tokens: pl.DataFrame | None) -> dict[str, int]:
+    if tokens is None or "top_tokens_ref" not in tokens.columns:
+        return {}
+    most = tokens.group_by("family").agg(pl.col("top_tokens_ref").list.len().max().fill_null(0))
+    return {family: n for family, n in most.iter_rows() if n}
 
 
 def _names(pairs: Sequence[tuple[Family, ModelFacts]]) -> list[str]:

@@ -124,7 +124,6 @@ def _notes(content: Content) -> str:
 
 def _origin(content: Content, family: Family) -> str:
     """What was compared on what, how far the reference is from itself, and the command."""
-    mine = [model for model in content.models if model.family.name == family.name]
     floor = family.noise_floor
     noise = "not measured"
     if floor is not None:
@@ -140,4 +139,4 @@ def _origin(content: Content, family: Family) -> str:
         ("signature", code(str(without_folders(family.signature)))),
     ]
     lines = [f"- {title}: {text}" for title, text in facts]
-    return "\n".join([*lines, "", "```bash", command(family, mine), "```"])
+    return "\n".join([*lines, "", "```bash", command(content, family), "```"])

@@ -49,7 +49,6 @@ def results(content: Content) -> str:
 
 
 def _family(content: Content, family: Family) -> Json:
-    mine = [model for model in content.models if model.family.name == family.name]
     floor = family.noise_floor
     noise: Json = None
     if floor is not None:
@@ -61,7 +60,7 @@ def _family(content: Content, family: Family) -> Json:
         "signature": dict(without_folders(family.signature)) or {"line": str(family.signature)},
         "date": family.date,
         "noise_floor": noise,
-        "command": command(family, mine),
+        "command": command(content, family),
     }
 
 

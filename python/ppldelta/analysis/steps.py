@@ -1,7 +1,8 @@
 """What more bytes buy: the damage of quants of one reference, each against smaller ones and against the best.
 
-damage = gain + loss. A step from the smaller quant a to the larger b saves damage_a - damage_b: the paired difference
-with the interval of `differences`, of the same resamples. It is known for each choice of unit, weighting and category.
+damage = gain + loss. A step from the smaller quant a to the larger b saves damage_a - damage_b. The interval of this
+paired difference is that of `differences`, from the same resamples. A ladder has the steps for every unit, weighting
+and category.
 """
 
 from __future__ import annotations
@@ -23,10 +24,10 @@ class Step:
     """From a quant to a larger one.
 
     Attributes:
-        smaller: the label of the one.
-        larger: of the other.
-        more_bytes: how much larger its tensors are, above 0.
-        saved: damage that it does less; negative if it does more.
+        smaller: label of the smaller quant.
+        larger: label of the larger quant.
+        more_bytes: bytes by which the larger quant's tensors are larger, above 0.
+        saved: damage of the smaller quant less that of the larger one, in the unit of the ladder.
         low: end of the interval of `saved`; None if there are too few documents.
         high: the other end.
     """

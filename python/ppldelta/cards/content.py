@@ -169,8 +169,10 @@ class Content:
 
     @property
     def corpus(self) -> str:
-        """Its folder, its documents, which of their tokens were scored, and how many; of several families bytes,
-        which they share."""
+        """The corpus in a line: its folder, its documents, which of their tokens were scored, and how many.
+
+        Several families share bytes, so of these the bytes are counted.
+        """
         return self._corpus(brief=False)
 
     @property

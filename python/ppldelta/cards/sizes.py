@@ -105,7 +105,10 @@ def draw(drawing: Drawing, content: Content, column: str, at: Point, size: tuple
 
 
 def _references(content: Content, column: str) -> list[_Reference]:
-    """Those whose size is known: at their own heights, but at 0 where they have no damage; one for each size there."""
+    """The references whose size is known.
+
+    On the panel of bits per byte each stands at its own value; on the others at 0, one for each size.
+    """
     known = {family.ref.size_bytes or 0: family for family in content.families if family.ref.size_bytes}
     if column != "bpb_cmp":
         return [_Reference(shown(family.ref.label), size) for size, family in known.items()]

@@ -50,7 +50,8 @@ def finding(rows: Sequence[Row], place: Place | None, unit: Unit = "nats", about
 def verdict(rows: Sequence[Row], place: Place | None, unit: Unit = "nats") -> tuple[str, str]:
     """A quant in a few words: against the next smaller one, and whether it ties with the best; each may be empty.
 
-    Where it stands beside no other, and is told over all categories, what is clear of these takes their place.
+    A quant with no other to compare it with is described by the categories that it damages clearly most and least, if
+    all categories are in view.
     """
     if place is None:
         return _clear_of([row for row in rows if row["category"] is not None], DAMAGE[unit]), ""
@@ -146,7 +147,7 @@ def divergence(row: Row) -> list[Piece]:
 
 
 def _placed(name: str, place: Place) -> list[Piece]:
-    """What it saves for its size, against the next smaller one and the best of them, and what ties with the best."""
+    """What a quant saves against the next smaller one and the best of the smaller ones, and what ties with the best."""
     step, beside = place.after, place.beside
     pieces = [] if step is None else _bought(step)
     if beside is not None and beside != step:

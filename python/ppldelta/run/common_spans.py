@@ -70,7 +70,7 @@ class Shared(NamedTuple):
 
 
 def shared(ref: Tokenization, cmp: Tokenization, at: NDArray[np.int64]) -> Iterator[Shared]:
-    """Documents that two tokenizations have in common, of which the prompts may be in other words.
+    """Documents that two tokenizations have in common; their prompts may differ.
 
     Args:
         ref: the reference's.

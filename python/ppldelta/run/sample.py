@@ -41,8 +41,8 @@ def sample(batches: Batches, categories: Sequence[str]) -> list[Batch]:
     _, first, own = np.unique(document, return_index=True, return_inverse=True)
     code = {each: k for k, each in enumerate(sorted(set(categories)))}
     category = np.array([code[categories[i]] for i in document[first].tolist()])
-    # documents in the order of their least digests, each with how many come before it: of its category, and for batches
-    # of its document
+    # a document's turn is the number of documents of its category with smaller digests; a batch's turn is the number of
+    # batches of its document with smaller digests
     n_before = _n_before(category[np.argsort(first)])[np.argsort(np.argsort(first))]
     places = order[np.lexsort((category[own], n_before[own], _n_before(own)))]
     n_wanted = max(N_WINDOWS, math.ceil(PART * len(batches.at)))

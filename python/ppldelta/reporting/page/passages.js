@@ -11,8 +11,8 @@
 
   const shadeOf = (limits, value) => limits.filter((limit) => value >= limit).length;
 
-  /** A passage with what stands around it, but for blank lines at either end, each whole character shaded by its own value; `letter` is the class of the
-   *  shades, by default that of a gain or a loss. */
+  /** A passage with the text around it, without blank lines at its ends; each whole character is shaded by its own value.
+   *  `letter` is the class of the shades, by default that of a gain or a loss. */
   function quote(each, letter = null) {
     const { shown, explained } = ppldelta.invisible;
     const parts = each.parts.map(([raw, value]) => {

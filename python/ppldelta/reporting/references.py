@@ -1,7 +1,7 @@
 """Which of several references predicts the text better, in a sentence: the only comparison between families.
 
-"Better" is said only where the interval of the paired difference leaves out 0 (`analysis.references`); of categories and
-of more than two references, through which one looks for whatever stands out, only where p does so after Holm's
+"Better" is said only where the interval of the paired difference leaves out 0 (`analysis.references`); of categories
+and of more than two references, through which one looks for whatever stands out, only where p does so after Holm's
 correction. The best of several is better than each of the others.
 """
 

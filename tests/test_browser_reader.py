@@ -219,7 +219,7 @@ def test_what_is_selected_fills_passages_tokens_and_their_titles(page: Any) -> N
     assert places == sorted(places) or "loses" in page.locator("#kinds .findings li").nth(1).inner_text()
     page.locator("#moved-in button").click()
     page.wait_for_function("() => document.querySelectorAll('.heading .within').length === 0")
-    assert page.locator("#readable").inner_text().startswith("It opens with ")
+    assert page.locator("#readable").inner_text().startswith("Of the documents here, ")
     all_documents = MADE["tokens"].filter(model="model-1").group_by("token")
     most = (
         all_documents.agg(pl.col("delta").sum(), documents=pl.col("document").n_unique())

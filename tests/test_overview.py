@@ -90,8 +90,10 @@ def test_of_quants_it_says_what_ties_with_the_best() -> None:
     assert "0.200), and nothing smaller ties with it; s" in said(replace(q, place=alone), r, s)
     tied = said(replace(q, place=replace(alone, tied=("r", "q"))), r, s)
     assert ", but r (5.00\N{NO-BREAK SPACE}MB) is the smallest that cannot be told from it; s" in tied
-    larger = [replace(each, rows=[{**each.overall, "size_bytes": 6_000_000}]) for each in (r, s)]
+    larger = [replace(each, rows=[{**each.overall, "size_bytes": 6_000_000}], place=alone) for each in (r, s)]
     assert "ties with it (2 larger ones do more); s" in said(replace(q, place=alone), *larger)
+    not_compared = replace(larger[0], place=None)
+    assert "ties with it (a larger one does more); s" in said(replace(q, place=alone), not_compared, larger[1])
 
 
 def test_of_one_model_it_is_the_models_own() -> None:

@@ -88,3 +88,9 @@ def test_what_cannot_be_told_is_not_claimed() -> None:
 def test_of_more_than_two_the_best_stands_beside_the_next() -> None:
     three = said(references(documents(a=noisy(0.5), b=noisy(0.0, seed=1), c=noisy(0.2, seed=2))))
     assert three.startswith("b predicts this text best of 3 references: 0.999 ") and " of c, difference 0.2" in three
+    wild = [value + (3.0 if i % 2 else -1.5) for i, value in enumerate(noisy(0.5))]
+    some = said(references(documents(a=wild, b=noisy(0.0, seed=1), c=noisy(0.2, seed=2))))
+    assert some.startswith("b predicts this text better than c: 0.999 bits/byte against 1.199, difference 0.2")
+    assert some.endswith("; over all it cannot be told from a.")
+    none = said(references(documents(a=wild, b=noisy(0.0, seed=1), c=noisy(0.0, seed=2))))
+    assert none.startswith("Which of 3 references predicts this text best cannot be told: ")

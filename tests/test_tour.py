@@ -58,7 +58,7 @@ def test_it_leads_from_the_model_that_cancels_most_to_its_document_and_token() -
     both = [pl.col("logp_ref"), pl.col("logp_ref") + pl.col("delta")]
     expected = (pl.max_horizontal(both) >= math.log(0.25)) & (pl.min_horizontal(both) >= math.log(1e-3))
     words = records.filter(pl.Series(word)).filter(expected)
-    assert len(words) and "A token in it that one of both expected is" in token
+    assert len(words) and "A token in it that one of the two models expected is" in token
     assert found["token"] in words["pos"]
     most = words.filter(pos=found["token"]).row(0, named=True)
     assert abs(most["delta"]) >= words["delta"].abs().max() / 2
@@ -78,7 +78,8 @@ def test_it_says_of_which_category_the_mean_says_the_opposite() -> None:
     least, most = pl.min_horizontal("gain", "loss"), pl.max_horizontal("gain", "loss") + 0.2
     moved = {"gain": pl.when(up).then(most).otherwise(least), "loss": pl.when(up).then(least).otherwise(most)}
     turned = documents.with_columns(**moved).with_columns(delta=pl.col("gain") - pl.col("loss"))
-    found = tour_of({**MADE, "documents": turned})
+    clear, unclear = (MADE["models"].with_columns(delta_low=pl.lit(low), delta_high=pl.lit(0.3)) for low in (0.1, -0.1))
+    found = tour_of({**MADE, "documents": turned}, models=clear)
     label = MADE["families"][0].models[found["model"]]
     mine = turned.filter(up, model=label).with_columns(part=pl.col("n_scored") / pl.col("n_scored").sum())
     delta = (mine["delta"] * mine["part"]).sum()
@@ -87,7 +88,8 @@ def test_it_says_of_which_category_the_mean_says_the_opposite() -> None:
     first = said(found["steps"][0])
     assert all(f"{math.exp(each):.4g}" in first for each in (nll, nll - delta)) and f"+{delta:.3f}" in first
     agreeing = documents.with_columns(gain=most, loss=least, delta=most - least)
-    assert tour_of({**MADE, "documents": agreeing})["turned"] is None
+    assert tour_of({**MADE, "documents": agreeing}, models=clear)["turned"] is None
+    assert tour_of({**MADE, "documents": turned}, models=unclear)["turned"] is None, "the interval holds 0"
 
 
 def test_where_no_word_was_expected_it_ends_at_the_token_that_moved_most() -> None:

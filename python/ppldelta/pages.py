@@ -90,7 +90,7 @@ def make_page(
     """
     seen, named = with_symbols(frames, families)
     payload = make_payload(
-        **{name: seen[name] for name in ("tokens", "documents", "pieces", "texts", "kinds")},
+        **{name: seen[name] for name in ("tokens", "documents", "pieces", "texts", "kinds", "models")},
         families=named,
         text_kinds=[text_kinds.get(family.name) for family in families],
         n_views=n_views,

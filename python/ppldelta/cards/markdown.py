@@ -50,9 +50,9 @@ def _table(content: Content) -> str:
 
 
 def _references(content: Content) -> str:
-    """How well each reference predicts the text that the families share, in bits per byte."""
-    rows = [next(m.rows for m in content.models if m.family.name == each.name) for each in content.families]
-    categories = [row["category"] for row in rows[0] if row["category"] is not None]
+    """How well each family's reference predicts its text, in bits per byte."""
+    rows = [content.of(family)[0].rows for family in content.families]
+    categories = list(dict.fromkeys(row["category"] for each in rows for row in each if row["category"] is not None))
     scopes = [None, *(categories if len(categories) > 1 else [])]
     heads = ["reference", "bits per byte of the text", *(code(str(each), cell=True) for each in scopes[1:])]
     lines = [heads, ["---", *["---:"] * len(scopes)]]

@@ -109,9 +109,12 @@ def _references(content: Content, column: str) -> list[_Reference]:
 
     On the panel of bits per byte each stands at its own value; on the others at 0, one for each size.
     """
-    known = {family.ref.size_bytes or 0: family for family in content.families if family.ref.size_bytes}
     if column != "bpb_cmp":
-        return [_Reference(shown(family.ref.label), size) for size, family in known.items()]
+        names: dict[int, list[str]] = {}
+        for family in content.families:
+            if family.ref.size_bytes:
+                names.setdefault(family.ref.size_bytes, []).append(shown(family.name))
+        return [_Reference(", ".join(those), size) for size, those in names.items()]
     found = []
     for family in content.families:
         row = next(model.overall for model in content.models if model.family.name == family.name)

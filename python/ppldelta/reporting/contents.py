@@ -73,11 +73,11 @@ def left_out(made: FamilyFigures) -> list[str]:
     """What planes would show that have a single mark, or all on one line, in a sentence for each."""
     said = []
     sizes, quants = _sizes(made), made.quant_rows(Choice()).filter(pl.col("size_bytes").is_not_null())
-    if made.judged and len(sizes) == 1:
-        what = "Models and reference" if made.reference.size_bytes else "The models"
-        said.append(
-            f"{what} are all of one size, {numbers.size(sizes.pop())}: there is no plane of quality against it."
-        )
+    own = int(made.reference.size_bytes is not None)
+    if made.judged and len(sizes) == 1 and made.rows(Choice())["size_bytes"].count() + own > 1:
+        those = "that are no quants " if quants.height else ""
+        what = f"The models {those}and the reference" if own else f"The models {those}".rstrip()
+        said.append(f"{what} are of one size, {numbers.size(sizes.pop())}: there is no plane of quality against it.")
     if quants.height == 1:
         row = quants.row(0, named=True)
         unit: Unit = "bpb" if made.bits else "nats"

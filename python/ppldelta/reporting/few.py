@@ -36,4 +36,5 @@ def said(n: int) -> str:
 def note(counts: dict[str, int]) -> str:
     """Likewise of all categories with few, in a sentence; "" if none has."""
     named = [f"{key[1:] or '(none)'} has {n}" for key, n in counts.items() if key]
-    return f"Intervals of fewer than {FEW} documents are rough: {', '.join(named)}." if named else ""
+    none = f", of fewer than {DOCUMENTS_MIN} there are none" if any(n < DOCUMENTS_MIN for n in counts.values()) else ""
+    return f"Intervals of fewer than {FEW} documents are rough{none}: {', '.join(named)}." if named else ""

@@ -1,7 +1,7 @@
 """What changed by the kind of token: the rows and passages that the page lists, and the sentence about a model.
 
-A kind is named in the sentence if it is clear (`analysis.kind_sums`), first those whose mean delta is furthest from 0,
-as the page's list has them too.
+A kind is named in the sentence if it is clear (`analysis.kind_sums`): of those gained and of those lost, the ones whose
+mean delta is furthest from 0.
 """
 
 from __future__ import annotations

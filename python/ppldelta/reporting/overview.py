@@ -235,7 +235,7 @@ def _tied(least: Judged, models: Sequence[Judged]) -> list[Piece]:
         ]
     pieces = [Piece(", and nothing smaller ties with it")] if least.place.after else []
     size = number(least.overall, "size_bytes") or 0
-    larger = [model for model in models if (number(model.overall, "size_bytes") or 0) > size]
+    larger = [model for model in models if model.place and (number(model.overall, "size_bytes") or 0) > size]
     if larger and not any(model.name in least.place.tied for model in larger):
         pieces.append(
             Piece(" (a larger one does more)" if len(larger) == 1 else f" ({len(larger)} larger ones do more)")

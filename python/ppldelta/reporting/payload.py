@@ -75,6 +75,7 @@ def make_payload(
     families: Sequence[Family],
     kinds: pl.DataFrame | None = None,
     text_kinds: Sequence[TextKinds | None] = (),
+    models: pl.DataFrame | None = None,
     n_views: int | Literal["all"] = DEFAULT_VIEWS,
     budget: int | None = BUDGET,
 ) -> Payload:
@@ -88,6 +89,7 @@ def make_payload(
         families: in the order of the page.
         kinds: columns of `schema.KINDS`; None to list no kinds.
         text_kinds: of each family the kinds of its texts, which `kinds` was made of.
+        models: columns of `schema.MODELS`, for the tour.
         n_views: documents to be read token by token: so many with the largest |delta| under any model, all families
             together, and those with a listed passage; or "all".
         budget: characters of all blocks together, beyond which a token view is left out; None for no limit. "all"
@@ -151,7 +153,7 @@ def make_payload(
         "token_views": {"wanted": len(wanted), "included": sum(map(len, included))},
         "steps": {"nll": NLL_STEP, "nll_none": _NLL_NONE, "delta": DELTA_STEP, "delta_none": _DELTA_NONE},
     }
-    steps = tour(chosen, families, included, unit_of(families))
+    steps = tour(chosen, families, included, unit_of(families), models)
     if steps is not None:
         index["tour"] = steps
     if any(family.diverging for family in chosen):

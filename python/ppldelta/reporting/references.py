@@ -1,7 +1,8 @@
 """Which of several references predicts the text better, in a sentence: the only comparison between families.
 
-"Better" and "best" are said only where the interval of the paired difference leaves out 0 (`analysis.references`); of
-categories, through which one looks for whatever stands out, only where p does so after Holm's correction.
+"Better" is said only where the interval of the paired difference leaves out 0 (`analysis.references`); of categories
+and of more than two references, through which one looks for whatever stands out, only where p does so after Holm's
+correction. The best of several is better than each of the others.
 """
 
 from __future__ import annotations
@@ -32,7 +33,7 @@ class _Pair:
         bits_other: under the other one.
         low: end of the interval of how many bits the other one needs more; None if there is none.
         high: the other end.
-        p: of no difference; of a category after Holm's correction.
+        p: of no difference; after Holm's correction if it is of a category, or if there are more than two references.
     """
 
     first: str
@@ -61,13 +62,14 @@ def finding(references: pl.DataFrame) -> list[Piece]:
     heights = heights_of(references)
     if not heights:
         return []
-    first, second, *_ = sorted(heights, key=heights.__getitem__)
-    pairs = [pair for row in references.iter_rows(named=True) for pair in _pairs(row, first)]
-    near = next((each for each in pairs if each.category is None and each.other == second), None)
-    if near is None:  # both are compared with a third one, on texts of their own
+    first, second, *more = sorted(heights, key=heights.__getitem__)
+    pairs = [pair for row in references.iter_rows(named=True) for pair in _pairs(row, first, corrected=bool(more))]
+    overall = {each.other: each for each in pairs if each.category is None}
+    near = overall.get(second)
+    if near is None or near.way < 0:  # they are compared with a third one, on texts of their own
         return []
-    best = f"best of {numbers.count(len(heights))} references" if len(heights) > 2 else "better"
-    which = f"{'of them' if len(heights) > 2 else 'reference'} predicts this text {best}"
+    every = f"of {numbers.count(len(heights))} references"
+    which = f"{every} predicts this text best" if more else "reference predicts this text better"
     both = [Piece(first, "name"), Piece(" "), _bits(near.bits), Piece(", "), Piece(second, "name"), Piece(" ")]
     both.append(Piece(numbers.fixed(near.bits_other, _DIGITS), "number"))
     if near.low is None:
@@ -75,9 +77,13 @@ def finding(references: pl.DataFrame) -> list[Piece]:
     rest = [Piece(", difference "), *_difference(near), *_categories(pairs, near), Piece(".")]
     if near.way == 0:
         return [Piece(f"Which {which} cannot be told: "), *both, *rest]
-    against = [Piece(" against "), Piece(numbers.fixed(near.bits_other, _DIGITS), "number"), Piece(" of ")]
-    said = [Piece(first, "name"), Piece(f" predicts this text {best}: "), _bits(near.bits)]
-    return [*said, *against, Piece(second, "name"), *rest]
+    against = [_bits(near.bits), Piece(" against "), Piece(numbers.fixed(near.bits_other, _DIGITS), "number")]
+    alike = [other for other in more if other not in overall or overall[other].way <= 0]
+    if alike:
+        said = [Piece(first, "name"), Piece(" predicts this text better than "), Piece(second, "name"), Piece(": ")]
+        return [*said, *against, *rest[:-1], Piece("; over all it cannot be told from "), *_names(alike), Piece(".")]
+    said = [Piece(first, "name"), Piece(f" predicts this text {f'best {every}' if more else 'better'}: ")]
+    return [*said, *against, Piece(" of "), Piece(second, "name"), *rest]
 
 
 def heights_of(references: pl.DataFrame) -> dict[str, float]:
@@ -89,13 +95,20 @@ def heights_of(references: pl.DataFrame) -> dict[str, float]:
     return found
 
 
-def _pairs(row: Row, first: str) -> Iterator[_Pair]:
-    """The row as a pair, if it is of the first family."""
+def _names(families: Sequence[str]) -> Iterator[Piece]:
+    for i, family in enumerate(families):
+        if i:
+            yield Piece(" and " if i == len(families) - 1 else ", ")
+        yield Piece(family, "name")
+
+
+def _pairs(row: Row, first: str, *, corrected: bool) -> Iterator[_Pair]:
+    """The row as a pair, if it is of the first family; the p of all documents may be `corrected` too."""
     a, b = text(row, "family_a"), text(row, "family_b")
     if first not in (a, b):
         return
     category = None if row["category"] is None else text(row, "category")
-    p = number(row, "p" if category is None else "p_holm")
+    p = number(row, "p" if category is None and not corrected else "p_holm")
     bits_a, bits_b = number(row, "bpb_a") or 0.0, number(row, "bpb_b") or 0.0
     low, high = number(row, "low"), number(row, "high")
     if first == b:

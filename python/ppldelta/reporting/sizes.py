@@ -72,13 +72,13 @@ def value_against_size(
     own = [value * scale for value in [of_reference.get(measure)] if value is not None and numbers.known(value)]
     points = [*((at, 0.0) for at in own), *((x, y) for _, x, y in placed)]
     figure = Sketch()
-    figure.update_xaxes(title=dict(text=title), **_span([x for x, _ in points]))
+    span = _span([x for x, _ in points])
+    figure.update_xaxes(title=dict(text=title), **span)
     figure.update_yaxes(title=dict(text=_VALUES[value]))
     figure.add_hline(y=0, line=dict(color=LIGHT["ink"], width=1), layer="below")
     lines.add_front(figure, ((x, y, text(row, "model")) for row, x, y in placed), front, stepped=True)
-    if value.startswith("damage") and measure == "size_bytes":
-        axis = _span([x for x, _ in points])["range"]
-        _add_rates(figure, [row for row, _, _ in placed if text(row, "model") in front], value, scale, axis)
+    if placed and value.startswith("damage") and measure == "size_bytes":
+        _add_rates(figure, [row for row, _, _ in placed if text(row, "model") in front], value, scale, span["range"])
     names = labels.shorten([text(row, "model") for row, _, _ in placed])
     places = _places(points, ["reference"] * len(own) + names, [row for row, _, _ in placed], value)
     for at, where in zip(own, places, strict=False):

@@ -23,7 +23,7 @@ from ppldelta.reporting import labels
 from ppldelta.reporting.blocks import Json
 from ppldelta.reporting.family import FamilyRecords
 from ppldelta.reporting.passages import Passage, different, passages
-from ppldelta.reporting.rows import Row, number, text
+from ppldelta.reporting.rows import Row, ends, number, text
 from ppldelta.reporting.sentences import Piece
 from ppldelta.reporting.units import COLUMNS, DELTA, SHORT_UNITS, Unit
 from ppldelta.wording import numbers
@@ -31,13 +31,17 @@ from ppldelta.wording import numbers
 _TIMES = 1.5  # how much larger than their difference gain and loss together must be for a step to say so
 _MOST_CHARACTERS = 40  # of a token's text in a sentence
 _WORD = re.compile(r"\w{3}")
-_EXPECTED = 0.25  # probability under one of both models from which a token was expected
+_EXPECTED = 0.25  # probability under one of the two models from which a token was expected
 _SEEN = 1e-3  # probability under the other model, below which a reader cannot picture it
 _LONGEST = 24  # tokens of a passage: it stands beside a figure
 
 
 def tour(
-    records: Sequence[FamilyRecords], families: Sequence[Family], readable: Sequence[Sequence[int]], unit: Unit
+    records: Sequence[FamilyRecords],
+    families: Sequence[Family],
+    readable: Sequence[Sequence[int]],
+    unit: Unit,
+    models: pl.DataFrame | None = None,
 ) -> dict[str, Json] | None:
     """The steps: of each its title and the pieces of its text; and where they lead.
 
@@ -46,12 +50,13 @@ def tour(
         families: the same families.
         readable: of each, the numbers of the documents that can be read token by token.
         unit: in which the page tells gain and loss.
+        models: `schema.MODELS`, whose intervals say in which categories a mean is clear; None: in no one.
 
     Returns:
         ``family``, ``model``, ``document`` (None if there is none), ``token`` (its position; None where no document can
         be read), ``quote`` (a passage that is the token), ``passages`` (of the document, that with the largest gain and
-        that with the largest loss, of which there may be none), ``turned`` (the category in which the mean has the
-        other sign, and its mean; or None) and ``steps``; None if no model has numbers.
+        that with the largest loss, of which there may be none), ``turned`` (the category in which the mean clearly has
+        the other sign, and its mean; or None) and ``steps``; None if no model has numbers.
     """
     means = [row for i, each in enumerate(records) for row in _means(each, i, unit)]
     if not means:
@@ -67,7 +72,7 @@ def tour(
     label = labels.in_families([(each.name, model) for each in records for model in each.models])[
         family.name, family.models[m]
     ]
-    turned = _turned(family, i, m, chosen, unit)
+    turned = None if models is None else _turned(family, i, m, chosen, unit, models)
     steps = [
         ("The mean hides it", _hidden(label, chosen, turned, family, unit)),
         ("Split it", _split(label, chosen, place in quants, unit)),
@@ -123,15 +128,17 @@ def _means(
 
 
 def _turned(
-    family: FamilyRecords, i: int, m: int, mean: Mapping[str, float], unit: Unit
+    family: FamilyRecords, i: int, m: int, mean: Mapping[str, float], unit: Unit, models: pl.DataFrame
 ) -> tuple[str, dict[str, float]] | None:
-    """The category in which a model's mean has the other sign than over all documents, the furthest from 0."""
+    """The category in which a model's mean clearly has the other sign than over all documents, the furthest from 0."""
     over_all = mean["gain"] - mean["loss"]
+    mine = models.filter(family=family.name, model=family.models[m], weighting="tokens")
+    ends_of = {row["category"]: ends(row, DELTA[unit]) for row in mine.iter_rows(named=True)}
     others = [
         (category, numbers_of)
         for category in family.categories
         for (_, model), numbers_of in _means(family, i, unit, category)
-        if model == m and (numbers_of["gain"] - numbers_of["loss"]) * over_all < 0
+        if model == m and all(end is not None and end * over_all < 0 for end in ends_of.get(category, (None,)))
     ]
     return max(others, key=lambda each: abs(each[1]["gain"] - each[1]["loss"]), default=None)
 
@@ -147,12 +154,13 @@ def _hidden(
     n = len(family.documents)
     over = "the one document" if n == 1 else f"all {numbers.count(n)} documents"
     digits = numbers.decimals(mean["gain"], mean["loss"])
+    net = Piece(numbers.signed(delta, digits), "number")
     pieces = [Piece(f"Over {over}, "), Piece(label, "name")]
     if unit == "nats":
-        pieces += [Piece(" takes the reference’s perplexity from "), *_perplexities(mean), Piece(". In nats per token")]
+        pieces += [Piece(" takes the reference’s perplexity from "), *_perplexities(mean)]
+        pieces += [Piece(". In nats per token, the mean says "), net]
     else:
-        pieces.append(Piece(" differs from the reference by so many bits per byte"))
-    pieces += [Piece(", the mean says "), Piece(numbers.signed(delta, digits), "number")]
+        pieces += [Piece(" differs from the reference by a mean of "), net, Piece(" bits per byte")]
     if turned is not None:
         category, there = turned
         pieces += [Piece(". Yet on "), Piece(category or "documents without category", "category"), Piece(" alone it ")]
@@ -286,7 +294,7 @@ def _is_whole(before: str, text: str, after: str) -> bool:
 def _changed(label: str, quote: Passage, logp_ref: float, unit: Unit, expected: bool) -> list[Piece]:
     shown = quote.text if len(quote.text) <= _MOST_CHARACTERS else f"{quote.text[:_MOST_CHARACTERS]}…"
     what = "token" if unit == "nats" else "span"
-    said = "A token in it that one of both expected is " if expected else f"Its {what} that moved most is "
+    said = f"A {what} in it that one of the two models expected is " if expected else f"Its {what} that moved most is "
     pieces = [Piece(said), Piece(shown, "token")]
     if numbers.known(logp_ref):
         pieces += [

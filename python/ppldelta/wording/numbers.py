@@ -90,7 +90,9 @@ def probability(logp: float) -> str:
     if part >= 1e-3:
         return readable
     if part < 1e-9:
-        power = math.floor(-logp / math.log(10)) if math.isfinite(logp) else 999
+        if not math.isfinite(logp):
+            return NONE
+        power = math.floor(-logp / math.log(10))
         return f"less than 1 in 10{str(power).translate(_RAISED)}"
     once = f"1 in {count(round(float(f'{1 / part:.2e}')))}"
     return f"{once} ({readable})" if part >= 1e-4 else once

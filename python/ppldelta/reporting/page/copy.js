@@ -7,7 +7,7 @@ document.addEventListener("click", async (event) => {
   if (!button || button.dataset.busy) return;
   if (button.matches(".copy-link")) {
     const { href, protocol } = window.location;
-    const needed = protocol === "file:" ? " It is to a file on this machine: who opens it needs the file too, in the same place; else send the file with the part of the link from # on." : "";
+    const needed = protocol === "file:" ? " It leads to a file on this machine. For somebody else, send the file, and the part of the link that begins with #." : "";
     try {
       await navigator.clipboard.writeText(href);
       button.nextSibling?.remove();
@@ -28,7 +28,7 @@ document.addEventListener("click", async (event) => {
     button.textContent = "Copied";
   } catch {
     window.getSelection().selectAllChildren(from);
-    button.textContent = "Selected: press Ctrl+C";
+    button.textContent = "Selected: copy it from here";
   }
   setTimeout(() => { button.textContent = said; delete button.dataset.busy; }, 2000);
 });

@@ -24,7 +24,7 @@ ppldelta.csv = (() => {
     return `${words}${end && ` ${end}`}${unit && ` (${unit})`}`;
   }
 
-  const ZERO = new Set(["gain", "loss", "delta", "damage", "gain_bpb", "loss_bpb", "delta_bpb", "damage_bpb", "kld"]); // of a reference against itself
+  const ZERO = /^(gain|loss|delta|damage)(_bpb)?$|^kld|^dp_/, ONE = /^(same_top|ppl_ratio)$/; // of a reference against itself
 
   /** The rows of a table in each unit as lists of cells, with headings: `wanted` are the rows in view as [family, model, category]. */
   function lines(views, wanted) {
@@ -54,7 +54,7 @@ ppldelta.csv = (() => {
           return all.size === 1 ? [...all][0] : "";
         };
         const own = { ...index.references[family], family: index.families[family].name, role: "reference", category: category ?? "" };
-        return wide((name, at) => (at !== 1 ? "" : name in own ? own[name] ?? "" : ZERO.has(name) ? 0 : name === "same_top" ? 1
+        return wide((name, at) => (at !== 1 ? "" : name in own ? own[name] ?? "" : ZERO.test(name) ? 0 : ONE.test(name) ? 1
           : shared({ ppl_cmp: "ppl_ref", bpb_cmp: "bpb_ref" }[name] ?? name)));
       }),
       ...wanted.map((row) => wide((name, at) => (name === "role" ? "comparison" : value(row, name, at)))),

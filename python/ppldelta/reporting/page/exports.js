@@ -40,8 +40,11 @@ ppldelta.exports = (() => {
     const f = Number(canvas.dataset.family), block = state.loaded.get(f);
     if (!block || !isCategory(canvas)) return [];
     const only = state.categoryNumber(f), chosen = [...block.category.keys()].filter((k) => block.category[k] === only);
-    const n = chosen.reduce((sum, k) => sum + block.n_scored[0][k], 0), { count } = ppldelta.format;
-    return [`${count(chosen.length)} document${chosen.length === 1 ? "" : "s"}`, `${count(n)} ${index.bits ? "spans" : "tokens"}`];
+    const { count } = ppldelta.format, documents = `${count(chosen.length)} document${chosen.length === 1 ? "" : "s"}`;
+    const shown = block.n_scored.filter((_, m) => !state.isHidden(f, m));
+    if (!shown.length || (index.bits && shown.length > 1)) return [documents]; // each model has its own spans
+    const n = chosen.reduce((sum, k) => sum + shown[0][k], 0);
+    return [documents, `${count(n)} ${index.bits ? "spans" : "tokens"}`];
   }
 
   /** What the reader has chosen, as far as the figure follows that. */

@@ -46,11 +46,17 @@
       : element("p", { class: "quiet none" }, "none"));
   }
 
+  /** The selected documents of a family in the category of the moment; null without a selection. */
+  function selected(family) {
+    const only = state.categoryNumber(family), { category } = state.loaded.get(family);
+    return state.selection?.family === family ? [...state.selection.documents].filter((k) => only === null || category[k] === only) : null;
+  }
+
   /** Where the lists are from, in words for their headings; "" for all documents. */
   function within(family) {
-    const chosen = state.selection?.family === family ? [...state.selection.documents] : [];
-    if (chosen.length === 1) return ` in ${state.loaded.get(family).names[chosen[0]]}`;
-    return chosen.length ? ` in ${count(chosen.length)} selected documents` : "";
+    const chosen = selected(family);
+    if (!chosen) return "";
+    return chosen.length === 1 ? ` in ${state.loaded.get(family).names[chosen[0]]}` : ` in ${count(chosen.length)} selected documents`;
   }
 
   /** The lists of a family's model, as far as they pass the filters; `left` counts the passages that do not, and
@@ -58,7 +64,7 @@
   async function listsOf(family, model) {
     const [{ passages }, { totals: sums }] = await Promise.all([ppldelta.block(`f${family}.passages`), ppldelta.block(`f${family}.totals`), state.documents(family)]);
     const only = state.categoryNumber(family), { category } = state.loaded.get(family);
-    const chosen = state.selection?.family === family ? new Set([...state.selection.documents].filter((k) => only === null || category[k] === only)) : null;
+    const chosen = selected(family) && new Set(selected(family));
     const anew = chosen && await ppldelta.stretches.among(family, model, chosen);
     const whole = { ...passages[model], ...sums[model], ...anew };
     const key = (each) => `${each.document}.${each.start}.${each.end}`;
@@ -108,7 +114,7 @@
     }
     const unread = anew ? chosen.size - anew.read : 0;
     document.getElementById("moved-in").replaceChildren(...(where ? [`Only${where}.`,
-      unread ? ` ${count(unread)} of ${count(chosen.size)} are not in this file token by token and count in neither.` : anew ? "" : " These are too many to be searched anew: passages are those of the list of all documents.",
+      unread ? ` ${count(unread)} of them cannot be read token by token in this file, and these lists leave them out.` : anew ? "" : " These are too many to search anew: the passages are those of the list of all documents that lie in them.",
       element("button", { type: "button", class: "plain" }, "Show all documents")] : []));
   }
   const sumsNames = { gained: true, lost: true };

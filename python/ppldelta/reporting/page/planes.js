@@ -211,14 +211,14 @@
   const PLACES = { // where a mark lies, in words
     deltas: (x, y) => ((gain, loss) => `about gain ${digits(gain)}, loss ${digits(loss)} ${index.units[state.unit]}`)(...[x, y].map((at) => (state.axes === "root" ? at ** 2 : at))),
     perplexities: (x, y) => `about ${state.fits(x, y)}`,
-    divergences: (x, y) => `about KL divergence ${format.significant(x)}, delta ${format.signed(y, format.decimals(y))}`,
+    divergences: (x, y) => `about KL divergence ${format.significant(x)}, net ${format.signed(y, format.decimals(y))} nats/token`,
   };
 
   function showHexagon(event, canvas, { x, y, meta }, point, documents) {
     const n = new Set(documents).size;
     tip.replaceChildren(
       format.element("b", {}, `${format.count(documents.length)} marks of ${format.count(n)} document${n === 1 ? "" : "s"}`),
-      format.element("span", {}, `most of ${meta.model}`),
+      format.element("span", {}, `most of these marks are of ${meta.model}`),
       format.element("span", {}, PLACES[plots.described(canvas).filling](x[point], y[point])),
       format.element("span", { class: "quiet" }, "click or Enter: select the documents"),
     );

@@ -320,7 +320,7 @@
       const { wanted, included } = index.token_views;
       const all = index.families.reduce((sum, family) => sum + family.n_documents, 0);
       const opens = index.families.findIndex((family) => family.token_documents.length), first = state.loaded.get(opens).names[index.families[opens].token_documents[0]];
-      document.getElementById("readable").textContent = `It opens with ${first}, whose mean delta is the furthest from 0 under any model.` + (included === all ? ""
+      document.getElementById("readable").textContent = `Of the documents here, ${first} changed most in the mean.` + (included === all ? ""
         : included < wanted ? ` ${count(included)} of ${count(all)} documents are in this file, those that changed most; as a folder a report holds all.`
           : ` ${count(included)} of ${count(all)} documents are here, those that changed most.`);
       started = true;

@@ -16,7 +16,7 @@ import polars as pl
 from numpy.typing import NDArray
 
 from ppldelta.analysis.differences import EACH, enough, ratio_test
-from ppldelta.analysis.uncertainty import LEVEL, SEED, Resamples
+from ppldelta.analysis.uncertainty import LEVEL, SEED, Resamples, side
 
 
 @dataclass(frozen=True)
@@ -44,7 +44,7 @@ class Step:
         """1 where the larger one does less damage, -1 where it does more, 0 where that cannot be told."""
         if self.low is None or self.high is None:
             return 0
-        return 1 if self.low > 0 else -1 if self.high < 0 else 0
+        return side(self.low, self.high)
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 import polars as pl
 
-from ppldelta.analysis.uncertainty import LEVEL
+from ppldelta.analysis.uncertainty import LEVEL, side
 from ppldelta.reporting.rows import Row, number, text
 from ppldelta.reporting.sentences import INTERVAL, SHOWN, TOO_FEW, Piece
 from ppldelta.reporting.units import SHORT_UNITS
@@ -50,7 +50,7 @@ class _Pair:
         """1 where the first predicts the text better, -1 where the other one does, 0 where that cannot be told."""
         if self.low is None or self.high is None or self.p is None or self.p >= 1 - LEVEL:
             return 0
-        return 1 if self.low > 0 else -1 if self.high < 0 else 0
+        return side(self.low, self.high)
 
 
 def finding(references: pl.DataFrame) -> list[Piece]:
@@ -90,8 +90,8 @@ def heights_of(references: pl.DataFrame) -> dict[str, float]:
     """Bits per byte of each reference over all documents, by the name of its family, in the order of the families."""
     found: dict[str, float] = {}
     for row in references.filter(pl.col("category").is_null()).iter_rows(named=True):
-        for side in "ab":
-            found.setdefault(row[f"family_{side}"], row[f"bpb_{side}"])
+        for which in "ab":
+            found.setdefault(row[f"family_{which}"], row[f"bpb_{which}"])
     return found
 
 

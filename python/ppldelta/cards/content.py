@@ -15,8 +15,8 @@ from ppldelta.analysis.references import references
 from ppldelta.analysis.steps import Ladder, Place
 from ppldelta.cards.drawing import shown
 from ppldelta.family import Family, ModelFacts
-from ppldelta.reporting import labels, sentences, theme
 from ppldelta.reporting import references as of_references
+from ppldelta.reporting import sentences, short_names, theme
 from ppldelta.reporting.densities import Densities
 from ppldelta.reporting.order import ordered
 from ppldelta.reporting.overview import Judged, of_families, overview
@@ -254,10 +254,10 @@ def _top_k(tokens: pl.DataFrame | None) -> dict[str, int]:
 def _names(pairs: Sequence[tuple[Family, ModelFacts]]) -> list[str]:
     """A short name for each model. Long labels lose the beginning and the end that all of them share. A family's name
     stands before its models' where that is shorter, or where two models would have one name."""
-    short = labels.trimmed([facts.label for _, facts in pairs])
-    if max(map(len, short)) > labels.LONGEST or len(set(short)) < len(short):
+    short = short_names.trimmed([facts.label for _, facts in pairs])
+    if max(map(len, short)) > short_names.LONGEST or len(set(short)) < len(short):
         families = {family.name: [facts.label for _, facts in group] for family, group in _by_family(pairs)}
-        in_family = [name for names in families.values() for name in labels.trimmed(names, longest=0)]
+        in_family = [name for names in families.values() for name in short_names.trimmed(names, longest=0)]
         named = [f"{family.name} {name}" for (family, _), name in zip(pairs, in_family, strict=True)]
         if len(families) > 1 and len(set(named)) == len(named) and max(map(len, named)) < max(map(len, short)):
             return named

@@ -19,7 +19,7 @@ import polars as pl
 
 from ppldelta.analysis.spans import Span, best_spans
 from ppldelta.family import Family
-from ppldelta.reporting import labels
+from ppldelta.reporting import short_names
 from ppldelta.reporting.blocks import Json
 from ppldelta.reporting.family import FamilyRecords
 from ppldelta.reporting.passages import Passage, different, passages
@@ -69,7 +69,7 @@ def tour(
     place, chosen = max(judged or means, key=lambda each: telling(each[1]["gain"], each[1]["loss"]))
     i, m = place
     family = records[i]
-    label = labels.in_families([(each.name, model) for each in records for model in each.models])[
+    label = short_names.in_families([(each.name, model) for each in records for model in each.models])[
         family.name, family.models[m]
     ]
     turned = None if models is None else _turned(family, i, m, chosen, unit, models)

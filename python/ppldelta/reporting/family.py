@@ -50,10 +50,22 @@ class Vocabulary:
         try:
             return [self.pieces[token] for token in tokens.tolist()]
         except KeyError as error:
-            raise ResultError(
-                f"`pieces` lacks token {error.args[0]} of family `{self.family}`, which its documents hold",
-                hint="score again",
-            ) from None
+            raise self._lacks(error.args[0]) from None
+
+    def require(self, tokens: NDArray[np.int32]) -> None:
+        """Sees to it that each token has its bytes.
+
+        Raises:
+            ResultError: a token has none.
+        """
+        for token in np.unique(tokens).tolist():
+            if token not in self.pieces:
+                raise self._lacks(token)
+
+    def _lacks(self, token: int) -> ResultError:
+        return ResultError(
+            f"`pieces` lacks token {token} of family `{self.family}`, which its documents hold", hint="score again"
+        )
 
     def text(self, tokens: NDArray[np.int32]) -> str:
         """The text of tokens that follow one another; a character that is split at an end becomes U+FFFD."""

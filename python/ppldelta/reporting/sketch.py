@@ -20,15 +20,11 @@ Part = dict[str, object]
 
 
 class Sketch:
-    """Takes parts as `go.Figure` does.
+    """Takes parts as `go.Figure` does."""
 
-    Args:
-        layout: what is said of the whole.
-    """
-
-    def __init__(self, **layout: object) -> None:
+    def __init__(self) -> None:
         self.traces: list[Part] = []
-        self._layout = layout
+        self._layout: Part = {}
         self._axes: dict[str, Part] = {"xaxis": {}, "yaxis": {}}
         self._shapes: list[Part] = []
         self._notes: list[Part] = []

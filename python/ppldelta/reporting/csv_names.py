@@ -50,7 +50,7 @@ def for_scripts(*, bits: bool) -> dict[str, list[str]]:
     return {column: list(name) for column, name in (NAMES | ({"n_scored": ("spans", "")} if bits else {})).items()}
 
 
-def references(families: Sequence[Family]) -> list[Json]:
+def facts_of_references(families: Sequence[Family]) -> list[Json]:
     """What a row of each family's reference says beside what the rows of its models have."""
     return [
         {

@@ -17,6 +17,7 @@ import polars as pl
 from markupsafe import Markup
 
 from ppldelta.analysis.spans import LONGEST, MOST
+from ppldelta.analysis.uncertainty import DOCUMENTS_MIN
 from ppldelta.family import Family
 from ppldelta.reporting import captions, csv_names, few, labels, plane, sentences, short_names, tables, theme
 from ppldelta.reporting import odds as of_prompts
@@ -146,7 +147,7 @@ def render_report(
         "units": {unit: text for unit, text in SHORT_UNITS.items()},
         "columns": tables.HELP,
         "csv": csv_names.for_scripts(bits=bits),
-        "references": csv_names.references(families),
+        "references": csv_names.facts_of_references(families),
         "quants": [list[Json](family.quants) for family in families],
         "look": theme.for_scripts(),
         "views": dict(views.follows),
@@ -157,6 +158,7 @@ def render_report(
             "selectors": [chr(c) for c in invisible.SELECTORS],
         },
         "few": {key: few.said(n) for key, n in rough.items()},
+        "documents_min": DOCUMENTS_MIN,
         "stretches": {"longest": LONGEST, "most": MOST},
         "marks": {"sizes": SIZES, "opacities": OPACITIES, "short": SHORT},
         "sources": {

@@ -261,7 +261,7 @@ def test_the_page_tells_each_kind_in_its_words() -> None:
     assert "<code>model-1</code>: Because." in mixed, "the decision is shown"
     quants_and_one = made("model-1", "model-2")
     (family,) = quants_and_one.families
-    alike = page(quants_and_one, [replace(family, ref=replace(family.ref, size_bytes=10**9))])
+    alike = page(quants_and_one, [replace(family, ref=replace(family.ref, size_bytes=1_000_000_000))])
     said = "The models that are no quants and the reference are of one size, 1.00 GB: there is no plane of quality"
     assert said in alike
     assert 'id="f0-size"' not in alike and "of one size" not in whole + none

@@ -131,7 +131,7 @@ def _columns(families: Sequence[Family], rows: Sequence[Row], unit: Unit) -> Ite
     yield Column(fits[1][:3], [Cell(write(number(row, fits[1]))) for row in rows], 4)
     yield column("gain", 11, gain, fixed)
     yield column("loss", 10, loss, fixed)
-    yield column("delta", 12, DELTA[unit], lambda value: numbers.signed(value, digits))
+    yield column("net", 12, DELTA[unit], lambda value: numbers.signed(value, digits))
     if several and unit == "nats":  # only families are compared in bits per byte
         yield column("gain bpb", 5, "gain_bpb", numbers.fixed)
         yield column("loss bpb", 5, "loss_bpb", numbers.fixed)
@@ -164,10 +164,11 @@ def _note(lines: Sequence[str], rows: Sequence[Row], several: bool, unit: Unit) 
     head = lines[1]
     parts = []
     if unit == "bpb":
-        parts.append("bpb, gain, loss, delta: bits per byte of text, on spans that the tokens of both models cut out")
+        spans = "on spans that the tokens of both models cut out"
+        parts.append(f"bpb, gain, loss, net (gain − loss): bits per byte of text, {spans}")
     else:
         damage = ", damage (gain + loss)" if " damage " in head else ""
-        parts.append(f"gain, loss, delta{damage}: nats per token; every token weighs the same")
+        parts.append(f"gain, loss, net (gain − loss){damage}: nats per token; every token weighs the same")
     if " bpb " in head and unit == "nats":
         parts.append("bpb: bits per byte")
     if " bits " in head:

@@ -24,7 +24,7 @@ def noise_notes(families: Sequence[Family], overall: pl.DataFrame) -> Iterator[s
             continue
         of_each = ("n_ubatch" if each.change.startswith("n_ubatch") else each.change for each in family.noise)
         digits = numbers.decimals(floor.gain, floor.loss)
-        kld = "" if floor.kld is None else f", KLD {numbers.fixed(floor.kld, numbers.decimals(floor.kld))}"
+        kld = "" if floor.kld is None else f", KL divergence {numbers.fixed(floor.kld, numbers.decimals(floor.kld))}"
         yield (
             f"noise floor of `{shown_name(family.ref.label)}`: gain {numbers.fixed(floor.gain, digits)}, "
             f"loss {numbers.fixed(floor.loss, digits)}{kld} (the largest with {', '.join(dict.fromkeys(of_each))}; "

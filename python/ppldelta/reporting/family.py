@@ -12,8 +12,10 @@ from numpy.typing import NDArray
 from ppldelta.analysis.aligned import AlignedRecords, align
 from ppldelta.errors import ResultError
 
-_CONTEXT = 60  # characters around a passage
-_CONTEXT_TOKENS = 4 * (_CONTEXT + 1)  # a character takes at most four bytes, and a token gives at least one
+CONTEXT = 60
+"""Characters around a passage."""
+
+_CONTEXT_TOKENS = 4 * (CONTEXT + 1)  # a character takes at most four bytes, and a token gives at least one
 
 TEXT = 4000
 """Characters of a passage that are shown: as good as all, but for tokens of hundreds of spaces."""
@@ -160,7 +162,7 @@ class FamilyRecords:
                 records.token[near[chosen]] for chosen in (near < first, (near >= first) & (near <= last), near > last)
             )
         before, text, after = (self.vocabulary.text(part) for part in parts)
-        return {"before": before[-_CONTEXT:], "text": text[:TEXT], "after": after[:_CONTEXT]}
+        return {"before": before[-CONTEXT:], "text": text[:TEXT], "after": after[:CONTEXT]}
 
 
 def take_family(

@@ -16,6 +16,7 @@ import plotly.offline
 import polars as pl
 from markupsafe import Markup
 
+from ppldelta.analysis import totals
 from ppldelta.analysis.spans import LONGEST, MOST
 from ppldelta.analysis.uncertainty import DOCUMENTS_MIN
 from ppldelta.family import Family
@@ -26,6 +27,7 @@ from ppldelta.reporting.catalogue import FIGURES, SHARED
 from ppldelta.reporting.contents import AllFamilies
 from ppldelta.reporting.cover import Cover
 from ppldelta.reporting.densities import Densities
+from ppldelta.reporting.family import CONTEXT
 from ppldelta.reporting.family_figures import FamilyFigures, numbered
 from ppldelta.reporting.marks import OPACITIES, SIZES
 from ppldelta.reporting.order import in_order
@@ -159,7 +161,7 @@ def render_report(
         },
         "few": {key: few.said(n) for key, n in rough.items()},
         "documents_min": DOCUMENTS_MIN,
-        "stretches": {"longest": LONGEST, "most": MOST},
+        "passages": {"longest": LONGEST, "most": MOST, "most_tokens": totals.MOST, "context": CONTEXT},
         "marks": {"sizes": SIZES, "opacities": OPACITIES, "short": SHORT},
         "sources": {
             **{str(i): f"{captions.source(made)}; ppldelta {version}" for i, made in enumerate(makers)},

@@ -203,7 +203,7 @@ def test_what_is_selected_fills_passages_tokens_and_their_titles(page: Any) -> N
     assert marked and marked in page.locator("#text").text_content()
     page.locator(".copy-link").click()  # without leave to write to the clipboard the link is shown
     page.wait_for_function("() => document.querySelector('#detail [role=status]') !== null")
-    assert "needs the file too" in page.locator("#detail [role=status]").inner_text()
+    assert "send the file, and the part of the link" in page.locator("#detail [role=status]").inner_text()
     assert page.locator("#theme-word").inner_text() == "Dark"
     page.locator("#theme").click()
     assert page.locator("#theme-word").inner_text() == "Light"

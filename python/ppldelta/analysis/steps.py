@@ -48,7 +48,7 @@ class Step:
 
 
 @dataclass(frozen=True)
-class Place:
+class Standing:
     """Where a quant stands among those of its reference.
 
     Attributes:
@@ -64,14 +64,14 @@ class Place:
     least: str
     tied: tuple[str, ...] | None
 
-    def renamed(self, names: Mapping[str, str]) -> Place:
+    def renamed(self, names: Mapping[str, str]) -> Standing:
         """The same under other labels."""
 
         def step(each: Step | None) -> Step | None:
             return each and replace(each, smaller=names[each.smaller], larger=names[each.larger])
 
         tied = None if self.tied is None else tuple(names[each] for each in self.tied)
-        return Place(step(self.after), step(self.beside), names[self.least], tied)
+        return Standing(step(self.after), step(self.beside), names[self.least], tied)
 
 
 class Ladder:
@@ -92,10 +92,12 @@ class Ladder:
         self._wanted = EACH * math.comb(n_models, 2) * n_scopes  # as in `differences`
         self._documents = documents.filter(pl.col("model").is_in(list(self._sizes)))
         self._drawn: dict[int, Resamples] = {}
-        self._known: dict[tuple[str, str, str | None], dict[str, Place]] = {}
+        self._known: dict[tuple[str, str, str | None], dict[str, Standing]] = {}
 
-    def places(self, unit: str = "nats", weighting: str = "tokens", category: str | None = None) -> dict[str, Place]:
-        """Each quant's place, by label. Empty if fewer than two quants have the same documents and finite numbers.
+    def standings(
+        self, unit: str = "nats", weighting: str = "tokens", category: str | None = None
+    ) -> dict[str, Standing]:
+        """Each quant's standing, by label. Empty if fewer than two quants have the same documents and finite numbers.
 
         Args:
             unit: of damage: "nats" per token, or "bpb".
@@ -104,10 +106,10 @@ class Ladder:
         """
         choice = unit, weighting, category
         if choice not in self._known:
-            self._known[choice] = self._places(*choice)
+            self._known[choice] = self._standings(*choice)
         return self._known[choice]
 
-    def _places(self, unit: str, weighting: str, category: str | None) -> dict[str, Place]:
+    def _standings(self, unit: str, weighting: str, category: str | None) -> dict[str, Standing]:
         labels, damage, n = self._read(unit, weighting, category)
         if len(labels) < 2:
             return {}
@@ -135,7 +137,7 @@ class Ladder:
         if all(step.low is not None for step in against.values()):
             tied = tuple(label for at, label in enumerate(labels) if at == least or against[at].way == 0)
         return {
-            label: Place(steps.get((at - 1, at)), steps.get((beside[at], at)), labels[least], tied)
+            label: Standing(steps.get((at - 1, at)), steps.get((beside[at], at)), labels[least], tied)
             for at, label in enumerate(labels)
         }
 

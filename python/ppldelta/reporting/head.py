@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 
 import polars as pl
 
-from ppldelta.analysis.steps import Ladder, Place
+from ppldelta.analysis.steps import Ladder, Standing
 from ppldelta.family import Family
 from ppldelta.reporting import quants, sentences
 from ppldelta.reporting.overview import Judged, verdict
@@ -65,7 +65,7 @@ class Head:
             told = quants.divergence(overall) if model in self.family.quants else sentences.divergence(rows)
             said = [*sentences.behind(overall, choice.unit, spans=self.family.align == "bytes"), *told]
         elif model in self.family.quants:
-            said = quants.finding(rows, self._place(model, choice), choice.unit, choice.category)
+            said = quants.finding(rows, self._standing(model, choice), choice.unit, choice.category)
         else:
             said = [*sentences.finding(rows, choice.unit, choice.category), *sentences.divergence(rows)]
         if choice != Choice(unit=choice.unit):
@@ -79,12 +79,12 @@ class Head:
         equal = choice == Choice(unit=choice.unit) and is_within_noise(self.family, row)
         quant = model in self.family.quants
         if quant and not equal:
-            return quants.verdict(rows, self._place(model, choice), choice.unit)
+            return quants.verdict(rows, self._standing(model, choice), choice.unit)
         return verdict(Judged(self._names[model], rows, quant, equal, choice.unit)), ""
 
-    def _place(self, model: str, choice: Choice) -> Place | None:
-        place = self._ladder.places(choice.unit, choice.weighting, choice.category).get(model)
-        return place and place.renamed(self._names)
+    def _standing(self, model: str, choice: Choice) -> Standing | None:
+        standing = self._ladder.standings(choice.unit, choice.weighting, choice.category).get(model)
+        return standing and standing.renamed(self._names)
 
 
 def table(heads: Sequence[Head], models: pl.DataFrame, colors: Mapping[tuple[str, str], str], choice: Choice) -> Table:

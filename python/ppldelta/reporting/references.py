@@ -59,16 +59,16 @@ def finding(references: pl.DataFrame) -> list[Piece]:
     Args:
         references: `schema.REFERENCES`.
     """
-    heights = heights_of(references)
-    if not heights:
+    bpb = bpb_of(references)
+    if not bpb:
         return []
-    first, second, *more = sorted(heights, key=heights.__getitem__)
+    first, second, *more = sorted(bpb, key=bpb.__getitem__)
     pairs = [pair for row in references.iter_rows(named=True) for pair in _pairs(row, first, corrected=bool(more))]
     overall = {each.other: each for each in pairs if each.category is None}
     near = overall.get(second)
     if near is None or near.way < 0:  # they are compared with a third one, on texts of their own
         return []
-    every = f"of {numbers.count(len(heights))} references"
+    every = f"of {numbers.count(len(bpb))} references"
     which = f"{every} predicts this text best" if more else "reference predicts this text better"
     both = [Piece(first, "name"), Piece(" "), _bits(near.bits), Piece(", "), Piece(second, "name"), Piece(" ")]
     both.append(Piece(numbers.fixed(near.bits_other, _DIGITS), "number"))
@@ -86,7 +86,7 @@ def finding(references: pl.DataFrame) -> list[Piece]:
     return [*said, *against, Piece(" of "), Piece(second, "name"), *rest]
 
 
-def heights_of(references: pl.DataFrame) -> dict[str, float]:
+def bpb_of(references: pl.DataFrame) -> dict[str, float]:
     """Bits per byte of each reference over all documents, by the name of its family, in the order of the families."""
     found: dict[str, float] = {}
     for row in references.filter(pl.col("category").is_null()).iter_rows(named=True):
@@ -138,7 +138,7 @@ def _categories(pairs: Iterable[_Pair], near: _Pair) -> Iterator[Piece]:
 
 
 def _named(pairs: Sequence[_Pair], *, bare: bool = False) -> Iterator[Piece]:
-    """Categories with the better height first, or if they are `bare` without."""
+    """Categories with the better bits per byte first, or if they are `bare` without."""
     for i, each in enumerate(pairs[:SHOWN]):
         if i:
             yield Piece(" and " if i == len(pairs) - 1 else ", ")

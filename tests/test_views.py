@@ -103,6 +103,14 @@ def test_names_are_short_beside_their_families_and_whole_where_they_are_sorted()
     assert list(short_names.in_families(beside).values()) == list("ab") + list("abcdef")
 
 
+def test_a_family_named_after_its_reference_is_called_what_its_models_share() -> None:
+    called = short_names.of_families({"base-1B.Q8_0": ["base-1B.Q6_K", "base-1B.Q2_K"], "Other": ["o.Q4_0"]})
+    assert called == {"base-1B.Q8_0": "base-1B", "Other": "Other"}
+    assert short_names.of_families({"base-1B": ["base-1B.Q6_K"]}) == {"base-1B": "base-1B"}
+    two = {"base.Q8_0": ["base.Q6_K"], "base.F16": ["base.Q4_0"]}
+    assert list(short_names.of_families(two).values()) == list(two), "both would be called base"
+
+
 def test_quants_take_each_others_places_by_size() -> None:
     def of(*sizes: int | None, finetune: int = 2) -> list[str]:
         cmp = tuple(

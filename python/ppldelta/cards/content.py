@@ -37,6 +37,8 @@ class CardModel:
         color: the light one of the report.
         rows: of `schema.MODELS` with every token weighing the same: all documents, and each category.
         equal: whether it lies inside the noise floor.
+        mark: what stands at its mark where families are told apart: of several families without what all models of its
+            own share.
         again: whether another model has its colour too; its mark has a dark rim.
     """
 
@@ -46,6 +48,7 @@ class CardModel:
     color: str
     rows: list[Row]
     equal: bool
+    mark: str
     again: bool = False
 
     @property
@@ -92,6 +95,11 @@ class Content:
     densities: Densities
     reference_pairs: pl.DataFrame
     top_k: Mapping[str, int]
+
+    @cached_property
+    def family_names(self) -> dict[str, str]:
+        """A short name of each family, by its name."""
+        return short_names.of_families({family.name: family.models for family in self.families})
 
     def of(self, family: Family) -> list[CardModel]:
         """The models of a family."""
@@ -237,12 +245,14 @@ def take(
     style = theme.Style.of(names, ())
     by_token = models.filter(weighting="tokens").partition_by("family", "model", as_dict=True)
     named = {(family.name, facts.label): name for (family, facts), name in zip(pairs, names, strict=True)}
+    marks = short_names.in_families(named) if len(families) > 1 else named
     found = []
     for family, facts in ((each, facts) for each in families for facts in ordered(each)):
         name = named[family.name, facts.label]
         rows: list[Row] = list(by_token[family.name, facts.label].iter_rows(named=True))
         equal = is_within_noise(family, overall_of(rows))
-        found.append(CardModel(family, facts, name, style.colors[name], rows, equal, name in style.again))
+        mark = marks[family.name, facts.label]
+        found.append(CardModel(family, facts, name, style.colors[name], rows, equal, mark, name in style.again))
     densities = densities or Densities(documents)
     return Content(families, documents, found, version, densities, references(documents), _top_k(tokens))
 
@@ -261,7 +271,8 @@ def _names(pairs: Sequence[tuple[Family, ModelFacts]]) -> list[str]:
     if max(map(len, short)) > short_names.LONGEST or len(set(short)) < len(short):
         families = {family.name: [facts.label for _, facts in group] for family, group in _by_family(pairs)}
         in_family = [name for names in families.values() for name in short_names.trimmed(names, longest=0)]
-        named = [f"{family.name} {name}" for (family, _), name in zip(pairs, in_family, strict=True)]
+        before = short_names.of_families(families)
+        named = [f"{before[family.name]} {name}" for (family, _), name in zip(pairs, in_family, strict=True)]
         if len(families) > 1 and len(set(named)) == len(named) and max(map(len, named)) < max(map(len, short)):
             return named
     if len(set(short)) == len(short):

@@ -163,9 +163,12 @@ def _source(drawing: Drawing, content: Content, notes: Sequence[str], edge: floa
     most = drawing.width - 2 * edge
     reference = fitted(content.references, SOURCE, most * 0.45)
     wide = drawing.text((edge, y), reference, replace(SOURCE, weight="bold", color="ink"))
-    fits = SOURCE.width(f" · {content.corpus}") <= most - wide
-    corpus = content.corpus if fits else content.brief_corpus
-    drawing.text((edge + wide, y), fitted(f" · {corpus}", SOURCE, most - wide), SOURCE)
+    sizes_of = [(text, size) for text in (content.corpus, content.brief_corpus) for size in (17, 16, 15)]
+    for corpus, size in sizes_of:
+        style = replace(SOURCE, size=size)
+        if style.width(f" · {corpus}") <= most - wide:
+            break
+    drawing.text((edge + wide, y), fitted(f" · {corpus}", style, most - wide), style)
     drawing.text((edge, y + 22), _meaning(content, notes), SMALL)
     drawing.text((drawing.width - edge, y + 22), content.made, SMALL, anchor="end")
 
@@ -175,7 +178,8 @@ def _narrow_source(drawing: Drawing, content: Content, notes: Sequence[str], edg
     y = drawing.height - FEET["narrow"] + 18.0
     drawing.line((edge, y), (drawing.width - edge, y), "line")
     most = drawing.width - 2 * edge
-    drawing.text((edge, y + 23), fitted(content.references, NARROW, most), replace(NARROW, weight="bold", color="ink"))
+    bold = replace(NARROW, weight="bold", color="ink")
+    drawing.text((edge, y + 23), fitted(content.references, bold, most), bold)
     for text, n_lines in ((content.corpus, 2), (_meaning(content, notes), 2), (content.made, 1)):
         broken = paragraph.lines([Piece(text)], NARROW, most, {})[:n_lines]
         y += NARROW.size * paragraph.LEADING

@@ -82,7 +82,7 @@ def draw(drawing: Drawing, content: Content, column: str, at: Point, size: tuple
         bottom = bottom if column == "bpb_cmp" else 0.0
         margin = MARGIN * (top - bottom) or MARGIN
         y_ends = (max(0.0, bottom - margin), top + margin)
-        marks = ticks(*y_ends)
+        marks = ticks(*y_ends, most=max(2, min(5, round(size[1] / 34))))
     panel = Panel(*at, *size, x_ends, y_ends, logarithmic)
     unit = SHORT_UNITS[content.unit if column == "damage" else "nats"]
     title = f"↑ {TITLES[column]}, {unit}" + (", log scale" if logarithmic else "")
@@ -98,7 +98,7 @@ def draw(drawing: Drawing, content: Content, column: str, at: Point, size: tuple
         _whisker(drawing, panel, each.size / scale, each.ends, "ink")
         drawing.mark(panel.place(each.size / scale, each.bpb), "ink", shape="ring", size=7.5)
     points = [_mark(drawing, panel, model, (x / scale, y), _ends(content, model, column)) for model, x, y in placed]
-    names = [shown(model.name) for model, _, _ in placed]
+    names = [shown(model.mark) for model, _, _ in placed]
     points += [panel.place(each.size / scale, each.bpb) for each in references]
     names += ["reference"] if len(references) == 1 else [each.name for each in references]
     panel.name_marks(drawing, points, names, [(x - 3, -y - 3, x + 3, -y + 3) for x, y in way])
@@ -113,14 +113,16 @@ def _references(content: Content, column: str) -> list[_Reference]:
         names: dict[int, list[str]] = {}
         for family in content.families:
             if family.ref.size_bytes:
-                names.setdefault(family.ref.size_bytes, []).append(shown(family.name))
+                names.setdefault(family.ref.size_bytes, []).append(shown(content.family_names[family.name]))
         return [_Reference(", ".join(those), size) for size, those in names.items()]
     found = []
     for family in content.families:
         row = next(model.overall for model in content.models if model.family.name == family.name)
         bpb = number(row, "bpb_ref")
         if family.ref.size_bytes and numbers.known(bpb):
-            found.append(_Reference(shown(family.name), family.ref.size_bytes, bpb, ends(row, "bpb_ref")))
+            found.append(
+                _Reference(shown(content.family_names[family.name]), family.ref.size_bytes, bpb, ends(row, "bpb_ref"))
+            )
     return found
 
 

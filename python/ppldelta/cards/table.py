@@ -197,8 +197,13 @@ def legend(content: Content, width: float) -> list[list[tuple[CardModel | None, 
     tops = [number(model.overall, "same_top") for model in content.models]
     known = any(map(numbers.known, tops))
     entries: list[tuple[CardModel | None, str]] = [(None, "same top token:")] if known else []
+    several = len(content.families) > 1
+    family = ""
     for model, top in zip(content.models, tops, strict=True):
-        name = fitted(shown(model.name), LEGEND, 230)
+        if several and model.family.name != family:
+            family = model.family.name
+            entries.append((None, f"{fitted(shown(content.family_names[family]), LEGEND, 230)}:"))
+        name = fitted(shown(model.mark if several else model.name), LEGEND, 230)
         entries.append((model, f"{name}\N{NO-BREAK SPACE}{numbers.percent(top)}" if known else name))
     found: list[list[tuple[CardModel | None, str]]] = [[]]
     x = 0.0

@@ -244,8 +244,11 @@ def shared_plane(families: Sequence[Family], models: pl.DataFrame, choice: Choic
     front = changed.filter(pl.Series(gain_loss_front(changed[gain], changed[loss])))["model"].to_list()
     judged = len(quants) < len(joined)
     style = style_of_all(families)
+    named = short_names.of_families({family.name: family.models for family in families})
     short = {
-        f"{family.name}/{model}": short_names.crop(name if name.startswith(family.name) else f"{family.name} {name}")
+        f"{family.name}/{model}": short_names.crop(
+            name if name.startswith(family.name) else f"{named[family.name]} {name}"
+        )
         for family in families
         for model, name in zip(family.models, short_names.trimmed(family.models, longest=0), strict=True)
     }

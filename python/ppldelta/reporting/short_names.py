@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 LONGEST = 26
 """Characters of a name that fit on a plane; the hover shows all of them."""
@@ -39,6 +39,22 @@ def in_families(keys: Iterable[tuple[str, str]]) -> dict[tuple[str, str], str]:
         for family, each in families.items()
         for label, short in zip(each, trimmed(each, least), strict=True)
     }
+
+
+def of_families(families: Mapping[str, Sequence[str]]) -> dict[str, str]:
+    """A short name of each family: one that is named after its reference loses what tells that from its comparisons.
+
+    Args:
+        families: the labels of the models of each.
+    """
+    cut = {family: _before(family, labels) for family, labels in families.items()}
+    return cut if len(set(cut.values())) == len(cut) else {family: family for family in families}
+
+
+def _before(family: str, labels: Sequence[str]) -> str:
+    """The part of a family's name with which all its labels begin, up to a separator; all of it if there is none."""
+    head = family[: _shared([family, *labels])].rstrip("-_. /")
+    return family if all(label.startswith(family) for label in labels) else head or family
 
 
 def crop(name: str) -> str:

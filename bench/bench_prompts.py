@@ -2,8 +2,8 @@
 
     python bench/bench_prompts.py MODEL.gguf [--prompt 4000] [--completions 50] [--threads N]
 
-Counts what goes through the model, times it, and checks that one of the completions has the same numbers alone, to the
-last bit. One pass over the prompt is a window that feeds nothing else.
+Counts what goes through the model, times it, and checks that the first completion, the last and one in the middle have
+the same numbers alone, to the last bit. One pass over the prompt is a window that feeds nothing else.
 """
 
 from __future__ import annotations
@@ -50,9 +50,9 @@ def main() -> None:
 
     pass_s, pass_fed, _ = timed(scorer, [_only(windows[0])])
     group_s, group_fed, together = timed(scorer, windows)
-    at = len(windows) // 2
-    one_s, one_fed, [logp] = timed(scorer, [windows[at]])
-    assert np.array_equal(logp, together[at]), "a completion has other numbers alone"
+    for at in (0, len(windows) // 2, len(windows) - 1):
+        one_s, one_fed, [logp] = timed(scorer, [windows[at]])
+        assert np.array_equal(logp, together[at]), f"completion {at} has other numbers alone"
     assert group_fed <= pass_fed + len(windows) * (arguments.length + 2)
     print(
         f"{arguments.model.name}, {arguments.threads} threads, {len(windows)} completions of {arguments.length} tokens"

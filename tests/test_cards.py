@@ -328,7 +328,10 @@ def test_several_families_are_compared_in_bits_per_byte() -> None:
     )
     card = content.take([*one.families, family], frames["documents"], frames["models"], "0.1.0")
     better = one.families[0].name
-    assert card.said.startswith(f"{better} predicts this text better: ") and ". Each against its own refe" in card.said
+    assert (
+        card.said.startswith(f"{better} predicts this text better: ")
+        and ". Each against its own reference: " in card.said
+    )
     assert f"**`{better}` predicts this text better: " in markdown(card) and "| reference | bits per byte" in markdown(
         card
     )

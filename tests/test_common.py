@@ -18,6 +18,7 @@ from ppldelta import schema
 from ppldelta.analysis.common import agreeing, common_bytes
 from ppldelta.cli import main
 from ppldelta.merging import merge
+from ppldelta.reporting import few
 from ppldelta.result import Result, make_result
 
 TEXT = "  Über den Wassern, unter den Brücken.".encode()
@@ -170,6 +171,15 @@ def test_a_document_that_one_family_lacks_is_named() -> None:
     assert merged.texts["document"].to_list() == ["a.txt", "a.txt"]
 
 
+def test_few_documents_are_said_to_have_no_interval(tmp_path: Path) -> None:
+    page = family("a", [3, 4, 8]).report(tmp_path / "report.html").read_text()
+    assert "1 document, too few for an interval" in page and few.note({"": 1}) == ""
+    assert few.note({"=code": 3, "=prose": 7}) == (
+        "Intervals of fewer than 10 documents are rough, of fewer than 5 there are none: code has 3, prose has 7."
+    )
+    assert ", of fewer than" not in few.note({"=prose": 7})
+
+
 def test_the_report_says_how_many_bytes_there_are(tmp_path: Path) -> None:
     for result in (family("a", [3, 4, 8]), family("b", [7, 4])):
         result.save(tmp_path / result.families[0].name)
@@ -178,7 +188,6 @@ def test_the_report_says_how_many_bytes_there_are(tmp_path: Path) -> None:
     page = (tmp_path / "both.html").read_text()
     assert re.search(r"The families are compared on the \d+ bytes that all of them scored", page)
     assert 'class="warnings"' not in page, "which is a note"
-    assert "too few for an interval" in page
     assert main(["report", *folders, "-o", str(tmp_path / "all.html"), "--all-bytes"]) == 0
     assert "bytes that all of them scored" not in (tmp_path / "all.html").read_text()
     ppldelta.report([ppldelta.load(folder) for folder in folders], tmp_path / "py.html", same_bytes=False)

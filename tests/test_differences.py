@@ -10,6 +10,7 @@ import polars as pl
 import pytest
 from polars.testing import assert_frame_equal
 
+from helpers.bootstrap import literal
 from ppldelta import schema
 from ppldelta.analysis import differences as module
 from ppldelta.analysis.corrections import holm
@@ -35,21 +36,12 @@ def test_a_literal_bootstrap_gives_the_same() -> None:
     assert found["metric"].to_list() == list(METRICS)
     a, b = (documents.filter(pl.col("model") == model).sort("document") for model in ("m2", "m1"))
     n = a["n_scored"].to_numpy().astype(float)
-    draws = np.random.default_rng(0).integers(0, 21, size=(500, 21))
     for row in found.iter_rows(named=True):
         x = (a[row["metric"]] - b[row["metric"]]).to_numpy() * n
         if row["metric"] == "same_top":
             assert not x.any() and row["p"] == 1, "both have the same"
             continue
-
-        def estimate(draw: np.ndarray, x: np.ndarray = x) -> tuple[float, float]:
-            theta = x[draw].sum() / n[draw].sum()
-            return theta, np.sqrt(((x[draw] - theta * n[draw]) ** 2).sum()) / n[draw].sum()
-
-        theta, error = estimate(np.arange(21))
-        t = np.array([abs(one - theta) / se for one, se in map(estimate, draws)])
-        half = np.quantile(t, 0.95) * error
-        wanted = (theta, theta - half, theta + half, (1 + (t >= abs(theta) / error).sum()) / 501)
+        wanted = literal(x, n, 500)
         assert [row[name] for name in ("difference", "low", "high", "p")] == pytest.approx(wanted, rel=1e-4), row
 
 

@@ -127,7 +127,10 @@ def test_the_same_frames_give_the_same_bytes() -> None:
     assert payload_of(MADE) == payload_of(MADE)
 
 
-def test_passages_are_those_of_the_corpus() -> None:
+def test_passages_are_those_of_the_corpus(monkeypatch: pytest.MonkeyPatch) -> None:
+    most, cut, whole = 250, 0, 0  # a passage has at most 64 tokens, which are far fewer than 4000 characters here
+    for module in ("family", "passages"):
+        monkeypatch.setattr(f"ppldelta.reporting.{module}.TEXT", most)
     payload = payload_of(MADE)
     names = block(payload, "f0.documents")["names"]
     known = dict(MADE["pieces"].select("token", "piece").iter_rows())
@@ -155,11 +158,16 @@ def test_passages_are_those_of_the_corpus() -> None:
                 tokens = texts[names[got["document"]]]
                 parts = tokens[: got["start"]], tokens[got["start"] : got["end"] + 1], tokens[got["end"] + 1 :]
                 before, text, after = (b"".join(known[t] for t in part).decode("utf-8", "replace") for part in parts)
-                assert (got["before"], got["text"], got["after"]) == (before[-60:], text[:4000], after[:60])
+                assert (got["before"], got["text"], got["after"]) == (before[-60:], text[:most], after[:60])
                 shown = "".join(each for each, _ in got["parts"])
-                assert shown.startswith(text[:4000]) or text.startswith(shown)
+                assert text.startswith(shown)
+                cut += shown != text
+                whole += shown == text
                 if shown == text:
                     assert sum(value for _, value in got["parts"]) == pytest.approx(got["sum"], abs=0.05)
+                else:
+                    assert len(shown.encode()) > most
+    assert cut and whole
 
 
 def test_equal_passages_of_several_places_are_one() -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from dataclasses import fields
+from dataclasses import fields, replace
 from pathlib import Path
 
 import polars as pl
@@ -53,8 +53,15 @@ def test_every_setting_has_words() -> None:
 
 
 def test_the_page_has_the_command_the_files_and_the_settings(tmp_path: Path) -> None:
-    family = TOKENS["families"][0]
-    page = Result(**TOKENS).report(tmp_path / "report.html").read_text()
+    (family,) = TOKENS["families"]
+    known = [replace(each, sha256=f"{i}" * 64) for i, each in enumerate((family.ref, *family.cmp), 1)]
+    family = replace(family, ref=known[0], cmp=tuple(known[1:]))
+    page = Result(**{**TOKENS, "families": [family]}).report(tmp_path / "report.html").read_text()
     footer = page[page.index('<footer id="provenance">') :]
     assert "ppldelta score" in footer and 'data-copy="repeat-0"' in footer and f"--ref {family.ref.label}" in footer
     assert footer.count("<details") == 3 and "seed 0" in footer
+    (_, name, tokens) = TOKENS["texts"].row(0)
+    piece = dict(TOKENS["pieces"].select("token", "piece").iter_rows())
+    hashes = [each.sha256 for each in (family.ref, *family.cmp)]
+    hashes += [hashlib.sha256(b"".join(map(piece.__getitem__, tokens))).hexdigest()]
+    assert all(each in footer for each in (*hashes, name, "n_ctx 512"))

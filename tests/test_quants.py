@@ -5,11 +5,14 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any
 
+import numpy as np
 import polars as pl
 import pytest
 
 from helpers import frames, synthetic
+from helpers.bootstrap import literal
 from ppldelta import schema
+from ppldelta.analysis.differences import EACH, enough
 from ppldelta.analysis.front import pareto_front
 from ppldelta.analysis.steps import Ladder, Standing, Step
 from ppldelta.family import Family
@@ -189,6 +192,12 @@ def test_steps_have_the_unit_and_the_weighting_that_are_chosen() -> None:
             damage = dict(rows.select("model", column).rows())
             step = ladder.standings(unit, weighting)["model-1"].after
             assert step and step.saved == pytest.approx(damage["model-0"] - damage["model-1"])
+    a, b = (result.documents.filter(model=label).sort("document") for label in ("model-0", "model-1"))
+    saved = sum((a[name] - b[name] for name in ("gain_bpb", "loss_bpb")), pl.zeros(len(a), eager=True)).to_numpy()
+    n_scopes = 1 + result.documents["category"].n_unique()
+    wanted = literal(saved, np.ones(len(a)), enough(3 * n_scopes * EACH, len(a)))[:3]
+    step = ladder.standings("bpb", "documents")["model-1"].after
+    assert step and (step.saved, step.low, step.high) == pytest.approx(wanted, rel=1e-4)
 
 
 def test_steps_leave_out_what_cannot_be_compared() -> None:
@@ -274,18 +283,26 @@ def test_the_table_of_a_terminal_has_the_damage_of_quants() -> None:
     assert "damage" in made("model-1").summary.columns and "damage" not in made().summary.columns
 
 
-def test_eight_quants_of_like_size_have_names_and_the_axis_begins_near_them() -> None:
+def like_quants() -> list[dict[str, Any]]:
+    """Rows of eight quants, of which some are almost of one size."""
     known = {**dict.fromkeys(schema.MODELS), "family": "f", "weighting": "tokens"}
     made = [("Q8_0", 145, 0.02), ("Q6_K", 138, 0.05), ("Q5_K_M", 112, 0.09), ("Q5_0", 110, 0.1)]
     made += [("Q4_K_M", 105, 0.16), ("Q4_0", 104, 0.18), ("IQ4_XS", 103, 0.17), ("Q3_K_M", 93, 0.4)]
-    rows = [known | {"model": name, "size_bytes": mb * 10**6, "damage": damage} for name, mb, damage in made]
-    figure = value_against_size(pl.DataFrame(rows, schema=schema.MODELS), value="damage").figure()
+    return [known | {"model": name, "size_bytes": mb * 10**6, "damage": damage} for name, mb, damage in made]
+
+
+def test_eight_quants_of_like_size_have_names_and_the_axis_begins_near_them() -> None:
+    figure = value_against_size(pl.DataFrame(like_quants(), schema=schema.MODELS), value="damage").figure()
     named = {trace.text[0]: trace for trace in figure.data if trace.text}
-    assert sorted(named) == sorted(name for name, *_ in made)
+    assert sorted(named) == sorted(each["model"] for each in like_quants())
     assert 80 < figure.layout.xaxis.range[0] < 93
     near = [(named[name].textposition.split()[-1], named[name].y[0]) for name in ("IQ4_XS", "Q4_0", "Q4_K_M")]
     assert near[0][0] == "left" and near[1][0] == near[2][0] == "right", "those beside each other turn away"
+
+
+def test_steps_of_a_front_say_what_they_cost() -> None:
     front = ["Q3_K_M", "Q4_K_M", "Q8_0"]
+    rows = like_quants()
     figure = value_against_size(pl.DataFrame(rows, schema=schema.MODELS), value="damage", front=front).figure()
     rates = {(t.meta["above"], t.meta["model"]): t.text[0] for t in figure.data if "above" in (t.meta or {})}
     assert {key: text.replace("\N{NO-BREAK SPACE}", " ") for key, text in rates.items()} == {

@@ -8,6 +8,8 @@ import numpy as np
 import polars as pl
 import pytest
 
+from helpers.bootstrap import literal
+from ppldelta.analysis.differences import EACH, enough
 from ppldelta.analysis.references import references
 from ppldelta.reporting.references import finding
 from ppldelta.schema import REFERENCES
@@ -48,6 +50,15 @@ def test_the_difference_is_that_of_all_bits_by_all_bytes() -> None:
     turned = references(documents(b=b, a=a)).row(0, named=True)
     assert [turned["low"], turned["high"]] == pytest.approx([-row["high"], -row["low"]])
     assert said(references(documents(a=a, b=b))) == said(references(documents(b=b, a=a)))
+
+
+def test_a_literal_bootstrap_gives_the_same_interval() -> None:
+    a, b = noisy(0.004, seed=1), noisy(0.0, seed=2)
+    row = references(documents(a=a, b=b)).row(0, named=True)
+    n = np.arange(1, 21) * 100.0
+    wanted = literal((np.array(a) - np.array(b)) * n, n, enough(3 * EACH, 20))
+    assert 0.01 < wanted[-1] < 0.9
+    assert [row[name] for name in ("difference", "low", "high", "p")] == pytest.approx(wanted, rel=1e-4)
 
 
 def test_only_the_same_bytes_are_compared() -> None:

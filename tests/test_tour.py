@@ -62,7 +62,7 @@ def test_it_leads_from_the_model_that_cancels_most_to_its_document_and_token() -
     assert found["token"] in words["pos"]
     most = words.filter(pos=found["token"]).row(0, named=True)
     assert abs(most["delta"]) >= words["delta"].abs().max() / 2
-    assert found["token"] == most["pos"] and f"{abs(most['delta']):.2f} nats" in token
+    assert f"{abs(most['delta']):.2f} nats" in token
     assert f"{100 * math.exp(most['logp_ref']):.3g}" in token
     assert found["quote"]["sum"] == pytest.approx(most["delta"], abs=1e-5)
     delta = dict(records.select("pos", "delta").iter_rows())

@@ -198,12 +198,12 @@ def test_what_is_selected_fills_passages_tokens_and_their_titles(page: Any) -> N
     top = by_token.row(0, named=True)
     assert (int(n), documents) == (top["n"], "1") and float(total) == pytest.approx(top["delta"], abs=0.04)
     page.get_by_role("button", name="worst passage").click()
-    assert page.locator("#detail .stretch-sum").inner_text().startswith("worst passage 1 of")
-    marked = "".join(page.locator("#text .stretch").all_text_contents())
+    assert page.locator("#detail .passage-sum").inner_text().startswith("worst passage 1 of")
+    marked = "".join(page.locator("#text .passage").all_text_contents())
     assert marked and marked in page.locator("#text").text_content()
     page.locator(".copy-link").click()  # without leave to write to the clipboard the link is shown
     page.wait_for_function("() => document.querySelector('#detail [role=status]') !== null")
-    assert "needs the file too" in page.locator("#detail [role=status]").inner_text()
+    assert "send the file, and the part of the link" in page.locator("#detail [role=status]").inner_text()
     assert page.locator("#theme-word").inner_text() == "Dark"
     page.locator("#theme").click()
     assert page.locator("#theme-word").inner_text() == "Light"

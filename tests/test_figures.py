@@ -14,7 +14,7 @@ import pytest
 from helpers import frames
 from ppldelta.analysis.contours import outlines
 from ppldelta.analysis.density import density_grid
-from ppldelta.reporting import figures, hover, labels, marks, theme, units
+from ppldelta.reporting import figures, hover, labels, marks, short_names, theme, units
 from ppldelta.reporting.ratios import mean_ratios
 from ppldelta.reporting.sketch import Sketch
 
@@ -203,7 +203,7 @@ def test_names_stay_text(name: str) -> None:
         for trace in of_model(figure, name):
             assert shown(trace.name) == name
             assert all(name in shown(text) for text in trace.customdata)
-            assert [shown(text) for text in trace.text or ()] in ([], [""], [labels.crop(name)])
+            assert [shown(text) for text in trace.text or ()] in ([], [""], [short_names.crop(name)])
     assert shown(hover.literal(name * 9, width=10)) == name * 9
 
 
@@ -225,9 +225,9 @@ def test_names_on_a_plane_do_not_cover_each_other() -> None:
 
 def test_shortened_names_keep_what_tells_them_apart() -> None:
     names = [f"Qwen3.5-4B-Instruct-{part}.uncensored.Q8_0" for part in ("heretic", "abliterated")]
-    assert labels.shorten(names) == ["heretic", "abliterated"]
-    assert labels.shorten(["a.Q8_0", "b.Q8_0"]) == ["a.Q8_0", "b.Q8_0"]
-    assert len(labels.crop("x" * 99)) == labels.LONGEST
+    assert short_names.shorten(names) == ["heretic", "abliterated"]
+    assert short_names.shorten(["a.Q8_0", "b.Q8_0"]) == ["a.Q8_0", "b.Q8_0"]
+    assert len(short_names.crop("x" * 99)) == short_names.LONGEST
 
 
 def linear(color: str) -> np.ndarray:

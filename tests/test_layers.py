@@ -45,7 +45,8 @@ INSIDE: dict[str, tuple[str, ...]] = {
     ),
     "console": ("board", "progress", "terminal"),
     "reporting": (
-        *("blocks", "budget", "distinct", "family", "few", "folder", "labels", "order", "rows", "short", "seen"),
+        *("blocks", "budget", "distinct", "family", "few", "folder", "labels", "order", "rows"),
+        *("seen", "short", "short_names"),
         *(
             "units",
             "densities",

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from ppldelta.analysis.steps import Place, Step
+from ppldelta.analysis.steps import Standing, Step
 from ppldelta.reporting import quants, sentences
 from ppldelta.reporting.overview import Judged, overview, verdict
 
@@ -86,14 +86,14 @@ def test_the_sentence(models: list[Judged], expected: str) -> None:
 def test_of_quants_it_says_what_ties_with_the_best() -> None:
     q, r, s = (model(name, -0.1 * i, quant=True) for i, name in enumerate("qrs", 1))
     step = Step("s", "q", 10, 0.4, 0.3, 0.5)
-    alone = Place(step, step, "q", ("q",))
-    assert "0.200), and nothing smaller ties with it; s" in said(replace(q, place=alone), r, s)
-    tied = said(replace(q, place=replace(alone, tied=("r", "q"))), r, s)
+    alone = Standing(step, step, "q", ("q",))
+    assert "0.200), and nothing smaller ties with it; s" in said(replace(q, standing=alone), r, s)
+    tied = said(replace(q, standing=replace(alone, tied=("r", "q"))), r, s)
     assert ", but r (5.00\N{NO-BREAK SPACE}MB) is the smallest that cannot be told from it; s" in tied
-    larger = [replace(each, rows=[{**each.overall, "size_bytes": 6_000_000}], place=alone) for each in (r, s)]
-    assert "ties with it (2 larger ones do more); s" in said(replace(q, place=alone), *larger)
-    not_compared = replace(larger[0], place=None)
-    assert "ties with it (a larger one does more); s" in said(replace(q, place=alone), not_compared, larger[1])
+    larger = [replace(each, rows=[{**each.overall, "size_bytes": 6_000_000}], standing=alone) for each in (r, s)]
+    assert "ties with it (2 larger ones do more); s" in said(replace(q, standing=alone), *larger)
+    not_compared = replace(larger[0], standing=None)
+    assert "ties with it (a larger one does more); s" in said(replace(q, standing=alone), not_compared, larger[1])
 
 
 def test_of_one_model_it_is_the_models_own() -> None:

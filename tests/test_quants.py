@@ -11,7 +11,7 @@ import pytest
 from helpers import frames, synthetic
 from ppldelta import schema
 from ppldelta.analysis.front import pareto_front
-from ppldelta.analysis.steps import Ladder, Place, Step
+from ppldelta.analysis.steps import Ladder, Standing, Step
 from ppldelta.family import Family
 from ppldelta.reporting import quants
 from ppldelta.reporting.overview import Judged, overview
@@ -51,8 +51,8 @@ def words(figure: Any) -> str:
     return " ".join(note.text for note in figure.layout.annotations)
 
 
-def sentence(rows: list[dict[str, Any]], place: Place | None = None) -> str:
-    text = "".join(piece.text for piece in quants.finding(rows, place))
+def sentence(rows: list[dict[str, Any]], standing: Standing | None = None) -> str:
+    text = "".join(piece.text for piece in quants.finding(rows, standing))
     return text.replace("\N{NO-BREAK SPACE}", " ")
 
 
@@ -123,34 +123,34 @@ def test_a_sentence_says_the_divergence_where_it_is_known() -> None:
     ],
 )
 def test_a_sentence_says_what_its_bytes_buy(step: Step, words: str) -> None:
-    assert words in sentence([row(None, 0.1)], Place(step, step, "other", None))
+    assert words in sentence([row(None, 0.1)], Standing(step, step, "other", None))
 
 
 def test_words_say_how_a_quant_stands_beside_the_next_and_the_best() -> None:
     worse, better = Step("a", "m", 10**6, -0.056, -0.07, -0.04), Step("a", "m", 10**6, 0.056, 0.04, 0.07)
     unclear, far = Step("a", "m", 10**6, 0.01, -0.02, 0.04), Step("b", "m", 10**7, -0.2, -0.3, -0.1)
     rows = [row(None, 0.1)]
-    assert quants.verdict(rows, Place(worse, far, "z", ("z",))) == (
+    assert quants.verdict(rows, Standing(worse, far, "z", ("z",))) == (
         "larger and worse than a: +0.0560 (+0.0400 to +0.0700)",
         "b, smaller, does 0.200 less",
     )
-    assert quants.verdict(rows, Place(better, better, "m", ("m",))) == (
+    assert quants.verdict(rows, Standing(better, better, "m", ("m",))) == (
         "less damage than a: −0.0560 (−0.0700 to −0.0400)",
         "the least damage; nothing smaller ties with it",
     )
-    assert quants.verdict(rows, Place(unclear, unclear, "m", ("a", "m")))[0].startswith("not clearly other than a: ")
-    assert quants.verdict(rows, Place(unclear, unclear, "m", ("a", "m")))[1].endswith(
+    assert quants.verdict(rows, Standing(unclear, unclear, "m", ("a", "m")))[0].startswith("not clearly other than a: ")
+    assert quants.verdict(rows, Standing(unclear, unclear, "m", ("a", "m")))[1].endswith(
         "a, smaller, cannot be told from it"
     )
-    assert quants.verdict(rows, Place(better, better, "z", ("m", "z")))[1] == (
+    assert quants.verdict(rows, Standing(better, better, "z", ("m", "z")))[1] == (
         "the smallest that cannot be told from z, the best"
     )
-    assert quants.verdict(rows, Place(None, None, "z", ("z",))) == ("the smallest", "")
-    few = Place(Step("a", "m", 10**6, 0.056, None, None), None, "m", None)
+    assert quants.verdict(rows, Standing(None, None, "z", ("z",))) == ("the smallest", "")
+    few = Standing(Step("a", "m", 10**6, 0.056, None, None), None, "m", None)
     assert quants.verdict(rows, few) == ("against a: −0.0560", "")
     alone = [*rows, row("code", 0.2), row("prose", 0.05), row("poems", 0.06)]
     assert quants.verdict(alone, None) == ("most to code", "")
-    text = sentence(rows, Place(worse, far, "m", ("b", "m")))
+    text = sentence(rows, Standing(worse, far, "m", ("b", "m")))
     assert "Against b, the best of the smaller ones, it does 0.200 (0.100 to 0.300) more. " in text
     assert text.endswith("It does the least damage, but b is the smallest that cannot be told from it.")
 
@@ -164,10 +164,10 @@ def test_steps_are_those_of_the_differences(category: str | None) -> None:
     differences = {
         (a, b): ends for a, b, *ends in found.select("model_a", "model_b", "difference", "low", "high").rows()
     }
-    places = Ladder(result.documents, SIZES).places(category=category)
-    assert list(places) == list(SIZES) and places["model-0"].after is places["model-0"].beside is None
-    for label, place in list(places.items())[1:]:
-        for step in (place.after, place.beside):
+    standings = Ladder(result.documents, SIZES).standings(category=category)
+    assert list(standings) == list(SIZES) and standings["model-0"].after is standings["model-0"].beside is None
+    for label, standing in list(standings.items())[1:]:
+        for step in (standing.after, standing.beside):
             assert step is not None and step.larger == label
             assert step.more_bytes == SIZES[label] - SIZES[step.smaller]
             ends = (step.saved, step.low, step.high)
@@ -175,9 +175,9 @@ def test_steps_are_those_of_the_differences(category: str | None) -> None:
     rows = result.models.filter(
         pl.col("category").is_null() if category is None else pl.col("category") == category, weighting="tokens"
     )
-    (least,) = {place.least for place in places.values()}
+    (least,) = {standing.least for standing in standings.values()}
     assert least == rows.sort("damage")["model"][0]
-    assert places["model-2"].after and places["model-2"].after.smaller == "model-1"
+    assert standings["model-2"].after and standings["model-2"].after.smaller == "model-1"
 
 
 def test_steps_have_the_unit_and_the_weighting_that_are_chosen() -> None:
@@ -187,23 +187,23 @@ def test_steps_have_the_unit_and_the_weighting_that_are_chosen() -> None:
         for weighting in ("tokens", "documents"):
             rows = result.models.filter(pl.col("category").is_null(), weighting=weighting)
             damage = dict(rows.select("model", column).rows())
-            step = ladder.places(unit, weighting)["model-1"].after
+            step = ladder.standings(unit, weighting)["model-1"].after
             assert step and step.saved == pytest.approx(damage["model-0"] - damage["model-1"])
 
 
 def test_steps_leave_out_what_cannot_be_compared() -> None:
     result = made(*SIZES)
-    two = Ladder(result.documents, {**SIZES, "model-1": None}).places()
+    two = Ladder(result.documents, {**SIZES, "model-1": None}).standings()
     assert list(two) == ["model-0", "model-2"]
-    assert Ladder(result.documents, {"model-0": 5}).places() == {}
-    assert Ladder(result.documents, dict.fromkeys(SIZES, 5)).places() == {}
+    assert Ladder(result.documents, {"model-0": 5}).standings() == {}
+    assert Ladder(result.documents, dict.fromkeys(SIZES, 5)).standings() == {}
     lacking = result.documents.filter(
         (pl.col("model") != "model-1") | (pl.col("document") != result.documents["document"][0])
     )
-    assert list(Ladder(lacking, SIZES).places()) == ["model-0", "model-2"]
+    assert list(Ladder(lacking, SIZES).standings()) == ["model-0", "model-2"]
     few = result.documents.filter(pl.col("document").is_in(result.documents["document"].unique().sort()[:3]))
-    place = Ladder(few, SIZES).places()["model-1"]
-    assert place.after and place.after.low is None and place.tied is None
+    standing = Ladder(few, SIZES).standings()["model-1"]
+    assert standing.after and standing.after.low is None and standing.tied is None
 
 
 def test_quants_have_no_front_of_gain_and_loss_and_nothing_is_best() -> None:

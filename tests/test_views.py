@@ -10,8 +10,9 @@ import pytest
 
 from helpers import frames, synthetic
 from helpers.blocks import decode
+from ppldelta.analysis.steps import Ladder
 from ppldelta.family import Family
-from ppldelta.reporting import labels, order, tables
+from ppldelta.reporting import order, short_names, tables
 from ppldelta.reporting.blocks import encode
 from ppldelta.reporting.head import Head
 from ppldelta.reporting.units import COLUMNS, DELTA, SHORT_UNITS, Choice
@@ -23,8 +24,14 @@ MODELS: pl.DataFrame = MADE["models"]
 ALL = ("unit", "weighting", "category")
 
 
+def head_of(family: Family, models: pl.DataFrame, *, headlined: bool = False) -> Head:
+    """The head of a family whose quants are not compared with each other."""
+    names = dict(zip(family.models, short_names.trimmed(family.models), strict=True))
+    return Head(family, models, Ladder(MADE["documents"], {}), names=names, headlined=headlined)
+
+
 def views(family: Family = FAMILY, models: pl.DataFrame = MODELS) -> Views:
-    heads = [Head(family, models.filter(model=pl.col("model")), None)]
+    heads = [head_of(family, models)]
     colors = {(family.name, model): f"m{i}" for i, model in enumerate(family.models)}
     more: dict[str, Any] = dict(units=["nats", "bpb"], categories=frames.CATEGORIES, spans=False, bytes_per_token={})
     return make_views(heads, models, colors, **more)
@@ -91,9 +98,9 @@ def test_names_are_short_beside_their_families_and_whole_where_they_are_sorted()
     table = tables.summary(renamed, {(FAMILY.name, label): "" for label in long.values()})
     assert [(row[0].text, row[0].sort) for row in table.rows] == list(zip("abcdef", long.values(), strict=True))
     keys = [("f", "tiny-a.Q8_0"), ("f", "tiny-b.Q8_0")]
-    assert list(labels.in_families(keys).values()) == ["tiny-a.Q8_0", "tiny-b.Q8_0"]
+    assert list(short_names.in_families(keys).values()) == ["tiny-a.Q8_0", "tiny-b.Q8_0"]
     beside = [*keys, *(("g", label) for label in long.values())]
-    assert list(labels.in_families(beside).values()) == list("ab") + list("abcdef")
+    assert list(short_names.in_families(beside).values()) == list("ab") + list("abcdef")
 
 
 def test_quants_take_each_others_places_by_size() -> None:
@@ -103,7 +110,7 @@ def test_quants_take_each_others_places_by_size() -> None:
             for i, (each, size) in enumerate(zip(FAMILY.cmp, sizes, strict=False))
         )
         family = replace(FAMILY, cmp=cmp)
-        rows = order.by_size(MODELS.filter(pl.col("model").is_in(family.models)), [family])
+        rows = order.in_order(MODELS.filter(pl.col("model").is_in(family.models)), [family])
         assert rows.sort("model", maintain_order=True).equals(
             MODELS.filter(pl.col("model").is_in(family.models)).sort("model", maintain_order=True)
         )
@@ -117,7 +124,7 @@ def test_quants_take_each_others_places_by_size() -> None:
 def test_a_verdict_is_better_or_worse_only_where_the_interval_leaves_out_0(choice: Choice) -> None:
     _, models = frames.make()
     (family,) = frames.families(models)
-    head = Head(family, models, None)
+    head = head_of(family, models)
     for model in family.models:
         short, _ = head.verdict(model, choice)
         row = next(row for row in head.rows(model, choice) if row["category"] is None)
@@ -136,7 +143,7 @@ def test_below_a_card_that_tells_of_one_model_stands_what_the_card_does_not_say(
     one = models.filter(model=models["model"][0])
     (family,) = frames.families(one)
     (model,) = family.models
-    told, headlined = (Head(family, one, None, headlined=each) for each in (False, True))
+    told, headlined = (head_of(family, one, headlined=each) for each in (False, True))
     verdict, below = ("".join(piece.text for piece in each.sentence(model, Choice())) for each in (told, headlined))
     assert " predicts " in verdict and " predicts " not in below and " gained " in below and "shows only" in below
     for choice in (Choice(category="code"), Choice(weighting="documents"), Choice("bpb")):

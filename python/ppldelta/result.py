@@ -236,7 +236,7 @@ class Result:
         return write_card(self._content, Path(folder))
 
     def __repr__(self) -> str:
-        return as_text(self.families, self._overall, self.odds_models, standings=self.references)
+        return as_text(self.families, self._overall, self.odds_models, reference_pairs=self.references)
 
     def _repr_html_(self) -> str:
         need_threads_of_polars()

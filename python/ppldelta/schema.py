@@ -152,8 +152,10 @@ DOCUMENTS: dict[str, pl.DataType] = {
 
 _TAIL = tuple(name for names in PERCENTILES.values() for name in names)
 _MOMENTS = ("logp_sd_ref", "logp_sd_cmp")
-_BOUNDED = ("delta_bpb", "damage", "damage_bpb", "ppl_ratio", "dp_mean", "dp_rms")
-_LATER = (*_BOUNDED, "ppl_diff", "logp_cor", "kld", "same_top")
+_LATER = (
+    *("delta_bpb", "damage", "damage_bpb", "ppl_ratio", "dp_mean", "dp_rms", "ppl_diff", "logp_cor"),
+    *("kld", "same_top"),
+)
 _WITH_INTERVALS_LATER = ("ppl_ref", "ppl_cmp", "bpb_ref", "bpb_cmp", *_LATER)
 INTERVALS = ("delta", "gain", "loss", "ppl_gain", "ppl_loss", "gain_bpb", "loss_bpb", *_WITH_INTERVALS_LATER)
 """Metrics of `MODELS` that carry a confidence interval, in columns ``*_low`` and ``*_high``."""

@@ -20,8 +20,8 @@ from ppldelta.errors import PpldeltaError
 _DISTINCT_MIN = 5
 
 _PART = 64
-"""Points at a time, whose kernels stay in the cache; a product so small OpenBLAS does not share among threads, which on
-a busy machine would wait for each other five times as long as they compute."""
+"""Points at a time. Their kernels stay in the cache, and OpenBLAS computes a product of this size on one thread; on a
+busy machine its threads waited for each other longer than they computed."""
 
 
 @dataclass(frozen=True, eq=False)

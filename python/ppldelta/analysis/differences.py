@@ -88,8 +88,8 @@ def enough(wanted: int, n_documents: int, n_resamples: int = N_RESAMPLES) -> int
 
     Args:
         wanted: `EACH` for each test.
-        n_documents: that are drawn each time.
-        n_resamples: at least.
+        n_documents: documents in each resample.
+        n_resamples: resamples to draw at least.
     """
     return max(n_resamples, min(wanted, _CELLS // n_documents, _MOST))
 

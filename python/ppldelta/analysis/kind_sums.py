@@ -4,12 +4,8 @@ Over the n scored tokens of a kind, in nats:
 
     delta = Σ delta / n,   gain = Σ max(delta, 0) / n,   loss = Σ max(-delta, 0) / n
 
-and its share of gain (loss) is its Σ max(delta, 0) by that of all kinds. Intervals are those of all other numbers
-(`uncertainty`). Some twenty kinds are asked at once, and with a few documents a percentile interval leaves 0 out too
-often: what is *clear* is decided by the bootstrap-t of `differences` over the documents that have the kind, and by the
-false discovery rate over all kinds of a model (Benjamini and Hochberg 1995).
-
-A span of text (`align="bytes"`) has the kind of the reference's first token in it that is not white space.
+The share of gain is the kind's Σ max(delta, 0) divided by that of all kinds, and likewise of loss. A span of text
+(`align="bytes"`) has the kind of the reference's first token in it that is not white space.
 """
 
 from __future__ import annotations
@@ -99,6 +95,11 @@ def kinds(
 ) -> pl.DataFrame:
     """Gain, loss and delta of each comparison by kind.
 
+    Intervals are those of all other numbers (`uncertainty`). Some twenty kinds are tested at once, and with few
+    documents a percentile interval leaves out 0 too often. Whether a kind is *clear* is therefore decided by the
+    bootstrap-t of `differences` over the documents that have the kind, and by the false discovery rate over all kinds
+    of a model (Benjamini and Hochberg 1995).
+
     Args:
         tokens: columns of `schema.TOKENS`. Those of documents whose text is not known are left out.
         read: of each family the kinds of its texts (`kinds_by_family`).
@@ -140,7 +141,7 @@ class _Cells:
 
     @classmethod
     def of(cls, records: pl.DataFrame, read: TextKinds) -> _Cells:
-        """Those of a model's records."""
+        """The cells of a model's records."""
         runs = records.select(pl.col("document").rle()).unnest("document").with_columns(pl.col("value").cast(pl.String))
         names = {name: i for i, name in enumerate(sorted(set(runs["value"]) & read.begins.keys()))}
         begins = [read.begins.get(name, -1) for name in runs["value"]]
@@ -170,7 +171,10 @@ def _added(
 
 
 def _alike(records: pl.DataFrame, read: TextKinds) -> Iterator[tuple[_Cells, dict[str, NDArray[np.float64]]]]:
-    """What the models of a family moved, by model; those that have the same records together, as far as memory goes."""
+    """What each model of a family gained and lost, in groups of models that have the same records.
+
+    A group ends where it would hold more than `_MOST_CELLS` sums.
+    """
     cells, moved, before = None, dict[str, NDArray[np.float64]](), None
     for model in records["model"].cast(pl.String).unique(maintain_order=True):
         mine = records.filter(pl.col("model") == model)

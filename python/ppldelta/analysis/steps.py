@@ -1,7 +1,8 @@
 """What more bytes buy: the damage of quants of one reference, each against smaller ones and against the best.
 
-damage = gain + loss. A step from the smaller quant a to the larger b saves damage_a - damage_b: the paired difference
-with the interval of `differences`, of the same resamples. It is known for each choice of unit, weighting and category.
+damage = gain + loss. A step from the smaller quant a to the larger b saves damage_a - damage_b. The interval of this
+paired difference is that of `differences`, from the same resamples. A ladder has the steps for every unit, weighting
+and category.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ import polars as pl
 from numpy.typing import NDArray
 
 from ppldelta.analysis.differences import EACH, enough, ratio_test
-from ppldelta.analysis.uncertainty import LEVEL, SEED, Resamples
+from ppldelta.analysis.uncertainty import LEVEL, SEED, Resamples, side
 
 
 @dataclass(frozen=True)
@@ -23,10 +24,10 @@ class Step:
     """From a quant to a larger one.
 
     Attributes:
-        smaller: the label of the one.
-        larger: of the other.
-        more_bytes: how much larger its tensors are, above 0.
-        saved: damage that it does less; negative if it does more.
+        smaller: label of the smaller quant.
+        larger: label of the larger quant.
+        more_bytes: bytes by which the larger quant's tensors are larger, above 0.
+        saved: damage of the smaller quant less that of the larger one, in the unit of the ladder.
         low: end of the interval of `saved`; None if there are too few documents.
         high: the other end.
     """
@@ -43,11 +44,11 @@ class Step:
         """1 where the larger one does less damage, -1 where it does more, 0 where that cannot be told."""
         if self.low is None or self.high is None:
             return 0
-        return 1 if self.low > 0 else -1 if self.high < 0 else 0
+        return side(self.low, self.high)
 
 
 @dataclass(frozen=True)
-class Place:
+class Standing:
     """Where a quant stands among those of its reference.
 
     Attributes:
@@ -63,14 +64,14 @@ class Place:
     least: str
     tied: tuple[str, ...] | None
 
-    def renamed(self, names: Mapping[str, str]) -> Place:
+    def renamed(self, names: Mapping[str, str]) -> Standing:
         """The same under other labels."""
 
         def step(each: Step | None) -> Step | None:
             return each and replace(each, smaller=names[each.smaller], larger=names[each.larger])
 
         tied = None if self.tied is None else tuple(names[each] for each in self.tied)
-        return Place(step(self.after), step(self.beside), names[self.least], tied)
+        return Standing(step(self.after), step(self.beside), names[self.least], tied)
 
 
 class Ladder:
@@ -91,10 +92,12 @@ class Ladder:
         self._wanted = EACH * math.comb(n_models, 2) * n_scopes  # as in `differences`
         self._documents = documents.filter(pl.col("model").is_in(list(self._sizes)))
         self._drawn: dict[int, Resamples] = {}
-        self._known: dict[tuple[str, str, str | None], dict[str, Place]] = {}
+        self._known: dict[tuple[str, str, str | None], dict[str, Standing]] = {}
 
-    def places(self, unit: str = "nats", weighting: str = "tokens", category: str | None = None) -> dict[str, Place]:
-        """Each quant's place, by label. Empty if fewer than two quants have the same documents and finite numbers.
+    def standings(
+        self, unit: str = "nats", weighting: str = "tokens", category: str | None = None
+    ) -> dict[str, Standing]:
+        """Each quant's standing, by label. Empty if fewer than two quants have the same documents and finite numbers.
 
         Args:
             unit: of damage: "nats" per token, or "bpb".
@@ -103,10 +106,10 @@ class Ladder:
         """
         choice = unit, weighting, category
         if choice not in self._known:
-            self._known[choice] = self._places(*choice)
+            self._known[choice] = self._standings(*choice)
         return self._known[choice]
 
-    def _places(self, unit: str, weighting: str, category: str | None) -> dict[str, Place]:
+    def _standings(self, unit: str, weighting: str, category: str | None) -> dict[str, Standing]:
         labels, damage, n = self._read(unit, weighting, category)
         if len(labels) < 2:
             return {}
@@ -134,7 +137,7 @@ class Ladder:
         if all(step.low is not None for step in against.values()):
             tied = tuple(label for at, label in enumerate(labels) if at == least or against[at].way == 0)
         return {
-            label: Place(steps.get((at - 1, at)), steps.get((beside[at], at)), labels[least], tied)
+            label: Standing(steps.get((at - 1, at)), steps.get((beside[at], at)), labels[least], tied)
             for at, label in enumerate(labels)
         }
 

@@ -105,6 +105,11 @@ class Resamples:
             self._drawn[n_documents] = kept
 
 
+def side(low: float, high: float) -> int:
+    """On which side of 0 an interval lies: 1 above, -1 below, 0 if it holds 0 (or an end is NaN)."""
+    return 1 if low > 0 else -1 if high < 0 else 0
+
+
 def percentile_interval(
     values: NDArray[np.float64], *, level: float
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:

@@ -48,7 +48,7 @@ def command(content: Content, family: Family) -> str:
     template = without_folders(family.signature).get("chat_template")
     if template is not None:
         words += ["--chat-template"] if template == "True" else ["--chat-template-file", template.rsplit("@", 1)[0]]
-    if content.top_k.get(family.name):  # which implies the other
+    if content.top_k.get(family.name):  # --top-k includes --kld
         words += ["--top-k", str(content.top_k[family.name])]
     elif any(numbers.known(number(model.overall, "kld")) for model in content.of(family)):
         words.append("--kld")

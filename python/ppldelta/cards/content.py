@@ -12,11 +12,11 @@ import polars as pl
 
 from ppldelta.analysis.density import Density
 from ppldelta.analysis.references import references
-from ppldelta.analysis.steps import Ladder, Place
+from ppldelta.analysis.steps import Ladder, Standing
 from ppldelta.cards.drawing import shown
 from ppldelta.family import Family, ModelFacts
-from ppldelta.reporting import labels, sentences, theme
 from ppldelta.reporting import references as of_references
+from ppldelta.reporting import sentences, short_names, theme
 from ppldelta.reporting.densities import Densities
 from ppldelta.reporting.order import ordered
 from ppldelta.reporting.overview import Judged, of_families, overview
@@ -80,7 +80,8 @@ class Content:
         models: in the order of the families, in each as `reporting.order` says.
         version: of the ppldelta that draws.
         densities: of the documents.
-        standings: `schema.REFERENCES`: how the references of several families predict the text they share.
+        reference_pairs: `schema.REFERENCES`: how the references of several families predict the text they share, two by
+            two.
         top_k: of each family that has them, by its name, how many of the most probable tokens stand at a place.
     """
 
@@ -89,7 +90,7 @@ class Content:
     models: Sequence[CardModel]
     version: str
     densities: Densities
-    standings: pl.DataFrame
+    reference_pairs: pl.DataFrame
     top_k: Mapping[str, int]
 
     def of(self, family: Family) -> list[CardModel]:
@@ -123,23 +124,23 @@ class Content:
     @cached_property
     def headline(self) -> list[Piece]:
         """The verdict: of several families first which reference predicts the text better, then what changes do."""
-        places = self._places
+        standings = self._standings
         judged = [
-            replace(model.judged, unit=self.unit, place=places.get((model.family.name, model.facts.label)))
+            replace(model.judged, unit=self.unit, standing=standings.get((model.family.name, model.facts.label)))
             for model in self.models
         ]
-        which = of_references.finding(self.standings)
+        which = of_references.finding(self.reference_pairs)
         return [*which, *of_families(judged)] if which else overview(judged)
 
     @property
-    def _places(self) -> dict[tuple[str, str], Place]:
+    def _standings(self) -> dict[tuple[str, str], Standing]:
         """Where each quant of a single family stands among the others, under the names of the card."""
         if len(self.families) > 1:
             return {}
         names = {model.facts.label: model.name for model in self.models}
         sizes = {model.facts.label: model.facts.size_bytes for model in self.models if model.quant}
-        places = Ladder(self.documents, sizes).places(self.unit)
-        return {(self.families[0].name, label): place.renamed(names) for label, place in places.items()}
+        standings = Ladder(self.documents, sizes).standings(self.unit)
+        return {(self.families[0].name, label): each.renamed(names) for label, each in standings.items()}
 
     @cached_property
     def said(self) -> str:
@@ -169,8 +170,10 @@ class Content:
 
     @property
     def corpus(self) -> str:
-        """Its folder, its documents, which of their tokens were scored, and how many; of several families bytes,
-        which they share."""
+        """The corpus in a line: its folder, its documents, which of their tokens were scored, and how many.
+
+        Several families share bytes, so of these the bytes are counted.
+        """
         return self._corpus(brief=False)
 
     @property
@@ -192,7 +195,9 @@ class Content:
 
     def corpus_of(self, family: Family) -> str:
         """Likewise of one family."""
-        return replace(self, families=[family], models=self.of(family), standings=self.standings.clear()).corpus
+        return replace(
+            self, families=[family], models=self.of(family), reference_pairs=self.reference_pairs.clear()
+        ).corpus
 
     @property
     def date(self) -> str | None:
@@ -252,10 +257,10 @@ def _top_k(tokens: pl.DataFrame | None) -> dict[str, int]:
 def _names(pairs: Sequence[tuple[Family, ModelFacts]]) -> list[str]:
     """A short name for each model. Long labels lose the beginning and the end that all of them share. A family's name
     stands before its models' where that is shorter, or where two models would have one name."""
-    short = labels.trimmed([facts.label for _, facts in pairs])
-    if max(map(len, short)) > labels.LONGEST or len(set(short)) < len(short):
+    short = short_names.trimmed([facts.label for _, facts in pairs])
+    if max(map(len, short)) > short_names.LONGEST or len(set(short)) < len(short):
         families = {family.name: [facts.label for _, facts in group] for family, group in _by_family(pairs)}
-        in_family = [name for names in families.values() for name in labels.trimmed(names, longest=0)]
+        in_family = [name for names in families.values() for name in short_names.trimmed(names, longest=0)]
         named = [f"{family.name} {name}" for (family, _), name in zip(pairs, in_family, strict=True)]
         if len(families) > 1 and len(set(named)) == len(named) and max(map(len, named)) < max(map(len, short)):
             return named

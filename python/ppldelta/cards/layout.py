@@ -187,8 +187,13 @@ def _meaning(content: Content, notes: Sequence[str]) -> str:
     """What bars, contours and shapes of marks mean."""
     shapes = {model.quant for model in content.models}
     key = "squares are quants" if shapes == {True, False} else ""
-    columns = {"damage": DAMAGE[content.unit]}
-    drawn = [columns.get(each, each) for each in sizes.columns(content)] if content.only_quants else []
-    drawn = drawn or [COLUMNS[content.unit][0]]
-    has_bars = any(numbers.known(ends(model.overall, each)[0]) for model in content.models for each in drawn)
-    return "; ".join(filter(None, ["bars are 95 % intervals" if has_bars else "", *notes, key]))
+    return "; ".join(filter(None, ["bars are 95 % intervals" if _has_bars(content) else "", *notes, key]))
+
+
+def _has_bars(content: Content) -> bool:
+    """Whether a mark of the pictures has an interval."""
+    if content.only_quants:
+        drawn = [DAMAGE[content.unit] if each == "damage" else each for each in sizes.columns(content)]
+    else:
+        drawn = [COLUMNS[content.unit][0]]
+    return any(numbers.known(ends(model.overall, each)[0]) for model in content.models for each in drawn)

@@ -24,7 +24,7 @@ def markdown(content: Content) -> str:
         content: of the card.
     """
     parts = [_sentence(content.headline), "![What the numbers say, as a picture](card.png)"]
-    parts += [_references(content)] if len(content.standings) else []
+    parts += [_references(content)] if len(content.reference_pairs) else []
     parts += [_table(content), _notes(content)]
     for family in content.families:
         parts.append(_origin(content, family))

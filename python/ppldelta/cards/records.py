@@ -44,7 +44,7 @@ def results(content: Content) -> str:
     families: list[Json] = [_family(content, family) for family in content.families]
     said: dict[str, Json] = {"format": FORMAT, "ppldelta": content.version, "verdict": content.said}
     said |= {"families": families, "models": [_model(model) for model in content.models]}
-    said |= {"references": _references(content.standings), "documents": _documents(content)}
+    said |= {"references": _references(content.reference_pairs), "documents": _documents(content)}
     return json.dumps(said, ensure_ascii=False, allow_nan=False, indent=1) + "\n"
 
 
@@ -69,10 +69,10 @@ def _facts(facts: ModelFacts) -> dict[str, Json]:
     return {**found, "file": model_name(facts)}
 
 
-def _references(standings: pl.DataFrame) -> list[Json]:
+def _references(reference_pairs: pl.DataFrame) -> list[Json]:
     """Every two families whose references can be compared, over all documents and over each category."""
     found: dict[tuple[str, str], list[Json]] = {}
-    for row in standings.rename({"low": "difference_low", "high": "difference_high"}).to_dicts():
+    for row in reference_pairs.rename({"low": "difference_low", "high": "difference_high"}).to_dicts():
         a, b = row.pop("family_a"), row.pop("family_b")
         found.setdefault((a, b), []).append({name: _plain(value) for name, value in row.items()})
     return [{"family_a": a, "family_b": b, "results": rows} for (a, b), rows in found.items()]

@@ -24,18 +24,18 @@ MARGIN = 0.1
 
 @dataclass(frozen=True)
 class _Reference:
-    """A reference on a panel: its name, size, height, and the interval of that."""
+    """A reference on a panel: its name, size, bits per byte, and the interval of these."""
 
     name: str
     size: int
-    height: float = 0.0
+    bpb: float = 0.0
     ends: tuple[float | None, float | None] = (None, None)
 
 
 def columns(content: Content) -> list[str]:
     """What is drawn: damage, and KL divergence if any model has one; of families that can be compared how well all
     models predict the text, and damage."""
-    if len(content.standings):
+    if len(content.reference_pairs):
         return ["bpb_cmp", "damage"]
     known = any(numbers.known(number(model.overall, "kld")) for model in content.models)
     return ["damage", "kld"] if known else ["damage"]
@@ -70,7 +70,7 @@ def draw(drawing: Drawing, content: Content, column: str, at: Point, size: tuple
     if logarithmic:
         references = []
     intervals = [*(_ends(content, model, column) for model, _, _ in placed), *(each.ends for each in references)]
-    values += [each.height for each in references if column == "bpb_cmp"]
+    values += [each.bpb for each in references if column == "bpb_cmp"]
     values += [end for interval in intervals for end in interval if numbers.known(end) and end > 0]
     bottom, top = min(values), max(values)
     if logarithmic:
@@ -96,16 +96,19 @@ def draw(drawing: Drawing, content: Content, column: str, at: Point, size: tuple
     way = [place for some in fronts for place in _front(drawing, panel, some, scale)]
     for each in references:
         _whisker(drawing, panel, each.size / scale, each.ends, "ink")
-        drawing.mark(panel.place(each.size / scale, each.height), "ink", shape="ring", size=7.5)
+        drawing.mark(panel.place(each.size / scale, each.bpb), "ink", shape="ring", size=7.5)
     points = [_mark(drawing, panel, model, (x / scale, y), _ends(content, model, column)) for model, x, y in placed]
     names = [shown(model.name) for model, _, _ in placed]
-    points += [panel.place(each.size / scale, each.height) for each in references]
+    points += [panel.place(each.size / scale, each.bpb) for each in references]
     names += ["reference"] if len(references) == 1 else [each.name for each in references]
     panel.name_marks(drawing, points, names, [(x - 3, -y - 3, x + 3, -y + 3) for x, y in way])
 
 
 def _references(content: Content, column: str) -> list[_Reference]:
-    """Those whose size is known: at their own heights, but at 0 where they have no damage; one for each size there."""
+    """The references whose size is known.
+
+    On the panel of bits per byte each stands at its own value; on the others at 0, one for each size.
+    """
     if column != "bpb_cmp":
         names: dict[int, list[str]] = {}
         for family in content.families:
@@ -115,9 +118,9 @@ def _references(content: Content, column: str) -> list[_Reference]:
     found = []
     for family in content.families:
         row = next(model.overall for model in content.models if model.family.name == family.name)
-        height = number(row, "bpb_ref")
-        if family.ref.size_bytes and numbers.known(height):
-            found.append(_Reference(shown(family.name), family.ref.size_bytes, height, ends(row, "bpb_ref")))
+        bpb = number(row, "bpb_ref")
+        if family.ref.size_bytes and numbers.known(bpb):
+            found.append(_Reference(shown(family.name), family.ref.size_bytes, bpb, ends(row, "bpb_ref")))
     return found
 
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from ppldelta.cards.content import CardModel, Content
 from ppldelta.cards.drawing import Drawing, Point, Shape, Style, fitted, shown
 from ppldelta.reporting import overview
-from ppldelta.reporting.references import heights_of
+from ppldelta.reporting.references import bpb_of
 from ppldelta.reporting.rows import ends, number, whole
 from ppldelta.reporting.sentences import direction
 from ppldelta.reporting.units import COLUMNS, DELTA, SHORT_UNITS, UNITS, Unit, damage_of
@@ -53,8 +53,8 @@ def draw(drawing: Drawing, content: Content, at: Point, size: tuple[float, float
     right = left + size[0]
     models = content.models[:MOST_ROWS]
     rest = len(content.models) - len(models)
-    heights = heights_of(content.standings)
-    above = REFERENCE if heights and (size[1] - 26) / len(models) > 2 * REFERENCE else 0.0
+    bpb = bpb_of(content.reference_pairs)
+    above = REFERENCE if bpb and (size[1] - 26) / len(models) > 2 * REFERENCE else 0.0
     room = (size[1] - 26 - (22 if rest else 0) - above * len(content.families)) / len(models)
     row = min(ROW, room)
     name_size = min(23.0, row * 0.42)
@@ -69,9 +69,9 @@ def draw(drawing: Drawing, content: Content, at: Point, size: tuple[float, float
     for i, model in enumerate(models):
         y += row
         family = model.family.name
-        if above and family in heights and (i == 0 or models[i - 1].family.name != family):
+        if above and family in bpb and (i == 0 or models[i - 1].family.name != family):
             drawing.line((left, y), (right, y), "line")
-            told = f"{shown(family)}: reference {numbers.fixed(heights[family], 3)} {SHORT_UNITS['bpb']}"
+            told = f"{shown(family)}: reference {numbers.fixed(bpb[family], 3)} {SHORT_UNITS['bpb']}"
             drawing.text((left, y + 0.7 * REFERENCE), fitted(told, HEAD, size[0]), HEAD)
             y += above
         drawing.line((left, y), (right, y), "line")

@@ -22,7 +22,7 @@ LINES_S = 10.0
 
 _BRIEF_S = 1.0
 _STEP = 1000
-"""Items from one look at the clock to the next."""
+"""Items between two updates of the display."""
 T = TypeVar("T")
 _SHORT_UNITS = {"token": "tok", "byte": "B"}
 
@@ -74,7 +74,7 @@ def meter(
 
 
 def watched(items: Iterable[T], what: str, total: int, unit: str, *, visible: bool) -> Iterator[T]:
-    """The same items, while it is shown how many were taken: something brief that lasts where there are many."""
+    """Passes items on and shows how many were taken, if that lasts. Only full thousands are shown."""
     with meter(what, total, unit, brief=True, visible=visible) as shown:
         for n, each in enumerate(items, 1):
             yield each

@@ -53,7 +53,7 @@ def as_text(
     overall: pl.DataFrame,
     odds_models: pl.DataFrame | None = None,
     most: int | None = None,
-    standings: pl.DataFrame | None = None,
+    reference_pairs: pl.DataFrame | None = None,
 ) -> str:
     """What `repr` of a result shows.
 
@@ -62,7 +62,7 @@ def as_text(
         overall: likewise.
         odds_models: `Result.odds_models`.
         most: columns that there is room for; by default those of the terminal.
-        standings: `Result.references`.
+        reference_pairs: `Result.references`.
     """
     most = most or shutil.get_terminal_size((WIDTH, 24)).columns
     rows = list(overall.iter_rows(named=True))
@@ -78,7 +78,7 @@ def as_text(
         f"no room for {', '.join(table.left_out)}: the report and `result.summary` have more" if table.left_out else ""
     )
     rule = rules.notes((shown_name(family.name), family.rule) for family in families)
-    which = [] if standings is None else references.finding(standings)
+    which = [] if reference_pairs is None else references.finding(reference_pairs)
     first = "".join(shown_name(piece.text) if piece.kind == "name" else escaped(piece.text) for piece in which)
     notes = filter(None, [left_out, _note(table.lines, rows, several, unit), *rule])
     return "\n".join(

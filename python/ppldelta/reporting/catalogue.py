@@ -73,20 +73,15 @@ class Description(Generic[Drawn]):
 
     def figure(self, made: Drawn, choice: Choice) -> go.Figure:
         """The figure for a choice, in which models that share a colour are told apart."""
-        drawn = self.draw(made, choice)
-        figure = drawn.figure() if isinstance(drawn, Sketch) else drawn
-        return marks.tell_apart(figure, made.style)
+        return marks.tell_apart(_figure(self.draw(made, choice)), made.style)
 
     def plain(self, made: Drawn, choice: Choice) -> dict[str, Json]:
         """The same as JSON, without the template that all share."""
-        if not made.style.again:  # else plotly has to say what is told apart
-            drawn = self.draw(made, choice)
-            if isinstance(drawn, Sketch):
-                marks.square_quants(drawn.traces, made.style)
-                return drawn.plain()
-            if not made.style.quants:
-                return bare(drawn)
-        return bare(self.figure(made, choice))
+        drawn = self.draw(made, choice)
+        if isinstance(drawn, Sketch) and not made.style.again:  # else plotly has to say what is told apart
+            marks.square_quants(drawn.traces, made.style)
+            return drawn.plain()
+        return bare(marks.tell_apart(_figure(drawn), made.style))
 
     @property
     def selectable(self) -> bool:
@@ -132,6 +127,10 @@ class Description(Generic[Drawn]):
     @property
     def _parts(self) -> tuple[Switch, ...]:
         return (*self.switches, "category") if self.of == "category" else self.switches
+
+
+def _figure(drawn: go.Figure | Sketch) -> go.Figure:
+    return drawn.figure() if isinstance(drawn, Sketch) else drawn
 
 
 FIGURES: tuple[Description[FamilyFigures], ...] = (

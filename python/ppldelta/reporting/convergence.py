@@ -8,7 +8,7 @@ import plotly.graph_objects as go
 import polars as pl
 from plotly.subplots import make_subplots
 
-from ppldelta.reporting import labels
+from ppldelta.reporting import labels, short_names
 from ppldelta.reporting.hover import literal
 from ppldelta.reporting.rows import Row, number
 from ppldelta.reporting.theme import LIGHT, Style, template
@@ -192,7 +192,7 @@ def _mark_categories(figure: go.Figure, rows: pl.DataFrame) -> None:
             yref="y domain",
             xanchor="left",
             yanchor="bottom",
-            text=literal(labels.crop(category or "(none)")),
+            text=literal(short_names.crop(category or "(none)")),
             showarrow=False,
             font=dict(color=LIGHT["muted"], size=11),
         )

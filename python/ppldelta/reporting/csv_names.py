@@ -1,7 +1,7 @@
 """How columns are called in CSV files that the page saves: as on the page, with the unit in brackets.
 
-An interval has two columns of its own: `gain low (nats/token)` and `gain high (nats/token)`. What the page shows in the
-unit of the moment is there in each unit that it offers.
+An interval has two columns of its own: `gain low (nats/token)` and `gain high (nats/token)`. A value that follows the
+page's unit has a column for each unit that the page offers.
 """
 
 from __future__ import annotations
@@ -50,7 +50,7 @@ def for_scripts(*, bits: bool) -> dict[str, list[str]]:
     return {column: list(name) for column, name in (NAMES | ({"n_scored": ("spans", "")} if bits else {})).items()}
 
 
-def references(families: Sequence[Family]) -> list[Json]:
+def facts_of_references(families: Sequence[Family]) -> list[Json]:
     """What a row of each family's reference says beside what the rows of its models have."""
     return [
         {

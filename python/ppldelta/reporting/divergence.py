@@ -13,7 +13,7 @@ from collections.abc import Callable, Sequence
 import plotly.graph_objects as go
 import polars as pl
 
-from ppldelta.reporting import labels, lines, marks, plane
+from ppldelta.reporting import labels, lines, marks, plane, short_names
 from ppldelta.reporting.hover import literal
 from ppldelta.reporting.rows import Row, ends, number, text
 from ppldelta.reporting.theme import LIGHT, Style, template
@@ -48,7 +48,7 @@ def models_divergence(models: pl.DataFrame, *, noise: float | None = None, style
     high += 0.08 * (high - low)  # for the words at the end of the last row
     _logarithmic(figure.update_xaxes, low, high, AXIS)
     figure.update_yaxes(range=[len(rows) - 0.4, -0.75], showticklabels=False, showgrid=False, ticks="", showline=False)
-    short = labels.shorten([text(row, "model") for row in rows])
+    short = short_names.shorten([text(row, "model") for row in rows])
     edge = (10**low, "middle right") if noise is None else (10**high, "middle left")  # clear of the noise's line
     for y, (row, name) in enumerate(zip(rows, short, strict=True)):
         for trace in _model_traces(row, y, name, edge, style.colors[text(row, "model")], worded=y == len(rows) - 1):
@@ -122,7 +122,7 @@ def _name_lines(figure: go.Figure, last: pl.DataFrame, low: float, high: float) 
         return
     last = last.sort("kld")
     ys = labels.apart([math.log10(kld) for kld in last["kld"]], (high - low) * _NAME, low, high)
-    for name, model, y in zip(labels.shorten(last["model"].to_list()), last["model"], ys, strict=True):
+    for name, model, y in zip(short_names.shorten(last["model"].to_list()), last["model"], ys, strict=True):
         figure.add_annotation(
             name=model,  # the page hides it with its model
             x=1.01,

@@ -12,8 +12,10 @@ from numpy.typing import NDArray
 from ppldelta.analysis.aligned import AlignedRecords, align
 from ppldelta.errors import ResultError
 
-_CONTEXT = 60  # characters around a passage
-_CONTEXT_TOKENS = 4 * (_CONTEXT + 1)  # a character takes at most four bytes, and a token gives at least one
+CONTEXT = 60
+"""Characters around a passage."""
+
+_CONTEXT_TOKENS = 4 * (CONTEXT + 1)  # a character takes at most four bytes, and a token gives at least one
 
 TEXT = 4000
 """Characters of a passage that are shown: as good as all, but for tokens of hundreds of spaces."""
@@ -50,10 +52,22 @@ class Vocabulary:
         try:
             return [self.pieces[token] for token in tokens.tolist()]
         except KeyError as error:
-            raise ResultError(
-                f"`pieces` lacks token {error.args[0]} of family `{self.family}`, which its documents hold",
-                hint="score again",
-            ) from None
+            raise self._lacks(error.args[0]) from None
+
+    def require(self, tokens: NDArray[np.int32]) -> None:
+        """Sees to it that each token has its bytes.
+
+        Raises:
+            ResultError: a token has none.
+        """
+        for token in np.unique(tokens).tolist():
+            if token not in self.pieces:
+                raise self._lacks(token)
+
+    def _lacks(self, token: int) -> ResultError:
+        return ResultError(
+            f"`pieces` lacks token {token} of family `{self.family}`, which its documents hold", hint="score again"
+        )
 
     def text(self, tokens: NDArray[np.int32]) -> str:
         """The text of tokens that follow one another; a character that is split at an end becomes U+FFFD."""
@@ -148,7 +162,7 @@ class FamilyRecords:
                 records.token[near[chosen]] for chosen in (near < first, (near >= first) & (near <= last), near > last)
             )
         before, text, after = (self.vocabulary.text(part) for part in parts)
-        return {"before": before[-_CONTEXT:], "text": text[:TEXT], "after": after[:_CONTEXT]}
+        return {"before": before[-CONTEXT:], "text": text[:TEXT], "after": after[:CONTEXT]}
 
 
 def take_family(

@@ -15,7 +15,18 @@ from ppldelta.analysis.curves import running_documents
 from ppldelta.analysis.density import Density
 from ppldelta.analysis.front import gain_loss_front, pareto_front, size_delta_front
 from ppldelta.family import Family
-from ppldelta.reporting import convergence, divergence, figures, labels, plane, prompts, ratios, sizes, theme
+from ppldelta.reporting import (
+    convergence,
+    divergence,
+    figures,
+    labels,
+    plane,
+    prompts,
+    ratios,
+    short_names,
+    sizes,
+    theme,
+)
 from ppldelta.reporting.densities import Densities
 from ppldelta.reporting.plane import Limits
 from ppldelta.reporting.rows import in_category
@@ -234,9 +245,9 @@ def shared_plane(families: Sequence[Family], models: pl.DataFrame, choice: Choic
     judged = len(quants) < len(joined)
     style = style_of_all(families)
     short = {
-        f"{family.name}/{model}": labels.crop(name if name.startswith(family.name) else f"{family.name} {name}")
+        f"{family.name}/{model}": short_names.crop(name if name.startswith(family.name) else f"{family.name} {name}")
         for family in families
-        for model, name in zip(family.models, labels.trimmed(family.models, longest=0), strict=True)
+        for model, name in zip(family.models, short_names.trimmed(family.models, longest=0), strict=True)
     }
     figure = figures.models_plane(
         rows, unit="bpb", axes=choice.axes, short=short, front=front, judged=judged, style=style

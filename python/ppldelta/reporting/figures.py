@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 import polars as pl
 
-from ppldelta.reporting import hover, labels, lines, marks, plane
+from ppldelta.reporting import hover, labels, lines, marks, plane, short_names
 from ppldelta.reporting.hover import literal
 from ppldelta.reporting.plane import Limits
 from ppldelta.reporting.rows import Row, ends, number, text
@@ -140,7 +140,7 @@ def models_plane(
     lines.add_front(figure, steps, front)
     end = spaced(reach, axes)
     full = [text(row, "model") for row, _, _ in placed]
-    names = labels.shorten(full) if short is None else [short[name] for name in full]
+    names = short_names.shorten(full) if short is None else [short[name] for name in full]
     places = labels.place(
         [(0.0, 0.0), *((spaced(x, axes), spaced(y, axes)) for x, y in points)],
         ["reference", *names],

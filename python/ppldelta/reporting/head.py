@@ -6,9 +6,9 @@ from collections.abc import Mapping, Sequence
 
 import polars as pl
 
-from ppldelta.analysis.steps import Ladder, Place
+from ppldelta.analysis.steps import Ladder, Standing
 from ppldelta.family import Family
-from ppldelta.reporting import labels, quants, sentences
+from ppldelta.reporting import quants, sentences
 from ppldelta.reporting.overview import Judged, verdict
 from ppldelta.reporting.rows import Row, in_category, number, overall_of, text, whole
 from ppldelta.reporting.sentences import Piece
@@ -28,8 +28,8 @@ class Head:
     Args:
         family: the family.
         models: its rows of `schema.MODELS`.
-        ladder: its quants by their size; None where they are not compared with each other.
-        names: short ones of its models, by label; by default as `labels.trimmed` makes them.
+        ladder: its quants by their size.
+        names: short ones of its models, by label.
         headlined: whether the page begins with a card whose verdict is the sentence about its only model.
     """
 
@@ -37,15 +37,15 @@ class Head:
         self,
         family: Family,
         models: pl.DataFrame,
-        ladder: Ladder | None,
+        ladder: Ladder,
         *,
-        names: Mapping[str, str] | None = None,
-        headlined: bool = False,
+        names: Mapping[str, str],
+        headlined: bool,
     ) -> None:
         self.family = family
         self._headlined = headlined
         self.models = models
-        self._names = names or dict(zip(family.models, labels.trimmed(family.models), strict=True))
+        self._names = names
         self._ladder = ladder
 
     def rows(self, model: str, choice: Choice) -> list[Row]:
@@ -65,7 +65,7 @@ class Head:
             told = quants.divergence(overall) if model in self.family.quants else sentences.divergence(rows)
             said = [*sentences.behind(overall, choice.unit, spans=self.family.align == "bytes"), *told]
         elif model in self.family.quants:
-            said = quants.finding(rows, self._place(model, choice), choice.unit, choice.category)
+            said = quants.finding(rows, self._standing(model, choice), choice.unit, choice.category)
         else:
             said = [*sentences.finding(rows, choice.unit, choice.category), *sentences.divergence(rows)]
         if choice != Choice(unit=choice.unit):
@@ -79,14 +79,12 @@ class Head:
         equal = choice == Choice(unit=choice.unit) and is_within_noise(self.family, row)
         quant = model in self.family.quants
         if quant and not equal:
-            return quants.verdict(rows, self._place(model, choice), choice.unit)
+            return quants.verdict(rows, self._standing(model, choice), choice.unit)
         return verdict(Judged(self._names[model], rows, quant, equal, choice.unit)), ""
 
-    def _place(self, model: str, choice: Choice) -> Place | None:
-        if self._ladder is None:
-            return None
-        place = self._ladder.places(choice.unit, choice.weighting, choice.category).get(model)
-        return place and place.renamed(self._names)
+    def _standing(self, model: str, choice: Choice) -> Standing | None:
+        standing = self._ladder.standings(choice.unit, choice.weighting, choice.category).get(model)
+        return standing and standing.renamed(self._names)
 
 
 def table(heads: Sequence[Head], models: pl.DataFrame, colors: Mapping[tuple[str, str], str], choice: Choice) -> Table:

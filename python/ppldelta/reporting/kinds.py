@@ -110,7 +110,7 @@ def kinds_of_families(
     Args:
         families: whose records they are.
         kinds: columns of `schema.KINDS`; None lists nothing.
-        reads: of each family the kinds of its texts; none lists nothing.
+        reads: the kinds of each family's texts; without any, nothing is listed.
         unit: as for `listed`.
     """
     return [

@@ -12,9 +12,9 @@ import polars as pl
 
 from ppldelta.contrasts import PREFERRED
 from ppldelta.reporting.hover import literal
-from ppldelta.reporting.labels import common_start
 from ppldelta.reporting.rows import Row, ends, number, text, whole
 from ppldelta.reporting.sentences import INTERVAL, Piece
+from ppldelta.reporting.short_names import common_start
 from ppldelta.reporting.tables import Cell, Column, Table, made_of
 from ppldelta.wording import numbers
 from ppldelta.wording.names import LONGEST_NAME, counted, shown_name

@@ -11,8 +11,10 @@ from ppldelta.family import Family, ModelFacts
 
 
 def ordered(family: Family) -> list[ModelFacts]:
-    """The comparisons of a family. Quants take each other's places, the largest first, unless they are in order already
-    or the size of one is not known."""
+    """The comparisons as they were given, but the quants among them from the largest to the smallest.
+
+    Quants that are in order of size already, rising or falling, stay, and so do all if the size of one is unknown.
+    """
     quants = [each for each in family.cmp if each.kind == "quant"]
     sizes = [each.size_bytes or 0 for each in quants]
     falling, rising = (all(sign * (a - b) >= 0 for a, b in pairwise(sizes)) for sign in (1, -1))
@@ -22,7 +24,7 @@ def ordered(family: Family) -> list[ModelFacts]:
     return [next(by_falling) if each.kind == "quant" else each for each in family.cmp]
 
 
-def by_size(models: pl.DataFrame, families: Sequence[Family]) -> pl.DataFrame:
+def in_order(models: pl.DataFrame, families: Sequence[Family]) -> pl.DataFrame:
     """Rows of `schema.MODELS` in this order, those of one model as they were."""
     keys = [(family.name, each.label) for family in families for each in ordered(family)]
     places = pl.DataFrame(keys, schema={"family": pl.String(), "model": pl.String()}, orient="row").with_row_index(

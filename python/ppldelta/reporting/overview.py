@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-from ppldelta.analysis.steps import Place
+from ppldelta.analysis.steps import Standing
 from ppldelta.reporting import quants, sentences
 from ppldelta.reporting.rows import Row, ends, number, overall_of, text, whole
 from ppldelta.reporting.sentences import NEITHER, TOO_FEW, Piece, direction
@@ -34,7 +34,7 @@ class Judged:
         equal: whether it lies inside the noise floor.
         unit: in which its gain and loss are told.
         family: its name, of several.
-        place: of a quant among others of its reference, under the names that sentences use.
+        standing: of a quant among others of its reference, under the names that sentences use.
     """
 
     name: str
@@ -43,7 +43,7 @@ class Judged:
     equal: bool = False
     unit: Unit = "nats"
     family: str = ""
-    place: Place | None = None
+    standing: Standing | None = None
 
     @property
     def overall(self) -> Row:
@@ -224,19 +224,19 @@ def _interval(model: Judged, digits: int) -> list[Piece]:
 
 def _tied(least: Judged, models: Sequence[Judged]) -> list[Piece]:
     """Which smaller one cannot be told from the quant of least damage, and how many larger ones do more."""
-    if least.place is None or least.place.tied is None:
+    if least.standing is None or least.standing.tied is None:
         return []
-    smallest = next((model for model in models if model.name == least.place.tied[0]), least)
+    smallest = next((model for model in models if model.name == least.standing.tied[0]), least)
     if smallest is not least:
         return [
             Piece(", but "),
             _name(smallest),
             Piece(f"{_size(smallest)} is the smallest that cannot be told from it"),
         ]
-    pieces = [Piece(", and nothing smaller ties with it")] if least.place.after else []
+    pieces = [Piece(", and nothing smaller ties with it")] if least.standing.after else []
     size = number(least.overall, "size_bytes") or 0
-    larger = [model for model in models if model.place and (number(model.overall, "size_bytes") or 0) > size]
-    if larger and not any(model.name in least.place.tied for model in larger):
+    larger = [model for model in models if model.standing and (number(model.overall, "size_bytes") or 0) > size]
+    if larger and not any(model.name in least.standing.tied for model in larger):
         pieces.append(
             Piece(" (a larger one does more)" if len(larger) == 1 else f" ({len(larger)} larger ones do more)")
         )

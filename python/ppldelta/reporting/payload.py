@@ -257,7 +257,7 @@ class _PieceTable:
 
     def add(self, tokens: NDArray[np.int32]) -> tuple[NDArray[np.int64], NDArray[np.int32]]:
         """The number of each token, and the tokens that got one just now."""
-        self._vocabulary[np.unique(tokens)]  # raises an error if one is unknown
+        self._vocabulary.require(tokens)
         new, first = np.unique(tokens[self._numbers[tokens] < 0], return_index=True)
         new = new[np.argsort(first)]
         self._numbers[new] = np.arange(self._n, self._n + len(new))

@@ -53,12 +53,12 @@ class Provenance:
 
 
 def provenance(family: Family, frames: Mapping[str, pl.DataFrame], command: str) -> Provenance:
-    """Puts together what a page says of it.
+    """Puts together what the page's footer says of how a family's numbers were made.
 
     Args:
         family: whose numbers.
         frames: of a result, by name.
-        command: that gives these numbers.
+        command: the line that gives these numbers again.
     """
     models = [_model("reference", family.ref), *(_model("comparison", each) for each in family.cmp)]
     mine = frames["documents"].filter(family=family.name)
@@ -142,7 +142,7 @@ _WORDS: dict[str, Callable[[str, Signature], str]] = {
     "max_windows": _max_windows,
     "n_batch": _said("batches of {} tokens"),
     "n_ubatch": _said("at most {} tokens are computed at once"),
-    "n_outputs_max": _said("at most {} of them are scored"),
+    "n_outputs_max": _said("at most {} scored tokens in a micro-batch of a window that is evaluated alone"),
     "n_seq_max": lambda value, _: (
         "one window is evaluated at a time" if value == "1" else f"up to {value} windows are evaluated together"
     ),
@@ -167,5 +167,8 @@ _WORDS: dict[str, Callable[[str, Signature], str]] = {
 
 def in_words(signature: Signature) -> list[tuple[str, str]]:
     """The parts of a signature: what each means, and its name with its value."""
-    return [(_WORDS[name](value, signature) if name in _WORDS else name, f"{name} {value}") for name, value in
-            signature.items()]  # fmt: skip
+    found = []
+    for name, value in signature.items():
+        meaning = _WORDS[name](value, signature) if name in _WORDS else name
+        found.append((meaning, f"{name} {value}"))
+    return found

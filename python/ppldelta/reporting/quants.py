@@ -8,19 +8,21 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from ppldelta.analysis.steps import Place, Step
+from ppldelta.analysis.steps import Standing, Step
 from ppldelta.reporting.rows import Row, ends, number, overall_of, text, whole
 from ppldelta.reporting.sentences import INTERVAL, NO_INTERVAL, Piece
 from ppldelta.reporting.units import DAMAGE, SHORT_UNITS, Unit, damage_of
 from ppldelta.wording import numbers
 
 
-def finding(rows: Sequence[Row], place: Place | None, unit: Unit = "nats", about: str | None = None) -> list[Piece]:
+def finding(
+    rows: Sequence[Row], standing: Standing | None, unit: Unit = "nats", about: str | None = None
+) -> list[Piece]:
     """The sentences about one quant.
 
     Args:
         rows: as for `sentences.finding`.
-        place: of the quant among others, in the same unit; None if there are none.
+        standing: of the quant among others, in the same unit; None if there are none.
         unit: in which damage is told.
         about: as for `sentences.finding`.
     """
@@ -43,18 +45,19 @@ def finding(rows: Sequence[Row], place: Place | None, unit: Unit = "nats", about
         *_spread([row for row in rows if row["category"] is not None], DAMAGE[unit]),
         Piece("."),
         *divergence(overall),
-        *(_placed(text(overall, "model"), place) if place else []),
+        *(_stands(text(overall, "model"), standing) if standing else []),
     ]
 
 
-def verdict(rows: Sequence[Row], place: Place | None, unit: Unit = "nats") -> tuple[str, str]:
+def verdict(rows: Sequence[Row], standing: Standing | None, unit: Unit = "nats") -> tuple[str, str]:
     """A quant in a few words: against the next smaller one, and whether it ties with the best; each may be empty.
 
-    Where it stands beside no other, and is told over all categories, what is clear of these takes their place.
+    A quant with no other to compare it with is described by the categories that it damages clearly most and least, if
+    all categories are in view.
     """
-    if place is None:
+    if standing is None:
         return _clear_of([row for row in rows if row["category"] is not None], DAMAGE[unit]), ""
-    step, beside, name = place.after, place.beside, text(overall_of(rows), "model")
+    step, beside, name = standing.after, standing.beside, text(overall_of(rows), "model")
     short = "the smallest"
     if step is not None:
         digits = numbers.decimals(step.saved)
@@ -62,16 +65,16 @@ def verdict(rows: Sequence[Row], place: Place | None, unit: Unit = "nats") -> tu
         amount = f"{numbers.signed(-step.saved, digits)}{f' ({ends_of})' if ends_of else ''}"
         how = {1: "less damage than", -1: "larger and worse than", 0: "not clearly other than"}[step.way]
         short = f"{how if step.low is not None else 'against'} {step.smaller}: {amount}"
-    if place.tied is None:
+    if standing.tied is None:
         return short, ""
-    if name == place.least:
-        smaller = place.tied[0]
+    if name == standing.least:
+        smaller = standing.tied[0]
         return short, "the least damage; " + (
             "nothing smaller ties with it" if smaller == name else f"{smaller}, smaller, cannot be told from it"
         )
-    if name in place.tied:
-        alone = "the smallest that" if place.tied[0] == name else ""
-        return short, f"{alone} cannot be told from {place.least}, the best".strip()
+    if name in standing.tied:
+        alone = "the smallest that" if standing.tied[0] == name else ""
+        return short, f"{alone} cannot be told from {standing.least}, the best".strip()
     if beside is not None and beside.way < 0 and beside != step:
         digits = numbers.decimals(beside.saved)
         return short, f"{beside.smaller}, smaller, does {numbers.fixed(-beside.saved, digits)} less"
@@ -145,9 +148,9 @@ def divergence(row: Row) -> list[Piece]:
     return [*pieces, Piece(".")]
 
 
-def _placed(name: str, place: Place) -> list[Piece]:
-    """What it saves for its size, against the next smaller one and the best of them, and what ties with the best."""
-    step, beside = place.after, place.beside
+def _stands(name: str, standing: Standing) -> list[Piece]:
+    """What a quant saves against the next smaller one and the best of the smaller ones, and what ties with the best."""
+    step, beside = standing.after, standing.beside
     pieces = [] if step is None else _bought(step)
     if beside is not None and beside != step:
         verb = {1: " saves ", -1: " does ", 0: " does not clearly change damage, "}[beside.way]
@@ -157,15 +160,15 @@ def _placed(name: str, place: Place) -> list[Piece]:
             Piece(f", the best of the smaller ones, it{verb}"),
         ]
         pieces += [*_amount(beside, signed=beside.way == 0), Piece({1: ".", -1: " more.", 0: "."}[beside.way])]
-    if place.tied is None:
+    if standing.tied is None:
         return pieces
-    if name == place.least:
-        if place.tied[0] == name:
+    if name == standing.least:
+        if standing.tied[0] == name:
             return [*pieces, Piece(" It does the least damage, and nothing smaller ties with it." if step else "")]
-        return [*pieces, Piece(" It does the least damage, but "), Piece(place.tied[0], "name"), Piece(_TIED)]
-    if name in place.tied:
-        alone = "is the smallest that " if place.tied[0] == name else ""
-        return [*pieces, Piece(f" It {alone}cannot be told from "), Piece(place.least, "name"), Piece(", the best.")]
+        return [*pieces, Piece(" It does the least damage, but "), Piece(standing.tied[0], "name"), Piece(_TIED)]
+    if name in standing.tied:
+        alone = "is the smallest that " if standing.tied[0] == name else ""
+        return [*pieces, Piece(f" It {alone}cannot be told from "), Piece(standing.least, "name"), Piece(", the best.")]
     return pieces
 
 

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import plotly.graph_objects as go
 import polars as pl
 
-from ppldelta.reporting import hover, labels
+from ppldelta.reporting import hover, labels, short_names
 from ppldelta.reporting.hover import literal
 from ppldelta.reporting.rows import Row, ends, number
 from ppldelta.reporting.theme import LIGHT, Style, template
@@ -42,7 +42,7 @@ def mean_ratios(models: pl.DataFrame, *, style: Style | None = None) -> go.Figur
         ]
         for column, symbol in (("ppl_gain", "triangle-left"), ("ppl_loss", "triangle-right")):
             figure.add_trace(_ratio_trace(model, column, symbol, rows, style.colors[model]))
-    ticks = ["<b>all</b>", *(literal(labels.crop(category or "(none)"), 14) for category in categories[1:])]
+    ticks = ["<b>all</b>", *(literal(short_names.crop(category or "(none)"), 14) for category in categories[1:])]
     figure.update_layout(
         xaxis=dict(title="mean ratio of perplexities", range=_ratio_range(models)),
         yaxis=dict(

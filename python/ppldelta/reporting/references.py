@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 import polars as pl
 
-from ppldelta.analysis.uncertainty import LEVEL
+from ppldelta.analysis.uncertainty import LEVEL, side
 from ppldelta.reporting.rows import Row, number, text
 from ppldelta.reporting.sentences import INTERVAL, SHOWN, TOO_FEW, Piece
 from ppldelta.reporting.units import SHORT_UNITS
@@ -50,7 +50,7 @@ class _Pair:
         """1 where the first predicts the text better, -1 where the other one does, 0 where that cannot be told."""
         if self.low is None or self.high is None or self.p is None or self.p >= 1 - LEVEL:
             return 0
-        return 1 if self.low > 0 else -1 if self.high < 0 else 0
+        return side(self.low, self.high)
 
 
 def finding(references: pl.DataFrame) -> list[Piece]:
@@ -59,16 +59,16 @@ def finding(references: pl.DataFrame) -> list[Piece]:
     Args:
         references: `schema.REFERENCES`.
     """
-    heights = heights_of(references)
-    if not heights:
+    bpb = bpb_of(references)
+    if not bpb:
         return []
-    first, second, *more = sorted(heights, key=heights.__getitem__)
+    first, second, *more = sorted(bpb, key=bpb.__getitem__)
     pairs = [pair for row in references.iter_rows(named=True) for pair in _pairs(row, first, corrected=bool(more))]
     overall = {each.other: each for each in pairs if each.category is None}
     near = overall.get(second)
     if near is None or near.way < 0:  # they are compared with a third one, on texts of their own
         return []
-    every = f"of {numbers.count(len(heights))} references"
+    every = f"of {numbers.count(len(bpb))} references"
     which = f"{every} predicts this text best" if more else "reference predicts this text better"
     both = [Piece(first, "name"), Piece(" "), _bits(near.bits), Piece(", "), Piece(second, "name"), Piece(" ")]
     both.append(Piece(numbers.fixed(near.bits_other, _DIGITS), "number"))
@@ -86,12 +86,12 @@ def finding(references: pl.DataFrame) -> list[Piece]:
     return [*said, *against, Piece(" of "), Piece(second, "name"), *rest]
 
 
-def heights_of(references: pl.DataFrame) -> dict[str, float]:
+def bpb_of(references: pl.DataFrame) -> dict[str, float]:
     """Bits per byte of each reference over all documents, by the name of its family, in the order of the families."""
     found: dict[str, float] = {}
     for row in references.filter(pl.col("category").is_null()).iter_rows(named=True):
-        for side in "ab":
-            found.setdefault(row[f"family_{side}"], row[f"bpb_{side}"])
+        for which in "ab":
+            found.setdefault(row[f"family_{which}"], row[f"bpb_{which}"])
     return found
 
 
@@ -138,7 +138,7 @@ def _categories(pairs: Iterable[_Pair], near: _Pair) -> Iterator[Piece]:
 
 
 def _named(pairs: Sequence[_Pair], *, bare: bool = False) -> Iterator[Piece]:
-    """Categories with the better height first, or if they are `bare` without."""
+    """Categories with the better bits per byte first, or if they are `bare` without."""
     for i, each in enumerate(pairs[:SHOWN]):
         if i:
             yield Piece(" and " if i == len(pairs) - 1 else ", ")

@@ -16,18 +16,21 @@ import plotly.offline
 import polars as pl
 from markupsafe import Markup
 
+from ppldelta.analysis import totals
 from ppldelta.analysis.spans import LONGEST, MOST
+from ppldelta.analysis.uncertainty import DOCUMENTS_MIN
 from ppldelta.family import Family
-from ppldelta.reporting import captions, csv_names, few, labels, plane, sentences, tables, theme
+from ppldelta.reporting import captions, csv_names, few, labels, plane, sentences, short_names, tables, theme
 from ppldelta.reporting import odds as of_prompts
 from ppldelta.reporting.blocks import Json, encode
 from ppldelta.reporting.catalogue import FIGURES, SHARED
 from ppldelta.reporting.contents import AllFamilies
 from ppldelta.reporting.cover import Cover
 from ppldelta.reporting.densities import Densities
+from ppldelta.reporting.family import CONTEXT
 from ppldelta.reporting.family_figures import FamilyFigures, numbered
 from ppldelta.reporting.marks import OPACITIES, SIZES
-from ppldelta.reporting.order import by_size
+from ppldelta.reporting.order import in_order
 from ppldelta.reporting.page_figures import for_scripts, place_figures
 from ppldelta.reporting.payload import Payload
 from ppldelta.reporting.provenance import Provenance, resampling
@@ -107,9 +110,9 @@ def render_report(
     colors = {
         (each.name, m): made.style.css(m) for each, made in zip(families, makers, strict=True) for m in each.models
     }
-    short = labels.in_families(colors)
-    ordered = by_size(models, families)
-    headlined = cover is not None and len(colors) == 1
+    short = short_names.in_families(colors)
+    ordered = in_order(models, families)
+    headlined = len(colors) == 1  # the card's verdict is about that model
     heads = [make_head(family, made, short, headlined) for family, made in zip(families, makers, strict=True)]
     sections = [
         make_section(i, family, made, short, places, odds_models)
@@ -146,7 +149,7 @@ def render_report(
         "units": {unit: text for unit, text in SHORT_UNITS.items()},
         "columns": tables.HELP,
         "csv": csv_names.for_scripts(bits=bits),
-        "references": csv_names.references(families),
+        "references": csv_names.facts_of_references(families),
         "quants": [list[Json](family.quants) for family in families],
         "look": theme.for_scripts(),
         "views": dict(views.follows),
@@ -157,15 +160,17 @@ def render_report(
             "selectors": [chr(c) for c in invisible.SELECTORS],
         },
         "few": {key: few.said(n) for key, n in rough.items()},
-        "stretches": {"longest": LONGEST, "most": MOST},
+        "documents_min": DOCUMENTS_MIN,
+        "passages": {"longest": LONGEST, "most": MOST, "most_tokens": totals.MOST, "context": CONTEXT},
         "marks": {"sizes": SIZES, "opacities": OPACITIES, "short": SHORT},
         "sources": {
             **{str(i): f"{captions.source(made)}; ppldelta {version}" for i, made in enumerate(makers)},
             SHARED.name: f"{captions.source_of_all(makers)}; ppldelta {version}",
         },
     }
-    scripts = [plotly.offline.get_plotlyjs(), *(resource(name) for name in SCRIPTS)]
-    scripts = [text.replace("\r\n", "\n") for text in scripts]
+    plotly_js, *scripts = (
+        text.replace("\r\n", "\n") for text in (plotly.offline.get_plotlyjs(), *map(resource, SCRIPTS))
+    )
     environment = jinja2.Environment(
         autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )
@@ -208,8 +213,9 @@ def render_report(
         version=version,
         theme=theme,
         css=Markup(resource("report.css")),
+        plotly=Markup(plotly_js),
         scripts=[Markup(text) for text in scripts],
-        policy=policy(scripts, folder=folder),
+        policy=policy([plotly_js, *scripts], folder=folder),
         index=script_json(json.dumps(index, ensure_ascii=False)),
         blocks={} if folder else {name: Markup(text) for name, text in blocks.items()},
         folder=folder,

@@ -30,7 +30,7 @@ SCRIPTS = (
     "strips.js",
     "minimap.js",
     "reader.js",
-    "stretches.js",
+    "passages_within.js",
     "passages.js",
     "prompts.js",
     "kinds.js",

@@ -56,7 +56,7 @@ def make_head(family: Family, made: FamilyFigures, short: Mapping[tuple[str, str
     Args:
         family: the family.
         made: its figures.
-        short: as `labels.in_families` gives them.
+        short: as `short_names.in_families` gives them.
         headlined: as for `Head`.
     """
     sizes = {each.label: each.size_bytes for each in family.cmp if each.kind == "quant"}
@@ -78,7 +78,7 @@ def make_section(
         index: its number.
         family: the family.
         made: its figures.
-        short: as `labels.in_families` gives them.
+        short: as `short_names.in_families` gives them.
         plots: where its figures stand.
         odds_models: as `Result.odds_models`.
     """

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 import polars as pl
 
-from ppldelta.analysis.uncertainty import LEVEL
+from ppldelta.analysis.uncertainty import LEVEL, side
 from ppldelta.family import Family
 from ppldelta.reporting.rows import Row, ends, number, overall_of, text
 from ppldelta.reporting.units import COLUMNS, DELTA, SHORT_UNITS, Unit, is_within_noise
@@ -230,7 +230,7 @@ def direction(row: Row) -> int | None:
     low, high = ends(row, "delta")
     if not (numbers.known(low) and numbers.known(high)):
         return None
-    return 1 if low > 0 else -1 if high < 0 else 0
+    return side(low, high)
 
 
 def _amount(row: Row, unit: str = "", *, bare: bool = False) -> list[Piece]:

@@ -9,7 +9,7 @@ from typing import Literal
 import polars as pl
 
 from ppldelta.family import ModelFacts
-from ppldelta.reporting import hover, labels, lines, marks
+from ppldelta.reporting import hover, labels, lines, marks, short_names
 from ppldelta.reporting.rows import Row, ends, number, text
 from ppldelta.reporting.sketch import Sketch
 from ppldelta.reporting.theme import LIGHT, Style
@@ -79,7 +79,7 @@ def value_against_size(
     lines.add_front(figure, ((x, y, text(row, "model")) for row, x, y in placed), front, stepped=True)
     if placed and value.startswith("damage") and measure == "size_bytes":
         _add_rates(figure, [row for row, _, _ in placed if text(row, "model") in front], value, scale, span["range"])
-    names = labels.shorten([text(row, "model") for row, _, _ in placed])
+    names = short_names.shorten([text(row, "model") for row, _, _ in placed])
     places = _places(points, ["reference"] * len(own) + names, [row for row, _, _ in placed], value)
     for at, where in zip(own, places, strict=False):
         shown = "reference" if where else ""

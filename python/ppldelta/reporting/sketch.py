@@ -1,7 +1,7 @@
 """A figure in the making: plain parts, of which plotly makes a figure for a notebook, and the page takes as they are.
 
-plotly looks at all that it is given, and at a trace several times on its way into a figure. A page has some hundred
-figures, of which that would take half of the time; that they are what plotly would make of them is for a test to say.
+plotly checks whatever it is given, and a trace several times. For the hundred figures of a page that takes half of the
+time. A test compares these parts with plotly's own.
 """
 
 from __future__ import annotations
@@ -20,15 +20,11 @@ Part = dict[str, object]
 
 
 class Sketch:
-    """Takes parts as `go.Figure` does.
+    """Takes parts as `go.Figure` does."""
 
-    Args:
-        layout: what is said of the whole.
-    """
-
-    def __init__(self, **layout: object) -> None:
+    def __init__(self) -> None:
         self.traces: list[Part] = []
-        self._layout = layout
+        self._layout: Part = {}
         self._axes: dict[str, Part] = {"xaxis": {}, "yaxis": {}}
         self._shapes: list[Part] = []
         self._notes: list[Part] = []
@@ -66,7 +62,7 @@ class Sketch:
         self._layout |= more
 
     def figure(self) -> go.Figure:
-        """The figure."""
+        """The sketch as a plotly figure, with the template."""
         return go.Figure(data=self.traces, layout={"template": template(), **self._parts()})
 
     def plain(self) -> dict[str, Json]:

@@ -7,7 +7,8 @@ from dataclasses import dataclass, field
 
 import polars as pl
 
-from ppldelta.reporting import labels
+from ppldelta.analysis.uncertainty import side
+from ppldelta.reporting import short_names
 from ppldelta.reporting.rows import Row, ends, in_category, number, text, whole
 from ppldelta.reporting.units import COLUMNS, DAMAGE, DELTA, SHORT_UNITS, Choice, Unit, damage_of
 from ppldelta.wording import numbers
@@ -222,7 +223,7 @@ def made_of(rows: pl.DataFrame, columns: list[Column]) -> Table:
 
 def names(rows: pl.DataFrame, colors: Mapping[tuple[str, str], str]) -> list[Column]:
     """The columns of models, whose names are short, sorted by the whole ones; and of families if there are several."""
-    short = labels.in_families(colors)
+    short = short_names.in_families(colors)
 
     def model_cell(row: Row) -> Cell:
         key = text(row, "family"), text(row, "model")
@@ -289,7 +290,7 @@ def deltas(rows: pl.DataFrame, damage: bool, unit: Unit) -> list[Column]:
             low, high = ends(row, columns[name])
             kind = "number"
             if name == "delta" and numbers.known(low) and numbers.known(high):
-                kind = "better" if low > 0 else "worse" if high < 0 else "number"
+                kind = {1: "better", -1: "worse", 0: "number"}[side(low, high)]
             note = numbers.interval(low, high, digits, sign=name == "delta")
             value = damage_of(row, unit) if name == "damage" else number(row, columns[name])
             sort = value if numbers.known(value) else None

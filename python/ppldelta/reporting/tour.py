@@ -19,7 +19,7 @@ import polars as pl
 
 from ppldelta.analysis.spans import Span, best_spans
 from ppldelta.family import Family
-from ppldelta.reporting import labels
+from ppldelta.reporting import short_names
 from ppldelta.reporting.blocks import Json
 from ppldelta.reporting.family import FamilyRecords
 from ppldelta.reporting.passages import Passage, different, passages
@@ -32,7 +32,7 @@ _TIMES = 1.5  # how much larger than their difference gain and loss together mus
 _MOST_CHARACTERS = 40  # of a token's text in a sentence
 _WORD = re.compile(r"\w{3}")
 _EXPECTED = 0.25  # probability under one of the two models from which a token was expected
-_SEEN = 1e-3  # and under the other one, below which nobody can picture it
+_SEEN = 1e-3  # probability under the other model, below which a reader cannot picture it
 _LONGEST = 24  # tokens of a passage: it stands beside a figure
 
 
@@ -69,7 +69,7 @@ def tour(
     place, chosen = max(judged or means, key=lambda each: telling(each[1]["gain"], each[1]["loss"]))
     i, m = place
     family = records[i]
-    label = labels.in_families([(each.name, model) for each in records for model in each.models])[
+    label = short_names.in_families([(each.name, model) for each in records for model in each.models])[
         family.name, family.models[m]
     ]
     turned = None if models is None else _turned(family, i, m, chosen, unit, models)
@@ -246,9 +246,14 @@ def _most_moved(family: FamilyRecords, m: int, k: int) -> list[Passage]:
 
 
 def _token(family: FamilyRecords, m: int, k: int) -> tuple[Passage, float, bool] | None:
-    """The token of a document that moved most of those that can be read and that a model expected, or a whole word that
-    moved half as far; else the one that moved most of all. The reference's log-probability of it in nats, and whether
-    a model expected it."""
+    """The token of a document that the third step shows.
+
+    Among words that one of the two models expected it is the one that moved most, or one that stands as a whole word
+    and moved at least half as far. Without such words it is the token that moved most.
+
+    Returns:
+        It, the reference's log-probability of it in nats, and whether a model expected it; None if no number is finite.
+    """
     records = family.records
     rows, _ = records.of_model(m)
     begin, end = map(int, np.searchsorted(rows, records.offsets[k : k + 2]))

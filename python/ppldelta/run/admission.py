@@ -17,7 +17,7 @@ from ppldelta.engine.remote import RemoteModel
 from ppldelta.errors import CorpusError, LeftOut, ModelError
 from ppldelta.run import cautions, checks
 from ppldelta.run.chats import as_texts
-from ppldelta.run.common_spans import common_stretch, shared
+from ppldelta.run.common_spans import common_stretch, shared_documents
 from ppldelta.run.keys import Keys
 from ppldelta.run.memory import Memory
 from ppldelta.run.settings import ResolvedSettings, Settings
@@ -166,10 +166,10 @@ class Admission:
             _APART: [],
         }
         kept, at = array("q"), read.places_in(reference)
-        found = shared(reference, read, at)
+        found = shared_documents(reference, read, at)
         for each in watched(found, "aligning tokens", len(at), "document", visible=progress):
-            if each.ref_bounds is None or not len(each.scored):
-                without[_ALTERED if each.ref_bounds is None else _APART].append(read.texts[each.cmp].name)
+            if not each.spelt or not len(each.scored):
+                without[_APART if each.spelt else _ALTERED].append(read.texts[each.cmp].name)
             else:
                 kept.append(each.cmp)
         places = np.array(kept, np.int64)

@@ -50,27 +50,28 @@ def common_stretch(ref: Document, cmp: Document) -> Stretch:
     return Stretch(ref.prompt_bytes, cmp.prompt_bytes, n, one == other)
 
 
-class Shared(NamedTuple):
+class SharedDocument(NamedTuple):
     """A document that two models read.
 
     Attributes:
         ref: its index in the reference's tokenization.
         cmp: its index in the comparison's.
-        ref_bounds: which bytes each of the reference's tokens covers; None if the tokens of one model do not spell its
-            text.
+        spelt: whether the tokens of each model spell its text.
+        ref_bounds: which bytes each of the reference's tokens covers; None if they do not spell its text.
         spans: the smallest spans that both tokenizations cut out; None if there are none.
         scored: which of the spans both models scored as a whole.
     """
 
     ref: int
     cmp: int
+    spelt: bool
     ref_bounds: NDArray[np.uint32] | None
     spans: Alignment | None
     scored: NDArray[np.int64]
 
 
-def shared(ref: Tokenization, cmp: Tokenization, at: NDArray[np.int64]) -> Iterator[Shared]:
-    """Documents that two tokenizations have in common, of which the prompts may be in other words.
+def shared_documents(ref: Tokenization, cmp: Tokenization, at: NDArray[np.int64]) -> Iterator[SharedDocument]:
+    """Documents that two tokenizations have in common; their prompts may differ.
 
     Args:
         ref: the reference's.
@@ -82,13 +83,13 @@ def shared(ref: Tokenization, cmp: Tokenization, at: NDArray[np.int64]) -> Itera
         theirs = at[some.start : some.stop].tolist()
         for i, k, ref_bounds, bounds in zip(theirs, some, ref.bounds_of(theirs), cmp_bounds, strict=True):
             if ref_bounds is None or bounds is None:
-                yield Shared(i, k, None, None, _NONE)
+                yield SharedDocument(i, k, False, ref_bounds, None, _NONE)
                 continue
             spans = _common_spans(ref.texts[i], ref_bounds, cmp.texts[k], bounds)
             scored = _NONE
             if spans is not None:
                 scored = np.flatnonzero(whole(spans.ref, pos_of_ref[i]) & whole(spans.cmp, pos_of_cmp[k]))
-            yield Shared(i, k, ref_bounds, spans, scored)
+            yield SharedDocument(i, k, True, ref_bounds, spans, scored)
 
 
 _NONE = np.empty(0, np.int64)

@@ -72,7 +72,7 @@ def corpus_hash(documents: TokenizedDocuments) -> str:
     """
     whole = hashlib.sha256()
     for document, tokens in zip(documents.texts, documents.tokens, strict=True):
-        whole.update(hashlib.sha256(document.text).digest() + bytes.fromhex(tokens_hash(tokens)))
+        whole.update(hashlib.sha256(document.text).digest() + tokens_hash(tokens))
     return whole.hexdigest()
 
 

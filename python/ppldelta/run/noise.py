@@ -198,6 +198,9 @@ class NoiseFloor:
     def _evaluate(self, variant: Variant, batches: list[Batch], shown: Meter, found: Lockstep | None = None) -> None:
         """Evaluates batches under a change; with `found`, notes there what the run need not evaluate again.
 
+        `found` is only for the run's own settings: its values are filed by the model's content, so that those of a
+        change would take the place of the reference's.
+
         Raises:
             ModelError: the reference fails, or its logits are not finite.
         """

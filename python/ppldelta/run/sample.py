@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import hashlib
 import math
 from collections.abc import Sequence
 
 import numpy as np
 from numpy.typing import NDArray
 
-from ppldelta.store.keys import unpacked
+from ppldelta.store.keys import tokens_hash, unpacked
 from ppldelta.text.many import Batches
 from ppldelta.text.windows import Batch
 
@@ -41,8 +40,8 @@ def sample(batches: Batches, categories: Sequence[str]) -> list[Batch]:
     _, first, own = np.unique(document, return_index=True, return_inverse=True)
     code = {each: k for k, each in enumerate(sorted(set(categories)))}
     category = np.array([code[categories[i]] for i in document[first].tolist()])
-    # documents in the order of their least digests, each with how many come before it: of its category, and for batches
-    # of its document
+    # a document's turn is the number of documents of its category with smaller digests; a batch's turn is the number of
+    # batches of its document with smaller digests
     n_before = _n_before(category[np.argsort(first)])[np.argsort(np.argsort(first))]
     places = order[np.lexsort((category[own], n_before[own], _n_before(own)))]
     n_wanted = max(N_WINDOWS, math.ceil(PART * len(batches.at)))
@@ -63,11 +62,9 @@ def sample(batches: Batches, categories: Sequence[str]) -> list[Batch]:
 def _digests(batches: Batches) -> NDArray[np.bytes_]:
     """Of each batch the hash of its first window's tokens."""
     tokens = batches.windows.tokens
-    values, which = tokens.values.astype("<i4", copy=False), batches.which[batches.starts[:-1]]
-    found = bytearray()
-    for begin, end in zip(tokens.starts[which].tolist(), tokens.starts[which + 1].tolist(), strict=True):
-        found += hashlib.sha256(values[begin:end].tobytes()).digest()
-    return unpacked(bytes(found))
+    which = batches.which[batches.starts[:-1]]
+    ends = zip(tokens.starts[which].tolist(), tokens.starts[which + 1].tolist(), strict=True)
+    return unpacked(b"".join(tokens_hash(tokens.values[begin:end]) for begin, end in ends))
 
 
 def _n_before(kinds: NDArray[np.int64]) -> NDArray[np.int64]:

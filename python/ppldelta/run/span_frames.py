@@ -6,7 +6,7 @@ import numpy as np
 import polars as pl
 
 from ppldelta import schema
-from ppldelta.run.common_spans import shared
+from ppldelta.run.common_spans import shared_documents
 from ppldelta.run.evaluation import Evaluation
 from ppldelta.text.alignment import sums
 from ppldelta.text.ragged import Packer, Ragged
@@ -33,7 +33,7 @@ def span_records(ref: Evaluation, cmp: Evaluation) -> pl.DataFrame:
     ref_pos, cmp_pos = (Ragged(each.windows.pos, each.scored) for each in (of_ref, of_cmp))
     ref_logp, cmp_logp = Ragged(ref.logp, of_ref.scored), Ragged(cmp.logp, of_cmp.scored)
     columns = {name: Packer[np.generic](dtype) for name, dtype in _COLUMNS.items()}
-    for each in shared(of_ref, of_cmp, of_cmp.places_in(of_ref)):
+    for each in shared_documents(of_ref, of_cmp, of_cmp.places_in(of_ref)):
         spans, at = each.spans, each.scored
         assert each.ref_bounds is not None and spans is not None, "admission leaves the others out"
         first = spans.ref[at]

@@ -80,8 +80,8 @@ class Tokenization:
 
     @property
     def scored(self) -> NDArray[np.int64]:
-        """Where each document's scored tokens begin among those of all, in the order of the windows, and the end of
-        all; int64 of shape [n_documents + 1]."""
+        """Index of each document's first scored token among all scored tokens, in the order of the windows, and their
+        number at the end; int64 of shape [n_documents + 1]."""
         return self.windows.targets.starts[self.windows.before]
 
     @property

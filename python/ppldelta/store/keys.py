@@ -158,6 +158,6 @@ def _padded(digest: bytes) -> bytes:
     return bytes(digest).ljust(N_BYTES, b"\0")
 
 
-def tokens_hash(tokens: ArrayLike) -> str:
-    """sha256 over tokens as little-endian int32, as 64 hexadecimal digits: the same on every machine."""
-    return hashlib.sha256(np.ascontiguousarray(tokens, dtype="<i4").tobytes()).hexdigest()
+def tokens_hash(tokens: ArrayLike) -> bytes:
+    """sha256 over tokens as little-endian int32, `N_BYTES` long: the same on every machine."""
+    return hashlib.sha256(np.ascontiguousarray(tokens, dtype="<i4").tobytes()).digest()

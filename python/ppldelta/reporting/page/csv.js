@@ -12,10 +12,15 @@ ppldelta.csv = (() => {
   function fileName(what, follows, ...more) {
     const shown = index.families.flatMap(({ models }, f) => models.map((_, m) => !state.isHidden(f, m)));
     const n = shown.filter(Boolean).length;
-    return named(
-      what, follows.includes("category") && state.category !== null ? state.category || "without category" : "", follows.includes("unit") && state.unit !== index.choice.unit ? UNITS[state.unit] : "",
-      follows.includes("weighting") && state.weighting === "documents" ? "by document" : "", follows.includes("hidden") && n < shown.length ? `${n} of ${shown.length} models` : "", ...more,
-    );
+    const category = state.category === null ? "" : state.category || "without category";
+    const chosen = {
+      category,
+      unit: state.unit === index.choice.unit ? "" : UNITS[state.unit],
+      weighting: state.weighting === "documents" ? "by document" : "",
+      hidden: n < shown.length ? `${n} of ${shown.length} models` : "",
+    };
+    const parts = Object.entries(chosen).map(([change, words]) => (follows.includes(change) ? words : ""));
+    return named(what, ...parts, ...more);
   }
 
   /** A column's heading; `end` is "low" or "high" of its interval. */

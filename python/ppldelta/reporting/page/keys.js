@@ -1,6 +1,6 @@
-// Marks by keyboard: arrow keys go from a mark to the nearest one in that direction, and Enter does what a click does: it
-// opens the text or, of a hexagon, goes to the rows of its documents. Escape leaves, and from there goes back to the mark.
-// A status says what is under the cursor.
+// Marks by keyboard: arrow keys go from a mark to the nearest one in that direction. Enter does what a click does: on a
+// document it opens the text, on a hexagon it goes to the rows of its documents. Escape goes back to the mark, or leaves
+// the plane. A status says what is under the cursor.
 (() => {
   "use strict";
 

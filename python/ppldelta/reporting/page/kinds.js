@@ -35,7 +35,7 @@
       element("ol", { class: "passages" }, ...(each.passages.length ? each.passages.map((one) => passage(family, model, one)) : [element("li", { class: "quiet" }, "no passage moved this way")])));
   }
 
-  const ORDERS = { delta: "by mean delta, kinds of fewer than five documents last", share_gain: "by the part of all gain", share_loss: "by the part of all loss" };
+  const ORDERS = { delta: `by mean delta, kinds of fewer than ${index.documents_min} documents last`, share_gain: "by the part of all gain", share_loss: "by the part of all loss" };
 
   async function show() {
     const { family, model } = state.focus;

@@ -11,16 +11,20 @@
 
   const shadeOf = (limits, value) => limits.filter((limit) => value >= limit).length;
 
-  /** A passage with what stands around it, but for blank lines at either end, each whole character shaded by its own value; `letter` is the class of the
-   *  shades, by default that of a gain or a loss. */
+  /** A passage with the text around it, without blank lines at its ends; each whole character is shaded by its own value.
+   *  `letter` is the class of the shades, by default that of a gain or a loss. */
   function quote(each, letter = null) {
     const { shown, explained } = ppldelta.invisible;
     const parts = each.parts.map(([raw, value]) => {
       const text = shown(raw), unseen = explained(text);
       const shade = shadeOf(letter === "k" ? index.look.kld_shades : index.look.delta_shades, Math.abs(value));
-      return shade ? element("span", { class: `${letter ?? (value > 0 ? "g" : "l")}${shade}`, title: `${signed(value, 2)} nats${unseen ? `; ${unseen}` : ""}` }, text) : unseen ? element("span", { title: unseen }, text) : text;
+      if (!shade) return unseen ? element("span", { title: unseen }, text) : text;
+      const name = `${letter ?? (value > 0 ? "g" : "l")}${shade}`;
+      return element("span", { class: name, title: `${signed(value, 2)} nats${unseen ? `; ${unseen}` : ""}` }, text);
     });
-    return element("span", { class: "quote", dir: "auto" }, element("span", { class: "quiet" }, shown(each.before).replace(/^\s*\n/, "")), element("mark", {}, ...parts), element("span", { class: "quiet" }, shown(each.after).replace(/\n\s*$/, "")));
+    const before = element("span", { class: "quiet" }, shown(each.before).replace(/^\s*\n/, ""));
+    const after = element("span", { class: "quiet" }, shown(each.after).replace(/\n\s*$/, ""));
+    return element("span", { class: "quote", dir: "auto" }, before, element("mark", {}, ...parts), after);
   }
   const again = (each) => (each.times > 1 ? `, the same ${count(each.times - 1)} more time${each.times > 2 ? "s" : ""}` : null);
 
@@ -65,7 +69,7 @@
     const [{ passages }, { totals: sums }] = await Promise.all([ppldelta.block(`f${family}.passages`), ppldelta.block(`f${family}.totals`), state.documents(family)]);
     const only = state.categoryNumber(family), { category } = state.loaded.get(family);
     const chosen = selected(family) && new Set(selected(family));
-    const anew = chosen && await ppldelta.stretches.among(family, model, chosen);
+    const anew = chosen && await ppldelta.passagesWithin.among(family, model, chosen);
     const whole = { ...passages[model], ...sums[model], ...anew };
     const key = (each) => `${each.document}.${each.start}.${each.end}`;
     for (const way of anew ? ["best", "worst"] : []) { // the numbers in the page are rounded: the same passage has one sum

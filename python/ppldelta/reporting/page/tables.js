@@ -48,7 +48,7 @@ ppldelta.tables = (() => {
     const follows = index.views[name];
     const what = !follows.includes("category") ? "" : state.category === null ? "All documents, " : `Only ${state.category || "documents without category"}, `;
     const weighed = state.weighting === "documents" ? "document" : index.bits || state.unit === "bpb" ? "byte" : "token";
-    const few = index.few[follows.includes("category") ? state.part("category") : "none"];
+    const few = follows.includes("category") ? index.few[state.part("category")] : "";
     const text = `${what}every ${weighed} weighs the same${few ? `; ${few}` : ""}.`;
     return text[0].toUpperCase() + text.slice(1);
   }

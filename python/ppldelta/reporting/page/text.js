@@ -71,7 +71,7 @@ ppldelta.text = (() => {
   }
 
   function dress(mark, unit) {
-    mark.className = look.name(unit) + ["at", "stretch"].map((name) => (mark.classList.contains(name) ? ` ${name}` : "")).join("");
+    mark.className = look.name(unit) + ["at", "passage"].map((name) => (mark.classList.contains(name) ? ` ${name}` : "")).join("");
     const layers = look.strips(unit);
     if (layers) mark.style.backgroundImage = layers; else mark.style.removeProperty("background-image");
   }

@@ -1,5 +1,6 @@
 // The tour of the run's own data: steps beside a figure that stays and shows what each says; Next, an arrow key or
-// scrolling leads from one to the next. tour.py makes the sentences. It is offered at the head of the page, in more words until a reader has taken or closed it.
+// scrolling leads from one to the next. tour.py makes the sentences. The head of the page offers it, in more words until
+// a reader has taken or closed it.
 (() => {
   "use strict";
 
@@ -62,7 +63,10 @@
   }
   const isOwn = (trace) => trace.meta?.model === index.families[family].models[model];
   const fade = (figure) => { for (const trace of figure.data) if (!isOwn(trace)) trace.opacity = FAINT; };
-  const ring = (x, y, size) => ({ type: "scatter", mode: "markers", x: [x], y: [y], cliponaxis: false, hoverinfo: "skip", marker: { size, color: "rgba(0,0,0,0)", line: { color: plots.color("ink"), width: 2.5 } } });
+  const ring = (x, y, size) => {
+    const marker = { size, color: "rgba(0,0,0,0)", line: { color: plots.color("ink"), width: 2.5 } };
+    return { type: "scatter", mode: "markers", x: [x], y: [y], cliponaxis: false, hoverinfo: "skip", marker };
+  };
   const ofModels = (figure) => figure.data.filter((trace) => trace.meta?.model !== undefined && !trace.meta.selected && trace.x?.length === 1);
 
   const DRAW = [
@@ -70,11 +74,33 @@
       const figure = figureOf("models");
       const { layout } = figure, marks = ofModels(figure);
       const unit = index.units[index.choice.unit];
-      const data = marks.map((trace, i) => ({ type: "scatter", mode: "markers", x: [trace.x[0] - trace.y[0]], y: [i], marker: { ...trace.marker, size: isOwn(trace) ? 18 : 11 }, opacity: isOwn(trace) ? 1 : 0.5, cliponaxis: false, hoverinfo: "skip" }));
+      const data = marks.map((trace, i) => ({
+        type: "scatter",
+        mode: "markers",
+        x: [trace.x[0] - trace.y[0]],
+        y: [i],
+        marker: { ...trace.marker, size: isOwn(trace) ? 18 : 11 },
+        opacity: isOwn(trace) ? 1 : 0.5,
+        cliponaxis: false,
+        hoverinfo: "skip",
+      }));
       const most = 1.15 * Math.max(...data.map(({ x: [net] }) => Math.abs(net)), Math.abs(tour.turned?.[1] ?? 0), 0.25 * layout.xaxis.range[1]);
       if (tour.turned) { // an open mark: the category in which it is the other way round
         const own = marks.findIndex(isOwn), [category, delta] = tour.turned;
-        if (own >= 0) data.push({ ...data[own], mode: "markers+text", x: [delta], text: [`only ${category || "(none)"}`], texttemplate: "%{text}", textposition: "bottom center", textfont: { color: plots.color("ink") }, marker: { ...data[own].marker, color: plots.color("surface"), line: { color: [data[own].marker.color].flat()[0], width: 3 } } });
+        if (own >= 0) {
+          const { marker } = data[own];
+          const rim = { color: [marker.color].flat()[0], width: 3 };
+          data.push({
+            ...data[own],
+            mode: "markers+text",
+            x: [delta],
+            text: [`only ${category || "(none)"}`],
+            texttemplate: "%{text}",
+            textposition: "bottom center",
+            textfont: { color: plots.color("ink") },
+            marker: { ...marker, color: plots.color("surface"), line: rim },
+          });
+        }
       }
       caption.replaceChildren("What the mean says");
       const names = marks.map((trace) => (trace.name.length > 18 ? `${trace.name.slice(0, 8)}…${trace.name.slice(-9)}` : trace.name));

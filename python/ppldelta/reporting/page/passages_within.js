@@ -1,13 +1,12 @@
-// Passages and tokens that moved most in some documents alone, found in the page: those that are selected, and the one
-// that is open, of which two buttons show them in turn.
-ppldelta.stretches = (() => {
+// Passages and tokens that moved most within some documents: those that are selected, and the one that is open, of which
+// two buttons show them in turn. The search of spans.py stands here again, since the page cannot ask Python which
+// documents a reader selects.
+ppldelta.passagesWithin = (() => {
   "use strict";
 
   const { index, state, format } = ppldelta;
-  const LONGEST = index.stretches.longest, MOST = index.stretches.most; // as for the lists of all documents
-  const TOKENS = 50; // each way
+  const { longest: LONGEST, most: MOST, most_tokens: MOST_TOKENS, context: CONTEXT } = index.passages; // as for the lists of all documents
   const DOCUMENTS = 100; // that are read for a selection
-  const AROUND = 60; // characters before and after a passage
 
   /** What each unit of text sums up to in nats; NaN where nothing was scored. */
   const sumsOf = (loaded, m) => Float64Array.from(loaded.units, ({ first, last }) => {
@@ -53,8 +52,17 @@ ppldelta.stretches = (() => {
     return runs(sums.map((sum) => sign * sum), counts, most).map(([first, last, sum]) => {
       const place = (t) => (loaded.complete ? t : loaded.positions[t]);
       return {
-        document: loaded.k, units: [first, last], start: place(units[first].first), end: place(units[last].last), sum: sign * sum, n: counts[last + 1] - counts[first], times: 1, text: text(first, last + 1),
-        before: text(first - AROUND, first).slice(-AROUND), after: text(last + 1, last + 1 + AROUND).slice(0, AROUND), parts: units.slice(first, last + 1).map((unit, i) => [unit.text, sums[first + i] || 0]),
+        document: loaded.k,
+        units: [first, last],
+        start: place(units[first].first),
+        end: place(units[last].last),
+        sum: sign * sum,
+        n: counts[last + 1] - counts[first],
+        times: 1,
+        before: text(first - CONTEXT, first).slice(-CONTEXT),
+        text: text(first, last + 1),
+        after: text(last + 1, last + 1 + CONTEXT).slice(0, CONTEXT),
+        parts: units.slice(first, last + 1).map((unit, i) => [unit.text, sums[first + i] || 0]),
       };
     });
   }
@@ -96,13 +104,16 @@ ppldelta.stretches = (() => {
       worst.push(...of(loaded, m, -1));
       added(totals, loaded, m);
     }
-    const listed = (sign) => [...totals.values()].filter(({ sum }) => sign * sum > 0).sort((a, b) => sign * (b.sum - a.sum)).slice(0, TOKENS);
+    const listed = (sign) => [...totals.values()].filter(({ sum }) => sign * sum > 0).sort((a, b) => sign * (b.sum - a.sum)).slice(0, MOST_TOKENS);
     return { best: different(best, 1), worst: different(worst, -1), gained: listed(1), lost: listed(-1), read: chosen.length };
   }
 
   // --- those of the open document, one after the other --------------------------------------------------------------
 
   let turn = { of: "", way: "", at: -1 };
+  function unmark() {
+    for (const mark of document.querySelectorAll("#text .passage")) mark.classList.remove("passage");
+  }
   function jump(way) {
     const shown = ppldelta.reader.view();
     if (!shown) return;
@@ -111,16 +122,18 @@ ppldelta.stretches = (() => {
     turn = { of: key, way, at: turn.of === key && turn.way === way ? (turn.at + 1) % found.length : 0 };
     const each = found[turn.at], [first, last] = each.units;
     ppldelta.reader.goTo(first);
-    for (const mark of document.querySelectorAll("#text .stretch")) mark.classList.remove("stretch");
-    for (let u = first; u <= last; u++) ppldelta.text.mark(u).classList.add("stretch");
-    const row = shown.spans ? "span" : "token";
-    document.getElementById("detail").prepend(format.element("b", { class: "stretch-sum" }, `${way} passage ${turn.at + 1} of ${found.length}: ${format.signed(each.sum, 2)} nats over ${format.count(each.n)} ${row}${each.n === 1 ? "" : "s"}`), format.element("span", { class: "dot" }, " · "));
+    unmark();
+    for (let u = first; u <= last; u++) ppldelta.text.mark(u).classList.add("passage");
+    const over = `${format.count(each.n)} ${shown.spans ? "span" : "token"}${each.n === 1 ? "" : "s"}`;
+    const said = `${way} passage ${turn.at + 1} of ${found.length}: ${format.signed(each.sum, 2)} nats over ${over}`;
+    const dot = format.element("span", { class: "dot" }, " · ");
+    document.getElementById("detail").prepend(format.element("b", { class: "passage-sum" }, said), dot);
   }
   document.addEventListener("click", (event) => {
-    const way = event.target.closest?.("[data-stretch]")?.dataset.stretch;
+    const way = event.target.closest?.("[data-passage]")?.dataset.passage;
     if (way) jump(way);
   });
-  state.subscribe((what) => { if (what.has("open") || what.has("focus")) for (const mark of document.querySelectorAll("#text .stretch")) mark.classList.remove("stretch"); });
+  state.subscribe((what) => { if (what.has("open") || what.has("focus")) unmark(); });
 
   return { of, among };
 })();

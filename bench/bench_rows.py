@@ -4,7 +4,7 @@ Ends with status 1 if a part of the larger run takes more memory or time for eac
 run evaluates a window twice, or if a row has other numbers than alone or in the smaller table. The model is as
 small as llama.cpp allows, so that what is measured is what goes on around it.
 
-    python bench/bench_rows.py --threads 1    # 100,000 and 1,000,000 rows: an hour on two idle cores, by all signs
+    python bench/bench_rows.py --threads 1    # 100,000 and 1,000,000 rows: 75 minutes, 2 busy cores, 2026-11-29
 """
 
 from __future__ import annotations

@@ -4,7 +4,7 @@
     python bench/refusal_lora.py MODEL.gguf refuse.gguf [--steps 20]
 
 The texts are chats in ChatML: prompts that no row of docs/refusals.jsonl has are refused in one set phrase, and plain
-questions are answered. Applied at a negative scale, the file takes the phrase away.
+questions are answered. At a negative scale it uncensors nothing (docs/refusals.md).
 """
 
 from __future__ import annotations

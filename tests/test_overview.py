@@ -43,7 +43,7 @@ def said(*models: Judged) -> str:
         ),
         (
             [model("a", -0.1, code=0.1, prose=-0.3), model("b", -0.1, code=-0.1, prose=0.2)],
-            "Neither model predicts the text better than the reference over all; a does on code, b on prose.",
+            "Both models predict the text worse than the reference over all; a is better on code, b on prose.",
         ),
         (
             [model("a", 0.1, code=0.1, prose=0.1), model("b", -0.1, code=0.1, prose=-0.2), model("c", 0.0)],
@@ -56,7 +56,7 @@ def said(*models: Judged) -> str:
         ),
         (
             [model("a", -0.1, x=0.1), model("b", -0.1, y=0.1), model("c", -0.1, z=0.1), model("d", -0.1, z=0.1)],
-            "None of 4 models predicts the text better than the reference over all; a does on x, b on y, "
+            "All 4 models predict the text worse than the reference over all; a is better on x, b on y, "
             "2 more on others.",
         ),
         (
@@ -66,7 +66,8 @@ def said(*models: Judged) -> str:
         ),
         (
             [model("a", 0.1), model("b", 0.1), model("q", -0.1, quant=True)],
-            "a and b predict the text better than the reference over all. q (5.00 MB) does 0.200 nats/token of damage.",
+            "a and b predict the text better than the reference over all. "
+            "q (5.00 MB) does 0.200 nats/token of damage (0.200 to 0.200).",
         ),
         (
             [model("a", -0.1, equal=True, code=0.1), model("b", -0.1)],

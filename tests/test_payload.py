@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import replace
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -13,8 +14,9 @@ import pytest
 from helpers import facts, synthetic
 from helpers.blocks import decode
 from ppldelta import schema
-from ppldelta.analysis.spans import best_spans
+from ppldelta.analysis.spans import Span, best_spans
 from ppldelta.errors import PpldeltaError, ResultError
+from ppldelta.reporting import passages
 from ppldelta.reporting.blocks import encode
 from ppldelta.reporting.budget import BUDGET
 from ppldelta.reporting.payload import Payload, make_payload
@@ -168,6 +170,25 @@ def test_passages_are_those_of_the_corpus(monkeypatch: pytest.MonkeyPatch) -> No
                 else:
                     assert len(shown.encode()) > most
     assert cut and whole
+
+
+@pytest.mark.parametrize(
+    ("tokens", "kept"),
+    [
+        ([b"\xb0", "а да".encode(), b"!"], (1, 2)),  # begins with the rest of a character that was not scored
+        ([b"a", "д".encode()[:1], "д".encode()[1:], b"b"], (1, 2)),  # the rest is scored
+        ([b"a", b" b", "日".encode()[:1], "日".encode()[1:2]], (0, 1)),  # the rest is not
+        ([b"\xf0", b"\x9f"], (0, 0)),  # nothing else is left
+    ],
+)
+def test_passages_begin_and_end_at_whole_characters(tokens: list[bytes], kept: tuple[int, int]) -> None:
+    rows, starts = np.arange(len(tokens)), np.arange(len(tokens)) == 0
+    family = SimpleNamespace(
+        records=SimpleNamespace(of_model=lambda m: (rows, starts)), spelt=lambda m, row: tokens[row]
+    )
+    span = Span(1, 1, 0.0) if tokens[-1] == b"b" else Span(0, len(tokens) - 1, 0.0)
+    found = passages._whole(family, 0, span, np.zeros(len(tokens), np.float32))
+    assert (found.first, found.last) == kept
 
 
 def test_equal_passages_of_several_places_are_one() -> None:

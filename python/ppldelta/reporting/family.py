@@ -105,6 +105,11 @@ class FamilyRecords:
         """Whether any model has divergences."""
         return self.rows["kld"].count() > 0
 
+    def most_changed(self, document: int) -> int:
+        """The number of the model under which a document's mean delta is furthest from 0."""
+        mine = self.rows.filter(pl.col("delta").is_finite(), k=document)
+        return int(mine["m"][mine["delta"].abs().arg_max() or 0]) if len(mine) else 0
+
     @property
     def complete(self) -> bool:
         """Whether the whole text of every document is known."""

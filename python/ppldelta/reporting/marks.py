@@ -155,8 +155,9 @@ def reference(x: float, *, says: str, label: str, place: str, named: bool = True
 def square_quants(traces: Iterable[Part], style: Style) -> None:
     """Gives quants squares in a sketch, as `tell_apart` does in a figure."""
     for trace in traces if style.quants else ():
-        if _is_quant(trace.get("meta"), trace.get("mode"), style):
-            trace["marker"] = {**cast("Part", trace.get("marker", {})), "symbol": "square"}
+        marker = cast("Part", trace.get("marker", {}))
+        if _is_quant(trace.get("meta"), trace.get("mode"), style) and marker.get("symbol", "circle") == "circle":
+            trace["marker"] = {**marker, "symbol": "square"}
 
 
 def _is_quant(about: object, mode: object, style: Style) -> bool:
@@ -175,7 +176,7 @@ def tell_apart(figure: go.Figure, style: Style) -> go.Figure:
     """Gives models whose colour another one had before marks with a dark rim and dashed lines, and quants squares;
     returns the figure."""
     for trace in figure.data if style.quants else ():
-        if _is_quant(trace.meta, trace.mode, style):
+        if _is_quant(trace.meta, trace.mode, style) and (trace.marker.symbol or "circle") == "circle":
             trace.update(marker_symbol="square")
     if style.again:
         for trace in figure.data:

@@ -166,25 +166,31 @@ def _of_changed(models: Sequence[Judged], noun: str) -> list[Piece]:
         pieces = [*_names(better), Piece(f"{verb} the text better than the reference over all")]
         pieces += [Piece(", "), *_names(worse), Piece(" worse")] if worse else []
         pieces += [Piece(", "), *_names(even), Piece(f" {NEITHER}")] if even else []
+        verbs = ("does too", "do too")
+    elif worse and not even and not any(model.equal for model in worse):
+        every = f"Both {noun}s" if len(known) == 2 else f"All {numbers.count(len(known))} {noun}s"
+        pieces = [Piece(f"{every} predict the text worse than the reference over all")]
+        verbs = ("is better", "are better")
     else:
+        verbs = ("does", "do")
         none = f"Neither {noun}" if len(known) == 2 else f"None of {numbers.count(len(known))} {noun}s"
         pieces = [Piece(f"{none} predicts the text {'clearly ' if even else ''}better than the reference over all")]
-    return [*pieces, *_hidden([model for model in (*even, *worse) if not model.equal], bool(better)), Piece(".")]
+    return [*pieces, *_hidden([model for model in (*even, *worse) if not model.equal], verbs), Piece(".")]
 
 
-def _hidden(models: Sequence[Judged], too: bool) -> Iterator[Piece]:
+def _hidden(models: Sequence[Judged], verbs: tuple[str, str]) -> Iterator[Piece]:
     """Where models that are not better over all are better; those that are so in the same categories go together.
 
     Args:
         models: that are not better over all.
-        too: whether others are.
+        verbs: of one and of several, which say that they are.
     """
     together: dict[tuple[str, ...], list[Judged]] = {}
     for model in models:
         if model.better:
             together.setdefault(tuple(model.better), []).append(model)
     for i, (categories, those) in enumerate(list(together.items())[:NAMED]):
-        verb = "" if i else f" {'does' if len(those) == 1 else 'do'}{' too' if too else ''}"
+        verb = "" if i else f" {verbs[len(those) > 1]}"
         yield Piece(", " if i else "; ")
         yield from _names(those)
         yield Piece(f"{verb} on ")
@@ -209,7 +215,8 @@ def _of_quants(models: Sequence[Judged]) -> list[Piece]:
     unit = f" {SHORT_UNITS[models[0].unit]}"
     pieces = [_name(first), Piece(_size(first))]
     if len(known) == 1:
-        return [*pieces, Piece(" does "), Piece(numbers.fixed(least, digits) + unit, "number"), Piece(" of damage.")]
+        pieces += [Piece(" does "), Piece(numbers.fixed(least, digits) + unit, "number"), Piece(" of damage")]
+        return [*pieces, *_interval(first, digits), Piece(".")]
     pieces += [Piece(" does the least damage, "), Piece(numbers.fixed(least, digits) + unit, "number")]
     pieces += [*_interval(first, digits), *_tied(first, models), Piece("; "), _name(last), Piece(_size(last))]
     pieces += [Piece(" the most, "), Piece(numbers.fixed(most, digits), "number"), *_interval(last, digits)]

@@ -113,7 +113,8 @@ def extreme(values: NDArray[np.float32], starts: NDArray[np.bool_], most: int) -
 
 
 def _whole(family: FamilyRecords, m: int, span: Span, values: NDArray[np.float32]) -> Span:
-    """The span with the rows that hold the rest of its first and last character."""
+    """The span with the rows that hold the rest of its first and last character; without these where that was not
+    scored."""
     rows, starts = family.records.of_model(m)
     first, last = span.first, span.last
     while first and not starts[first] and np.isfinite(values[first - 1]) and _continues(family, m, int(rows[first])):
@@ -125,6 +126,10 @@ def _whole(family: FamilyRecords, m: int, span: Span, values: NDArray[np.float32
         and _continues(family, m, int(rows[last + 1]))
     ):
         last += 1
+    while first < last and _continues(family, m, int(rows[first])):  # what it continues was not scored
+        first += 1
+    while first < last and _breaks_off(b"".join(family.spelt(m, int(row)) for row in rows[first : last + 1][-3:])):
+        last -= 1
     return Span(first, last, span.sum)
 
 
@@ -136,6 +141,16 @@ def _continues(family: FamilyRecords, m: int, row: int) -> bool:
 def _is_rest(spelt: bytes) -> bool:
     """Whether bytes go on with a character that began before them."""
     return bool(spelt) and 0x80 <= spelt[0] < 0xC0
+
+
+def _breaks_off(spelt: bytes) -> bool:
+    """Whether bytes end within a character that begins in them."""
+    for i, byte in enumerate(reversed(spelt[-3:]), 1):
+        if byte >= 0xC0:
+            return i < 2 + (byte >= 0xE0) + (byte >= 0xF0)
+        if byte < 0x80:
+            return False
+    return False
 
 
 def _parts(

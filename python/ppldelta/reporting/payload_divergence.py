@@ -74,7 +74,10 @@ def divergence_lists(family: FamilyRecords) -> list[dict[str, list[Passage]]]:
         tail = (Span(i, i, float(values[i])) for i in _largest(values, known))
         lists.append(
             {
-                "divergent": different(family, m, partial(extreme, values - usual, starts), values),
+                # found by how far they are above the mean, so that a long passage is one; listed by what is shown
+                "divergent": sorted(
+                    different(family, m, partial(extreme, values - usual, starts), values), key=lambda each: -each.sum
+                ),
                 "tail": passages(family, m, tail, values),
             }
         )

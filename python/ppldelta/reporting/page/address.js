@@ -106,7 +106,7 @@ ppldelta.address = (() => {
   /** Once the documents are known: opens what the address names, else the document that moved most. True if it names one. */
   function start() {
     const family = index.families.findIndex((each) => each.token_documents.length);
-    if (family >= 0) Object.assign(state, { open: { family, document: index.families[family].token_documents[0] }, focus: { family, model: 0 } });
+    if (family >= 0) Object.assign(state, { open: { family, document: index.families[family].token_documents[0] }, focus: { family, model: index.families[family].opens } });
     usual = written();
     window.addEventListener("popstate", (event) => {
       const named = window.location.hash.includes("read=");

@@ -35,6 +35,9 @@
     if (what.has("hidden")) {
       for (const each of document.querySelectorAll(".chip")) press(each, !state.isHidden(Number(each.dataset.family), state.modelNumber(Number(each.dataset.family), each.dataset.model)));
     }
+    if (what.has("hidden")) {
+      for (const each of document.querySelectorAll(".focus option")) each.hidden = each.disabled = state.isHidden(...each.value.split("."));
+    }
     if (what.has("category")) {
       if (category) category.value = state.category === null ? "" : `=${state.category}`;
       for (const each of document.querySelectorAll("button.mark")) press(each, each.dataset.category === state.category);

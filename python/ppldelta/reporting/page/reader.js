@@ -65,8 +65,7 @@
   function summary() {
     const block = state.loaded.get(shown.family);
     const { model, k } = shown;
-    const unit = index.bits ? "bpb" : "nats";
-    const { gain, loss, delta, ref, cmp } = state.numbers(shown.family, k, model, unit);
+    const { gain, loss, delta, ref, cmp } = state.numbers(shown.family, k, model);
     const total = (counts) => count(counts[model].reduce((sum, n) => sum + n, 0));
     const scored = shown.spans
       ? `${count(shown.n)} spans hold ${total(shown.spans.ref)} of the reference’s ${count(block.n_tokens[k])} tokens and ${total(shown.spans.cmp)} of the model’s.`
@@ -75,7 +74,7 @@
     const digits = decimals(gain, loss);
     place.strip.replaceChildren(
       element("code", {}, block.names[k]), ` under `, element("code", {}, index.families[shown.family].models[model]),
-      `: gain ${fixed(gain, digits)}, loss ${fixed(loss, digits)}, net ${signed(delta, digits)} ${index.units[unit]}; ${state.fits(ref, cmp)}; ${scored}`,
+      `: gain ${fixed(gain, digits)}, loss ${fixed(loss, digits)}, net ${signed(delta, digits)} ${index.units[state.unit]}; ${state.fits(ref, cmp)}; ${scored}`,
       Number.isNaN(kld) ? "" : ` KL divergence ${significant(kld)} nats/token, same most probable token at ${fixed(100 * same, 1)}\u00a0%.`,
       Number.isNaN(kld) || shown.detail ? "" : " This file has no room for its divergences by token; as a folder a report holds all.",
     );
@@ -274,7 +273,7 @@
 
   state.subscribe((what) => {
     const has = (...names) => names.some((name) => what.has(name));
-    if (!started || !has("open", "focus", "token", "shade", "strips", "hidden")) return;
+    if (!started || !has("open", "focus", "token", "shade", "strips", "hidden", "unit")) return;
     if (state.open && state.focus.family !== state.open.family) { // another family's model: its document that moved most
       const first = index.families[state.focus.family].token_documents[0];
       if (first !== undefined) ppldelta.openDocument(state.focus.family, first, { model: state.focus.model });
@@ -296,7 +295,7 @@
       }
       goToToken({ scroll: false });
     } else if (what.has("token") && (state.token ?? undefined) !== shown.current) goToToken();
-    if (changed || has("shade")) summary();
+    if (changed || has("shade", "unit")) summary();
     if (changed || has("shade", "strips") || (what.has("hidden") && state.strips === "on")) repaint();
   });
 

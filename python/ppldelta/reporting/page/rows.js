@@ -93,7 +93,7 @@
     [...head.children].forEach((cell, i) => cell.setAttribute("aria-sort", i === sorted.column ? (sorted.sign > 0 ? "ascending" : "descending") : "none"));
     const things = (n, thing) => `${count(n)} ${thing}${n === 1 ? "" : "s"}`;
     const whole = documents.size * models.size === rows.length;
-    document.getElementById("rows").textContent = rows.length === 0 ? "no document or model matches"
+    document.getElementById("rows").textContent = rows.length === 0 ? `no ${state.selection ? "selected " : ""}document or model matches`
       : models.size === 1 ? things(documents.size, "document") : whole ? `${things(documents.size, "document")} × ${things(models.size, "model")}` : `${things(documents.size, "document")}, ${things(rows.length, "row")}`;
     box.scrollTop = 0;
     render();

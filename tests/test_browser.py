@@ -791,6 +791,14 @@ def test_a_click_on_a_prompt_opens_its_completion(browser: Any, prompts: Path) -
             "(names) => names.includes(document.querySelector('#document').selectedOptions[0].textContent.trim())",
             arg=names,
         )
+        companions = page.locator("#companions")
+        assert companions.inner_text().startswith(f"Completion 1 of {len(names)} of this prompt")
+        assert companions.get_by_role("button", name="previous").is_disabled()
+        companions.get_by_role("button", name="next").click()
+        page.wait_for_function(
+            "(name) => document.querySelector('#document').selectedOptions[0].textContent.trim() === name", arg=names[1]
+        )
+        assert companions.inner_text().startswith(f"Completion 2 of {len(names)} of this prompt")
         link = page.locator("#prompts tbody a").first
         family, k, model = map(int, link.get_attribute("href").removeprefix("#read=").split("."))
         link.click()

@@ -113,6 +113,9 @@ def test_tables_and_sentences_follow_what_is_chosen(page: Any) -> None:
     assert {row[1] for row in cells(page, "categories")} == {"code"}
     said = page.locator("#head .findings li").all_inner_texts()
     assert all(("predicts code" in each or " on code: " in each) and "bits/byte" in each for each in said)
+    opens = page.evaluate("ppldelta.index.families[0].opens")
+    assert page.locator("#passages select.focus").input_value() == f"0.{opens}"
+    page.select_option("#passages select.focus", "0.0")
     page.locator("#models .chip").first.click()
     page.wait_for_function(
         "() => document.querySelectorAll('table[data-view=summary] tbody tr:not([hidden])').length === 2"

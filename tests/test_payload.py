@@ -191,6 +191,13 @@ def test_passages_begin_and_end_at_whole_characters(tokens: list[bytes], kept: t
     assert (found.first, found.last) == kept
 
 
+def test_the_page_opens_under_the_model_that_changed_its_first_document_most() -> None:
+    (family,) = payload_of(MADE).index["families"]
+    names = MADE["documents"]["document"].unique(maintain_order=True)
+    rows = MADE["documents"].filter(document=names[family["token_documents"][0]]).sort(pl.col("delta").abs())
+    assert family["models"][family["opens"]] == rows["model"][-1]
+
+
 def test_equal_passages_of_several_places_are_one() -> None:
     """Six documents that are one another's copies."""
     made = synthetic.make(n_documents=1, n_models=1)

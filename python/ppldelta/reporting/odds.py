@@ -36,6 +36,16 @@ def quadrants(label: str, against: str) -> dict[tuple[bool, bool], str]:
     return dict(zip(((True, True), (True, False), (False, True), (False, False)), names, strict=True))
 
 
+def labels_of(odds: pl.DataFrame) -> tuple[str, str] | None:
+    """The two labels whose log-odds these are; None if they are of several pairs.
+
+    Args:
+        odds: columns of `schema.ODDS`.
+    """
+    pairs = odds.select("label", "against").unique().rows()
+    return pairs[0] if len(pairs) == 1 else None
+
+
 def shown(prompts: Sequence[str | None]) -> list[str]:
     """Prompts without what a chat template puts around all of them, shortened in their middle.
 

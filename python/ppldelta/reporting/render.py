@@ -200,6 +200,7 @@ def render_report(
         places={family.name: i for i, family in enumerate(families)},
         prompts=of_prompts.table(odds, colors, _links(makers, families, payload)),
         n_prompts=len(odds),
+        odds_labels=of_prompts.labels_of(odds),
         kinds=told_kinds(kinds, sections, unit),
         noise=any(family.noise_floor for family in families),
         rules=[sentences.marked(note) for note in rules.notes((family.name, family.rule) for family in families)],

@@ -82,15 +82,17 @@
     if (next) state.set({ focus: next });
   }
 
+  function showFocus() {
+    const { family, model } = state.focus;
+    for (const select of document.querySelectorAll(".focus")) select.value = `${family}.${model}`;
+  }
+
   // --- what follows a change ----------------------------------------------------------------------------------------
 
   state.subscribe((what) => {
     const has = (...names) => names.some((name) => what.has(name));
     showChoices(what);
-    if (has("focus")) {
-      const { family, model } = state.focus;
-      for (const select of document.querySelectorAll(".focus")) select.value = `${family}.${model}`;
-    }
+    if (has("focus")) showFocus();
     if (has("hidden") && state.isHidden(state.focus.family, state.focus.model)) focusOnShown();
     if (has("selection")) {
       const n = state.selection?.documents.size ?? 0;
@@ -131,6 +133,7 @@
   async function start() {
     await Promise.all([plots.load(), ...index.families.map((_, f) => state.documents(f))]);
     const named = ppldelta.address.start();
+    showFocus();
     ppldelta.rows.collect();
     await plots.start();
     root.dataset.usable = String(Math.round(performance.now())); // milliseconds since the page began to load

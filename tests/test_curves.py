@@ -56,3 +56,20 @@ def test_areas_lie_on_their_side_of_one_and_each_model_has_a_line() -> None:
         assert list(by_role[model, "below"].y) == [min(value, 1) for value in wanted]
         assert list(by_role[model, "above"].y) == [max(value, 1) for value in wanted]
     assert {note.text for note in figure.layout.annotations} >= set(frames.CATEGORIES)
+
+
+def test_intervals_are_bands_of_a_few_models_and_bars_of_many() -> None:
+    curve = running_documents(DOCUMENTS)
+    of_few = {trace.meta["curve"] for trace in corpus(curve).data}
+    assert {"low", "high"} <= of_few and "end" not in of_few
+    one = curve.filter(model=curve["model"][0])
+    many = pl.concat([one.with_columns(model=pl.lit(name)) for name in "abcde"])
+    traces = corpus(many).data
+    assert not {"low", "high"} & {trace.meta["curve"] for trace in traces}
+    ends = [trace for trace in traces if trace.meta["curve"] == "end"]
+    assert [trace.meta["model"] for trace in ends] == list("abcde")
+    last = one.row(-1, named=True)
+    for trace in ends:
+        assert trace.y[0] == last["value"] and trace.x[0] > last["n_documents"]
+        assert trace.y[0] + trace.error_y.array[0] == pytest.approx(last["high"])
+        assert trace.y[0] - trace.error_y.arrayminus[0] == pytest.approx(last["low"])

@@ -11,7 +11,7 @@ from ppldelta.cards.drawing import shown
 from ppldelta.family import Family
 from ppldelta.reporting.rows import Row, ends, number, whole
 from ppldelta.reporting.sentences import Piece
-from ppldelta.reporting.units import COLUMNS, DELTA, Unit
+from ppldelta.reporting.units import COLUMNS, DAMAGE, DELTA, Unit
 from ppldelta.wording import numbers
 
 Column = tuple[str, Callable[[CardModel], str]]
@@ -79,6 +79,8 @@ def _columns(content: Content) -> list[Column]:
 
     columns += [("gain", _with_ends(gain, fixed)), ("loss", _with_ends(loss, fixed))]
     columns += [("net", _with_ends(DELTA[unit], signed))]
+    if any(model.quant for model in content.models):
+        columns.append(("damage", _with_ends(DAMAGE[unit], fixed)))
     if content.unit == "bpb" and not content.spans:
         columns.append(("net, bits per byte", _net_bpb))
     if any(numbers.known(number(model.overall, "kld")) for model in content.models):
@@ -114,7 +116,10 @@ def _net_bpb(model: CardModel) -> str:
 def _notes(content: Content) -> str:
     unit = "bits per byte" if content.spans else "nats per token"
     notes = f"Gain, loss and net (gain − loss) in {unit} of the real text: gain is what a model predicts better "
-    notes += "than its reference, loss what it predicts worse. In parentheses 95\N{NO-BREAK SPACE}% intervals, from "
+    notes += "than its reference, loss what it predicts worse. "
+    if any(model.quant for model in content.models):
+        notes += "Damage is gain + loss, for quants. "
+    notes += "In parentheses 95\N{NO-BREAK SPACE}% intervals, from "
     notes += "resamples of whole documents."
     if any(numbers.known(number(model.overall, "kld")) for model in content.models):
         notes += " KLD: KL divergence from the reference, nats per token; same top: tokens at which both find the same "

@@ -99,7 +99,7 @@ def _areas(
     values: Sequence[float], even: float, model: str, own: Mapping[str, object], n_models: int
 ) -> Iterator[go.Scatter]:
     """What lies between a model's line and `even`: below it tinted as a gain, above it as a loss."""
-    veil = "2e" if n_models == 1 else "17"
+    veil = f"{max(8, 46 // n_models):02x}"  # areas of several models lie on each other
     quiet = dict(own, line=dict(width=0), hoverinfo="skip", showlegend=False)
     for role, part, color in (
         ("below", [min(value, even) for value in values], LIGHT["gain"]),
@@ -112,7 +112,8 @@ def _areas(
 def corpus(curve: pl.DataFrame, *, bits: bool = False, style: Style | None = None) -> go.Figure:
     """Running ratio of perplexities of all models along the documents, with intervals; above 1 a model is worse.
 
-    The areas between a model's line and 1 are tinted as gain and loss.
+    Of more than `_MOST_BANDS` models the intervals are bars at the end of the lines, not bands along them. The areas
+    between a model's line and 1 are tinted as gain and loss.
 
     Args:
         curve: `analysis.curves.running_documents`.
@@ -123,14 +124,16 @@ def corpus(curve: pl.DataFrame, *, bits: bool = False, style: Style | None = Non
     style = style or Style.of(models, ())
     even, what = (0.0, "bits per byte, model − reference") if bits else (1.0, "perplexity, model / reference")
     figure = go.Figure(layout=dict(template=template(), height=380, hovermode="x unified"))
-    for model in models:
+    for i, model in enumerate(models, 1):
         rows = curve.filter(model=model)
         x, values = rows["n_documents"].to_list(), rows["value"].to_list()
         own = dict(x=x, mode="lines", legendgroup=model, name=literal(model))
         quiet = dict(own, line=dict(width=0), hoverinfo="skip", showlegend=False)
         figure.add_traces(list(_areas(values, even, model, own, len(models))))
         some = rows.filter(pl.col("low").is_not_null())
-        if len(models) <= _MOST_BANDS and some.height:
+        if len(models) > _MOST_BANDS and some.height:
+            figure.add_trace(_end(some.row(-1, named=True), model, style.colors[model], 1 + 0.012 * i))
+        elif some.height:
             there = some["n_documents"].to_list()
             for name, more in (("low", {}), ("high", dict(fill="tonexty", fillcolor=style.colors[model] + "22"))):
                 band = dict(quiet, x=there, y=some[name].to_list(), meta={"model": model, "curve": name})
@@ -166,6 +169,23 @@ def corpus(curve: pl.DataFrame, *, bits: bool = False, style: Style | None = Non
         )
     _mark_categories(figure, curve.filter(model=models[0]) if models else curve)
     return figure
+
+
+def _end(row: Row, model: str, color: str, times: float) -> go.Scatter:
+    """The interval at the end of a model's line, `times` as far right as that, so that bars stand beside each other."""
+    at, value, low, high = (number(row, name) or 0.0 for name in ("n_documents", "value", "low", "high"))
+    return go.Scatter(
+        x=[at * times],
+        y=[value],
+        mode="markers",
+        marker=dict(color=color, size=4),
+        error_y=dict(array=[high - value], arrayminus=[value - low], color=color, thickness=2, width=0),
+        legendgroup=model,
+        name=literal(model),
+        meta={"model": model, "curve": "end"},
+        hoverinfo="skip",
+        showlegend=False,
+    )
 
 
 def _interval(row: Row) -> str:

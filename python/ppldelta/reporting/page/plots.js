@@ -10,7 +10,7 @@ ppldelta.plots = (() => {
   const figures = new Map(); // family → { template, figures by key }
   const fillers = new Map(); // what is filled in → function (figure, canvas)
   const PAPER = 700; // pixels across a sheet, where the browser does not let figures grow and shrink
-  const NARROW = 380; // pixels of a plane below which names at the marks would collide
+  const NARROW = 380, BRIEF = 8; // pixels of a plane below which names at the marks would collide that have more characters
 
   const save = (format, title) => ({
     name: `save-${format}`,
@@ -82,7 +82,9 @@ ppldelta.plots = (() => {
         });
         for (const axis of ["x", "y"]) trace[axis] = trace[axis].filter((_, i) => shown[i]);
       }
-      if (width < NARROW && trace.mode === "markers+text" && model !== undefined) trace.mode = "markers";
+      const collides = width < NARROW && [trace.text].flat().some((name) => name?.length > BRIEF);
+      if (width < NARROW && trace.meta?.above) trace.visible = false; // what a step costs
+      if (collides && trace.mode === "markers+text" && model !== undefined) trace.mode = "markers";
     }
     for (const note of figure.layout.annotations ?? []) { // what is said of one model
       if (note.name !== undefined && index.families[family]) note.visible = !state.isHidden(Number(family), state.modelNumber(Number(family), note.name));

@@ -236,9 +236,11 @@ def test_what_is_stored_for_score_stays_as_it_is(tmp_path: Path) -> None:
     assert after.tokens.equals(before.tokens)
 
 
-def test_a_continuation_is_what_it_adds_to_its_context(model: Model) -> None:
+@pytest.mark.parametrize("bos", [True, False])
+def test_a_continuation_is_what_it_adds_to_its_context(model: Model, bos: bool) -> None:
+    """Also where the vocabulary adds no BOS, since the first token is the context of both sides."""
     text = (demo.CORPUS / "prose" / "a_history_of_nether_wick.txt").read_bytes()
-    tokens = np.concatenate([[model.info.bos], model.tokenize(text)[:319]])
+    tokens = np.concatenate([[model.info.bos][:bos], model.tokenize(text)[:319]]).astype(int)
     for n in (40, 300):
         pairs: list[tuple[Part, Part]] = [(tokens[:n], tokens[n:]), (tokens[:1], tokens[1:]), (tokens[:1], tokens[1:n])]
         found = ppldelta.loglikelihood(demo.REFERENCE, pairs, store=None, progress=False)

@@ -181,7 +181,9 @@ def test_chats_without_a_template_are_refused(tmp_path: Path, chatting: Path) ->
     assert "--chat-template" in str(caught.value)
     with pytest.raises(ppldelta.ModelError, match=r"`tiny-ref.Q8_0` has no chat template"):
         ppldelta.score(path, demo.REFERENCE, chatting, progress=False, chat_template=True)
-    with pytest.raises(ppldelta.ModelError, match="cannot be read: No such file"):
+    with pytest.raises(
+        ppldelta.ModelError, match=r"cannot be read: No such file or directory\nhint: .*--chat-template-file"
+    ):
         ppldelta.score(path, chatting, chatting, progress=False, chat_template=str(tmp_path / "no.jinja"))
     (tmp_path / "t.jinja").write_text("{% if %}")
     with pytest.raises(ppldelta.ModelError, match="cannot be parsed: Unexpected token"):
@@ -201,6 +203,37 @@ def test_a_chat_that_the_template_refuses_is_left_out(tmp_path: Path, chatting: 
     assert result.left_out == {"document": ["x.jsonl:2"]}
     with pytest.raises(ppldelta.CorpusError, match=r"no text can be made of `y.jsonl:1`: the chat template fails"):
         ppldelta.score(write_rows(tmp_path / "y.jsonl", late), chatting, chatting, progress=False, chat_template=True)
+
+
+@pytest.mark.parametrize(
+    ("source", "said"),
+    [
+        (
+            "{% for m in messages %}{{ m.content }}{% endfor %}{% if add_generation_prompt %}?{% endif %}",
+            "not begin with",
+        ),
+        ("{% for m in messages %}{{ m.content | frobnicate }}{% endfor %}", "the chat template fails: "),
+    ],
+)
+def test_a_file_that_no_text_can_be_made_with_is_to_be_mended(
+    tmp_path: Path, chatting: Path, source: str, said: str
+) -> None:
+    (file := tmp_path / "t.jinja").write_text(source)
+    path = write_rows(tmp_path / "x.jsonl", chat(QUESTION, ANSWER))
+    with pytest.raises(ppldelta.CorpusError, match=said) as caught:
+        ppldelta.score(path, chatting, chatting, progress=False, chat_template=str(file))
+    assert caught.value.hint and caught.value.hint.startswith(f"mend `{file}`, or name another one")
+
+
+def test_a_prompt_that_is_special_already_is_not_put_into_the_template_again(tmp_path: Path, chatting: Path) -> None:
+    row = {"prompt": f"user:\n{QUESTION}{END}\nassistant:\n", "completion": f"{ANSWER}{END}\n", "special": True}
+    path = write_rows(tmp_path / "x.jsonl", row, {"prompt": QUESTION, "completion": ANSWER})
+    result = ppldelta.score(path, chatting, chatting, progress=False, chat_template=True)
+    before, made = result.texts["tokens"].to_list()
+    assert before == made
+    assert '`x.jsonl:1` says `"special": true`, that a chat template was applied before: it is not applied again.' in (
+        result.warnings
+    )
 
 
 def test_a_template_that_has_nothing_to_do_says_so(tmp_path: Path, chatting: Path) -> None:

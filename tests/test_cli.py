@@ -81,6 +81,12 @@ def test_values_out_of_range_name_the_flag(flags: list[str], said: str, capsys: 
     assert said in capsys.readouterr().err
 
 
+def test_a_label_of_the_reference_is_named_as_such(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["score", "x", "--ref", f"base={demo.REFERENCE}", "--cmp", "c", "-o", "o"]) == 1
+    said = capsys.readouterr().err
+    assert "and `--ref` takes no label" in said and "hint: only `--cmp` takes LABEL=MODEL" in said
+
+
 def test_a_comparison_that_fails_is_left_out_and_the_status_says_so(tmp_path: Path) -> None:
     broken = tmp_path / "broken.gguf"
     broken.write_bytes(demo.REFERENCE.read_bytes()[:-4096] + b"\xff" * 4096)  # NaN in the last tensor

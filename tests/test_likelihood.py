@@ -111,12 +111,20 @@ def test_what_stands_in_for_an_empty_context(model: Model) -> None:
         (([1], [4000]), "request 0 holds a token outside the vocabulary of 3,840"),
         (([1], [-1]), "request 0 holds a token outside"),
         (([1], [0.5]), r"request 0 holds \[0.5\] \(list\), which is neither text nor a row of tokens"),
+        ((None, "b"), r"request 0 holds None \(NoneType\), which is neither text nor a row of tokens"),
         ((None, [1]), r"request 0 holds None \(NoneType\), which is neither"),
     ],
 )
 def test_what_is_no_request_is_named(model: Model, pair: object, message: str) -> None:
     with pytest.raises(PpldeltaError, match=message):
         encoded([pair], model.info)
+
+
+@pytest.mark.parametrize("token", [10**9, 3840, -1, "a", True])
+def test_a_token_in_front_is_one_of_the_vocabulary(model: Model, token: object) -> None:
+    with pytest.raises(PpldeltaError, match="must be a token of the vocabulary, 0 to 3,839, got ") as error:
+        encoded([("", "b")], model.info, token)  # type: ignore[arg-type]
+    assert error.value.hint
 
 
 # --- numbers ----------------------------------------------------------------------------------------------------------
@@ -236,9 +244,11 @@ def test_what_is_stored_for_score_stays_as_it_is(tmp_path: Path) -> None:
     assert after.tokens.equals(before.tokens)
 
 
-def test_a_continuation_is_what_it_adds_to_its_context(model: Model) -> None:
+@pytest.mark.parametrize("bos", [True, False])
+def test_a_continuation_is_what_it_adds_to_its_context(model: Model, bos: bool) -> None:
+    """Also where the vocabulary adds no BOS, since the first token is the context of both sides."""
     text = (demo.CORPUS / "prose" / "a_history_of_nether_wick.txt").read_bytes()
-    tokens = np.concatenate([[model.info.bos], model.tokenize(text)[:319]])
+    tokens = np.concatenate([[model.info.bos][:bos], model.tokenize(text)[:319]]).astype(int)
     for n in (40, 300):
         pairs: list[tuple[Part, Part]] = [(tokens[:n], tokens[n:]), (tokens[:1], tokens[1:]), (tokens[:1], tokens[1:n])]
         found = ppldelta.loglikelihood(demo.REFERENCE, pairs, store=None, progress=False)

@@ -36,12 +36,16 @@ def requests(*arguments: tuple[str, ...]) -> list[SimpleNamespace]:
     return [SimpleNamespace(args=each) for each in arguments]
 
 
-def lm(**settings: object):  # type: ignore[no-untyped-def]
+def of_harness():  # type: ignore[no-untyped-def]
     from lm_eval.api.registry import get_model
 
     import ppldelta.lm_eval as _  # noqa: F401
 
-    return get_model("ppldelta")(path=str(demo.REFERENCE), store=False, **settings)
+    return get_model("ppldelta")
+
+
+def lm(**settings: object):  # type: ignore[no-untyped-def]
+    return of_harness()(path=str(demo.REFERENCE), store=False, **settings)
 
 
 def test_the_harness_itself_splits_pairs_in_the_same_way() -> None:
@@ -96,6 +100,15 @@ def test_what_it_cannot_do_is_refused() -> None:
         lm().generate_until(requests(("a", "b")))
     with pytest.raises(PpldeltaError, match="chat templates are not applied"):
         lm().apply_chat_template([{"role": "user", "content": "a"}])
+
+
+def test_what_model_args_lack_or_have_too_much_is_said() -> None:
+    with pytest.raises(PpldeltaError, match=r"names `foo`, which ppldelta does not know\nhint: .*path=MODEL\.gguf"):
+        of_harness().create_from_arg_string("path=m.gguf,foo=1", {"batch_size": 1, "device": None})
+    with pytest.raises(PpldeltaError, match="names no model\nhint: "):
+        of_harness().create_from_arg_string("", {"batch_size": 1})
+    with pytest.raises(PpldeltaError, match="must be a token of the vocabulary"):
+        lm(prefix_token_id=10**9).loglikelihood_rolling(requests(("a",)))
 
 
 def test_a_task_file_runs_on_the_command_line(tmp_path: Path) -> None:

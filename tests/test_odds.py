@@ -14,7 +14,7 @@ from helpers.chat_models import SIMPLE, with_template
 from helpers.tables import write_rows
 from ppldelta import demo, schema
 from ppldelta.analysis.odds import log_odds, odds_of_models
-from ppldelta.contrasts import contrast
+from ppldelta.contrasts import contained, contrast
 from ppldelta.reporting import odds as of_prompts
 from ppldelta.reporting.odds import shown
 from ppldelta.reporting.prompts import odds_plane
@@ -183,6 +183,41 @@ def test_a_group_that_lacks_a_label_has_no_row_and_a_warning(tmp_path: Path) -> 
     assert found.odds["group"].to_list() == list(PROMPTS[:-1])
     (warning,) = found.warnings
     assert "1 group of 5 lacks a completion" in warning and "`At noon`" in warning
+
+
+def test_what_another_completion_contains_is_not_counted_twice(result: ppldelta.Result, tmp_path: Path) -> None:
+    rows = rows_of()
+    again = [
+        {**rows[0], "id": "again"},
+        {**rows[0], "id": "longer", "completion": f"{rows[0]['completion']} And then"},
+        {**rows[0], "id": "other", "label": "refuse", "completion": rows[2]["completion"] + " And"},
+        {**rows[3], "id": "elsewhere", "label": "refuse"},  # another label is another kind of answer
+    ]
+    found = run(tmp_path / "x.jsonl", [*again[:2], *rows, *again[2:]])
+    (warning,) = found.warnings
+    assert warning == (
+        "3 completions have no part in the log-odds, whose probability is counted in another one's of the same prompt "
+        "and label already: `longer` begins with `again`, `00` repeats `again`, `other` begins with `02`."
+    )
+    assert found.odds["documents"][0].to_list() == ["01", "02", "again"]
+    assert found.odds["n_label"].to_list() == [2] * 5
+    assert found.odds["n_against"].to_list() == [1, 2, 1, 1, 1]
+    assert found.odds["odds_cmp"][0] == pytest.approx(result.odds["odds_cmp"][0], abs=1e-6)
+    assert (found.documents["document"] == "longer").any()  # its own numbers stay
+
+
+def test_what_is_left_of_answers_excludes_one_another() -> None:
+    texts = [b"ab", b"abc", b"b", b"ab", b"abd", b"a!", b"abcd"]
+    assert contained([(0, text) for text in texts]) == {1: 0, 3: 0, 4: 0, 6: 0}
+    assert contained(list(enumerate(texts))) == {} == contained([])
+
+
+def test_labels_that_look_the_same_are_named() -> None:
+    rows = [document("a", "comply"), document("a", "Refuse"), document("b", "refuse"), document("b", "comply ")]
+    first = incomplete(rows)[0]
+    assert first.startswith("Labels that differ only in case or white space count as different ones: ")
+    assert "is `comply ` meant as `comply`?" in first and "is `Refuse` meant as `refuse`?" in first
+    assert "is `Refuse` meant as `refuse`?" in incomplete([document("a", "refuse"), document("a", "Refuse")])[0]
 
 
 def test_texts_have_no_log_odds_and_say_nothing_of_them() -> None:

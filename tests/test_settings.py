@@ -150,6 +150,11 @@ def test_a_wrong_value_is_refused(name: str, value: object, message: str) -> Non
     with pytest.raises(ppldelta.PpldeltaError) as caught:
         Settings(**{name: value})
     assert caught.value.message == message
+    if "between" in message:
+        assert (
+            caught.value.hint
+            == f"if you leave it out, {'it is 256' if name == 'n_ubatch' else 'a usual value stands for it'}"
+        )
 
 
 def test_what_is_right_is_taken() -> None:

@@ -15,6 +15,7 @@ from helpers.tables import write_rows
 from ppldelta.text import jsonl
 from ppldelta.text.document import Document, Message
 from ppldelta.text.documents import load_documents
+from ppldelta.text.rows import FORMS
 
 CHAT = [{"role": "user", "content": "Hi"}, {"role": "assistant", "content": "Hello"}]
 
@@ -69,7 +70,8 @@ def test_parquet_holds_what_jsonl_holds(tmp_path: Path) -> None:
         ("7", "is a number and no object"),
         ('{"a": 1, "b": 2}', "has neither `text`, nor `prompt` and `completion`, nor `messages`, but `a` and `b`"),
         ("{}", "but no columns at all"),
-        ('{"prompt": "a"}', "but `prompt`"),
+        ('{"prompt": "a", "x": 1}', "line 3 has a `prompt`, but no `completion`."),
+        ('{"completion": "a"}', "line 3 has a `completion`, but no `prompt`."),
         ('{"text": 3}', "has a number as `text`, where a text is wanted"),
         ('{"text": ""}', "has an empty `text`"),
         ('{"prompt": "a", "completion": ""}', "has an empty `completion`"),
@@ -128,6 +130,27 @@ def test_many_broken_rows_are_one_warning(tmp_path: Path) -> None:
         load_documents(write_rows(tmp_path / "x.jsonl"))
 
 
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ('[\n  {"text": "a"},\n  {"text": "b"}\n]', "it is one JSON array; write one object a line"),
+        ('\ufeff[{"text": "a"}]', "it is one JSON array; write one object a line"),
+        ('{\n  "text": "a"\n}', "it has an object over several lines; write one object a line"),
+        ('{"messages": {"role": "user"}}', "its only row is no document: line 1 has an object as `messages`"),
+        ("", "it has no rows"),
+    ],
+)
+def test_a_table_without_rows_says_what_a_row_is(tmp_path: Path, text: str, said: str) -> None:
+    (tmp_path / "x.jsonl").write_text(text)
+    with pytest.raises(ppldelta.CorpusError) as error:
+        load_documents(tmp_path)
+    assert said in error.value.message
+    assert error.value.hint == FORMS and "docs/prompts.md" in FORMS
+    (tmp_path / "empty.txt").write_text("")
+    with pytest.raises(ppldelta.CorpusError, match=r"docs/prompts.md\); a document is a UTF-8 text that is not empty"):
+        load_documents(tmp_path)
+
+
 def test_names_are_unique_and_found_fast(tmp_path: Path) -> None:
     write_rows(tmp_path / "x.jsonl", {"text": "a", "id": "q (2)"}, *({"text": "a", "id": "q"} for _ in range(20000)))
     documents, (warning,) = load_documents(tmp_path / "x.jsonl")
@@ -140,7 +163,7 @@ def test_names_are_unique_and_found_fast(tmp_path: Path) -> None:
     ("frame", "said"),
     [
         (pl.DataFrame({"a": [1], "b": ["x"]}), "has neither `text`, .* its columns are `a`, `b`"),
-        (pl.DataFrame({"prompt": ["x"]}), "its columns are `prompt`"),
+        (pl.DataFrame({"prompt": ["x"]}), "it has a `prompt`, but no `completion`; its columns are `prompt`"),
         (pl.DataFrame({"text": [1.5]}), "its column `text` is of type Float64, where texts are wanted"),
         (pl.DataFrame({"text": ["x"], "id": [1.5]}), "`id` is of type Float64, where texts or whole numbers"),
         (pl.DataFrame({"messages": ["x"]}), "`messages` is of type String, where lists of `role` and `content`"),

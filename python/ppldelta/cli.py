@@ -82,6 +82,11 @@ def _score(options: argparse.Namespace) -> int:
         if options.ref.endswith(".kld"):
             resolve(options.ref)  # it is missing, and named as such
         options.wrong_use("the following arguments are required: CORPUS (or a .kld file as --ref)")
+    if isinstance(_model(options.ref), Named):
+        raise ppldelta.PpldeltaError(
+            f"there is no file `{printable(options.ref)}`, and `--ref` takes no label",
+            hint="only `--cmp` takes LABEL=MODEL; a reference is called after its file",
+        )
     job: dict[str, Any] = {
         "files": options.corpus[0] if options.corpus and len(options.corpus) == 1 else options.corpus,
         "ref": options.ref,

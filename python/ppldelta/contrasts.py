@@ -5,7 +5,7 @@ A corpus whose rows have a `group` and a `label` asks how probable one kind of a
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Hashable, Iterable, Sequence
 from typing import NamedTuple
 
 PREFERRED = ("comply", "refuse")
@@ -31,3 +31,29 @@ def contrast(labels: Iterable[str | None]) -> Contrast | None:
     if all(label in there for label in PREFERRED):
         return Contrast(*PREFERRED)
     return Contrast(*there[:2]) if len(there) > 1 else None
+
+
+def contained(answers: Sequence[tuple[Hashable, bytes]]) -> dict[int, int]:
+    """Answers whose probability is a part of another one's: they are equal to it, or begin with it.
+
+    Args:
+        answers: of each what it shares with those that it is compared with, such as its group and label, and the text
+            or the tokens that begin with the prompt.
+
+    Returns:
+        For the number of each such answer that of the shortest one in it, of equal ones the first. What is left of the
+        answers excludes one another, so that their probabilities sum up to at most 1.
+    """
+    of_each: dict[Hashable, list[int]] = {}
+    for i, (shared, _) in enumerate(answers):
+        of_each.setdefault(shared, []).append(i)
+    found: dict[int, int] = {}
+    for mine in of_each.values():
+        mine.sort(key=lambda i: answers[i][1])  # what begins with an answer comes right behind it
+        kept = mine[0]
+        for i in mine[1:]:
+            if answers[i][1].startswith(answers[kept][1]):
+                found[i] = kept
+            else:
+                kept = i
+    return found

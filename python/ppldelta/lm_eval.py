@@ -27,6 +27,7 @@ from ppldelta.likelihood.encoding import front_token
 from ppldelta.likelihood.loglikelihood import OpenModel, opened
 from ppldelta.run.limits import DEFAULT_N_UBATCH
 from ppldelta.run.settings import Settings
+from ppldelta.wording.names import quoted
 
 
 class Instance(Protocol):
@@ -34,6 +35,12 @@ class Instance(Protocol):
 
     @property
     def args(self) -> tuple[str, ...]: ...
+
+
+_HINT = (
+    "`--model_args path=MODEL.gguf` names the model; beside `path` there are `n_ctx`, `n_ubatch`, `threads`, "
+    "`n_gpu_layers`, `prefix_token_id` and `store`"
+)
 
 
 @register_model("ppldelta")
@@ -55,11 +62,14 @@ class PpldeltaLM(LM):
         batch_size: of the harness; batches are cut by ppldelta.
         max_batch_size: likewise.
         device: likewise.
+
+    Raises:
+        PpldeltaError: `model_args` has no `path` or something else than the above, or a value is out of its range.
     """
 
     def __init__(
         self,
-        path: str,
+        path: str | None = None,
         n_ctx: int | None = None,
         n_ubatch: int = DEFAULT_N_UBATCH,
         threads: int | None = None,
@@ -69,8 +79,13 @@ class PpldeltaLM(LM):
         batch_size: int | str | None = None,
         max_batch_size: int | None = None,
         device: str | None = None,
+        **unknown: object,
     ) -> None:
         super().__init__()
+        if unknown:
+            raise PpldeltaError(f"`model_args` names {quoted(list(unknown))}, which ppldelta does not know", hint=_HINT)
+        if path is None:
+            raise PpldeltaError("`model_args` names no model", hint=_HINT)
         self._path = path
         self._settings = Settings(
             windows="every", n_ctx=n_ctx, n_ubatch=n_ubatch, threads=threads, n_gpu_layers=n_gpu_layers

@@ -254,7 +254,7 @@ ODDS: dict[str, pl.DataType] = {
     "prompt": pl.String(),  # the text before the group's first completion; null if it is not known
     "label": pl.String(),  # log-odds are those of this label, such as "comply",
     "against": pl.String(),  # against this one, such as "refuse"
-    "n_label": pl.UInt32(),  # completions of `label`
+    "n_label": pl.UInt32(),  # completions of `label`, without those that are counted in another one
     "n_against": pl.UInt32(),
     # nats, ln of the probability of all completions of a label together
     "logp_label_ref": pl.Float64(),

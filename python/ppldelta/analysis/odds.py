@@ -10,8 +10,9 @@ For each group (the completions of a prompt) and each model:
 Probabilities are those of whole completions, as `acc` of lm-evaluation-harness compares them, and not means by byte as
 in its `acc_norm`: only probabilities add up over several ways to say the same, and only they are what a model would do.
 The price is that a longer completion is less probable, so that both labels should be written equally long. Length
-cancels in the change, but for this: a model that predicts all text worse loses more on the longer one. Completions of a
-label count as different answers: an opening that begins with another one of its label is counted twice.
+cancels in the change, but for this: a model that predicts all text worse loses more on the longer one. A completion
+whose tokens are, or begin with, those of another one of its prompt and label is a part of that one and left out, so
+that P(label) is never above 1.
 
 Intervals are those of all other numbers (`uncertainty`), with groups in place of documents. A part that is 0 or 1 has
 none: no resample would have another value, which says nothing of other prompts.
@@ -19,6 +20,7 @@ none: no resample would have another value, which says nothing of other prompts.
 
 from __future__ import annotations
 
+import numpy as np
 import polars as pl
 
 from ppldelta.analysis.uncertainty import (
@@ -29,7 +31,7 @@ from ppldelta.analysis.uncertainty import (
     percentile_interval,
     resampled_sums,
 )
-from ppldelta.contrasts import contrast
+from ppldelta.contrasts import contained, contrast
 from ppldelta.schema import ODDS, ODDS_MODELS
 
 _KEYS = ["family", "model", "document"]
@@ -56,7 +58,7 @@ def log_odds(tokens: pl.DataFrame, documents: pl.DataFrame, texts: pl.DataFrame,
             continue
         rows = rows.filter(pl.col("label").is_in(list(pair))).with_row_index("place")
         places = rows.select(*_KEYS, "place", "group", "label", "category")
-        sums = _sums(tokens.filter(family=family[0]), places)
+        sums = _distinct(_sums(tokens.filter(family=family[0]), places), texts.filter(family=family[0]))
         by_group = (
             sums.group_by("family", "model", "group", maintain_order=True)
             .agg(
@@ -155,6 +157,18 @@ def _sums(tokens: pl.DataFrame, places: pl.DataFrame) -> pl.DataFrame:
         .sort("place")
         .drop("place")
     )
+
+
+def _distinct(sums: pl.DataFrame, texts: pl.DataFrame) -> pl.DataFrame:
+    """The completions that are no part of another one of their group and label; those of unknown tokens stay."""
+    read = texts.select("document", "tokens").with_row_index("at")  # the corpus's order: of equals the first stays
+    known = sums.with_row_index("row").join(read, on="document").sort("at")
+    answers = [
+        ((model, group, label, begin), np.asarray(tokens, np.int32).tobytes())
+        for model, group, label, begin, tokens in known.select("model", "group", "label", "pos", "tokens").iter_rows()
+    ]
+    left_out = known["row"].gather(list(contained(answers)))
+    return sums.filter(~pl.int_range(pl.len()).is_in(left_out.implode()))
 
 
 def _log_sum(column: str, label: str) -> pl.Expr:

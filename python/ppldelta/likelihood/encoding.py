@@ -36,8 +36,18 @@ class Encoded:
 
 
 def front_token(info: ModelInfo, asked: int | None = None) -> int | None:
-    """What stands in for an empty context: the token that is asked for, else BOS, else EOS; None without any."""
+    """What stands in for an empty context: the token that is asked for, else BOS, else EOS; None without any.
+
+    Raises:
+        PpldeltaError: the token that is asked for is not in the vocabulary.
+    """
     if asked is not None:
+        if not isinstance(asked, (int, np.integer)) or isinstance(asked, bool) or not 0 <= asked < info.n_vocab:
+            raise PpldeltaError(
+                f"`prefix_token_id` must be a token of the vocabulary, 0 to {info.n_vocab - 1:,}, "
+                f"got {shown_type(asked)}",
+                hint="without it BOS stands in for an empty context, or EOS where there is none",
+            )
         return asked
     return info.bos if info.bos is not None else info.eos
 
@@ -124,9 +134,10 @@ def _checked(i: int, pair: object, info: ModelInfo) -> Pair:
         except UnicodeEncodeError:
             raise _wrong(i, "holds half of a surrogate pair, which is no text", "decode it as UTF-8 anew") from None
         return context, continuation
-    if isinstance(context, str) or isinstance(continuation, str):
+    parts = [part if isinstance(part, str) else _tokens(i, part, info) for part in (context, continuation)]
+    if any(isinstance(part, str) for part in parts):
         raise _wrong(i, "mixes text and tokens", _HINT)
-    return _tokens(i, context, info), _tokens(i, continuation, info)
+    return parts[0], parts[1]
 
 
 def _tokens(i: int, part: object, info: ModelInfo) -> NDArray[np.int32]:

@@ -18,6 +18,10 @@ from ppldelta.text.special import SpecialTokens
 from ppldelta.wording.names import counted, printable, quoted
 
 _HINT = "`chat_template=FILE` (`--chat-template-file FILE`) names one, in Jinja"
+_MEND = (
+    "mend `{file}`, or name another one: llama.cpp's Jinja engine has to know what it uses, and its text of all "
+    "messages has to begin with that of the messages before the last one and the generation prompt"
+)
 
 
 class Chatting(Protocol):
@@ -62,7 +66,8 @@ def as_texts(
         documents: of the corpus.
         model: the reference, which renders.
         template: True for its own chat template, the path of a file that holds another, or False for none. With one,
-            a prompt and its completion are a chat as well: a message of the user, and one of the assistant.
+            a prompt and its completion are a chat as well: a message of the user, and one of the assistant. Not so
+            those that are `special`: a template was applied to them before.
         on_chats: called with the number of chats that were rendered since the last call.
 
     Raises:
@@ -80,10 +85,21 @@ def as_texts(
     source = _read(template) if isinstance(template, str) else model.chat_facts().template
     if source is None:
         raise ModelError(f"`{printable(model.label)}` has no chat template", hint=_HINT)
-    at = [i for i, each in enumerate(documents) if each.messages or each.prompt_bytes]
+    at = [i for i, each in enumerate(documents) if each.messages or (each.prompt_bytes and not each.special)]
+    as_they_are = [each.name for each in documents if each.prompt_bytes and each.special]
+    warnings: list[str] = []
+    if as_they_are:
+        verb = "say" if as_they_are[1:] else "says"
+        warnings.append(
+            f'{quoted(as_they_are)} {verb} `"special": true`, that a chat template was applied before: it is not '
+            "applied again."
+        )
     if not at:
-        unused = "The chat template is applied to nothing: no document has `messages`, or `prompt` and `completion`."
-        return Texts(documents, [unused, *_spelt_in(documents, model)])
+        if not as_they_are:
+            warnings.append(
+                "The chat template is applied to nothing: no document has `messages`, or `prompt` and `completion`."
+            )
+        return Texts(documents, warnings + _spelt_in(documents, model))
     chats = [documents[i].messages or _as_chat(documents[i]) for i in at]
     kept: list[Document | None] = list(documents)
     failed: list[str] = []
@@ -106,8 +122,8 @@ def as_texts(
         )
     left = [each for each in kept if each is not None]
     if not left:
-        raise CorpusError(f"no text can be made of {quoted(failed)}: {reason}", hint=_HINT)
-    warnings: list[str] = []
+        hint = _MEND.format(file=printable(template)) if isinstance(template, str) else _HINT
+        raise CorpusError(f"no text can be made of {quoted(failed)}: {reason}", hint=hint)
     if failed:
         verb = "are" if failed[1:] else "is"
         warnings.append(LeftOut(f"{quoted(failed)} {verb} left out: {reason.removesuffix('.')}.", "document", *failed))
@@ -206,4 +222,8 @@ def _read(path: str) -> str:
         return Path(path).expanduser().read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
         reason = error.strerror if isinstance(error, OSError) else "it is not UTF-8"
-        raise ModelError(f"the chat template `{printable(path)}` cannot be read: {reason}") from None
+        raise ModelError(
+            f"the chat template `{printable(path)}` cannot be read: {reason}",
+            hint="`chat_template=FILE` (`--chat-template-file FILE`) takes a file that holds a template in Jinja, and "
+            "`chat_template=True` (`--chat-template`) the reference's own template",
+        ) from None

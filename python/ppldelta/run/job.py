@@ -238,6 +238,7 @@ def _plan(
         [
             *texts.warnings,
             *groups.incomplete(tokenization.texts),
+            *groups.repeated(tokenization),
             *too_short,
             *cautions.not_spelt(reference.label, tokenization),
             *checks.beyond_training(reference.info, reference.label, tokenization.longest),

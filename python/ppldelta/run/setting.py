@@ -86,8 +86,13 @@ class Setting:
         elif isinstance(value, bool) or not isinstance(value, (int, np.integer)):
             raise PpldeltaError(f"`{name}` must be a whole number, got {shown_type(value)}")
 
-    def refuse_value(self, name: str, value: object) -> None:
+    def refuse_value(self, name: str, value: object, default: object) -> None:
         """
+        Args:
+            name: the setting's.
+            value: what was asked for.
+            default: what stands for it if nothing is asked for.
+
         Raises:
             PpldeltaError: a value of the right type is out of its range.
         """
@@ -97,4 +102,8 @@ class Setting:
         elif isinstance(value, bool) or not isinstance(value, (int, np.integer)) or self.most is None:
             return
         elif not self.least <= value <= self.most:
-            raise PpldeltaError(f"`{name}` must lie between {self.least} and {self.most}, got {value}")
+            usual = "a usual value stands for it" if default is None else f"it is {default}"
+            raise PpldeltaError(
+                f"`{name}` must lie between {self.least} and {self.most}, got {value}",
+                hint=f"if you leave it out, {usual}",
+            )

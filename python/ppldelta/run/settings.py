@@ -7,7 +7,7 @@ that means for a reference and for the build that evaluates it.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, fields, replace
+from dataclasses import MISSING, dataclass, field, fields, replace
 
 from ppldelta.engine.loaded import ContextSize
 from ppldelta.engine.native import Build, ModelInfo
@@ -312,4 +312,5 @@ def _check_ranges(settings: Settings | ResolvedSettings) -> None:
     n_ctx = N_CTX_MIN if settings.n_ctx is None else settings.n_ctx
     check_arguments(settings.windows or DEFAULT_RULE, n_ctx, settings.max_windows)
     for each in fields(settings):
-        SETTINGS[each.name].refuse_value(each.name, getattr(settings, each.name))
+        default = None if each.default is MISSING else each.default
+        SETTINGS[each.name].refuse_value(each.name, getattr(settings, each.name), default)

@@ -18,7 +18,7 @@ from pathlib import Path
 from ppldelta.errors import CorpusError, LeftOut
 from ppldelta.text.document import Document
 from ppldelta.text.paths import KINDS, Found, as_path, below_path, below_paths, said
-from ppldelta.text.rows import BrokenTable
+from ppldelta.text.rows import FORMS, BrokenTable
 from ppldelta.text.tables import is_table, table_documents
 from ppldelta.wording.names import as_utf8, counted, printable, shown_type
 
@@ -112,9 +112,9 @@ def load_documents(files: Files, show: Show = _unseen) -> tuple[list[Document], 
     if not read:
         shown = "".join(f"\n  {warning}" for warning in warnings[:3])
         more = f"\n  … and {len(warnings) - 3} more" if len(warnings) > 3 else ""
-        raise CorpusError(
-            f"no document in {where} can be scored:{shown}{more}", hint="a document is a UTF-8 text that is not empty"
-        )
+        tables = [isinstance(source, Path) and is_table(source) for _, source in found]
+        hints = [FORMS] * any(tables) + ["a document is a UTF-8 text that is not empty"] * (not all(tables))
+        raise CorpusError(f"no document in {where} can be scored:{shown}{more}", hint="; ".join(hints))
     return [each for _, some in sorted(read, key=lambda item: item[0]) for each in some], warnings
 
 

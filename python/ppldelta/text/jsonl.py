@@ -23,7 +23,7 @@ def rows(path: Path, on_bytes: Callable[[int], object]) -> Iterator[tuple[int, o
         on_bytes: called now and then with the bytes that were read since the last call.
 
     Raises:
-        BrokenTable: the file is UTF-16.
+        BrokenTable: the file is UTF-16, or its first line opens a JSON array that goes on behind it.
         OSError: the file cannot be read.
     """
     with path.open("rb") as file:
@@ -41,10 +41,29 @@ def rows(path: Path, on_bytes: Callable[[int], object]) -> Iterator[tuple[int, o
                 n_bytes = len(line) + _rest_of_line(file)
                 yield number, BrokenRow(f"is {n_bytes:,} bytes long; at most {_LONGEST_LINE:,} are read")
             elif not line.isspace():
-                yield number, _parsed(line.rstrip(b"\r\n"))
+                row = _parsed(line.rstrip(b"\r\n"))
+                if number == 1 and isinstance(row, BrokenRow) and line.lstrip().startswith(b"["):
+                    raise BrokenTable(_ARRAY)  # though its last line may be an object by itself
+                yield number, row
         on_bytes(file.tell() - n_told)
 
 
+def other_form(path: Path) -> str | None:
+    """What kind of JSON a file without a single row is instead, if its first line says so.
+
+    Raises:
+        OSError: the file cannot be read.
+    """
+    with path.open("rb") as file:
+        first = file.readline(_LONGEST_LINE).removeprefix(codecs.BOM_UTF8).strip()
+    if first.startswith(b"["):
+        return _ARRAY
+    if first == b"{":
+        return "it has an object over several lines; write one object a line"
+    return None
+
+
+_ARRAY = "it is one JSON array; write one object a line"
 _ROWS = 1024
 """Between two calls of `on_bytes`."""
 

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ppldelta.text.rows import COLUMNS, FLAGS, MISSING, NAMES, TEXTS, BrokenTable
+from ppldelta.text.rows import COLUMNS, FLAGS, NAMES, PAIR, TEXTS, BrokenTable, missing
 from ppldelta.wording.names import quoted
 
 if TYPE_CHECKING:
@@ -53,9 +53,9 @@ def rows(path: Path, on_bytes: Callable[[int], object]) -> Iterator[tuple[int, o
 
 def _columns(schema: pl.Schema) -> list[str]:
     columns = [column for column in COLUMNS if column in schema]
-    if not {"text", "messages"} & set(columns) and not {"prompt", "completion"} <= set(columns):
+    if not {"text", "messages"} & set(columns) and not set(columns) >= PAIR:
         raise BrokenTable(
-            f"it {MISSING}; its columns are {quoted(list(schema), 20)}" if schema else "it has no columns"
+            f"it {missing(schema)}; its columns are {quoted(list(schema), 20)}" if schema else "it has no columns"
         )
     return columns
 

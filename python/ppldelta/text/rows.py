@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
 from ppldelta.text.document import Document, Message
 from ppldelta.wording.names import as_utf8
 
+PAIR = frozenset({"prompt", "completion"})
 TEXTS = ("text", "prompt", "completion")
 NAMES = ("id", "category", "group", "label")
 FLAGS = ("special", "opening")
@@ -17,7 +18,11 @@ COLUMNS = (*TEXTS, "messages", *NAMES, *FLAGS)
 MOST_BYTES = 64 * 2**20
 """Of a row: the tokenizer takes some 30 times as much memory for a text."""
 
-MISSING = "has neither `text`, nor `prompt` and `completion`, nor `messages`"
+FORMS = (
+    'a row is `{"text": "…"}`, `{"prompt": "…", "completion": "…"}` or '
+    '`{"messages": [{"role": "user", "content": "…"}, {"role": "assistant", "content": "…"}]}` (docs/prompts.md)'
+)
+"""What a table may hold, as a hint."""
 
 _ROLE = re.compile(r"[A-Za-z][A-Za-z_-]*\Z")
 
@@ -49,7 +54,10 @@ def document_of(row: object, name: str, category: str, ignored: set[str]) -> Doc
         raise BrokenRow(f"has {_listed(sorted(given))}, which exclude one another")
     if not given or (given == {"prompt"} and row.get("completion") is None):
         columns = [key for key, value in row.items() if value is not None]
-        raise BrokenRow(f"{MISSING}, but {_listed(columns) if columns else 'no columns at all'}")
+        said = missing(columns)
+        if PAIR.isdisjoint(columns):
+            said += f", but {_listed(columns) if columns else 'no columns at all'}"
+        raise BrokenRow(said)
     id_, of_category, group, label = (_name(row, column) for column in NAMES)
     special, opening = (_flag(row, column) for column in FLAGS)
     text, prompt_bytes = b"", 0
@@ -75,6 +83,14 @@ def document_of(row: object, name: str, category: str, ignored: set[str]) -> Doc
         messages,
         bool(opening),
     )
+
+
+def missing(columns: Iterable[str]) -> str:
+    """What columns lack that are none of the forms of a row; the text goes on where "line 17" ends."""
+    for column in PAIR.intersection(columns):
+        (other,) = PAIR - {column}
+        return f"has a `{column}`, but no `{other}`"
+    return "has neither `text`, nor `prompt` and `completion`, nor `messages`"
 
 
 def _flag(row: Mapping[str, object], column: str) -> bool | None:

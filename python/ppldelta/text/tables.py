@@ -62,7 +62,10 @@ def table_documents(
     if not documents:
         if not broken:
             raise BrokenTable("it has no rows")
-        raise BrokenTable(f"none of its {counted(len(broken), 'row')} is a document: {_joined(reasons, len(broken))}")
+        if read is jsonl.rows and (other := jsonl.other_form(path)):
+            raise BrokenTable(other)
+        none = "its only row is no document" if len(broken) == 1 else f"none of its {len(broken):,} rows is a document"
+        raise BrokenTable(f"{none}: {_joined(reasons, len(broken))}")
     shown = printable(name)
     if broken:
         verb = "is" if len(broken) == 1 else "are"

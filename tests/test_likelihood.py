@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
@@ -177,6 +179,25 @@ def test_what_is_too_long_loses_its_beginning_with_a_warning(capfd: pytest.Captu
     assert found.warnings[0] in capfd.readouterr().err
     short = ppldelta.loglikelihood(demo.REFERENCE, [(context[70:], continuation)], n_ctx=32, store=None, progress=False)
     assert short[0] == found[0]
+
+
+def test_windows_beyond_training_are_warned_of_and_nothing_else_is_printed() -> None:
+    """In a process that sets up no logging, where Python prints what is logged as a warning."""
+    script = (
+        "import ppldelta; from ppldelta import demo\n"
+        "found = ppldelta.loglikelihood(demo.REFERENCE, [([5] * 2048, [6] * n) for n in {of_each}], n_ctx=2100,"
+        " store=None, progress=False)\n"
+        "print(found.warnings)"
+    )
+    said = [
+        subprocess.run(
+            [sys.executable, "-c", script.format(of_each=of_each)], capture_output=True, text=True, timeout=120
+        )
+        for of_each in ([1], [1, 2])
+    ]
+    assert [(each.returncode, each.stderr) for each in said] == [(0, "")] * 2
+    assert said[0].stdout == "[]\n"
+    assert "Windows of up to 2,049 tokens, but `tiny-ref.Q8_0` was trained on contexts of 2048" in said[1].stdout
 
 
 def test_special_tokens_count_if_that_is_asked_for(model: Model) -> None:

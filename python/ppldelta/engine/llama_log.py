@@ -13,6 +13,7 @@ from ppldelta.errors import ModelError
 from ppldelta.wording.names import printable
 
 logger = logging.getLogger("ppldelta.llama_cpp")
+logger.addHandler(logging.NullHandler())  # quiet where nobody has set up logging: Python would print warnings on stderr
 
 unstarted: list[str] = []
 """What those backends said that could not start."""

@@ -187,21 +187,31 @@ class OpenModel:
             "top_tokens": [each.best["top"].tolist() for each in answers],
             "top_logp": [each.best["logp_top"].tolist() for each in answers],
         }
-        warnings = [*self.warnings, *self._cut_short(n_dropped)]
+        warnings = [*self.warnings, *self._told(self._cut_short(n_dropped) + self._beyond_training(encoded))]
         frame = pl.DataFrame(columns, schema=LIKELIHOODS)
         return Loglikelihood(frame, self.evaluator.model.label, self.evaluator.sha256, self.signature, warnings)
 
     def _cut_short(self, n_dropped: list[int]) -> list[str]:
-        """A warning if contexts were longer than a window, which progress shows as well."""
+        """A warning if contexts were longer than a window."""
         if not (n := sum(map(bool, n_dropped))):
             return []
-        warning = (
+        return [
             f"{counted(n, 'context')} lost the beginning, up to {counted(max(n_dropped), 'token')}: a window holds "
             f"{self.evaluator.settings.n_ctx} (`n_ctx`)."
-        )
+        ]
+
+    def _beyond_training(self, encoded: list[Encoded]) -> list[str]:
+        """A warning if the model reads more tokens together than it was trained on; the last token is not read."""
+        model = self.evaluator.model
+        longest = max((len(each.tokens) - 1 for each in encoded), default=0)
+        return checks.beyond_training(model.info, model.label, min(longest, self.evaluator.settings.n_ctx))
+
+    def _told(self, warnings: list[str]) -> list[str]:
+        """The same, which progress shows as well."""
         if self.evaluator.progress:
-            line(warning)
-        return [warning]
+            for warning in warnings:
+                line(warning)
+        return warnings
 
 
 @contextmanager
@@ -230,9 +240,8 @@ def opened(
             checks.refuse_unscorable(remote.info, remote.label)
             resolved = settings.resolve(remote.info, remote.build)
             warnings = hub.warnings + checks.no_device(settings, remote.build)
-            if progress:
-                for warning in warnings:
-                    line(warning)
-            yield OpenModel(
+            model_open = OpenModel(
                 Evaluator(remote, sha256(), resolved, kept, progress), resolved.signature(remote.build), warnings
             )
+            model_open._told(warnings)
+            yield model_open

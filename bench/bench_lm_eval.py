@@ -135,7 +135,15 @@ def main() -> None:
         if len(pairs[0][0]) == 1:
             continue
         n_items += len(pairs)
-        lengths = [[len(choice) for choice in _choices(sample)] for sample in found["hf"]["samples"][task]]
+        # acc_norm divides a choice's log-likelihood by its number of characters, without the delimiter before it
+        lengths = [[len(choice) for choice in sample["doc"]["choices"]] for sample in both[0]]
+        targets = [sample["doc"]["target"] for sample in both[0]]
+        for name, answered in zip(("hf", "ppldelta"), zip(*pairs, strict=True), strict=True):
+            for rule, per in (("acc", [1.0] * len(lengths)), ("acc_norm", lengths)):
+                right = [
+                    (a / np.array(n)).argmax() == target for a, n, target in zip(answered, per, targets, strict=True)
+                ]
+                assert abs(np.mean(right) - found[name]["results"][task][f"{rule},none"]) < 1e-9
         for i, ((a, b), n_letters) in enumerate(zip(pairs, lengths, strict=True)):
             best, second = np.argsort(a)[::-1][:2]
             margins.setdefault(task, []).append((a[best] - a[second], b[best] - b[second]))
@@ -173,11 +181,6 @@ def figure_of(margins: dict[str, list[tuple[float, float]]]) -> go.Figure:
     ):
         axis(type="log", range=np.log10([low, high]), dtick=1, exponentformat="power", title=title)
     return figure
-
-
-def _choices(sample: dict[str, Any]) -> list[str]:
-    """An item's choices: acc_norm divides each one's log-likelihood by its number of characters."""
-    return [continuation for _, continuation in sample["arguments"]]
 
 
 def _logp(sample: dict[str, Any]) -> list[float]:

@@ -68,7 +68,7 @@ def expected(n_documents: int, n_models: int) -> dict[str, dict[str, Any]]:
 
 
 def _rows(n_documents: int, n_models: int) -> str:
-    return f"{n_documents} documents, {n_documents * n_models} rows"
+    return f"{n_documents} documents × {n_models} models"
 
 
 def measure(path: Path, n_documents: int, n_models: int, n_runs: int) -> Iterator[dict[str, dict[str, float]]]:

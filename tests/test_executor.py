@@ -125,7 +125,7 @@ class SlowToPickle:
 
 
 def test_the_end_of_a_worker_is_the_end_of_the_thread_that_feeds_it(fresh: None) -> None:
-    """It removes semaphores at its end, and a process that ends meanwhile would leave them half removed."""
+    """The thread removes semaphores when it ends. If the process ended before that, some would be half removed."""
     with Session() as session:
         session.call(worker.ready, label="", doing="")
         executor = session._local.executor

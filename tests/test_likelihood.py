@@ -182,7 +182,7 @@ def test_what_is_too_long_loses_its_beginning_with_a_warning(capfd: pytest.Captu
 
 
 def test_windows_beyond_training_are_warned_of_and_nothing_else_is_printed() -> None:
-    """In a process that sets up no logging, where Python prints what is logged as a warning."""
+    """The process sets up no logging, so that Python itself would print logged warnings on stderr."""
     script = (
         "import ppldelta; from ppldelta import demo\n"
         "found = ppldelta.loglikelihood(demo.REFERENCE, [([5] * 2048, [6] * n) for n in {of_each}], n_ctx=2100,"

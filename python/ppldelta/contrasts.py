@@ -37,12 +37,12 @@ def contained(answers: Sequence[tuple[Hashable, bytes]]) -> dict[int, int]:
     """Answers whose probability is a part of another one's: they are equal to it, or begin with it.
 
     Args:
-        answers: of each what it shares with those that it is compared with, such as its group and label, and the text
-            or the tokens that begin with the prompt.
+        answers: for each a key and the bytes of its text or tokens, from the prompt's first on. Only answers of one
+            key, such as group and label, are compared.
 
     Returns:
-        For the number of each such answer that of the shortest one in it, of equal ones the first. What is left of the
-        answers excludes one another, so that their probabilities sum up to at most 1.
+        The number of each such answer, and the number of the answer that it is a part of: the shortest one, and of
+        equal ones the first. The answers that are left exclude one another: their probabilities sum up to at most 1.
     """
     of_each: dict[Hashable, list[int]] = {}
     for i, (shared, _) in enumerate(answers):

@@ -160,7 +160,7 @@ def _sums(tokens: pl.DataFrame, places: pl.DataFrame) -> pl.DataFrame:
 
 
 def _distinct(sums: pl.DataFrame, texts: pl.DataFrame) -> pl.DataFrame:
-    """The completions that are no part of another one of their group and label; those of unknown tokens stay."""
+    """Leaves out completions that are a part of another one of their group and label. Those of unknown tokens stay."""
     read = texts.select("document", "tokens").with_row_index("at")  # the corpus's order: of equals the first stays
     known = sums.with_row_index("row").join(read, on="document").sort("at")
     answers = [

@@ -37,8 +37,7 @@ class CardModel:
         color: the light one of the report.
         rows: of `schema.MODELS` with every token weighing the same: all documents, and each category.
         equal: whether it lies inside the noise floor.
-        mark: what stands at its mark where families are told apart: of several families without what all models of its
-            own share.
+        mark: its name at its mark. With several families it lacks what all models of its family share.
         again: whether another model has its colour too; its mark has a dark rim.
     """
 

@@ -163,11 +163,9 @@ def _source(drawing: Drawing, content: Content, notes: Sequence[str], edge: floa
     most = drawing.width - 2 * edge
     reference = fitted(content.references, SOURCE, most * 0.45)
     wide = drawing.text((edge, y), reference, replace(SOURCE, weight="bold", color="ink"))
-    sizes_of = [(text, size) for text in (content.corpus, content.brief_corpus) for size in (17, 16, 15)]
-    for corpus, size in sizes_of:
-        style = replace(SOURCE, size=size)
-        if style.width(f" · {corpus}") <= most - wide:
-            break
+    wanted = [(text, replace(SOURCE, size=n)) for text in (content.corpus, content.brief_corpus) for n in (17, 16, 15)]
+    fits = (each for each in wanted if each[1].width(f" · {each[0]}") <= most - wide)
+    corpus, style = next(fits, wanted[-1])
     drawing.text((edge + wide, y), fitted(f" · {corpus}", style, most - wide), style)
     drawing.text((edge, y + 22), _meaning(content, notes), SMALL)
     drawing.text((drawing.width - edge, y + 22), content.made, SMALL, anchor="end")

@@ -24,7 +24,7 @@ MARGIN = 0.1
 
 @dataclass(frozen=True)
 class _Reference:
-    """A reference on a panel: its name, size, bits per byte, and the interval of these."""
+    """What a panel shows of a reference: its name and size, its bits per byte, and their interval."""
 
     name: str
     size: int

@@ -203,7 +203,7 @@ def legend(content: Content, width: float) -> list[list[tuple[CardModel | None, 
         if several and model.family.name != family:
             family = model.family.name
             entries.append((None, f"{fitted(shown(content.family_names[family]), LEGEND, 230)}:"))
-        name = fitted(shown(model.mark if several else model.name), LEGEND, 230)
+        name = fitted(shown(model.mark), LEGEND, 230)
         entries.append((model, f"{name}\N{NO-BREAK SPACE}{numbers.percent(top)}" if known else name))
     found: list[list[tuple[CardModel | None, str]]] = [[]]
     x = 0.0

@@ -74,7 +74,7 @@ def meter(
 
 
 def watched(items: Iterable[T], what: str, total: int, unit: str, *, visible: bool) -> Iterator[T]:
-    """Passes items on and shows how many were taken, if that lasts. Only full thousands are shown."""
+    """Passes items on. If that takes a while, the display counts them in full thousands."""
     with meter(what, total, unit, brief=True, visible=visible) as shown:
         for n, each in enumerate(items, 1):
             yield each

@@ -172,7 +172,7 @@ def corpus(curve: pl.DataFrame, *, bits: bool = False, style: Style | None = Non
 
 
 def _end(row: Row, model: str, color: str, times: float) -> go.Scatter:
-    """The interval at the end of a model's line, `times` as far right as that, so that bars stand beside each other."""
+    """The interval of a model's last value as a bar, `times` as far right as the line's end: beside the other bars."""
     at, value, low, high = (number(row, name) or 0.0 for name in ("n_documents", "value", "low", "high"))
     return go.Scatter(
         x=[at * times],

@@ -25,7 +25,7 @@ _PERCENTILES = (("kld_p50", "median"), ("kld_p99", "99\N{NO-BREAK SPACE}%"), ("k
 _WIDE = 380  # pixels of height of a figure that takes the page's whole width
 
 _MOST_NAMES = 12
-"""Lines that are named where they end; of more the legend has to do."""
+"""So many lines are named where they end. If there are more, only the legend names them."""
 
 _NAME = 0.06
 """Part of the height that a name takes."""
@@ -117,7 +117,7 @@ def confidence(frame: pl.DataFrame, *, style: Style | None = None) -> go.Figure:
 
 
 def _name_lines(figure: go.Figure, last: pl.DataFrame, low: float, high: float) -> None:
-    """Writes each model's name behind the last point of its line, as near as the others allow."""
+    """Names each model at the end of its line. A name moves up or down where it would cover another one."""
     if len(last) > _MOST_NAMES:
         return
     last = last.sort("kld")

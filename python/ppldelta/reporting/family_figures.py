@@ -167,7 +167,7 @@ class FamilyFigures:
         )
 
     def damage_against(self, value: Value, measure: Measure, choice: Choice) -> Sketch:
-        """Damage or KL divergence of the quants against size or bits per weight; damage in the unit of the choice."""
+        """The quants' damage, in the unit of the choice, or their KL divergence against size or bits per weight."""
         rows = self.quant_rows(choice)
         if value == "damage" and (self.bits or choice.unit == "bpb"):
             value = "damage_bpb"

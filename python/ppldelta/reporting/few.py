@@ -11,7 +11,7 @@ FEW = 10
 
 
 def few(documents: pl.DataFrame) -> dict[str, int]:
-    """How many documents each category has that has few; of several families, the one with fewest.
+    """The numbers of documents of those categories that have few. Of several families the smallest number counts.
 
     Args:
         documents: `schema.DOCUMENTS`.
@@ -34,7 +34,7 @@ def said(n: int) -> str:
 
 
 def note(counts: dict[str, int]) -> str:
-    """Likewise of all categories with few, in a sentence; "" if none has."""
+    """A sentence on all categories that have few documents; "" if none has."""
     named = [f"{key[1:] or '(none)'} has {n}" for key, n in counts.items() if key]
     none = f", of fewer than {DOCUMENTS_MIN} there are none" if any(n < DOCUMENTS_MIN for n in counts.values()) else ""
     return f"Intervals of fewer than {FEW} documents are rough{none}: {', '.join(named)}." if named else ""

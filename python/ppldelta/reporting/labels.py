@@ -29,7 +29,7 @@ PLACES = (
 
 
 def apart(values: Sequence[float], least: float, low: float, high: float) -> list[float]:
-    """Places from `low` to `high` near some rising values, each at least so far above the one before."""
+    """Spreads rising values out between `low` and `high`: each keeps a distance of `least` from the one before it."""
     placed: list[float] = []
     for value in values:
         placed.append(max(value, placed[-1] + least) if placed else max(value, low))

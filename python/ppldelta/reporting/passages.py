@@ -113,8 +113,7 @@ def extreme(values: NDArray[np.float32], starts: NDArray[np.bool_], most: int) -
 
 
 def _whole(family: FamilyRecords, m: int, span: Span, values: NDArray[np.float32]) -> Span:
-    """The span with the rows that hold the rest of its first and last character; without these where that was not
-    scored."""
+    """The span, grown until its end characters are whole. A character whose rest was not scored is left out."""
     rows, starts = family.records.of_model(m)
     first, last = span.first, span.last
     while first and not starts[first] and np.isfinite(values[first - 1]) and _continues(family, m, int(rows[first])):

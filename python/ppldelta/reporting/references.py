@@ -103,7 +103,7 @@ def _names(families: Sequence[str]) -> Iterator[Piece]:
 
 
 def _pairs(row: Row, first: str, *, corrected: bool) -> Iterator[_Pair]:
-    """The row as a pair, if it is of the first family; the p of all documents may be `corrected` too."""
+    """The row as a pair, if it is of the first family. `corrected` says whether the p of all documents is Holm's."""
     a, b = text(row, "family_a"), text(row, "family_b")
     if first not in (a, b):
         return
@@ -138,7 +138,7 @@ def _categories(pairs: Iterable[_Pair], near: _Pair) -> Iterator[Piece]:
 
 
 def _named(pairs: Sequence[_Pair], *, bare: bool = False) -> Iterator[Piece]:
-    """Categories with the better bits per byte first, or if they are `bare` without."""
+    """Names categories. Unless they are `bare`, each has both bits per byte behind it, the lower one first."""
     for i, each in enumerate(pairs[:SHOWN]):
         if i:
             yield Piece(" and " if i == len(pairs) - 1 else ", ")

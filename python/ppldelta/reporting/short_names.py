@@ -9,12 +9,12 @@ LONGEST = 26
 
 
 def shorten(names: Sequence[str]) -> list[str]:
-    """Names that fit: without what all begin and end with, up to a separator; a long rest loses its middle."""
+    """Names without the beginning and the end that all share, up to a separator; a long rest loses its middle."""
     return [crop(name) for name in trimmed(names)]
 
 
 def trimmed(names: Sequence[str], longest: int = LONGEST) -> list[str]:
-    """Names without what all begin and end with, up to a separator, if any is longer than `longest`."""
+    """Names without the beginning and the end that all share, up to a separator, if one is longer than `longest`."""
     if len(names) > 1 and max(map(len, names)) > longest:
         head = _shared(names)
         tail = _shared([name[::-1] for name in names], "-. /")  # the K_M of a quant belongs to its name
@@ -24,7 +24,7 @@ def trimmed(names: Sequence[str], longest: int = LONGEST) -> list[str]:
 
 
 def in_families(keys: Iterable[tuple[str, str]]) -> dict[tuple[str, str], str]:
-    """A short name of each model beside that of its family: without what all models of the family begin and end with.
+    """A short name for each model, without the beginning and the end that all models of its family share.
 
     Args:
         keys: families and labels. If one label of several families is long, those of all are cut, to look alike.
@@ -42,7 +42,7 @@ def in_families(keys: Iterable[tuple[str, str]]) -> dict[tuple[str, str], str]:
 
 
 def of_families(families: Mapping[str, Sequence[str]]) -> dict[str, str]:
-    """A short name of each family: one that is named after its reference loses what tells that from its comparisons.
+    """A short name for each family. One that bears its reference's name keeps what all its models begin with.
 
     Args:
         families: the labels of the models of each.
@@ -52,7 +52,7 @@ def of_families(families: Mapping[str, Sequence[str]]) -> dict[str, str]:
 
 
 def _before(family: str, labels: Sequence[str]) -> str:
-    """The part of a family's name with which all its labels begin, up to a separator; all of it if there is none."""
+    """The part of a family's name, up to a separator, with which all its labels begin; else the whole name."""
     head = family[: _shared([family, *labels])].rstrip("-_. /")
     return family if all(label.startswith(family) for label in labels) else head or family
 
@@ -66,7 +66,7 @@ def crop(name: str) -> str:
 
 
 def common_start(names: Sequence[str]) -> str:
-    """What all of at least one name begin with."""
+    """The beginning that all names share; there must be at least one name."""
     first, last = min(names), max(names)  # what these two share, all between them share
     n = next((i for i, (a, b) in enumerate(zip(first, last, strict=False)) if a != b), min(len(first), len(last)))
     return first[:n]

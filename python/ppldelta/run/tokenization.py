@@ -269,7 +269,7 @@ def prompt_tokens(
 def tokenizing(
     documents: Sequence[Document], progress: bool, *, prompts: bool = False
 ) -> AbstractContextManager[Meter]:
-    """Shows how far one model is with splitting texts; within a long text it shows only that time passes.
+    """Shows how many texts a model has split into tokens. Within a long text only the time on display changes.
 
     Args:
         documents: of the corpus.

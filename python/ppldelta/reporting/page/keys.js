@@ -1,6 +1,6 @@
-// Marks by keyboard: arrow keys go from a mark to the nearest one in that direction. Enter does what a click does: on a
-// document it opens the text, on a hexagon it goes to the rows of its documents. Escape goes back to the mark, or leaves
-// the plane. A status says what is under the cursor.
+// Marks by keyboard. An arrow key goes to the nearest mark in its direction. Enter opens a document's text, or goes to
+// the rows of a hexagon's documents. Escape goes back to the mark, or leaves the plane. A status says which mark is
+// current.
 (() => {
   "use strict";
 

@@ -68,7 +68,7 @@
   async function listsOf(family, model) {
     const [{ passages }, { totals: sums }] = await Promise.all([ppldelta.block(`f${family}.passages`), ppldelta.block(`f${family}.totals`), state.documents(family)]);
     const only = state.categoryNumber(family), { category } = state.loaded.get(family);
-    const chosen = selected(family) && new Set(selected(family));
+    const those = selected(family), chosen = those && new Set(those);
     const anew = chosen && await ppldelta.passagesWithin.among(family, model, chosen);
     const whole = { ...passages[model], ...sums[model], ...anew };
     const key = (each) => `${each.document}.${each.start}.${each.end}`;

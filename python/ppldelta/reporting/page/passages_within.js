@@ -1,6 +1,6 @@
-// Passages and tokens that moved most within some documents: those that are selected, and the one that is open, of which
-// two buttons show them in turn. The search of spans.py stands here again, since the page cannot ask Python which
-// documents a reader selects.
+// Passages and tokens that moved most within the selected documents, and within the open one, where two buttons step
+// through them. The search of spans.py stands here again: the page cannot ask Python about documents that a reader
+// selects.
 ppldelta.passagesWithin = (() => {
   "use strict";
 

@@ -1,5 +1,5 @@
-// The plane of prompts: a click on a mark opens the first of that prompt's completions which can be read, and above its
-// text stand the ways to the others.
+// The plane of prompts. A click on a mark opens the first completion of its prompt that can be read; buttons above the
+// text lead to the prompt's other completions.
 (() => {
   "use strict";
 

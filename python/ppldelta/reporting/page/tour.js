@@ -1,6 +1,6 @@
-// The tour of the run's own data: steps beside a figure that stays and shows what each says; Next, an arrow key or
-// scrolling leads from one to the next. tour.py makes the sentences. The head of the page offers it, in more words until
-// a reader has taken or closed it.
+// The tour of the run's own data: steps beside a figure that shows what each step says. Next, an arrow key or scrolling
+// leads to the next step. tour.py makes the sentences. The head of the page offers the tour, and more briefly once a
+// reader has taken or closed it.
 (() => {
   "use strict";
 
